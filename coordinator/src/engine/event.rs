@@ -1,0 +1,232 @@
+//! What goes into the engine and what comes out of it.
+
+use std::time::Duration;
+
+use upshift_shared::ids::{RunId, TaskId, UnitId, WorkerId};
+
+/// What the engine is to drive: a run forward, or the tasks of a run back.
+///
+/// For the way back, the driver builds the graph from the ledger: edges reversed, `prepared` and
+/// `cut_exhausted` true, and `units` those that are done and have to be undone.
+#[derive(Debug, Clone)]
+pub struct RunGraph {
+    /// Forward or back.
+    pub direction: Direction,
+    /// Indexed by [`TaskId`] when forward; in any order when back.
+    pub tasks: Vec<GraphTask>,
+    /// Modules by number: when the last task of one is done, its checkpoint is prepared (forward).
+    pub modules: u32,
+    /// At most so many units of this run at once.
+    pub max_units: u32,
+    /// At most so many units of one task at once.
+    pub max_units_per_task: u32,
+    /// How often a unit that failed for a passing reason is tried again before the run fails.
+    pub max_attempts: u32,
+}
+
+/// Which way a run goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Direction {
+    /// Do the work.
+    Do,
+    /// Take it back.
+    Undo,
+}
+
+/// A task, as far as the engine asks.
+#[derive(Debug, Clone)]
+pub struct GraphTask {
+    /// Its number in the plan.
+    pub id: TaskId,
+    /// What must be done before it.
+    pub depends: Vec<TaskId>,
+    /// The module whose checkpoint waits for it.
+    pub module: u32,
+    /// Expected seconds: its weight on the critical path.
+    pub seconds: f64,
+    /// Relations it uses, and whether it writes them: one writing task a relation at a time.
+    pub tables: Vec<(u32, bool)>,
+    /// Whether it is cut into units as it goes; otherwise it has the units listed below, or one.
+    pub cuttable: bool,
+    /// From the ledger: already prepared.
+    pub prepared: bool,
+    /// From the ledger: every unit has been cut.
+    pub cut_exhausted: bool,
+    /// From the ledger: units that were cut, and whether each is done (`true`).
+    pub units: Vec<(UnitId, bool)>,
+    /// From the ledger: the whole task is done.
+    pub done: bool,
+}
+
+/// Something that happened.
+#[expect(missing_docs, reason = "run, task, unit and worker say what they are")]
+#[derive(Debug, Clone)]
+pub enum Event {
+    /// A run begins, goes on, or goes back.
+    RunSubmitted { run: RunId, graph: RunGraph },
+    /// A worker opened a session. It has no credit yet.
+    WorkerJoined { worker: WorkerId },
+    /// The worker can take so many more units.
+    CreditGranted { worker: WorkerId, units: u32 },
+    /// The worker takes no more units; those in flight will still be reported.
+    WorkerDraining { worker: WorkerId },
+    /// The session ended: what it held is offered again.
+    WorkerLost { worker: WorkerId },
+    /// The task's kept tables exist, its instant and sequences are recorded.
+    TaskPrepared { run: RunId, task: TaskId },
+    /// These units were cut and recorded; `exhausted` when there will be no more.
+    UnitsCut {
+        run: RunId,
+        task: TaskId,
+        first: UnitId,
+        count: u32,
+        exhausted: bool,
+    },
+    /// A unit was split in two: `unit` keeps the lower half, `new` is the upper one. `None` when it
+    /// cannot be split any further.
+    UnitSplit {
+        run: RunId,
+        task: TaskId,
+        unit: UnitId,
+        new: Option<UnitId>,
+    },
+    /// A unit's transaction has committed (or had, earlier).
+    UnitFinished {
+        run: RunId,
+        worker: WorkerId,
+        task: TaskId,
+        unit: UnitId,
+        rows: u64,
+        elapsed: Duration,
+    },
+    /// A unit failed and left nothing behind.
+    UnitFailed {
+        run: RunId,
+        worker: WorkerId,
+        task: TaskId,
+        unit: UnitId,
+        failure: Failure,
+    },
+    /// Something that the driver does for a task (prepare, cut, split, finish) failed.
+    TaskFailed {
+        run: RunId,
+        task: TaskId,
+        failure: Failure,
+    },
+    /// The ledger has the task as done.
+    TaskRecorded { run: RunId, task: TaskId },
+    /// The ledger has the checkpoint.
+    CheckpointRecorded { run: RunId, module: u32 },
+    /// A timer that the engine asked for is due.
+    TimerFired,
+    /// An operator wants no new units to begin.
+    PauseRequested { run: RunId },
+    /// And now they may.
+    ResumeRequested { run: RunId },
+    /// Stop: units in flight end, then the run ends as [`Outcome::Stopped`].
+    StopRequested { run: RunId, reason: StopReason },
+}
+
+/// Why a run is asked to stop.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum StopReason {
+    /// An operator, or Ctrl-C.
+    Operator,
+    /// The ledger or the database cannot be reached, or the run was taken over.
+    Driver(Failure),
+}
+
+/// Why something failed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure {
+    /// What can be done about it.
+    pub class: FailureClass,
+    /// What happened, without values of the user's rows.
+    pub message: String,
+    /// SQLSTATE, where PostgreSQL reported one.
+    pub sqlstate: Option<String>,
+}
+
+/// What can be done about a failure.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FailureClass {
+    /// Serialisation, deadlock: again at once.
+    Now,
+    /// Locks, connections: again after a pause.
+    Later,
+    /// The statement timeout: split the unit.
+    TimedOut,
+    /// An operator must mend something first.
+    Operator,
+    /// Never again as it is.
+    Never,
+    /// The run is somebody else's.
+    Fenced,
+}
+
+/// Something the driver must do. It persists what has to be durable first, then acts, and reports
+/// with an [`Event`].
+#[expect(missing_docs, reason = "run, task, unit and worker say what they are")]
+#[derive(Debug, Clone, PartialEq)]
+pub enum Command {
+    /// Create what the task keeps, record its instant and sequences → `TaskPrepared`.
+    PrepareTask { run: RunId, task: TaskId },
+    /// Cut up to `units` more units of about `rows` rows, behind those that exist, and record them →
+    /// `UnitsCut`.
+    CutTask {
+        run: RunId,
+        task: TaskId,
+        rows: u64,
+        units: u32,
+    },
+    /// Cut a unit in two → `UnitSplit`.
+    SplitUnit {
+        run: RunId,
+        task: TaskId,
+        unit: UnitId,
+    },
+    /// Send a unit to a worker → `UnitFinished`, `UnitFailed` or `WorkerLost`.
+    LeaseUnit {
+        worker: WorkerId,
+        run: RunId,
+        task: TaskId,
+        unit: UnitId,
+        direction: Direction,
+        attempt: u32,
+    },
+    /// Record that the task is done (or undone) → `TaskRecorded`.
+    RecordTask { run: RunId, task: TaskId },
+    /// Record that the module's checkpoint is prepared → `CheckpointRecorded`.
+    RecordCheckpoint { run: RunId, module: u32 },
+    /// Tell whoever watches that a unit will be tried again.
+    ReportRetry {
+        run: RunId,
+        task: TaskId,
+        unit: UnitId,
+        attempt: u32,
+        delay: Duration,
+        failure: Failure,
+    },
+    /// The run has ended; record it.
+    EndRun { run: RunId, outcome: Outcome },
+    /// Fire [`Event::TimerFired`] at this time. A later command replaces an earlier one.
+    SetTimer { at: Duration },
+}
+
+/// How a run ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// Everything is done: `prepared` (or, going back, `rolled_back`).
+    Finished,
+    /// Stopped on request; it can be resumed.
+    Stopped(StopReason),
+    /// A task failed; it can be resumed once the cause is mended. Going back: stuck.
+    Failed {
+        /// The task.
+        task: TaskId,
+        /// The unit, where one failed.
+        unit: Option<UnitId>,
+        /// Why.
+        failure: Failure,
+    },
+}

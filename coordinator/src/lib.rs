@@ -1,0 +1,4 @@
+//! The coordinator: compiles packs into plans, drives runs, and is the `upshift` command.
+
+pub mod compile;
+pub mod engine;

@@ -1,0 +1,11 @@
+//! The messages and services of Upshift's gRPC protocol, generated from `upshift/v1/*.proto`.
+
+/// Version 1 of the protocol.
+pub mod v1 {
+    #![expect(
+        missing_docs,
+        reason = "generated; the .proto files carry the documentation"
+    )]
+    #![expect(clippy::too_many_lines, reason = "generated")]
+    tonic::include_proto!("upshift.v1");
+}

@@ -1,0 +1,1 @@
+//! The ledger: the schema `upshift` inside the target database.

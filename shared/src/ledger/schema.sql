@@ -1,0 +1,120 @@
+-- upshift: create the ledger (format 1)
+-- What was done in this database, written in the same transaction as the work itself. Schema
+-- "upshift" holds the ledger, schema "upshift_kept" what undo needs: before-images, recorded keys,
+-- copies, and whatever was dropped but not yet destroyed.
+CREATE SCHEMA IF NOT EXISTS upshift;
+CREATE SCHEMA IF NOT EXISTS upshift_kept;
+
+CREATE TABLE IF NOT EXISTS upshift.meta (
+    format integer NOT NULL
+);
+
+-- One row a run. A unit's transaction begins with LOCK TABLE upshift.fence IN ACCESS SHARE MODE:
+-- LOCK takes no snapshot, so under REPEATABLE READ the epoch read after it is the current one. Who
+-- raises the epoch takes ACCESS EXCLUSIVE first.
+CREATE TABLE IF NOT EXISTS upshift.fence (
+    run uuid PRIMARY KEY,
+    epoch bigint NOT NULL
+);
+
+CREATE TABLE IF NOT EXISTS upshift.run (
+    run uuid PRIMARY KEY,
+    pack text NOT NULL,
+    target_version text,
+    strategy text NOT NULL,
+    -- planned, running, prepared, committed, rolling_back, rolled_back, failed, stuck
+    state text NOT NULL,
+    upshift_version text NOT NULL,
+    plan jsonb NOT NULL,
+    created_at timestamptz NOT NULL DEFAULT now(),
+    changed_at timestamptz NOT NULL DEFAULT now(),
+    -- for failed and stuck: message, source, sqlstate; never values of rows
+    error jsonb,
+    -- for rolling_back: the module whose checkpoint it goes to; NULL for the start
+    rollback_to text
+);
+
+CREATE TABLE IF NOT EXISTS upshift.task (
+    run uuid NOT NULL REFERENCES upshift.run,
+    task integer NOT NULL,
+    -- prepared (kept tables exist, sequences recorded), done, undone
+    state text NOT NULL,
+    -- what now() is for every unit of the task
+    pinned_now timestamptz NOT NULL,
+    -- whether all units have been cut
+    cut_exhausted boolean NOT NULL DEFAULT false,
+    started_at timestamptz NOT NULL DEFAULT now(),
+    finished_at timestamptz,
+    PRIMARY KEY (run, task)
+);
+
+-- Where units were cut, so that a resumed run cuts where the first one did.
+CREATE TABLE IF NOT EXISTS upshift.cut (
+    run uuid NOT NULL,
+    task integer NOT NULL,
+    unit integer NOT NULL,
+    lower text[],
+    upper text[],
+    PRIMARY KEY (run, task, unit)
+);
+
+CREATE TABLE IF NOT EXISTS upshift.unit (
+    run uuid NOT NULL,
+    task integer NOT NULL,
+    unit integer NOT NULL,
+    -- started (only for work that cannot be in a transaction), done, undone
+    state text NOT NULL,
+    epoch bigint NOT NULL,
+    rows bigint NOT NULL DEFAULT 0,
+    finished_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    PRIMARY KEY (run, task, unit)
+);
+
+-- Inverse DDL as it was found when the unit ran; executed from the highest seq down.
+CREATE TABLE IF NOT EXISTS upshift.undo (
+    run uuid NOT NULL,
+    task integer NOT NULL,
+    seq integer NOT NULL,
+    statement text NOT NULL,
+    PRIMARY KEY (run, task, seq)
+);
+
+-- Destruction that waits for commit. Objects are found by oid: they may be renamed meanwhile.
+CREATE TABLE IF NOT EXISTS upshift.deferred (
+    run uuid NOT NULL,
+    task integer NOT NULL,
+    seq integer NOT NULL,
+    -- column, table, or statement
+    kind text NOT NULL,
+    relation oid,
+    attribute smallint,
+    statement text,
+    PRIMARY KEY (run, task, seq)
+);
+
+-- Sequences as they were before the first attempt of a task that may draw from them.
+CREATE TABLE IF NOT EXISTS upshift.sequence_state (
+    run uuid NOT NULL,
+    task integer NOT NULL,
+    sequence oid NOT NULL,
+    last_value bigint NOT NULL,
+    is_called boolean NOT NULL,
+    PRIMARY KEY (run, task, sequence)
+);
+
+CREATE TABLE IF NOT EXISTS upshift.checkpoint (
+    run uuid NOT NULL REFERENCES upshift.run,
+    -- the module's place in the plan
+    seq integer NOT NULL,
+    name text NOT NULL,
+    prepared_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    PRIMARY KEY (run, seq)
+);
+
+-- What committed runs brought the database to.
+CREATE TABLE IF NOT EXISTS upshift.module (
+    name text PRIMARY KEY,
+    version text NOT NULL,
+    run uuid NOT NULL,
+    changed_at timestamptz NOT NULL DEFAULT now()
+);

@@ -1,0 +1,12 @@
+//! What every part of Upshift agrees on: ids, the pack, the catalog, the plan, the ledger, and how
+//! to reach PostgreSQL.
+
+pub mod catalog;
+pub mod error;
+pub mod ids;
+pub mod ledger;
+pub mod pack;
+pub mod pg;
+pub mod plan;
+
+pub use error::{Error, Result, Retry};

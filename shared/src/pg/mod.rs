@@ -1,0 +1,3 @@
+//! How Upshift reaches PostgreSQL: connecting, quoting, transactions.
+
+pub mod ident;

@@ -1,0 +1,553 @@
+//! The plan: the compiled DAG of tasks for one database. Plain data: printable, diffable, stored in
+//! the ledger as JSON, and sent to workers task by task.
+//!
+//! SQL in a plan is complete: identifiers are quoted by the compiler, and what differs from unit to
+//! unit is bound as text parameters, never spliced in. The parameters of a template are, in order:
+//! see [`InPlace::sql`].
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    ids::{StepId, TaskId},
+    pack::{Location, Phase, Version},
+};
+
+/// The version of this format. A reader refuses a newer one; older ones stay readable.
+pub const PLAN_FORMAT: u32 = 1;
+
+/// The compiled DAG of tasks for one database.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Plan {
+    /// [`PLAN_FORMAT`] of the writer.
+    pub format: u32,
+    /// The pack's name.
+    pub pack: String,
+    /// The version that the pack leads to, where it names one.
+    pub target_version: Option<Version>,
+    /// The database's own name (never its address or credentials).
+    pub database: String,
+    /// `server_version_num` of the server that it was compiled against.
+    pub server_version: u32,
+    /// How it was ordered and which operators were allowed.
+    pub strategy: Strategy,
+    /// The modules that have work, in sequential order; a checkpoint follows each.
+    pub modules: Vec<PlannedModule>,
+    /// Every task, `tasks[i].id == TaskId(i)`, each after all that it depends on.
+    pub tasks: Vec<Task>,
+    /// What must be done before what, and why.
+    pub edges: Vec<Edge>,
+    /// Steps that will not run, and why.
+    pub skipped: Vec<SkippedStep>,
+    /// What the reader should know before running it.
+    pub warnings: Vec<Warning>,
+    /// How far back one can come.
+    pub way_back: WayBack,
+}
+
+/// How a plan was made.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Strategy {
+    /// Edges only where a hazard, an opaque step or an explicit dependency needs them.
+    #[default]
+    Dataflow,
+    /// All edges of the module rules as well.
+    Strict,
+    /// Every statement as written, one after another, as `psql` would: nothing is kept for a way
+    /// back.
+    Sequential,
+}
+
+/// A module with work to do.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PlannedModule {
+    /// Its name.
+    pub name: String,
+    /// The version that the database has.
+    pub from: Version,
+    /// The version that the pack brings it to.
+    pub to: Version,
+    /// The modules it depends on that have work too.
+    pub depends: Vec<String>,
+}
+
+/// One node of the plan.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Task {
+    /// Its number: its place in [`Plan::tasks`].
+    pub id: TaskId,
+    /// The module, by its place in [`Plan::modules`].
+    pub module: u32,
+    /// The version of the migration it comes from.
+    pub version: Version,
+    /// The phase it comes from.
+    pub phase: Phase,
+    /// The steps that went into it (one, until the rewrite compiler fuses).
+    pub steps: Vec<StepId>,
+    /// Where they stand.
+    pub sources: Vec<Location>,
+    /// What a person calls it: the directive's label, or the statement's first words.
+    pub label: String,
+    /// What is done.
+    pub operator: Operator,
+    /// Why this operator, and why it is or is not cut, in words.
+    pub why: String,
+    /// Rows that it is expected to touch.
+    pub rows: u64,
+    /// Expected seconds on one worker.
+    pub seconds: f64,
+    /// How it is taken back, in words for people; the operator carries the means.
+    pub undo: UndoKind,
+    /// The tables it reads or writes, for the engine's caps: at most one task that writes a table
+    /// runs at a time.
+    pub tables: Vec<TableUse>,
+    /// `SET LOCAL` settings (name, SQL text of the value) of the script, such as `search_path`.
+    pub settings: Vec<(String, String)>,
+    /// Sequences that it may draw from. `nextval` does not roll back: before a unit is tried again
+    /// they are set to what they were before the first attempt, so that ids come out the same.
+    pub sequences: Sequences,
+    /// Whether the SQL of the operator has `now()` and its kin replaced by the first parameter, one
+    /// instant per task that the ledger records.
+    pub pinned_now: bool,
+}
+
+/// Sequences that a task may draw from.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Sequences {
+    /// It draws from none.
+    #[default]
+    None,
+    /// These, as quoted, qualified names.
+    Named(Vec<String>),
+    /// Any: the step is opaque.
+    All,
+}
+
+/// A table and how a task uses it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TableUse {
+    /// Quoted and qualified, as it is called when the task's turn comes.
+    pub table: String,
+    /// A number that stays the same when the table is renamed.
+    pub relation: u32,
+    /// Whether it is written.
+    pub write: bool,
+}
+
+/// A physical operator with all that a worker needs. One file each in `worker/src/unit/`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "kind")]
+pub enum Operator {
+    /// Short DDL in one transaction under a lock timeout.
+    Metadata(Metadata),
+    /// UPDATE or DELETE with before-images, by key ranges where it may be cut.
+    InPlace(InPlace),
+    /// INSERT with the keys of what it inserted, by ranges of the driving table where it may be cut.
+    Append(Append),
+    /// One statement in one transaction.
+    Statement(Statement),
+    /// A query that must return no row.
+    Check(Check),
+    /// An external program.
+    Exec(Exec),
+}
+
+impl Operator {
+    /// The operator's name, as people see it.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Metadata(_) => "metadata",
+            Self::InPlace(_) => "in-place",
+            Self::Append(_) => "append",
+            Self::Statement(_) => "statement",
+            Self::Check(_) => "check",
+            Self::Exec(_) => "exec",
+        }
+    }
+
+    /// How it is cut into units; `None` for operators of one unit.
+    #[must_use]
+    pub fn cut(&self) -> Option<&Cut> {
+        match self {
+            Self::InPlace(op) => op.cut.as_ref(),
+            Self::Append(op) => op.cut.as_ref(),
+            _ => None,
+        }
+    }
+}
+
+/// Short DDL: actions run in order in one transaction, each undone in reverse order.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Metadata {
+    /// In order.
+    pub actions: Vec<DdlAction>,
+}
+
+/// One piece of DDL and how it is taken back.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DdlAction {
+    /// What `psql` would run. Where `effect` is [`DdlEffect::Hide`], it runs only inside a savepoint
+    /// that is rolled back, so that PostgreSQL itself says whether it may.
+    pub sql: String,
+    /// What is done with it.
+    pub effect: DdlEffect,
+}
+
+/// What running a piece of DDL means, and its inverse.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "effect")]
+pub enum DdlEffect {
+    /// Run `sql`. Its inverse is known beforehand.
+    Invert {
+        /// Statements that take it back, in order.
+        undo: Vec<String>,
+    },
+    /// Run `sql`. Before it, the definitions of these are read from the live catalog; restoring them
+    /// is the inverse.
+    Capture {
+        /// What to read.
+        objects: Vec<Capture>,
+    },
+    /// Run `sql`. The type change loses information, so the old values are kept in a hidden column
+    /// until commit; its inverse puts them back.
+    KeepColumn {
+        /// Quoted, qualified table.
+        table: String,
+        /// Column name, not quoted.
+        column: String,
+    },
+    /// Do not run `sql`: move its object out of sight until commit.
+    Hide(Hide),
+    /// Run `sql`; there is no way back (the author said so).
+    Irreversible,
+}
+
+/// Something whose definition is read before DDL changes or drops it. Names are not quoted, except
+/// `table` and `object`, which are quoted and qualified.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "capture")]
+#[expect(missing_docs, reason = "table, column and the like say what they are")]
+pub enum Capture {
+    /// DEFAULT of a column.
+    Default { table: String, column: String },
+    /// NOT NULL of a column.
+    NotNull { table: String, column: String },
+    /// Type and collation of a column, where the inverse cast is exact.
+    Type { table: String, column: String },
+    /// Identity of a column and its sequence's options.
+    Identity { table: String, column: String },
+    /// Storage, compression, statistics target and options of a column.
+    ColumnAttributes { table: String, column: String },
+    /// A constraint, with its comment.
+    Constraint { table: String, constraint: String },
+    /// An index, with its comment, clustering and replica identity marks.
+    Index { index: String },
+    /// A trigger, with its comment and enabled state.
+    Trigger { table: String, trigger: String },
+    /// Whether each trigger of a table is enabled.
+    TriggerStates { table: String },
+    /// A row-level security policy, with its comment.
+    Policy { table: String, policy: String },
+    /// Row-level security flags of a table.
+    RowSecurity { table: String },
+    /// Storage parameters of a table or index.
+    Options { object: String },
+    /// Owner of a table, view or sequence.
+    Owner { object: String },
+    /// Privileges on a relation and its columns.
+    Privileges { object: String },
+    /// The comment on an object: `object` is what stands between COMMENT ON and IS; `class` is its
+    /// `pg_description.classoid` as a regclass name, and `identity` how to find it.
+    Comment {
+        /// For example `TABLE public.t`.
+        object: String,
+        /// The query that returns the current comment as text (one column, at most one row).
+        query: String,
+    },
+    /// A view: definition, options, owner, privileges, comments.
+    View { view: String },
+    /// A function or procedure, by its `regprocedure` text: definition, owner, privileges, comment.
+    Function { function: String },
+    /// Parameters and state of a sequence.
+    Sequence { sequence: String },
+}
+
+/// A DROP that is deferred: the object goes out of sight and is destroyed by `commit`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "hide")]
+pub enum Hide {
+    /// A column: renamed, without NOT NULL, default, and whatever else hangs on it.
+    Column {
+        /// Quoted, qualified table.
+        table: String,
+        /// Column name, not quoted.
+        column: String,
+        /// Whether DROP said CASCADE.
+        cascade: bool,
+    },
+    /// A table: moved to the schema of kept objects, without its foreign keys both ways.
+    Table {
+        /// Quoted, qualified table.
+        table: String,
+        /// Whether DROP said CASCADE.
+        cascade: bool,
+    },
+    /// A sequence, type or function: moved to the schema of kept objects.
+    Object {
+        /// `SEQUENCE`, `TYPE`, `FUNCTION`, …: what stands behind ALTER.
+        class: String,
+        /// Quoted, qualified name (with argument types for a function).
+        object: String,
+    },
+}
+
+/// How a task is cut into units: by ranges of a unique key. Unit bounds are `(lower, upper]` in key
+/// order; the first has no lower bound and the last no upper one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cut {
+    /// Quoted, qualified table whose key is cut.
+    pub table: String,
+    /// The key's columns, in index order.
+    pub key: Vec<KeyColumn>,
+}
+
+/// A column of a key.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeyColumn {
+    /// Column name, not quoted.
+    pub name: String,
+    /// `format_type` of its type.
+    pub type_name: String,
+}
+
+/// UPDATE or DELETE with before-images.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InPlace {
+    /// Quoted, qualified target.
+    pub table: String,
+    /// What it does.
+    pub action: InPlaceAction,
+    /// The statement as a template. It ends by inserting the before-images (a writable CTE whose
+    /// outer INSERT reads the target under the statement's own snapshot, and so sees the old rows),
+    /// and its command tag counts the rows. Text parameters, in order: the instant of `now()` where
+    /// the task has `pinned_now`; the unit's number; where `cut` is set, the lower bound (one
+    /// parameter per key column, NULL for none), then the upper bound likewise.
+    pub sql: String,
+    /// The target's key, by which before-images are put back.
+    pub key: Vec<KeyColumn>,
+    /// Where the before-images go: created by the task's preparation, dropped by commit.
+    pub before_images: KeptTable,
+    /// How it is cut; `None` for one unit, and the task's `why` says why.
+    pub cut: Option<Cut>,
+}
+
+/// What an in-place task does to rows.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum InPlaceAction {
+    /// Assigns these columns (not quoted).
+    Update(Vec<String>),
+    /// Deletes rows.
+    Delete,
+}
+
+/// A table in the ledger's schema that keeps what undo needs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeptTable {
+    /// Its name in the schema of kept objects, not quoted. It contains `{run}`, which stands for
+    /// [`crate::ids::RunId::short`]; so does the template that writes to it.
+    pub name: String,
+    /// Its CREATE TABLE statement, `{run}` included. The first column is `upshift_unit integer`.
+    pub create: String,
+}
+
+/// INSERT … SELECT, INSERT … VALUES.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Append {
+    /// Quoted, qualified target.
+    pub table: String,
+    /// The statement as a template; parameters as in [`InPlace::sql`]. It ends by inserting the keys
+    /// of the new rows into `recorded`.
+    pub sql: String,
+    /// The target's key, by which the new rows are found again.
+    pub key: Vec<KeyColumn>,
+    /// Where the keys of the new rows go.
+    pub recorded: KeptTable,
+    /// How the driving table is cut; `None` for one unit.
+    pub cut: Option<Cut>,
+}
+
+/// One statement in one transaction.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Statement {
+    /// As written, or with `now()` replaced by the first parameter.
+    pub sql: String,
+    /// How it is taken back.
+    pub undo: StatementUndo,
+    /// Whether PostgreSQL allows it inside a transaction block (not so for CONCURRENTLY, VACUUM,
+    /// …). Where it does not, the ledger says `started` before and `done` after, and `recovery` runs
+    /// before a second attempt.
+    pub transactional: bool,
+    /// For a statement outside a transaction: what clears away a broken first attempt, such as
+    /// DROP INDEX IF EXISTS for an invalid index.
+    pub recovery: Option<String>,
+}
+
+/// How a statement is taken back.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "undo")]
+pub enum StatementUndo {
+    /// The author's `undo` directive, or an inverse that the compiler knows.
+    Sql {
+        /// In order.
+        statements: Vec<String>,
+    },
+    /// A copy of every table that it writes, made before it; undo restores the difference.
+    Copy {
+        /// What is copied.
+        tables: Vec<CopiedTable>,
+    },
+    /// Nothing to take back.
+    Nothing,
+    /// There is no way back.
+    Irreversible,
+}
+
+/// A table that is copied whole before a statement writes it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CopiedTable {
+    /// Quoted, qualified table.
+    pub table: String,
+    /// Its key; empty for a table without one, which is emptied and filled again.
+    pub key: Vec<KeyColumn>,
+    /// Columns to copy, not quoted; generated ones not included.
+    pub columns: Vec<String>,
+    /// Where the copy goes.
+    pub kept: KeptTable,
+}
+
+/// A query that must return no row.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Check {
+    /// The query.
+    pub query: String,
+    /// What it means when there is a row.
+    pub message: String,
+}
+
+/// An external program.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Exec {
+    /// Program and arguments; `{database}` stands for the database's name.
+    pub command: Vec<String>,
+    /// How to take it back; `None` where it is irreversible.
+    pub undo: Option<Vec<String>>,
+    /// Seconds after which it is ended.
+    pub timeout_seconds: u64,
+}
+
+/// How a task is taken back, for people.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum UndoKind {
+    /// Inverse DDL.
+    InverseDdl,
+    /// Inverse DDL; what was dropped is hidden until commit.
+    Hidden,
+    /// Before-images.
+    BeforeImages,
+    /// Recorded keys.
+    RecordedKeys,
+    /// The author's `undo`.
+    Directive,
+    /// A copy of the tables it writes.
+    Copy,
+    /// Nothing to take back.
+    Nothing,
+    /// There is no way back: the author marked it, or the strategy keeps none.
+    Irreversible,
+}
+
+/// Why one task comes before another.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Edge {
+    /// First this one.
+    pub from: TaskId,
+    /// Then this one.
+    pub to: TaskId,
+    /// Why.
+    pub reason: EdgeReason,
+}
+
+/// Why an edge exists. Names are as people write them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "reason")]
+pub enum EdgeReason {
+    /// Read after write: the later one reads what the earlier one writes.
+    ReadAfterWrite {
+        /// For example `account_move.state` or `rows of account_move`.
+        what: String,
+    },
+    /// Write after read.
+    WriteAfterRead {
+        /// What.
+        what: String,
+    },
+    /// Write after write.
+    WriteAfterWrite {
+        /// What.
+        what: String,
+    },
+    /// One of the two is opaque: it may read or write anything.
+    Opaque {
+        /// Why it is opaque.
+        why: String,
+    },
+    /// The module rules (strict order only): phase, version, file, or dependency.
+    ModuleOrder {
+        /// Which rule.
+        rule: String,
+    },
+    /// `--strategy sequential`, or a check that looks at what came before it.
+    Sequence,
+}
+
+/// A step that will not run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SkippedStep {
+    /// The step.
+    pub step: StepId,
+    /// Where it stands.
+    pub source: Location,
+    /// Why.
+    pub why: String,
+}
+
+/// Something the reader should know before running the plan.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Warning {
+    /// Where, if at one place.
+    pub source: Option<Location>,
+    /// What.
+    pub message: String,
+}
+
+/// How far back one can come.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "way_back")]
+pub enum WayBack {
+    /// To the start.
+    Whole,
+    /// To any checkpoint from that of the named module on; these tasks are irreversible.
+    After {
+        /// The module of the last irreversible task: one can come back to its checkpoint, not
+        /// before.
+        module: String,
+        /// The irreversible tasks.
+        tasks: Vec<TaskId>,
+    },
+    /// Nothing is kept (`--strategy sequential`).
+    None,
+}
