@@ -270,3 +270,12 @@ pub struct OrderEdge {
     /// Why.
     pub reason: EdgeReason,
 }
+
+/// What binding one statement gives.
+#[derive(Debug, Clone, Serialize)]
+pub enum Binding {
+    /// It runs.
+    Bound(Box<Bound>),
+    /// It has no effect here (IF EXISTS, IF NOT EXISTS): why.
+    Skipped(String),
+}
