@@ -2,6 +2,7 @@
 //! to reach PostgreSQL.
 
 pub mod catalog;
+pub mod digest;
 pub mod error;
 pub mod ids;
 pub mod ledger;
