@@ -1,0 +1,256 @@
+//! `analyse`: every statement through PostgreSQL's own grammar, bound against a catalog snapshot that
+//! evolves step by step.
+
+pub mod ddl;
+pub mod dml;
+mod search_path;
+mod when;
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use pg_query::{Node, NodeEnum};
+use upshift_shared::{
+    catalog::Catalog,
+    pack::{Complaint, Directives, Location, StepKind},
+    plan::{Sequences, SkippedStep, Strategy, Warning},
+};
+
+use super::{
+    error::{BindError, CompileError},
+    model::{AnalysedStep, Analysis, Binding, Bound, Class, Resolved, ResolvedStep, Resource},
+};
+
+/// Binds every step in sequential order against the catalog as the steps before it leave it.
+///
+/// # Errors
+/// Complaints about all statements that cannot be bound, not only the first.
+pub fn analyse(
+    resolved: &Resolved,
+    catalog: Catalog,
+    strategy: Strategy,
+) -> Result<Analysis, CompileError> {
+    let mut analyser = Analyser {
+        catalog,
+        strategy,
+        unsure_since: None,
+        analysis: Analysis {
+            steps: Vec::new(),
+            skipped: Vec::new(),
+            warnings: Vec::new(),
+        },
+        complaints: Vec::new(),
+    };
+    for step in &resolved.steps {
+        analyser.step(step, &resolved.installed);
+    }
+    if analyser.complaints.is_empty() {
+        Ok(analyser.analysis)
+    } else {
+        Err(CompileError::Complaints(analyser.complaints))
+    }
+}
+
+struct Analyser {
+    catalog: Catalog,
+    strategy: Strategy,
+    /// The first opaque step: from there on the snapshot may not be what the database will be.
+    unsure_since: Option<Location>,
+    analysis: Analysis,
+    complaints: Vec<Complaint>,
+}
+
+impl Analyser {
+    fn step(&mut self, step: &ResolvedStep, installed: &BTreeSet<String>) {
+        let path = search_path::of(&step.settings, &self.catalog.search_path);
+        if let Some(when) = &step.directives.when
+            && let Some(why) = when::fails(when, &self.catalog, &path, installed)
+        {
+            self.skip(step, why);
+            return;
+        }
+        let parsed = match parse(&step.kind) {
+            Ok(parsed) => parsed.map(Arc::new),
+            Err(error) => {
+                self.complaints
+                    .push(complain(step, error.position, error.message));
+                return;
+            }
+        };
+        match self.bind(step, parsed.as_deref(), &path) {
+            Ok(Binding::Skipped(why)) => self.skip(step, why),
+            Ok(Binding::Bound(bound)) => self.bound(step, *bound, parsed),
+            Err(error) => match &self.unsure_since {
+                Some(since) if matches!(step.kind, StepKind::Sql(_)) => {
+                    let why = format!(
+                        "{} (the opaque step at {since} may have changed that, so this one is opaque too)",
+                        error.message
+                    );
+                    self.bound(step, opaque(why), parsed);
+                }
+                _ => self
+                    .complaints
+                    .push(complain(step, error.position, error.message)),
+            },
+        }
+    }
+
+    fn bind(
+        &mut self,
+        step: &ResolvedStep,
+        parsed: Option<&Node>,
+        path: &[String],
+    ) -> Result<Binding, BindError> {
+        let directives = self.directives(&step.directives);
+        match &step.kind {
+            StepKind::Exec(_) => Ok(Binding::Bound(Box::new(Bound {
+                class: Class::Exec,
+                ..opaque("an external program may read and write anything".to_owned())
+            }))),
+            StepKind::Check(check) => {
+                let node = parsed.ok_or_else(|| BindError::new("the check has no query"))?;
+                let bound = dml::bind(node, &check.query, &directives, &self.catalog, path)?;
+                Ok(Binding::Bound(Box::new(Bound {
+                    class: Class::Check,
+                    now_calls: Vec::new(),
+                    ..bound
+                })))
+            }
+            StepKind::Sql(sql) => {
+                let node = parsed.ok_or_else(|| BindError::new("there is no statement here"))?;
+                if is_dml(node) {
+                    let bound = dml::bind(node, sql, &directives, &self.catalog, path)?;
+                    Ok(Binding::Bound(Box::new(bound)))
+                } else {
+                    ddl::bind(node, sql, &directives, &mut self.catalog, path)
+                }
+            }
+        }
+    }
+
+    /// The naive run keeps nothing for a way back, so it asks for no inverse either.
+    fn directives(&self, directives: &Directives) -> Directives {
+        let mut directives = directives.clone();
+        directives.irreversible |= self.strategy == Strategy::Sequential;
+        directives
+    }
+
+    fn bound(&mut self, step: &ResolvedStep, mut bound: Bound, parsed: Option<Arc<Node>>) {
+        if matches!(bound.class, Class::Opaque { .. } | Class::Exec)
+            && bound.writes.contains(&Resource::Everything)
+            && self.unsure_since.is_none()
+        {
+            self.unsure_since = Some(step.location.clone());
+        }
+        for message in std::mem::take(&mut bound.warnings) {
+            let source = Some(step.location.clone());
+            self.analysis.warnings.push(Warning { source, message });
+        }
+        self.analysis.steps.push(AnalysedStep {
+            step: step.clone(),
+            bound,
+            parsed,
+        });
+    }
+
+    fn skip(&mut self, step: &ResolvedStep, why: String) {
+        let source = step.location.clone();
+        self.analysis.skipped.push(SkippedStep {
+            step: step.id,
+            source,
+            why,
+        });
+    }
+}
+
+fn opaque(why: String) -> Bound {
+    Bound {
+        class: Class::Opaque {
+            why,
+            transactional: true,
+            recovery: None,
+            undo: None,
+        },
+        reads: BTreeSet::from([Resource::Everything]),
+        writes: BTreeSet::from([Resource::Everything]),
+        names: Vec::new(),
+        tables: Vec::new(),
+        sequences: Sequences::All,
+        now_calls: Vec::new(),
+        rows: 0,
+        warnings: Vec::new(),
+    }
+}
+
+/// One statement's parse tree; `None` for typed steps without SQL.
+fn parse(kind: &StepKind) -> Result<Option<Node>, BindError> {
+    let sql = match kind {
+        StepKind::Sql(sql) => sql,
+        StepKind::Check(check) => &check.query,
+        StepKind::Exec(_) => return Ok(None),
+    };
+    let mut statements = pg_query::parse(sql, 0)
+        .map_err(|error| BindError::new(error.to_string()))?
+        .protobuf
+        .stmts;
+    let statement = statements.pop().and_then(|raw| raw.stmt).map(|node| *node);
+    match (statement, statements.is_empty()) {
+        (Some(node), true) => Ok(Some(node)),
+        _ => Err(BindError::new("exactly one statement is expected here")),
+    }
+}
+
+fn is_dml(node: &Node) -> bool {
+    match &node.node {
+        Some(
+            NodeEnum::UpdateStmt(_)
+            | NodeEnum::DeleteStmt(_)
+            | NodeEnum::InsertStmt(_)
+            | NodeEnum::MergeStmt(_)
+            | NodeEnum::TruncateStmt(_)
+            | NodeEnum::DoStmt(_)
+            | NodeEnum::CallStmt(_),
+        ) => true,
+        Some(NodeEnum::SelectStmt(select)) => select.into_clause.is_none(),
+        _ => false,
+    }
+}
+
+/// A complaint about a step, at a byte offset of its text where one place is to blame. The file is not
+/// at hand here, so the line shown is the statement's own.
+pub(super) fn complain(step: &ResolvedStep, position: Option<usize>, message: String) -> Complaint {
+    let text = match &step.kind {
+        StepKind::Sql(sql) => sql.as_str(),
+        StepKind::Check(check) => check.query.as_str(),
+        StepKind::Exec(_) => "",
+    };
+    let before = position
+        .and_then(|position| text.get(..position))
+        .unwrap_or("");
+    let line_number = before.matches('\n').count();
+    let line = text.lines().nth(line_number).unwrap_or("");
+    let last_line = before.rsplit('\n').next().unwrap_or("");
+    let column = u32::try_from(last_line.chars().count()).unwrap_or(0);
+    let start = &step.location;
+    // The statement may begin in the middle of its first line.
+    let (column, source_line) = if line_number == 0 {
+        (
+            start.column + column,
+            format!(
+                "{}{line}",
+                " ".repeat(start.column.saturating_sub(1) as usize)
+            ),
+        )
+    } else {
+        (column + 1, line.to_owned())
+    };
+    let line = start.line + u32::try_from(line_number).unwrap_or(0);
+    Complaint {
+        location: Location {
+            file: start.file.clone(),
+            line,
+            column,
+        },
+        message,
+        source_line,
+    }
+}

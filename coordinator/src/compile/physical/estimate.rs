@@ -1,0 +1,41 @@
+//! What a task is expected to cost. Rough figures of an ordinary server; they order the critical path
+//! and tell a person minutes from hours, nothing more.
+
+use upshift_shared::plan::Operator;
+
+/// Below so many rows a cut costs more than it gains.
+const SMALL: u64 = 2_000;
+/// Seconds for a transaction with short DDL.
+const METADATA: f64 = 0.02;
+/// Seconds for a row of an UPDATE or DELETE with its before-image.
+const ROW_IN_PLACE: f64 = 20e-6;
+/// Seconds for a row of an INSERT with its key recorded.
+const ROW_APPEND: f64 = 12e-6;
+/// Seconds for a row that is read or rewritten by the server itself.
+const ROW_SCANNED: f64 = 2e-6;
+/// Seconds for an external program: unknown, but rarely short.
+const EXEC: f64 = 60.0;
+
+/// Whether a statement touches too few rows to be cut. A table that was never analysed counts 0 rows
+/// and is not taken for a small one.
+pub(super) fn is_small(rows: u64) -> bool {
+    (1..SMALL).contains(&rows)
+}
+
+/// Expected seconds on one worker.
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "an estimate; 2^53 rows are out of reach"
+)]
+pub(super) fn seconds(operator: &Operator, rows: u64, heavy: bool) -> f64 {
+    let rows = rows as f64;
+    match operator {
+        Operator::Metadata(_) if heavy => METADATA + rows * ROW_SCANNED,
+        Operator::Metadata(_) => METADATA,
+        Operator::InPlace(_) => METADATA + rows * ROW_IN_PLACE,
+        Operator::Append(_) => METADATA + rows * ROW_APPEND,
+        Operator::Statement(_) => METADATA + rows * ROW_IN_PLACE,
+        Operator::Check(_) => METADATA + rows * ROW_SCANNED,
+        Operator::Exec(_) => EXEC,
+    }
+}

@@ -1,0 +1,189 @@
+//! The in-place operator's template: the UPDATE or DELETE as a writable CTE whose outer INSERT keeps
+//! the before-images.
+
+use pg_query::NodeEnum;
+use upshift_shared::{
+    pack::{StepKind, StrategyDirective},
+    pg::ident::{QualifiedName, ident},
+    plan::{Cut, InPlace, InPlaceAction, KeptTable, KeyColumn, Operator, UndoKind},
+};
+
+use super::{Chosen, estimate, template};
+use crate::compile::model::{AnalysedStep, BoundDml, Chunk, Class};
+
+/// Chooses in-place for an UPDATE or DELETE on a table with a key.
+pub(super) fn choose(step: &AnalysedStep, dml: &BoundDml, number: u32) -> Result<Chosen, String> {
+    let StepKind::Sql(sql) = &step.step.kind else {
+        return Err("not a SQL statement: please report this".to_owned());
+    };
+    let key = dml
+        .key
+        .as_ref()
+        .ok_or("a table without a key cannot be changed in place")?;
+    let (cut, why) = cut(step, dml, key);
+    let name = format!("{{run}}_t{number}_before");
+    let pinned_now = !step.bound.now_calls.is_empty();
+    let unit = if pinned_now { 2 } else { 1 };
+    let range = cut
+        .as_ref()
+        .map(|cut| template::key_range(&dml.alias, &cut.key, unit + 1));
+    let deletes = matches!(step.bound.class, Class::Delete(_));
+    let kept = if deletes {
+        dml.columns.clone()
+    } else {
+        changed(key, dml)
+    };
+    let body = body(
+        step,
+        sql,
+        dml,
+        if deletes { &kept } else { key },
+        range.as_deref(),
+    )?;
+    let operator = InPlace {
+        table: dml.table.to_string(),
+        action: if deletes {
+            InPlaceAction::Delete
+        } else {
+            InPlaceAction::Update(dml.assigned.clone())
+        },
+        sql: if deletes {
+            keep_deleted(&name, &kept, &body, unit)
+        } else {
+            keep_updated(&name, dml, key, &kept, &body, unit)
+        },
+        key: key.clone(),
+        before_images: KeptTable {
+            create: create(&name, &dml.table, &kept),
+            name,
+        },
+        cut,
+    };
+    let warning = step.step.directives.irreversible.then(|| {
+        "marked irreversible, but before-images are kept: it can be taken back all the same"
+            .to_owned()
+    });
+    Ok(Chosen {
+        operator: Operator::InPlace(operator),
+        undo: UndoKind::BeforeImages,
+        why,
+        pinned_now,
+        warning,
+    })
+}
+
+/// How it is cut, and why (not).
+fn cut(step: &AnalysedStep, dml: &BoundDml, key: &[KeyColumn]) -> (Option<Cut>, String) {
+    if step.step.directives.strategy == Some(StrategyDirective::Single) {
+        return (None, "in one unit: strategy = single".to_owned());
+    }
+    match &dml.chunk {
+        Chunk::Whole(why) => (None, format!("in one unit: {why}")),
+        Chunk::ByKey(why) if estimate::is_small(step.bound.rows) => (
+            None,
+            format!("in one unit: few rows (it could be cut: {why})"),
+        ),
+        Chunk::ByKey(why) => {
+            let cut = Cut {
+                table: dml.table.to_string(),
+                key: key.to_vec(),
+            };
+            let names: Vec<&str> = key.iter().map(|column| column.name.as_str()).collect();
+            (Some(cut), format!("cut by {}: {why}", names.join(", ")))
+        }
+    }
+}
+
+/// Key columns and assigned columns: what an UPDATE's before-image holds. Types of assigned columns
+/// come from the table itself.
+fn changed(key: &[KeyColumn], dml: &BoundDml) -> Vec<KeyColumn> {
+    let assigned = dml.assigned.iter().map(|name| KeyColumn {
+        name: name.clone(),
+        type_name: String::new(),
+    });
+    key.iter().cloned().chain(assigned).collect()
+}
+
+/// The statement itself, cut and returning the listed columns of its target.
+fn body(
+    step: &AnalysedStep,
+    sql: &str,
+    dml: &BoundDml,
+    returned: &[KeyColumn],
+    range: Option<&str>,
+) -> Result<String, String> {
+    let list: Vec<String> = returned
+        .iter()
+        .map(|column| format!("{}.{}", ident(&dml.alias), ident(&column.name)))
+        .collect();
+    let returning = Some(template::returning(&list.join(", "))?);
+    match template::tree(step, sql)? {
+        NodeEnum::UpdateStmt(mut statement) => {
+            if let Some(range) = range {
+                statement.where_clause = template::conjoin(statement.where_clause.take(), range)?;
+            }
+            statement.returning_clause = returning;
+            template::deparse(NodeEnum::UpdateStmt(statement))
+        }
+        NodeEnum::DeleteStmt(mut statement) => {
+            if let Some(range) = range {
+                statement.where_clause = template::conjoin(statement.where_clause.take(), range)?;
+            }
+            statement.returning_clause = returning;
+            template::deparse(NodeEnum::DeleteStmt(statement))
+        }
+        _ => Err("neither UPDATE nor DELETE: please report this".to_owned()),
+    }
+}
+
+fn create(name: &str, table: &QualifiedName, columns: &[KeyColumn]) -> String {
+    let columns: Vec<String> = columns
+        .iter()
+        .map(|column| format!("o.{}", ident(&column.name)))
+        .collect();
+    format!(
+        "CREATE TABLE upshift_kept.{} AS SELECT 0::integer AS upshift_unit, {} FROM {table} AS o WITH \
+         NO DATA",
+        ident(name),
+        columns.join(", "),
+    )
+}
+
+/// The outer query of a statement with a writable CTE sees the rows as they were before it
+/// (PostgreSQL manual, 7.8.4): the before-images.
+fn keep_updated(
+    name: &str,
+    dml: &BoundDml,
+    key: &[KeyColumn],
+    kept: &[KeyColumn],
+    body: &str,
+    unit: usize,
+) -> String {
+    let columns: Vec<String> = kept.iter().map(|column| ident(&column.name)).collect();
+    let old: Vec<String> = columns.iter().map(|column| format!("o.{column}")).collect();
+    let on: Vec<String> = key
+        .iter()
+        .map(|column| ident(&column.name))
+        .map(|column| format!("o.{column} = c.{column}"))
+        .collect();
+    format!(
+        "WITH upshift_changed AS ({body}) INSERT INTO upshift_kept.{} (upshift_unit, {}) SELECT \
+         ${unit}::text::integer, {} FROM {} AS o JOIN upshift_changed AS c ON {}",
+        ident(name),
+        columns.join(", "),
+        old.join(", "),
+        dml.table,
+        on.join(" AND "),
+    )
+}
+
+/// DELETE returns the rows as they were.
+fn keep_deleted(name: &str, kept: &[KeyColumn], body: &str, unit: usize) -> String {
+    let columns: Vec<String> = kept.iter().map(|column| ident(&column.name)).collect();
+    let columns = columns.join(", ");
+    format!(
+        "WITH upshift_changed AS ({body}) INSERT INTO upshift_kept.{} (upshift_unit, {columns}) SELECT \
+         ${unit}::text::integer, {columns} FROM upshift_changed",
+        ident(name),
+    )
+}
