@@ -3,3 +3,5 @@
 pub mod compile;
 pub mod demo;
 pub mod engine;
+pub mod figures;
+pub mod progress;

@@ -1,0 +1,233 @@
+//! Progress in a pipe or a log: one line an event. Units of tasks that are not cut are left out: the
+//! task's own line says the same.
+
+use std::{collections::HashMap, io::Write, time::Duration};
+
+use upshift_shared::ids::TaskId;
+
+use super::{Ending, Going, Progress, ProgressEvent, write_line};
+use crate::figures;
+
+/// Writes plain lines.
+#[derive(Debug)]
+pub struct Lines<W> {
+    out: W,
+    running: HashMap<TaskId, Running>,
+    tasks: u64,
+    tasks_done: u64,
+}
+
+/// What is known of a task between its start and its end.
+#[derive(Debug)]
+struct Running {
+    label: String,
+    since: Duration,
+    cut: bool,
+    units: u64,
+    rows: u64,
+}
+
+impl<W: Write> Lines<W> {
+    /// Writes to `out`.
+    pub fn new(out: W) -> Self {
+        Self {
+            out,
+            running: HashMap::new(),
+            tasks: 0,
+            tasks_done: 0,
+        }
+    }
+
+    /// What to say of an event; `None` where nothing is worth a line.
+    fn describe(&mut self, at: Duration, event: &ProgressEvent) -> Option<String> {
+        Some(match event {
+            ProgressEvent::RunStarted {
+                tasks, tasks_done, ..
+            } => {
+                self.tasks = *tasks;
+                self.tasks_done = *tasks_done;
+                run_started(event)
+            }
+            ProgressEvent::TaskStarted {
+                task,
+                label,
+                module,
+                operator,
+                rows,
+                seconds: _,
+                cut,
+            } => {
+                let running = Running {
+                    label: label.clone(),
+                    since: at,
+                    cut: *cut,
+                    units: 0,
+                    rows: 0,
+                };
+                self.running.insert(*task, running);
+                format!("{task} {module}: {label}: {operator}{}", about_rows(*rows))
+            }
+            ProgressEvent::UnitDone {
+                task,
+                unit,
+                rows,
+                seconds,
+                worker,
+            } => {
+                let running = self.running.get_mut(task)?;
+                running.units += 1;
+                running.rows += rows;
+                if !running.cut {
+                    return None;
+                }
+                format!(
+                    "{task} {}: unit {unit} on {worker}: {}, {} (so far {})",
+                    running.label,
+                    figures::counted(*rows, "row"),
+                    figures::seconds(*seconds),
+                    figures::counted(running.rows, "row"),
+                )
+            }
+            ProgressEvent::TaskDone { task } => self.task_done(at, *task),
+            ProgressEvent::Retry {
+                task,
+                unit,
+                attempt,
+                delay,
+                reason,
+            } => format!(
+                "{task} {}: unit {unit} failed and will be tried again {} (attempt {attempt}): {reason}",
+                self.label(*task),
+                if *delay > 0.0 {
+                    format!("in {}", figures::seconds(*delay))
+                } else {
+                    "at once".to_owned()
+                },
+            ),
+            other => describe_rest(other)?,
+        })
+    }
+
+    fn label(&self, task: TaskId) -> &str {
+        self.running.get(&task).map_or("", |r| r.label.as_str())
+    }
+
+    fn task_done(&mut self, at: Duration, task: TaskId) -> String {
+        self.tasks_done += 1;
+        let so_far = format!("{} of {} tasks", self.tasks_done, self.tasks);
+        let Some(running) = self.running.remove(&task) else {
+            return format!("{task} done ({so_far})");
+        };
+        let took = at.saturating_sub(running.since).as_secs_f64();
+        let units = if running.cut {
+            format!(" in {}", figures::counted(running.units, "unit"))
+        } else {
+            String::new()
+        };
+        format!(
+            "{task} {}: done: {}{units}, {} ({so_far})",
+            running.label,
+            figures::counted(running.rows, "row"),
+            figures::seconds(took),
+        )
+    }
+}
+
+impl<W: Write + Send> Progress for Lines<W> {
+    fn show(&mut self, at: Duration, event: &ProgressEvent) {
+        if let Some(text) = self.describe(at, event) {
+            let line = format!("[{:>8.1}] {}", at.as_secs_f64(), one_line(&text));
+            write_line(&mut self.out, &line);
+        }
+    }
+}
+
+fn about_rows(rows: u64) -> String {
+    if rows == 0 {
+        String::new()
+    } else {
+        format!(", about {}", figures::counted(rows, "row"))
+    }
+}
+
+/// The first line of a run: what it is and what lies before it.
+pub(super) fn run_started(event: &ProgressEvent) -> String {
+    let ProgressEvent::RunStarted {
+        run,
+        going,
+        tasks,
+        tasks_done,
+        rows,
+        seconds: _,
+        workers,
+    } = event
+    else {
+        return String::new();
+    };
+    let verb = match going {
+        Going::Forward => "begins",
+        Going::Resumed => "goes on",
+        Going::Back => "goes back",
+        Going::Commit => "commits",
+    };
+    let already = if *tasks_done > 0 {
+        format!(", {} done already", figures::count(*tasks_done))
+    } else {
+        String::new()
+    };
+    format!(
+        "run {run} {verb}: {}{already}{}, {}",
+        figures::counted(*tasks, "task"),
+        about_rows(*rows),
+        figures::counted(u64::from(*workers), "worker"),
+    )
+}
+
+/// Events that need nothing remembered. `None` for those that [`Lines::describe`] handles.
+pub(super) fn describe_rest(event: &ProgressEvent) -> Option<String> {
+    Some(match event {
+        ProgressEvent::UnitSplit { task, unit } => {
+            format!("{task}: unit {unit} ran into the statement timeout and was cut in two")
+        }
+        ProgressEvent::CheckpointPrepared { module } => format!("checkpoint {module} prepared"),
+        ProgressEvent::WorkerJoined { worker, name } => format!("worker {worker} ({name}) joined"),
+        ProgressEvent::WorkerLost { worker, reason } => {
+            format!("worker {worker} lost: {reason}; its units are offered again")
+        }
+        ProgressEvent::Paused => "paused: no new units begin until the run is resumed".to_owned(),
+        ProgressEvent::Resumed => "resumed".to_owned(),
+        ProgressEvent::Stopping { reason, units } => format!(
+            "stopping: {reason}; waiting for {} in flight",
+            figures::counted(*units, "unit")
+        ),
+        ProgressEvent::RunEnded { ending, message } => run_ended(*ending, message),
+        ProgressEvent::RunStarted { .. }
+        | ProgressEvent::TaskStarted { .. }
+        | ProgressEvent::UnitDone { .. }
+        | ProgressEvent::TaskDone { .. }
+        | ProgressEvent::Retry { .. } => return None,
+    })
+}
+
+/// How a run ended, and what comes next.
+pub(super) fn run_ended(ending: Ending, message: &str) -> String {
+    let word = match ending {
+        Ending::Prepared => "prepared",
+        Ending::Committed => "committed",
+        Ending::RolledBack => "rolled back",
+        Ending::Stopped => "stopped",
+        Ending::Failed => "failed",
+        Ending::Stuck => "stuck",
+    };
+    if message.is_empty() {
+        word.to_owned()
+    } else {
+        format!("{word}: {message}")
+    }
+}
+
+/// A message of several lines (a database's error may have them) as one.
+pub(super) fn one_line(text: &str) -> String {
+    let parts: Vec<&str> = text.split_whitespace().collect();
+    parts.join(" ")
+}
