@@ -2,6 +2,9 @@
 //! data: read once from the live database, then evolved step by step by the compiler (step 3 sees
 //! the column that step 2 renamed).
 
+pub mod installed;
+pub mod snapshot;
+
 use std::collections::{BTreeMap, HashMap};
 
 use serde::{Deserialize, Serialize};

@@ -1,0 +1,19 @@
+-- upshift: read columns
+-- Columns that an earlier run has dropped but not yet destroyed are as good as gone.
+SELECT a.attrelid::bigint AS relation,
+       a.attnum::integer AS number,
+       a.attname::text AS name,
+       pg_catalog.format_type(a.atttypid, a.atttypmod) AS type_name,
+       a.attnotnull AS not_null,
+       pg_catalog.pg_get_expr(d.adbin, d.adrelid) AS expression,
+       a.attidentity::text AS identity,
+       a.attgenerated::text AS generated
+FROM pg_catalog.pg_attribute AS a
+JOIN pg_catalog.pg_class AS c ON c.oid = a.attrelid
+JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
+LEFT JOIN pg_catalog.pg_attrdef AS d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
+WHERE a.attnum > 0 AND NOT a.attisdropped
+  AND a.attname !~ '^upshift_kept_'
+  AND c.relkind IN ('r', 'p', 'v', 'm', 'S', 'f', 'c')
+  AND n.nspname !~ '^pg_' AND n.nspname NOT IN ('information_schema', 'upshift', 'upshift_kept')
+ORDER BY a.attrelid, a.attnum

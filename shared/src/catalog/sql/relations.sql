@@ -1,0 +1,24 @@
+-- upshift: read relations
+-- Names that begin with pg_ are reserved to the system's schemas. pg_relation_size releases its lock
+-- on each relation at once, so that any number of them fits into the lock table; it is NULL for a
+-- relation that is dropped meanwhile.
+SELECT c.oid::bigint AS oid,
+       n.nspname::text AS schema,
+       c.relname::text AS name,
+       c.relkind::text AS kind,
+       c.relpersistence::text AS persistence,
+       c.relrowsecurity AS row_security,
+       greatest(c.reltuples, 0)::double precision AS rows,
+       CASE WHEN c.relkind IN ('r', 'm') THEN
+           coalesce(pg_catalog.pg_relation_size(c.oid), 0)
+           + coalesce(pg_catalog.pg_relation_size(nullif(c.reltoastrelid, 0)), 0)
+       ELSE 0 END AS bytes,
+       c.relhasrules AND EXISTS (
+           SELECT FROM pg_catalog.pg_rewrite AS r
+           WHERE r.ev_class = c.oid AND (c.relkind NOT IN ('v', 'm') OR r.rulename <> '_RETURN')
+       ) AS has_rules
+FROM pg_catalog.pg_class AS c
+JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
+WHERE c.relkind IN ('r', 'p', 'v', 'm', 'S', 'f', 'c')
+  AND n.nspname !~ '^pg_' AND n.nspname NOT IN ('information_schema', 'upshift', 'upshift_kept')
+ORDER BY c.oid
