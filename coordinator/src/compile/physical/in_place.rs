@@ -50,7 +50,7 @@ pub(super) fn choose(step: &AnalysedStep, dml: &BoundDml, number: u32) -> Result
         sql: if deletes {
             keep_deleted(&name, &kept, &body, unit)
         } else {
-            keep_updated(&name, dml, key, &kept, &body, unit)
+            keep_updated(&name, dml, (key, &kept), &body, unit, cut.as_ref())
         },
         key: key.clone(),
         before_images: KeptTable {
@@ -150,14 +150,15 @@ fn create(name: &str, table: &QualifiedName, columns: &[KeyColumn]) -> String {
 }
 
 /// The outer query of a statement with a writable CTE sees the rows as they were before it
-/// (PostgreSQL manual, 7.8.4): the before-images.
+/// (PostgreSQL manual, 7.8.4): the before-images. It is cut like the statement itself, or every unit
+/// would read the whole table.
 fn keep_updated(
     name: &str,
     dml: &BoundDml,
-    key: &[KeyColumn],
-    kept: &[KeyColumn],
+    (key, kept): (&[KeyColumn], &[KeyColumn]),
     body: &str,
     unit: usize,
+    cut: Option<&Cut>,
 ) -> String {
     let columns: Vec<String> = kept.iter().map(|column| ident(&column.name)).collect();
     let old: Vec<String> = columns.iter().map(|column| format!("o.{column}")).collect();
@@ -166,9 +167,12 @@ fn keep_updated(
         .map(|column| ident(&column.name))
         .map(|column| format!("o.{column} = c.{column}"))
         .collect();
+    let range = cut
+        .map(|cut| format!(" WHERE {}", template::key_range("o", &cut.key, unit + 1)))
+        .unwrap_or_default();
     format!(
         "WITH upshift_changed AS ({body}) INSERT INTO upshift_kept.{} (upshift_unit, {}) SELECT \
-         ${unit}::text::integer, {} FROM {} AS o JOIN upshift_changed AS c ON {}",
+         ${unit}::text::integer, {} FROM {} AS o JOIN upshift_changed AS c ON {}{range}",
         ident(name),
         columns.join(", "),
         old.join(", "),
