@@ -6,6 +6,8 @@ mod estimate;
 mod in_place;
 mod statement;
 mod template;
+#[cfg(test)]
+mod tests;
 
 use upshift_shared::{
     ids::TaskId,

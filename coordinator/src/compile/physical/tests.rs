@@ -1,0 +1,206 @@
+//! Statement → operator: the exact templates.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use upshift_shared::{
+    ids::{RelId, StepId},
+    pack::{Directives, Location, Phase, StepKind},
+    pg::ident::QualifiedName,
+    plan::{KeyColumn, Operator, Sequences, StatementUndo, Strategy, UndoKind},
+};
+
+use super::choose;
+use crate::compile::model::{
+    AnalysedStep, Bound, BoundDml, BoundInsert, Chunk, Class, Driving, NowCall, ResolvedStep,
+};
+
+fn column(name: &str, type_name: &str) -> KeyColumn {
+    KeyColumn {
+        name: name.to_owned(),
+        type_name: type_name.to_owned(),
+    }
+}
+
+fn step(sql: &str, class: Class) -> AnalysedStep {
+    let parsed = pg_query::parse(sql, 0)
+        .expect("the test's SQL parses")
+        .protobuf
+        .stmts
+        .remove(0)
+        .stmt;
+    AnalysedStep {
+        step: ResolvedStep {
+            id: StepId(0),
+            module: 0,
+            version: "1.0".parse().expect("a version"),
+            phase: Phase::Pre,
+            location: Location {
+                file: "m/migrations/1.0/pre-a.sql".into(),
+                line: 1,
+                column: 1,
+            },
+            kind: StepKind::Sql(sql.to_owned()),
+            directives: Directives::default(),
+            settings: Vec::new(),
+        },
+        bound: Bound {
+            class,
+            reads: BTreeSet::new(),
+            writes: BTreeSet::new(),
+            names: Vec::new(),
+            tables: Vec::new(),
+            sequences: Sequences::None,
+            now_calls: Vec::new(),
+            rows: 1_000_000,
+            warnings: Vec::new(),
+        },
+        parsed: parsed.map(|node| Arc::new(*node)),
+    }
+}
+
+fn dml(alias: &str, assigned: &[&str], chunk: Chunk) -> BoundDml {
+    BoundDml {
+        relation: RelId(1),
+        table: QualifiedName::new("public", "move line"),
+        alias: alias.to_owned(),
+        assigned: assigned.iter().map(|&name| name.to_owned()).collect(),
+        columns: vec![column("id", "integer"), column("state", "text")],
+        key: Some(vec![column("id", "integer")]),
+        chunk,
+    }
+}
+
+fn by_key() -> Chunk {
+    Chunk::ByKey("it reads only the row at hand".to_owned())
+}
+
+#[test]
+fn an_update_keeps_before_images_of_its_own_range() {
+    let sql =
+        "UPDATE \"move line\" l SET state = p.state FROM p WHERE p.id = l.p_id OR now() < l.d";
+    let mut step = step(sql, Class::Update(dml("l", &["state"], by_key())));
+    let start = sql.find("now()").expect("it is there");
+    let replacement = "($1::text::timestamptz)".to_owned();
+    step.bound.now_calls = vec![NowCall {
+        start,
+        end: start + 5,
+        replacement,
+    }];
+    let chosen = choose(&step, 7, Strategy::Dataflow).expect("it is chosen");
+    let Operator::InPlace(op) = chosen.operator else {
+        panic!("in-place is expected")
+    };
+    assert!(chosen.pinned_now);
+    assert_eq!(chosen.undo, UndoKind::BeforeImages);
+    assert_eq!(chosen.why, "cut by id: it reads only the row at hand");
+    assert_eq!(
+        op.sql,
+        "WITH upshift_changed AS (UPDATE \"move line\" l SET state = p.state FROM p WHERE (p.id = l.p_id \
+         OR $1::text::timestamptz < l.d) AND (($3::text IS NULL OR l.id > $3::text::int) AND \
+         ($4::text IS NULL OR l.id <= $4::text::int)) RETURNING l.id) INSERT INTO \
+         upshift_kept.\"{run}_t7_before\" (upshift_unit, \"id\", \"state\") SELECT $2::text::integer, \
+         o.\"id\", o.\"state\" FROM \"public\".\"move line\" AS o JOIN upshift_changed AS c ON \
+         o.\"id\" = c.\"id\" WHERE ($3::text IS NULL OR \"o\".\"id\" > CAST($3::text AS integer)) AND \
+         ($4::text IS NULL OR \"o\".\"id\" <= CAST($4::text AS integer))"
+    );
+    assert_eq!(
+        op.before_images.create,
+        "CREATE TABLE upshift_kept.\"{run}_t7_before\" AS SELECT 0::integer AS upshift_unit, o.\"id\", \
+         o.\"state\" FROM \"public\".\"move line\" AS o WITH NO DATA"
+    );
+}
+
+#[test]
+fn a_delete_returns_what_it_deletes() {
+    let sql = "DELETE FROM \"move line\" WHERE state = 'x'";
+    let whole = Chunk::Whole("a foreign key of the table points at itself".to_owned());
+    let step = step(sql, Class::Delete(dml("move line", &[], whole)));
+    let chosen = choose(&step, 0, Strategy::Dataflow).expect("it is chosen");
+    let Operator::InPlace(op) = chosen.operator else {
+        panic!("in-place is expected")
+    };
+    assert_eq!(
+        chosen.why,
+        "in one unit: a foreign key of the table points at itself"
+    );
+    assert_eq!(
+        op.sql,
+        "WITH upshift_changed AS (DELETE FROM \"move line\" WHERE state = 'x' RETURNING \"move line\".id, \
+         \"move line\".state) INSERT INTO upshift_kept.\"{run}_t0_before\" (upshift_unit, \"id\", \
+         \"state\") SELECT $1::text::integer, \"id\", \"state\" FROM upshift_changed"
+    );
+    assert!(op.cut.is_none());
+}
+
+#[test]
+fn an_insert_is_cut_by_what_drives_it() {
+    let sql = "INSERT INTO tag (id, name) SELECT s.id, s.name FROM source s WHERE s.ok OR s.maybe";
+    let class = Class::Insert(BoundInsert {
+        relation: RelId(1),
+        table: QualifiedName::new("public", "tag"),
+        columns: vec![column("id", "integer"), column("name", "text")],
+        key: Some(vec![column("id", "integer")]),
+        driving: Some(Driving {
+            relation: RelId(2),
+            table: QualifiedName::new("public", "source"),
+            alias: "s".to_owned(),
+            key: vec![column("id", "bigint")],
+        }),
+        chunk: by_key(),
+    });
+    let chosen = choose(&step(sql, class), 3, Strategy::Dataflow).expect("it is chosen");
+    let Operator::Append(op) = chosen.operator else {
+        panic!("append is expected")
+    };
+    assert_eq!(
+        op.sql,
+        "WITH upshift_inserted AS (INSERT INTO tag (id, name) SELECT s.id, s.name FROM source s WHERE \
+         (s.ok OR s.maybe) AND (($2::text IS NULL OR s.id > $2::text::bigint) AND ($3::text IS NULL OR \
+         s.id <= $3::text::bigint)) RETURNING id) INSERT INTO upshift_kept.\"{run}_t3_new\" \
+         (upshift_unit, \"id\") SELECT $1::text::integer, \"id\" FROM upshift_inserted"
+    );
+}
+
+#[test]
+fn the_naive_run_keeps_nothing() {
+    let sql = "UPDATE \"move line\" SET state = 'x'";
+    let step = step(sql, Class::Update(dml("move line", &["state"], by_key())));
+    let chosen = choose(&step, 0, Strategy::Sequential).expect("it is chosen");
+    let Operator::Statement(op) = chosen.operator else {
+        panic!("statement is expected")
+    };
+    assert_eq!(
+        (op.sql.as_str(), op.undo),
+        (sql, StatementUndo::Irreversible)
+    );
+}
+
+#[test]
+fn what_has_no_way_back_is_refused_with_its_place() {
+    let sql = "DO $$ BEGIN PERFORM 1; END $$";
+    let opaque = |irreversible| {
+        let class = Class::Opaque {
+            why: "DO blocks are not looked into".to_owned(),
+            transactional: true,
+            recovery: None,
+            undo: None,
+        };
+        let mut step = step(sql, class);
+        step.step.directives.irreversible = irreversible;
+        choose(&step, 0, Strategy::Dataflow)
+    };
+    let complaint = opaque(false).err().expect("it is refused");
+    assert_eq!(
+        complaint.message,
+        "this statement has no way back: DO blocks are not looked into; give it -- upshift: undo = \
+         \"SQL\", or mark it -- upshift: irreversible"
+    );
+    assert_eq!(
+        complaint.location.to_string(),
+        "m/migrations/1.0/pre-a.sql:1:1"
+    );
+    assert_eq!(
+        opaque(true).expect("it is chosen").undo,
+        UndoKind::Irreversible
+    );
+}
