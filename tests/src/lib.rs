@@ -1,1 +1,5 @@
-//! placeholder
+//! What Upshift's tests share: PostgreSQL to test against, the command to run, and the comparison of
+//! two databases.
+
+pub mod compare;
+pub mod harness;

@@ -13,10 +13,6 @@ use std::{
     time::Duration,
 };
 
-use nix::{
-    sys::signal::{Signal, kill},
-    unistd::Pid,
-};
 use tempfile::TempDir;
 use upshift_shared::{Error, Result};
 
@@ -45,6 +41,20 @@ const SETTINGS: &[(&str, &str)] = &[
     ("logging_collector", "off"),
 ];
 
+/// Runs the server, and when its own input ends (closed by [`Cluster`]'s drop, or by the kernel because
+/// this process was killed) stops it and deletes the directory. SIGQUIT is an immediate shutdown:
+/// nothing in it is worth a checkpoint. Without job control a shell's background process reads
+/// /dev/null, and the shell closes its own stderr so that the server's end is the end of the log.
+const SUPERVISOR: &str = r#"directory=$1; shift
+"$@" &
+server=$!
+exec 2>/dev/null
+cat >/dev/null
+kill -QUIT "$server"
+wait "$server"
+cd / && rm -rf -- "$directory"
+"#;
+
 /// How to make a cluster.
 #[derive(Debug, Clone, Default)]
 pub struct ClusterOptions {
@@ -64,14 +74,11 @@ pub struct Cluster {
     directory: TempDir,
     password: String,
     port: u16,
-    server: Child,
+    supervisor: Child,
 }
 
 impl Cluster {
     /// Makes a cluster and starts its server; returns once it accepts connections.
-    ///
-    /// The kernel ends the server when the *thread* that calls this ends (`PR_SET_PDEATHSIG`), so call
-    /// it from one that lives as long as the cluster is needed.
     ///
     /// # Errors
     /// Where there are no server binaries, or the server does not start: with the end of its log.
@@ -88,13 +95,13 @@ impl Cluster {
         loop {
             let port = free_port()?;
             match launch(&binaries, directory.path(), user, port, options) {
-                Ok(server) => {
+                Ok(supervisor) => {
                     return Ok(Self {
                         binaries,
                         directory,
                         password,
                         port,
-                        server,
+                        supervisor,
                     });
                 }
                 Err(e) if attempt < PORT_ATTEMPTS && e.to_string().contains(PORT_TAKEN_MESSAGE) => {
@@ -151,12 +158,6 @@ impl Cluster {
         self.directory.path().join("server.crt")
     }
 
-    /// The process id of the server.
-    #[must_use]
-    pub fn pid(&self) -> u32 {
-        self.server.id()
-    }
-
     /// Its data directory.
     #[must_use]
     pub fn data_directory(&self) -> PathBuf {
@@ -166,12 +167,14 @@ impl Cluster {
 
 impl Drop for Cluster {
     fn drop(&mut self) {
-        // SIGQUIT: immediate shutdown. Nothing in it is worth a checkpoint.
-        if let Ok(pid) = i32::try_from(self.server.id()) {
-            let _ = kill(Pid::from_raw(pid), Signal::SIGQUIT);
-        }
-        let _ = self.server.wait();
+        stop(&mut self.supervisor);
     }
+}
+
+/// Closes the supervisor's input, which makes it stop the server, and waits for that.
+fn stop(supervisor: &mut Child) {
+    drop(supervisor.stdin.take());
+    let _ = supervisor.wait();
 }
 
 /// The folder that holds `initdb` and `postgres`: the one given, `$UPSHIFT_PG_BIN`, that of
@@ -298,6 +301,7 @@ fn create_certificate(directory: &Path, user: ServerUser) -> Result<()> {
         ])
         .args(["-nodes", "-days", "3650", "-subj", "/CN=localhost"])
         .args(["-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"])
+        .args(["-addext", "basicConstraints=critical,CA:FALSE"])
         .args(["-keyout", "server.key", "-out", "server.crt"]);
     run(command, directory, user, "openssl")?;
     let key = directory.join("server.key");
@@ -342,7 +346,8 @@ fn run(mut command: Command, directory: &Path, user: ServerUser, name: &str) -> 
     )))
 }
 
-/// Starts the server and waits until it says that it accepts connections.
+/// Starts the server below its supervisor, which is returned, and waits until it says that it accepts
+/// connections.
 fn launch(
     binaries: &Path,
     directory: &Path,
@@ -350,8 +355,11 @@ fn launch(
     port: u16,
     options: &ClusterOptions,
 ) -> Result<Child> {
-    let mut command = server_command(binaries);
+    let mut command = Command::new("/bin/sh");
     command
+        .args(["-c", SUPERVISOR, "upshift-supervisor"])
+        .arg(directory)
+        .arg(binaries.join("postgres"))
         .arg("-D")
         .arg(directory.join("data"))
         .args(["-c", "listen_addresses=127.0.0.1"])
@@ -374,11 +382,11 @@ fn launch(
         command.arg("-c").arg(format!("{name}={value}"));
     }
     user.apply(&mut command);
-    let mut server = command
+    let mut supervisor = command
         .current_dir(directory)
         // A Ctrl-C in the terminal is for this program, which then stops the server.
         .process_group(0)
-        .stdin(Stdio::null())
+        .stdin(Stdio::piped())
         .stdout(Stdio::null())
         .stderr(Stdio::piped())
         .spawn()
@@ -386,32 +394,12 @@ fn launch(
             context: "starting postgres".to_owned(),
             source,
         })?;
-    let Some(messages) = server.stderr.take() else {
-        return Err(Error::Config("postgres has no stderr".to_owned()));
-    };
-    match await_ready(messages, directory.join("log")) {
-        Ok(()) => Ok(server),
-        Err(e) => {
-            let _ = server.kill();
-            let _ = server.wait();
-            Err(e)
-        }
+    let messages = supervisor.stderr.take().expect("stderr is piped above");
+    let ready = await_ready(messages, directory.join("log"));
+    if ready.is_err() {
+        stop(&mut supervisor);
     }
-}
-
-/// `postgres`, told by the kernel to stop when this process dies, where `setpriv` (util-linux) can
-/// arrange that.
-fn server_command(binaries: &Path) -> Command {
-    let postgres = binaries.join("postgres");
-    let setpriv = ["/usr/bin/setpriv", "/bin/setpriv"]
-        .into_iter()
-        .find(|path| Path::new(path).is_file());
-    let Some(setpriv) = setpriv else {
-        return Command::new(postgres);
-    };
-    let mut command = Command::new(setpriv);
-    command.args(["--pdeathsig", "QUIT", "--"]).arg(postgres);
-    command
+    ready.map(|()| supervisor)
 }
 
 /// Copies the server's messages to a file for as long as it lives, and waits for the one that says

@@ -1,0 +1,265 @@
+//! The `upshift` command as its users start it: a process with arguments, output and an exit code.
+
+use std::{
+    ffi::OsStr,
+    io::{BufRead, BufReader, Read},
+    path::PathBuf,
+    process::{Child, Command, Stdio},
+    sync::mpsc::{Receiver, RecvTimeoutError, channel},
+    thread::JoinHandle,
+    time::Duration,
+};
+
+use anyhow::{Context, Result, bail};
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+
+use super::database::Database;
+
+/// No line and no end of the process may take longer than this.
+const DEADLINE: Duration = Duration::from_secs(240);
+
+/// A call of `upshift`, not yet started.
+#[derive(Debug)]
+pub struct Upshift {
+    command: Command,
+}
+
+impl Upshift {
+    /// With these arguments, and with nothing of this process's environment that libpq would heed.
+    pub fn new(arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Self {
+        let mut command = Command::new(binary());
+        command.args(arguments).stdin(Stdio::null());
+        for (variable, _) in std::env::vars_os() {
+            let name = variable.to_string_lossy();
+            if name.starts_with("PG") || name.starts_with("UPSHIFT_") {
+                command.env_remove(&variable);
+            }
+        }
+        Self { command }
+    }
+
+    /// With these arguments, on this database.
+    pub fn on(database: &Database, arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Self {
+        let mut this = Self::new(arguments);
+        this.command.arg("--database").arg(database.url());
+        this
+    }
+
+    /// With one more argument.
+    #[must_use]
+    pub fn argument(mut self, argument: impl AsRef<OsStr>) -> Self {
+        self.command.arg(argument);
+        self
+    }
+
+    /// With an environment variable.
+    #[must_use]
+    pub fn variable(mut self, name: &str, value: &str) -> Self {
+        self.command.env(name, value);
+        self
+    }
+
+    /// In this folder.
+    #[must_use]
+    pub fn folder(mut self, folder: &std::path::Path) -> Self {
+        self.command.current_dir(folder);
+        self
+    }
+
+    /// Runs it to its end.
+    ///
+    /// # Errors
+    /// Where it cannot be started, or does not end.
+    pub fn run(self) -> Result<Outcome> {
+        self.start()?.wait()
+    }
+
+    /// Runs it to its end, which has to be success.
+    ///
+    /// # Errors
+    /// With all that it said, where it failed.
+    pub fn succeed(self) -> Result<Outcome> {
+        self.run()?.expect_code(0)
+    }
+
+    /// Starts it.
+    ///
+    /// # Errors
+    /// Where it cannot be started.
+    pub fn start(mut self) -> Result<Running> {
+        let said = format!("{:?}", self.command.get_args().collect::<Vec<_>>());
+        let mut child = self
+            .command
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .with_context(|| format!("starting {}", self.command.get_program().display()))?;
+        let stdout = child.stdout.take().context("stdout is piped")?;
+        let mut stderr = child.stderr.take().context("stderr is piped")?;
+        let (send, lines) = channel();
+        std::thread::spawn(move || {
+            for line in BufReader::new(stdout).lines().map_while(Result::ok) {
+                if send.send(line).is_err() {
+                    return;
+                }
+            }
+        });
+        let errors = std::thread::spawn(move || {
+            let mut text = Vec::new();
+            let _ = stderr.read_to_end(&mut text);
+            String::from_utf8_lossy(&text).into_owned()
+        });
+        Ok(Running {
+            arguments: said,
+            child,
+            lines,
+            seen: Vec::new(),
+            errors: Some(errors),
+        })
+    }
+}
+
+/// A running `upshift`. Killed when dropped.
+#[derive(Debug)]
+pub struct Running {
+    arguments: String,
+    child: Child,
+    lines: Receiver<String>,
+    seen: Vec<String>,
+    errors: Option<JoinHandle<String>>,
+}
+
+impl Running {
+    /// The next line that it prints; `None` when it prints no more.
+    ///
+    /// # Errors
+    /// Where it prints nothing for too long.
+    pub fn next_line(&mut self) -> Result<Option<String>> {
+        match self.lines.recv_timeout(DEADLINE) {
+            Ok(line) => {
+                self.seen.push(line.clone());
+                Ok(Some(line))
+            }
+            Err(RecvTimeoutError::Disconnected) => Ok(None),
+            Err(RecvTimeoutError::Timeout) => bail!(
+                "upshift {} said nothing for {DEADLINE:?}; so far:\n{}",
+                self.arguments,
+                self.seen.join("\n")
+            ),
+        }
+    }
+
+    /// Reads until a line that `wanted` accepts; whether there was one.
+    ///
+    /// # Errors
+    /// Where it prints nothing for too long.
+    pub fn read_until(&mut self, mut wanted: impl FnMut(&str) -> bool) -> Result<bool> {
+        while let Some(line) = self.next_line()? {
+            if wanted(&line) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Sends a signal.
+    ///
+    /// # Errors
+    /// Where the process is gone.
+    pub fn signal(&self, signal: Signal) -> Result<()> {
+        Ok(kill(
+            Pid::from_raw(i32::try_from(self.child.id())?),
+            signal,
+        )?)
+    }
+
+    /// Kills it as `kill -9` does, and waits until it is gone.
+    ///
+    /// # Errors
+    /// Where that fails.
+    pub fn kill(mut self) -> Result<()> {
+        self.child.kill()?;
+        self.child.wait()?;
+        Ok(())
+    }
+
+    /// Waits for its end.
+    ///
+    /// # Errors
+    /// Where it says nothing for too long.
+    pub fn wait(mut self) -> Result<Outcome> {
+        while self.next_line()?.is_some() {}
+        let status = self.child.wait()?;
+        let errors = self.errors.take().context("taken once")?;
+        let stderr = errors.join().unwrap_or_default();
+        Ok(Outcome {
+            arguments: std::mem::take(&mut self.arguments),
+            code: status.code(),
+            stdout: self.seen.join("\n"),
+            stderr,
+        })
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// How a call of `upshift` ended.
+#[derive(Debug, Clone)]
+pub struct Outcome {
+    /// What it was called with.
+    pub arguments: String,
+    /// Its exit code; `None` where a signal ended it.
+    pub code: Option<i32>,
+    /// What it printed.
+    pub stdout: String,
+    /// What it printed as errors.
+    pub stderr: String,
+}
+
+impl Outcome {
+    /// Itself, where it ended with this code.
+    ///
+    /// # Errors
+    /// With all that it said, where it did not.
+    pub fn expect_code(self, code: i32) -> Result<Self> {
+        if self.code != Some(code) {
+            bail!(
+                "upshift {} ended with {:?} instead of {code}\n--- stdout\n{}\n--- stderr\n{}",
+                self.arguments,
+                self.code,
+                self.stdout,
+                self.stderr
+            );
+        }
+        Ok(self)
+    }
+}
+
+/// The command, as cargo built it: `$UPSHIFT_BIN`, else beside this test's own folder.
+fn binary() -> PathBuf {
+    if let Some(path) = std::env::var_os("UPSHIFT_BIN") {
+        return PathBuf::from(path);
+    }
+    let test = std::env::current_exe().expect("a test knows its own path");
+    let folder = test.parent().expect("a file lies in a folder");
+    // target/debug/deps/<test>, or target/debug/<program>
+    let folder = match folder.file_name() {
+        Some(name) if name == "deps" => folder.parent().expect("deps lies in the profile's folder"),
+        _ => folder,
+    };
+    let path = folder.join("upshift");
+    assert!(
+        path.is_file(),
+        "{} is not built: cargo build -p upshift-coordinator",
+        path.display()
+    );
+    path
+}

@@ -1,0 +1,184 @@
+//! Databases of a test: made for it, owned by an ordinary role, dropped after it.
+
+use std::{path::Path, str::FromStr};
+
+use anyhow::{Context, Result};
+use sqlx::{Connection, PgConnection, postgres::PgConnectOptions};
+
+use super::server::{OWNER, OWNER_PASSWORD, Server, succeeded};
+
+/// A database that is dropped with this guard.
+#[derive(Debug)]
+pub struct Database {
+    server: &'static Server,
+    name: String,
+}
+
+impl Database {
+    /// An empty database.
+    ///
+    /// # Errors
+    /// Where the server says no.
+    pub fn create() -> Result<Self> {
+        Self::from_template("template0")
+    }
+
+    /// A copy of this database: data, schema, sequences and privileges.
+    ///
+    /// # Errors
+    /// Where the server says no, for example because somebody is connected.
+    pub fn copy(&self) -> Result<Self> {
+        Self::from_template(&self.name)
+    }
+
+    fn from_template(template: &str) -> Result<Self> {
+        let server = Server::shared();
+        let name = format!("t_{:016x}", rand::random::<u64>());
+        server.psql(
+            "postgres",
+            "postgres",
+            &format!("CREATE DATABASE {name} TEMPLATE {template} OWNER {OWNER}"),
+        )?;
+        Ok(Self { server, name })
+    }
+
+    /// A copy of a database that is made only once per server, under a name, by `fill`, for what takes
+    /// long to make.
+    ///
+    /// # Errors
+    /// Those of `fill`, and where the server says no.
+    pub async fn of_template(name: &str, fill: impl FnOnce(&Self) -> Result<()>) -> Result<Self> {
+        let server = Server::shared();
+        let template = format!("template_{name}");
+        let mut admin = PgConnection::connect(&server.url("postgres", "postgres")).await?;
+        // The session's lock, so that of several test processes one makes it. It goes with the session.
+        sqlx::query("SELECT pg_advisory_lock(hashtextextended($1, 0))")
+            .bind(&template)
+            .execute(&mut admin)
+            .await?;
+        let exists: bool =
+            sqlx::query_scalar("SELECT EXISTS (SELECT FROM pg_database WHERE datname = $1)")
+                .bind(&template)
+                .fetch_one(&mut admin)
+                .await?;
+        if !exists {
+            let filled = Self::create()?;
+            fill(&filled).with_context(|| format!("making the template {template}"))?;
+            server.psql(
+                "postgres",
+                "postgres",
+                &format!(
+                    "CREATE DATABASE {template} TEMPLATE {} OWNER {OWNER}",
+                    filled.name
+                ),
+            )?;
+        }
+        let copy = Self::from_template(&template);
+        admin.close().await?;
+        copy
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The role that owns it: an ordinary one.
+    #[must_use]
+    pub fn owner(&self) -> &'static str {
+        OWNER
+    }
+
+    /// Its server.
+    #[must_use]
+    pub fn server(&self) -> &'static Server {
+        self.server
+    }
+
+    /// Its URL as the owner, through the Unix socket.
+    #[must_use]
+    pub fn url(&self) -> String {
+        self.server.url(OWNER, &self.name)
+    }
+
+    /// Its URL as the owner over loopback with TLS, without the password, which
+    /// [`Self::password`] gives.
+    #[must_use]
+    pub fn tls_url(&self) -> String {
+        format!(
+            "postgresql://{OWNER}@127.0.0.1:{}/{}?sslmode=verify-full&sslrootcert={}",
+            self.server.port(),
+            self.name,
+            self.server.certificate().display()
+        )
+    }
+
+    /// The owner's password.
+    #[must_use]
+    pub fn password(&self) -> &'static str {
+        OWNER_PASSWORD
+    }
+
+    /// Runs SQL with `psql` as the owner.
+    ///
+    /// # Errors
+    /// With what `psql` says.
+    pub fn psql(&self, sql: &str) -> Result<String> {
+        self.server.psql(OWNER, &self.name, sql)
+    }
+
+    /// Runs SQL with `psql` as the superuser, for what a test has to arrange.
+    ///
+    /// # Errors
+    /// With what `psql` says.
+    pub fn psql_as_superuser(&self, sql: &str) -> Result<String> {
+        self.server.psql("postgres", &self.name, sql)
+    }
+
+    /// Runs a file with `psql` as the owner.
+    ///
+    /// # Errors
+    /// With what `psql` says.
+    pub fn psql_file(&self, file: &Path) -> Result<String> {
+        self.server.psql_file(OWNER, &self.name, file)
+    }
+
+    /// A connection as the owner.
+    ///
+    /// # Errors
+    /// Where the server says no.
+    pub async fn connect(&self) -> Result<PgConnection> {
+        let options = PgConnectOptions::from_str(&self.url())?;
+        Ok(PgConnection::connect_with(&options).await?)
+    }
+
+    /// `pg_dump --schema-only` with owners and privileges, without Upshift's own schemas and without
+    /// the lines that differ from dump to dump.
+    ///
+    /// # Errors
+    /// With what `pg_dump` says.
+    pub fn schema_dump(&self) -> Result<String> {
+        let output = self
+            .server
+            .program("pg_dump")
+            .args(["--schema-only", "-N", "upshift", "-N", "upshift_kept", "-d"])
+            .arg(self.server.url("postgres", &self.name))
+            .output()?;
+        let text = succeeded("pg_dump", &output)?;
+        let lines = text
+            .lines()
+            // \restrict and \unrestrict carry a random key.
+            .filter(|line| !line.starts_with("\\restrict") && !line.starts_with("\\unrestrict"));
+        Ok(lines.collect::<Vec<_>>().join("\n"))
+    }
+}
+
+impl Drop for Database {
+    fn drop(&mut self) {
+        let sql = format!("DROP DATABASE IF EXISTS {} WITH (FORCE)", self.name);
+        if let Err(e) = self.server.psql("postgres", "postgres", &sql) {
+            eprintln!("could not drop {}: {e}", self.name);
+        }
+    }
+}

@@ -1,0 +1,9 @@
+//! The world of a test: a server, databases of its own in it, and the `upshift` command.
+
+mod command;
+mod database;
+mod server;
+
+pub use command::{Outcome, Running, Upshift};
+pub use database::Database;
+pub use server::{SERVER_VARIABLE, Server, repository};
