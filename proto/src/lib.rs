@@ -7,5 +7,6 @@ pub mod v1 {
         reason = "generated; the .proto files carry the documentation"
     )]
     #![expect(clippy::too_many_lines, reason = "generated")]
+    #![expect(clippy::allow_attributes, reason = "generated")]
     tonic::include_proto!("upshift.v1");
 }

@@ -1,0 +1,57 @@
+#!/usr/bin/env bash
+# Installs what a fresh Debian machine lacks to build Upshift and to try it: a PostgreSQL server (from the
+# distribution; its own cluster is not touched), build tools, libclang (for pg_query), openssl. Sourced by
+# demo.sh and test.sh.
+
+prepare_as_root() {
+    if [ "$(id -u)" -eq 0 ]; then
+        "$@"
+    elif command -v sudo >/dev/null 2>&1; then
+        sudo "$@"
+    else
+        echo "missing packages: run this as root once, or install sudo: $*" >&2
+        return 1
+    fi
+}
+
+prepare_has_server() {
+    if [ -n "${UPSHIFT_PG_BIN:-}" ]; then
+        [ -x "$UPSHIFT_PG_BIN/postgres" ]
+        return
+    fi
+    local candidate
+    for candidate in /usr/lib/postgresql/*/bin/postgres "$(pg_config --bindir 2>/dev/null)/postgres"; do
+        [ -x "$candidate" ] && return 0
+    done
+    return 1
+}
+
+prepare_has_libclang() {
+    # bindgen needs the library and clang's own headers.
+    compgen -G '/usr/lib/*/libclang*.so*' >/dev/null || compgen -G '/usr/lib/llvm-*/lib/libclang*.so*' >/dev/null
+}
+
+prepare_machine() {
+    local packages=()
+    prepare_has_server || packages+=(postgresql)
+    prepare_has_libclang || packages+=(libclang-dev)
+    command -v cc >/dev/null 2>&1 && command -v make >/dev/null 2>&1 || packages+=(build-essential)
+    command -v openssl >/dev/null 2>&1 || packages+=(openssl)
+    command -v psql >/dev/null 2>&1 || packages+=(postgresql-client)
+    if [ "${#packages[@]}" -gt 0 ]; then
+        echo "installing: ${packages[*]}"
+        prepare_as_root env DEBIAN_FRONTEND=noninteractive apt-get update -qq
+        # No cluster of the distribution's: Upshift makes its own, throwaway ones.
+        prepare_as_root mkdir -p /etc/postgresql-common
+        [ -e /etc/postgresql-common/createcluster.conf ] ||
+            echo 'create_main_cluster = false' |
+            prepare_as_root tee /etc/postgresql-common/createcluster.conf >/dev/null
+        prepare_as_root env DEBIAN_FRONTEND=noninteractive \
+            apt-get install -y -qq --no-install-recommends "${packages[@]}"
+    fi
+    command -v cargo >/dev/null 2>&1 || [ ! -x "$HOME/.cargo/bin/cargo" ] || PATH="$HOME/.cargo/bin:$PATH"
+    if ! command -v cargo >/dev/null 2>&1; then
+        echo "no Rust toolchain: install one with https://rustup.rs" >&2
+        return 1
+    fi
+}

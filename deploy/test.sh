@@ -1,0 +1,32 @@
+#!/usr/bin/env bash
+# Everything that CI runs: format, lints, documentation, build, tests. Installs what is missing. The tests'
+# PostgreSQL is a throwaway cluster on a free port, below an unprivileged user, gone when this ends.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+# shellcheck source=deploy/prepare.sh
+. deploy/prepare.sh
+prepare_machine
+
+# Everything that is built or fetched for the tests stays below target/.
+tools=$PWD/target/tools
+PATH="$tools/bin:$PATH"
+if ! command -v cargo-nextest >/dev/null 2>&1; then
+    cargo install --locked --root "$tools" cargo-nextest
+fi
+
+step() { printf '\n== %s\n' "$*"; }
+
+step format
+cargo fmt --all --check
+step lints
+cargo clippy --workspace --all-targets --locked -- -D warnings
+step documentation
+RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked --quiet
+step build
+cargo build --workspace --all-targets --locked
+step tests
+# Where a real database is at hand, the tests of the main job end with it; else they say that they skip it.
+export UPSHIFT_ODOO_DUMP=${UPSHIFT_ODOO_DUMP:-$PWD/../shared/odoo17_demo.dump}
+target/debug/upshift-test-server cargo nextest run --workspace --profile ci "$@"
+step "examples in the documentation"
+cargo test --workspace --doc --locked --quiet
