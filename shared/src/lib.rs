@@ -2,6 +2,7 @@
 //! to reach PostgreSQL.
 
 pub mod catalog;
+pub mod config;
 pub mod digest;
 pub mod error;
 pub mod ids;
@@ -9,5 +10,6 @@ pub mod ledger;
 pub mod pack;
 pub mod pg;
 pub mod plan;
+pub mod suggest;
 
 pub use error::{Error, Result, Retry};

@@ -1,0 +1,320 @@
+//! `upshift.toml`. Whatever it holds that is not known is an error with its place: a misspelt key
+//! that is silently ignored is a default that nobody chose.
+
+use std::{
+    collections::BTreeMap, fs, io, ops::Range, os::unix::fs::PermissionsExt, path::Path,
+    path::PathBuf, process::Command, time::Duration,
+};
+
+use toml::{
+    Spanned,
+    de::{DeTable, DeValue},
+};
+
+use super::{
+    connection::Secret,
+    conninfo,
+    environment::Environment,
+    keyword::{self, Settings},
+    value::parse_duration,
+};
+use crate::{
+    Error, Result,
+    pack::{Complaint, Location},
+    suggest::did_you_mean,
+};
+
+/// What `upshift.toml` says.
+#[derive(Debug, Clone, Default)]
+pub struct Config {
+    /// The file that it was read from.
+    pub(super) path: Option<PathBuf>,
+    pub(super) databases: BTreeMap<String, DatabaseEntry>,
+    /// `[run]`
+    pub run: RunDefaults,
+}
+
+/// `[run]`: what the options of `upshift run` default to.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct RunDefaults {
+    /// Workers in the process.
+    pub workers: Option<u32>,
+    /// How long a statement waits for a lock.
+    pub lock_timeout: Option<Duration>,
+    /// How long a statement may take; zero for no limit.
+    pub statement_timeout: Option<Duration>,
+    /// How often a unit that failed for a passing reason is tried.
+    pub max_attempts: Option<u32>,
+}
+
+/// `[databases.NAME]`
+#[derive(Debug, Clone, Default)]
+pub(super) struct DatabaseEntry {
+    pub(super) settings: Settings,
+    password_env: Option<String>,
+    password_command: Option<Vec<String>>,
+}
+
+impl DatabaseEntry {
+    /// The password that the entry tells where to find.
+    pub(super) fn password(&self, name: &str, environment: &Environment) -> Result<Option<Secret>> {
+        if let Some(variable) = &self.password_env {
+            return match environment.variable(variable) {
+                Some(value) => Ok(Some(Secret::new(value.to_owned()))),
+                None => Err(Error::Config(format!(
+                    "[databases.{name}] takes its password from ${variable}, which is not set"
+                ))),
+            };
+        }
+        let Some((program, arguments)) =
+            self.password_command.as_ref().and_then(|c| c.split_first())
+        else {
+            return Ok(None);
+        };
+        let output = Command::new(program).args(arguments).output();
+        let output = output.map_err(|source| Error::Io {
+            context: format!("[databases.{name}] password_command: cannot run {program}"),
+            source,
+        })?;
+        // Neither its output nor its complaints: they may hold what it was to find.
+        let line = String::from_utf8(output.stdout).ok();
+        let line = line.as_deref().and_then(|text| text.lines().next());
+        match line {
+            Some(line) if output.status.success() && !line.is_empty() => {
+                Ok(Some(Secret::new(line.to_owned())))
+            }
+            _ => Err(Error::Config(format!(
+                "[databases.{name}] password_command: {program} gave no password ({})",
+                output.status
+            ))),
+        }
+    }
+}
+
+impl Config {
+    /// Reads the file named, else the first of `$UPSHIFT_CONFIG`, `./upshift.toml` and
+    /// `~/.config/upshift/upshift.toml` that is there; none is fine.
+    ///
+    /// # Errors
+    /// [`Error::Io`] for a named file that cannot be read, [`Error::Config`] with file, line and
+    /// column for what it should not hold.
+    pub fn load(named: Option<&Path>, environment: &Environment) -> Result<Self> {
+        let named = named
+            .map(Path::to_owned)
+            .or_else(|| environment.variable("UPSHIFT_CONFIG").map(PathBuf::from));
+        let candidates = match &named {
+            Some(path) => vec![path.clone()],
+            None => [
+                Some(PathBuf::from("upshift.toml")),
+                environment.home_file(".config/upshift/upshift.toml"),
+            ]
+            .into_iter()
+            .flatten()
+            .collect(),
+        };
+        for path in candidates {
+            match fs::read_to_string(&path) {
+                Ok(text) => {
+                    let mode = fs::metadata(&path).map_or(0, |m| m.permissions().mode());
+                    return Self::parse(&text, path, mode & 0o077 == 0);
+                }
+                Err(e) if e.kind() == io::ErrorKind::NotFound && named.is_none() => {}
+                Err(source) => {
+                    return Err(Error::Io {
+                        context: format!("cannot read {}", path.display()),
+                        source,
+                    });
+                }
+            }
+        }
+        Ok(Self::default())
+    }
+
+    /// Parses the text of a file. `private` says whether only its owner may read it: then it may hold
+    /// passwords.
+    ///
+    /// # Errors
+    /// [`Error::Config`] with file, line and column.
+    pub fn parse(text: &str, path: PathBuf, private: bool) -> Result<Self> {
+        let source = Source { text, path: &path };
+        let root = DeTable::parse(text)
+            .map_err(|e| source.complain(e.span().unwrap_or(0..0), e.message().to_owned()))?;
+        let mut config = Self::default();
+        for (key, value) in root.get_ref() {
+            match key.get_ref().as_ref() {
+                "databases" => {
+                    for (name, entry) in source.table(value, "[databases.NAME]")? {
+                        let entry = source.database(entry, private)?;
+                        config.databases.insert(name.get_ref().to_string(), entry);
+                    }
+                }
+                "run" => config.run = source.run(value)?,
+                _ => return Err(source.unknown(key, ["databases", "run"])),
+            }
+        }
+        config.path = Some(path);
+        Ok(config)
+    }
+}
+
+/// The text, for showing the place of what is wrong.
+struct Source<'a> {
+    text: &'a str,
+    path: &'a Path,
+}
+
+type Key<'a> = Spanned<std::borrow::Cow<'a, str>>;
+
+impl Source<'_> {
+    fn database(&self, value: &Spanned<DeValue<'_>>, private: bool) -> Result<DatabaseEntry> {
+        let mut entry = DatabaseEntry::default();
+        let mut url = None;
+        for (key, value) in self.table(value, "[databases.NAME]")? {
+            match key.get_ref().as_ref() {
+                "url" => {
+                    let settings = conninfo::parse(self.string(value)?)
+                        .map_err(|e| self.complain(value.span(), e.to_string()))?;
+                    if settings.contains_key("password") && !private {
+                        return Err(self.no_password_here(value.span()));
+                    }
+                    url = Some(settings);
+                }
+                "password_env" => entry.password_env = Some(self.string(value)?.to_owned()),
+                "password_command" => entry.password_command = Some(self.strings(value)?),
+                "password" if !private => return Err(self.no_password_here(key.span())),
+                name => match keyword::find(name) {
+                    Some(keyword) => {
+                        entry.settings.insert(keyword, self.scalar(value)?);
+                    }
+                    None => {
+                        let known = ["url", "password_env", "password_command"];
+                        return Err(self.unknown(key, known.into_iter().chain(keyword::names())));
+                    }
+                },
+            }
+        }
+        if let Some(url) = url {
+            if let Some(twice) = url.keys().find(|name| entry.settings.contains_key(*name)) {
+                let message = format!("{twice} is given twice: in url and as a key of its own");
+                return Err(self.complain(value.span(), message));
+            }
+            entry.settings.extend(url);
+        }
+        Ok(entry)
+    }
+
+    fn run(&self, value: &Spanned<DeValue<'_>>) -> Result<RunDefaults> {
+        let mut run = RunDefaults::default();
+        for (key, value) in self.table(value, "[run]")? {
+            match key.get_ref().as_ref() {
+                "workers" => run.workers = Some(self.count(value)?),
+                "max_attempts" => run.max_attempts = Some(self.count(value)?),
+                "lock_timeout" => run.lock_timeout = Some(self.duration(value)?),
+                "statement_timeout" => run.statement_timeout = Some(self.duration(value)?),
+                _ => {
+                    let known = [
+                        "workers",
+                        "max_attempts",
+                        "lock_timeout",
+                        "statement_timeout",
+                    ];
+                    return Err(self.unknown(key, known));
+                }
+            }
+        }
+        Ok(run)
+    }
+
+    fn table<'v>(&self, value: &'v Spanned<DeValue<'_>>, what: &str) -> Result<&'v DeTable<'v>> {
+        let table = value.get_ref().as_table();
+        table.ok_or_else(|| self.complain(value.span(), format!("expected a table: {what}")))
+    }
+
+    fn string<'v>(&self, value: &'v Spanned<DeValue<'_>>) -> Result<&'v str> {
+        let text = value.get_ref().as_str();
+        text.ok_or_else(|| self.complain(value.span(), "expected a string".to_owned()))
+    }
+
+    fn strings(&self, value: &Spanned<DeValue<'_>>) -> Result<Vec<String>> {
+        let items = value.get_ref().as_array().filter(|items| !items.is_empty());
+        items
+            .ok_or_else(|| {
+                let message = "expected an array: [\"program\", \"argument\", …]".to_owned();
+                self.complain(value.span(), message)
+            })?
+            .iter()
+            .map(|item| self.string(item).map(str::to_owned))
+            .collect()
+    }
+
+    fn scalar(&self, value: &Spanned<DeValue<'_>>) -> Result<String> {
+        match value.get_ref() {
+            DeValue::Integer(number) => Ok(number.as_str().to_owned()),
+            _ => self.string(value).map(str::to_owned),
+        }
+    }
+
+    fn count(&self, value: &Spanned<DeValue<'_>>) -> Result<u32> {
+        let number = value.get_ref().as_integer();
+        number
+            .and_then(|number| number.as_str().parse().ok())
+            .filter(|number| (1..=1024).contains(number))
+            .ok_or_else(|| {
+                self.complain(value.span(), "expected a number from 1 to 1024".to_owned())
+            })
+    }
+
+    fn duration(&self, value: &Spanned<DeValue<'_>>) -> Result<Duration> {
+        let text = value.get_ref().as_str().unwrap_or_default();
+        parse_duration(text).map_err(|message| self.complain(value.span(), message))
+    }
+
+    fn unknown<'k>(&self, key: &Key<'_>, known: impl IntoIterator<Item = &'k str>) -> Error {
+        let name = key.get_ref();
+        let near = did_you_mean(name, known);
+        self.complain(key.span(), format!("unknown key \"{name}\"{near}"))
+    }
+
+    fn no_password_here(&self, span: Range<usize>) -> Error {
+        let message = format!(
+            "a password in a file that others may read: chmod 0600 {}, or use password_env, \
+             password_command or a password file",
+            self.path.display()
+        );
+        // The line holds the password: show its place, not its text.
+        Error::Config(
+            Complaint {
+                source_line: String::new(),
+                ..self.complaint(span, message)
+            }
+            .to_string(),
+        )
+    }
+
+    fn complain(&self, span: Range<usize>, message: String) -> Error {
+        Error::Config(self.complaint(span, message).to_string())
+    }
+
+    fn complaint(&self, span: Range<usize>, message: String) -> Complaint {
+        let before = self.text.get(..span.start).unwrap_or(self.text);
+        let line = before.matches('\n').count();
+        let column = before.chars().rev().take_while(|c| *c != '\n').count();
+        let source_line = self.text.lines().nth(line).unwrap_or_default();
+        // A connection string or a password must not reach a terminal or log by way of a complaint.
+        let shown = match source_line.split_once('=') {
+            Some((key, _)) if key.contains("url") || key.contains("password") => {
+                format!("{key}= …")
+            }
+            _ => source_line.to_owned(),
+        };
+        Complaint {
+            location: Location {
+                file: self.path.to_owned(),
+                line: u32::try_from(line + 1).unwrap_or(u32::MAX),
+                column: u32::try_from(column + 1).unwrap_or(u32::MAX),
+            },
+            message,
+            source_line: shown,
+        }
+    }
+}

@@ -1,0 +1,89 @@
+//! Where a database is and how to reach it: `upshift.toml`, libpq's connection strings and URLs, PG*
+//! variables, service and password files; and the defaults of a run.
+//!
+//! The order of precedence is libpq's: what the connection string says, then the service file, then
+//! the environment, then defaults. Passwords are kept in [`Secret`] and appear in no message.
+
+mod connection;
+mod conninfo;
+mod environment;
+mod file;
+mod keyword;
+mod passfile;
+mod service;
+#[cfg(test)]
+mod tests;
+mod value;
+
+pub use connection::{Connection, Secret};
+pub use environment::Environment;
+pub use file::{Config, RunDefaults};
+pub use value::parse_duration;
+
+use crate::{Error, Result, suggest::did_you_mean};
+
+/// What `--database` led to.
+#[derive(Debug, Clone)]
+pub struct ResolvedDatabase {
+    /// How the database is called in the configuration, or `default` for one that is described on
+    /// the command line or by the environment.
+    pub name: String,
+    /// How to reach it.
+    pub connection: Connection,
+    /// What the user should know: a password on the command line, a password file that was ignored.
+    pub warnings: Vec<String>,
+}
+
+impl Config {
+    /// Resolves the value of `--database`: a libpq URL, a keyword/value string, or the name of an
+    /// entry of `upshift.toml`. Without one, PGSERVICE or PGDATABASE must say which database.
+    ///
+    /// # Errors
+    /// [`Error::Config`] when it cannot be understood or names nothing.
+    pub fn database(
+        &self,
+        argument: Option<&str>,
+        environment: &Environment,
+    ) -> Result<ResolvedDatabase> {
+        let mut warnings = Vec::new();
+        let (name, settings, secret) = match argument {
+            None => ("default".to_owned(), keyword::Settings::default(), None),
+            Some(text) if conninfo::is_conninfo(text) => {
+                let settings = conninfo::parse(text)?;
+                if settings.contains_key("password") {
+                    warnings.push(
+                        "the process list shows the password on the command line: put it in \
+                         PGPASSWORD, a password file or upshift.toml (password_env, \
+                         password_command) instead"
+                            .to_owned(),
+                    );
+                }
+                ("default".to_owned(), settings, None)
+            }
+            Some(name) => {
+                let entry = self.entry(name)?;
+                let secret = entry.password(name, environment)?;
+                (name.to_owned(), entry.settings.clone(), secret)
+            }
+        };
+        let connection = connection::resolve(settings, secret, environment, &mut warnings)?;
+        Ok(ResolvedDatabase {
+            name,
+            connection,
+            warnings,
+        })
+    }
+
+    fn entry(&self, name: &str) -> Result<&file::DatabaseEntry> {
+        self.databases.get(name).ok_or_else(|| {
+            let place = match &self.path {
+                Some(path) => format!("{} has no [databases.{name}]", path.display()),
+                None => format!("\"{name}\" would be an entry of upshift.toml, and there is none"),
+            };
+            let near = did_you_mean(name, self.databases.keys().map(String::as_str));
+            Error::Config(format!(
+                "{place}{near}; for a database of that name write --database \"dbname={name}\""
+            ))
+        })
+    }
+}
