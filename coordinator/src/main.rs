@@ -1,1 +1,3 @@
+//! The `upshift` command.
+
 fn main() {}
