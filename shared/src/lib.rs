@@ -2,6 +2,7 @@
 //! to reach PostgreSQL.
 
 pub mod catalog;
+pub mod clock;
 pub mod config;
 pub mod digest;
 pub mod error;
