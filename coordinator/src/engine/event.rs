@@ -70,7 +70,7 @@ pub enum Event {
     CreditGranted { worker: WorkerId, units: u32 },
     /// The worker takes no more units; those in flight will still be reported.
     WorkerDraining { worker: WorkerId },
-    /// The session ended: what it held is offered again.
+    /// The session ended, whether it was draining or not: what it held is offered again.
     WorkerLost { worker: WorkerId },
     /// The task's kept tables exist, its instant and sequences are recorded.
     TaskPrepared { run: RunId, task: TaskId },
@@ -107,7 +107,8 @@ pub enum Event {
         unit: UnitId,
         failure: Failure,
     },
-    /// Something that the driver does for a task (prepare, cut, split, finish) failed.
+    /// Something that the driver does for a task (prepare, cut, split, record) failed. The engine
+    /// never asks for two of these at once, so the task alone says which.
     TaskFailed {
         run: RunId,
         task: TaskId,
@@ -179,7 +180,12 @@ pub enum Command {
         rows: u64,
         units: u32,
     },
-    /// Cut a unit in two → `UnitSplit`.
+    /// Cut a unit in two → `UnitSplit`, with `new: None` where it is too small or already done.
+    ///
+    /// A worker that was lost may still hold the unit with its old bounds, and commit them after the
+    /// split: the upper half would be done twice. So the split inserts and deletes the unit's row in
+    /// `upshift.unit` (which waits for such a commit, or finds it), and the unit's own transaction
+    /// inserts its row only where the bounds that it was given are those of `upshift.cut`.
     SplitUnit {
         run: RunId,
         task: TaskId,
@@ -196,7 +202,9 @@ pub enum Command {
     },
     /// Record that the task is done (or undone) → `TaskRecorded`.
     RecordTask { run: RunId, task: TaskId },
-    /// Record that the module's checkpoint is prepared → `CheckpointRecorded`.
+    /// Record that the module's checkpoint is prepared → `CheckpointRecorded`. Asked for in the order
+    /// of the modules, when all tasks of this and of all earlier ones are recorded; a resumed run
+    /// asks again for those that are there already.
     RecordCheckpoint { run: RunId, module: u32 },
     /// Tell whoever watches that a unit will be tried again.
     ReportRetry {

@@ -1,8 +1,498 @@
 //! The pure state machine of run, task and unit: an event and the time in, an exact list of commands
 //! out. No I/O, no clock, no randomness.
+//!
+//! The driver persists what has to be durable, executes each command, and answers it with an event.
+//! What the engine holds is volatile: after a crash a new one is given the graph with what the ledger
+//! has ([`RunGraph`]), and goes on.
 
+mod checkpoint;
 mod event;
+mod retry;
+mod run;
+#[cfg(test)]
+mod run_tests;
+mod schedule;
+#[cfg(test)]
+mod script;
+mod size;
+mod task;
+mod unit;
+mod worker;
+
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    fmt,
+    time::Duration,
+};
+
+use upshift_shared::ids::{RunId, TaskId, UnitId, WorkerId};
 
 pub use event::{
     Command, Direction, Event, Failure, FailureClass, GraphTask, Outcome, RunGraph, StopReason,
 };
+use retry::Alarms;
+use run::{Context, Refusal, Run};
+use worker::Workers;
+
+/// An event that does not fit the state. Nothing has changed. Either an operator's request came too
+/// late or twice, or the driver has a defect.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{event} does not fit: {state}")]
+pub struct IllegalTransition {
+    /// How the run, task, unit or worker stands.
+    pub state: String,
+    /// The event, with what it is about.
+    pub event: String,
+}
+
+/// All runs and workers of one coordinator.
+#[derive(Debug, Default)]
+pub struct Engine {
+    runs: BTreeMap<RunId, Run>,
+    /// Runs that have ended: late reports about them are no defect.
+    ended: BTreeSet<RunId>,
+    /// Runs that may have a unit to offer, in turn.
+    rotation: VecDeque<RunId>,
+    workers: Workers,
+    alarms: Alarms,
+}
+
+impl Engine {
+    /// No runs, no workers.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Takes an event and says what the driver must do. `now` is the time since any fixed instant; it
+    /// never goes back.
+    ///
+    /// # Errors
+    /// When the event does not fit the state; nothing has changed then.
+    pub fn handle(
+        &mut self,
+        event: Event,
+        now: Duration,
+    ) -> Result<Vec<Command>, IllegalTransition> {
+        let mut out = Vec::new();
+        let subject = Subject::of(&event);
+        self.apply(event, now, &mut out)
+            .map_err(|state| IllegalTransition {
+                state,
+                event: subject.to_string(),
+            })?;
+        if let Some(run) = subject.run {
+            self.settle(run, now, &mut out);
+        }
+        while let Some(sleeper) = self.alarms.due(now) {
+            self.with_run(sleeper.run, now, &mut out, |run, cx| {
+                run.wake(sleeper.task, sleeper.unit, cx);
+            });
+        }
+        self.dispatch(now, &mut out);
+        if let Some(at) = self.alarms.timer() {
+            out.push(Command::SetTimer { at });
+        }
+        Ok(out)
+    }
+
+    /// What the event itself means; what follows from it, [`Self::handle`] sees to.
+    fn apply(
+        &mut self,
+        event: Event,
+        now: Duration,
+        out: &mut Vec<Command>,
+    ) -> Result<(), Refusal> {
+        match event {
+            Event::RunSubmitted { run, graph } => self.submit(run, graph, now, out),
+            Event::WorkerJoined { worker } => {
+                let joined = self.workers.join(worker);
+                self.unless_worker_stands(joined, worker)
+            }
+            Event::CreditGranted { worker, units } => {
+                let granted = self.workers.grant(worker, units);
+                self.unless_worker_stands(granted, worker)
+            }
+            Event::WorkerDraining { worker } => {
+                let draining = self.workers.drain(worker);
+                self.unless_worker_stands(draining, worker)
+            }
+            Event::WorkerLost { worker } => self.worker_lost(worker, now, out),
+            Event::TaskPrepared { run, task } => {
+                self.of_task(run, task, now, out, |run, t, cx| run.task_prepared(t, cx))
+            }
+            Event::UnitsCut {
+                run,
+                task,
+                first,
+                count,
+                exhausted,
+            } => self.of_task(run, task, now, out, |run, t, cx| {
+                run.units_cut(t, (first, count, exhausted), cx)
+            }),
+            Event::UnitSplit {
+                run,
+                task,
+                unit,
+                new,
+            } => self.of_task(run, task, now, out, |run, t, cx| {
+                run.unit_split(t, unit, new, cx)
+            }),
+            Event::TaskFailed { run, task, failure } => {
+                self.of_task(run, task, now, out, |run, t, cx| {
+                    run.task_failed(t, failure, cx)
+                })
+            }
+            Event::TaskRecorded { run, task } => {
+                self.of_task(run, task, now, out, |run, t, cx| run.task_recorded(t, cx))
+            }
+            Event::CheckpointRecorded { run, module } => {
+                self.of_run(run, now, out, |run, _| run.checkpoint_recorded(module))
+            }
+            Event::UnitFinished {
+                run,
+                worker,
+                task,
+                unit,
+                rows: _,
+                elapsed,
+            } => self.unit_report((run, task, unit), worker, Ok(elapsed), now, out),
+            Event::UnitFailed {
+                run,
+                worker,
+                task,
+                unit,
+                failure,
+            } => self.unit_report((run, task, unit), worker, Err(failure), now, out),
+            Event::TimerFired => {
+                self.alarms.fired();
+                Ok(())
+            }
+            Event::PauseRequested { run } => self.of_live_run(run, now, out, |run, _| run.pause()),
+            Event::ResumeRequested { run } => {
+                self.of_live_run(run, now, out, |run, cx| run.resume(cx))
+            }
+            Event::StopRequested { run, reason } => {
+                self.of_live_run(run, now, out, |run, _| run.stop(reason))
+            }
+        }
+    }
+
+    fn submit(
+        &mut self,
+        id: RunId,
+        graph: RunGraph,
+        now: Duration,
+        out: &mut Vec<Command>,
+    ) -> Result<(), Refusal> {
+        if let Some(run) = self.runs.get(&id) {
+            return Err(run.describe());
+        }
+        let mut cx = Context {
+            now,
+            out,
+            alarms: &mut self.alarms,
+            capacity: self.workers.capacity(),
+        };
+        let run = Run::submit(id, graph, &mut cx)?;
+        self.runs.insert(id, run);
+        self.ended.remove(&id);
+        Ok(())
+    }
+
+    fn worker_lost(
+        &mut self,
+        worker: WorkerId,
+        now: Duration,
+        out: &mut Vec<Command>,
+    ) -> Result<(), Refusal> {
+        let Some(held) = self.workers.lose(worker) else {
+            return Err(self.workers.describe(worker));
+        };
+        for (run, task, unit) in held {
+            self.with_run(run, now, out, |run, cx| run.unit_lost(task, unit, cx));
+        }
+        Ok(())
+    }
+
+    /// A worker's report. Late ones count: the first commit of a unit is *the* commit, whoever made
+    /// it. A late failure says nothing: somebody else has the unit now.
+    fn unit_report(
+        &mut self,
+        (id, task, unit): (RunId, TaskId, UnitId),
+        worker: WorkerId,
+        report: Result<Duration, Failure>,
+        now: Duration,
+        out: &mut Vec<Command>,
+    ) -> Result<(), Refusal> {
+        let Some(run) = self.runs.get_mut(&id) else {
+            return self.unless_ended(id);
+        };
+        let t = run.place(task)?;
+        let key = (id, t, unit.0);
+        if !self.workers.holds(worker, key) {
+            run.knows(t, unit.0)?;
+        }
+        let held = self.workers.release(worker, key);
+        let mut cx = Context {
+            now,
+            out,
+            alarms: &mut self.alarms,
+            capacity: self.workers.capacity(),
+        };
+        match report {
+            Ok(elapsed) => run.unit_finished(t, unit.0, elapsed, held, &mut cx),
+            Err(failure) if held => run.unit_failed(t, unit.0, failure, &mut cx),
+            Err(_) => {}
+        }
+        Ok(())
+    }
+
+    fn of_task(
+        &mut self,
+        id: RunId,
+        task: TaskId,
+        now: Duration,
+        out: &mut Vec<Command>,
+        change: impl FnOnce(&mut Run, u32, &mut Context<'_>) -> Result<(), Refusal>,
+    ) -> Result<(), Refusal> {
+        self.of_run(id, now, out, |run, cx| {
+            let t = run.place(task)?;
+            change(run, t, cx)
+        })
+    }
+
+    /// The driver's answers: those that come after the run has ended say nothing any more.
+    fn of_run(
+        &mut self,
+        id: RunId,
+        now: Duration,
+        out: &mut Vec<Command>,
+        change: impl FnOnce(&mut Run, &mut Context<'_>) -> Result<(), Refusal>,
+    ) -> Result<(), Refusal> {
+        if self.runs.contains_key(&id) {
+            self.of_live_run(id, now, out, change)
+        } else {
+            self.unless_ended(id)
+        }
+    }
+
+    /// Operators' requests: those that come after the run has ended are refused.
+    fn of_live_run(
+        &mut self,
+        id: RunId,
+        now: Duration,
+        out: &mut Vec<Command>,
+        change: impl FnOnce(&mut Run, &mut Context<'_>) -> Result<(), Refusal>,
+    ) -> Result<(), Refusal> {
+        let Some(run) = self.runs.get_mut(&id) else {
+            return Err(match self.ended.contains(&id) {
+                true => "the run has ended".to_owned(),
+                false => "there is no such run".to_owned(),
+            });
+        };
+        let mut cx = Context {
+            now,
+            out,
+            alarms: &mut self.alarms,
+            capacity: self.workers.capacity(),
+        };
+        change(run, &mut cx)
+    }
+
+    /// For what cannot be refused: changes a run, if it is still there, and lets it settle.
+    fn with_run(
+        &mut self,
+        id: RunId,
+        now: Duration,
+        out: &mut Vec<Command>,
+        change: impl FnOnce(&mut Run, &mut Context<'_>),
+    ) {
+        let done = self.of_run(id, now, out, |run, cx| {
+            change(run, cx);
+            Ok(())
+        });
+        if done.is_ok() {
+            self.settle(id, now, out);
+        }
+    }
+
+    fn unless_ended(&self, id: RunId) -> Result<(), Refusal> {
+        if self.ended.contains(&id) {
+            Ok(())
+        } else {
+            Err("there is no such run".to_owned())
+        }
+    }
+
+    fn unless_worker_stands(&self, fits: bool, worker: WorkerId) -> Result<(), Refusal> {
+        if fits {
+            Ok(())
+        } else {
+            Err(self.workers.describe(worker))
+        }
+    }
+
+    /// Lets a run begin what it may, forgets it when it has ended, and puts it among those that may
+    /// have a unit to offer.
+    fn settle(&mut self, id: RunId, now: Duration, out: &mut Vec<Command>) {
+        let Some(run) = self.runs.get_mut(&id) else {
+            return;
+        };
+        let mut cx = Context {
+            now,
+            out,
+            alarms: &mut self.alarms,
+            capacity: self.workers.capacity(),
+        };
+        if run.settle(&mut cx) {
+            self.runs.remove(&id);
+            self.ended.insert(id);
+        } else if !run.in_rotation {
+            run.in_rotation = true;
+            self.rotation.push_back(id);
+        }
+    }
+
+    /// Gives units to workers with credit, one to each and one of each run in turn. A run that has
+    /// nothing to offer leaves the rotation until something happens to it.
+    fn dispatch(&mut self, now: Duration, out: &mut Vec<Command>) {
+        while let Some(worker) = self.workers.next_free() {
+            let Some(id) = self.rotation.pop_front() else {
+                break;
+            };
+            let Some(run) = self.runs.get_mut(&id) else {
+                continue;
+            };
+            let mut follows = Vec::new();
+            let mut cx = Context {
+                now,
+                out: &mut follows,
+                alarms: &mut self.alarms,
+                capacity: self.workers.capacity(),
+            };
+            if let Some(lease) = run.lease(&mut cx) {
+                self.workers.lease(worker, (id, lease.place, lease.unit.0));
+                self.rotation.push_back(id);
+                out.push(Command::LeaseUnit {
+                    worker,
+                    run: id,
+                    task: lease.task,
+                    unit: lease.unit,
+                    direction: lease.direction,
+                    attempt: lease.attempt,
+                });
+            } else {
+                run.in_rotation = false;
+            }
+            out.append(&mut follows);
+        }
+    }
+}
+
+/// What an event is about, for messages.
+#[derive(Debug, Clone, Copy)]
+struct Subject {
+    kind: &'static str,
+    run: Option<RunId>,
+    worker: Option<WorkerId>,
+    task: Option<TaskId>,
+    unit: Option<UnitId>,
+}
+
+impl Subject {
+    fn of(event: &Event) -> Self {
+        let run = |kind, run: &RunId| Self {
+            kind,
+            run: Some(*run),
+            worker: None,
+            task: None,
+            unit: None,
+        };
+        let worker = |kind, worker: &WorkerId| Self {
+            kind,
+            run: None,
+            worker: Some(*worker),
+            task: None,
+            unit: None,
+        };
+        match event {
+            Event::RunSubmitted { run: id, .. } => run("RunSubmitted", id),
+            Event::WorkerJoined { worker: id } => worker("WorkerJoined", id),
+            Event::CreditGranted { worker: id, .. } => worker("CreditGranted", id),
+            Event::WorkerDraining { worker: id } => worker("WorkerDraining", id),
+            Event::WorkerLost { worker: id } => worker("WorkerLost", id),
+            Event::TaskPrepared { run: id, task } => run("TaskPrepared", id).task(*task),
+            Event::UnitsCut {
+                run: id,
+                task,
+                first,
+                ..
+            } => run("UnitsCut", id).task(*task).unit(*first),
+            Event::UnitSplit {
+                run: id,
+                task,
+                unit,
+                ..
+            } => run("UnitSplit", id).task(*task).unit(*unit),
+            Event::UnitFinished {
+                run: id,
+                task,
+                unit,
+                ..
+            } => run("UnitFinished", id).task(*task).unit(*unit),
+            Event::UnitFailed {
+                run: id,
+                task,
+                unit,
+                ..
+            } => run("UnitFailed", id).task(*task).unit(*unit),
+            Event::TaskFailed { run: id, task, .. } => run("TaskFailed", id).task(*task),
+            Event::TaskRecorded { run: id, task } => run("TaskRecorded", id).task(*task),
+            Event::CheckpointRecorded { run: id, .. } => run("CheckpointRecorded", id),
+            Event::TimerFired => Self {
+                kind: "TimerFired",
+                run: None,
+                worker: None,
+                task: None,
+                unit: None,
+            },
+            Event::PauseRequested { run: id } => run("PauseRequested", id),
+            Event::ResumeRequested { run: id } => run("ResumeRequested", id),
+            Event::StopRequested { run: id, .. } => run("StopRequested", id),
+        }
+    }
+
+    fn task(self, task: TaskId) -> Self {
+        Self {
+            task: Some(task),
+            ..self
+        }
+    }
+
+    fn unit(self, unit: UnitId) -> Self {
+        Self {
+            unit: Some(unit),
+            ..self
+        }
+    }
+}
+
+impl fmt::Display for Subject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.kind)?;
+        if let Some(run) = self.run {
+            write!(f, " of run {}", run.short())?;
+        }
+        if let Some(worker) = self.worker {
+            write!(f, " of {worker}")?;
+        }
+        if let Some(task) = self.task {
+            write!(f, " for {task}")?;
+        }
+        if let Some(unit) = self.unit {
+            write!(f, " {unit}")?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,126 @@
+//! How large the units of a task are, and how many are cut at a time.
+//!
+//! Units aim at 1 to 3 seconds: long enough that the cost of a transaction does not show, short enough
+//! that a lost one costs little and locks are not held for long. Every cut is a query, so units are
+//! cut in batches that grow while the size fits.
+
+use std::{collections::HashSet, ops::Range, time::Duration};
+
+/// Rows of the first units: even at a millisecond a row they end within seconds.
+const START: u64 = 5_000;
+/// Below this, a unit's transaction costs more than its rows.
+const FLOOR: u64 = 100;
+/// Above this, a unit's before-images are written in one transaction for too long.
+const CEILING: u64 = 5_000_000;
+/// Seconds that a unit should take.
+const AIM: f64 = 2.0;
+/// Sizes whose units take seconds in this range are left as they are.
+const FITS: Range<f64> = 1.0..3.0;
+/// At most so much larger or smaller at once: the next rows may be unlike the last.
+const STEP: u64 = 4;
+/// A batch has at least so many units for each slot, …
+const BATCH_LEAST: u32 = 4;
+/// … and at most so many: what has been cut is not cut again when the pace changes.
+const BATCH_MOST: u32 = 64;
+/// Weight of the newest unit in the smoothed pace.
+const NEWEST: f64 = 0.3;
+
+/// Decides the size of a task's next units from how long the last ones took. Durable only in its
+/// effect: the ledger has the bounds of what was cut, a resumed run starts from [`START`] again.
+#[derive(Debug)]
+pub(super) struct Cutter {
+    rows: u64,
+    batch: u32,
+    /// Units of each batch, and the rows that each was to have, by number.
+    batches: Vec<(Range<u32>, u64)>,
+    /// Units that were split: they no longer have their batch's size.
+    split: HashSet<u32>,
+    /// Smoothed seconds a row.
+    pace: Option<f64>,
+}
+
+impl Cutter {
+    pub(super) fn new() -> Self {
+        Self {
+            rows: START,
+            batch: 0,
+            batches: Vec::new(),
+            split: HashSet::new(),
+            pace: None,
+        }
+    }
+
+    /// Rows a unit, and units, of the next batch, for a task that may use `slots` slots.
+    pub(super) fn next(&mut self, slots: u32) -> (u64, u32) {
+        let fits = match self.pace {
+            None => false,
+            Some(pace) if FITS.contains(&(pace * self.rows as f64)) => true,
+            Some(pace) => {
+                let wanted = (AIM / pace.max(1e-12)) as u64;
+                self.rows = wanted
+                    .clamp(self.rows / STEP, self.rows.saturating_mul(STEP))
+                    .clamp(FLOOR, CEILING);
+                false
+            }
+        };
+        let grown = if fits || self.rows == CEILING || self.rows == FLOOR {
+            self.batch.saturating_mul(2)
+        } else {
+            self.batch
+        };
+        self.batch = grown.clamp(
+            slots.saturating_mul(BATCH_LEAST),
+            slots.saturating_mul(BATCH_MOST),
+        );
+        (self.rows, self.batch)
+    }
+
+    /// At this many units left uncut ones are asked for, so that no slot waits for the query.
+    pub(super) fn low_water(&self, slots: u32) -> u32 {
+        slots.max(self.batch / 4)
+    }
+
+    /// Units were cut at the size that [`Self::next`] gave last.
+    pub(super) fn cut(&mut self, units: Range<u32>) {
+        if !units.is_empty() {
+            self.batches.push((units, self.rows));
+        }
+    }
+
+    /// A unit took this long.
+    pub(super) fn observe(&mut self, unit: u32, elapsed: Duration) {
+        let Some(rows) = self.rows_of(unit) else {
+            return;
+        };
+        let newest = elapsed.as_secs_f64() / rows as f64;
+        self.pace = Some(match self.pace {
+            None => newest,
+            Some(pace) => pace + NEWEST * (newest - pace),
+        });
+    }
+
+    /// A unit ran into the statement timeout, however long that is: those to come shall be half as
+    /// large, at the most.
+    pub(super) fn timed_out(&mut self, unit: u32) {
+        if let Some(rows) = self.rows_of(unit) {
+            let at_least = AIM / (rows as f64 / 2.0);
+            self.pace = Some(self.pace.map_or(at_least, |pace| pace.max(at_least)));
+        }
+    }
+
+    /// A unit was split.
+    pub(super) fn split(&mut self, unit: u32) {
+        self.split.insert(unit);
+    }
+
+    fn rows_of(&self, unit: u32) -> Option<u64> {
+        if self.split.contains(&unit) {
+            return None;
+        }
+        let after = self
+            .batches
+            .partition_point(|(units, _)| units.start <= unit);
+        let (units, rows) = self.batches.get(after.checked_sub(1)?)?;
+        units.contains(&unit).then_some(*rows)
+    }
+}
