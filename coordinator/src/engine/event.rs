@@ -22,6 +22,9 @@ pub struct RunGraph {
     pub max_units_per_task: u32,
     /// How often a unit that failed for a passing reason is tried again before the run fails.
     pub max_attempts: u32,
+    /// Rows of the first units of each task; `None` for the engine's own choice. It finds the right
+    /// size from there.
+    pub first_unit_rows: Option<u64>,
 }
 
 /// Which way a run goes.

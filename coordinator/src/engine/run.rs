@@ -17,6 +17,7 @@ use super::{
     checkpoint::Checkpoints,
     retry::{Alarms, MAX_LOSSES, Sleeper, Verdict, poison, verdict},
     schedule::{Dependents, Place, Schedule, critical_paths},
+    size::Cutter,
     task::{Task, TaskState},
     unit::{Operation, Split},
 };
@@ -66,6 +67,7 @@ pub(super) struct Run {
     max_units: u32,
     max_units_per_task: u32,
     max_attempts: u32,
+    first_unit_rows: Option<u64>,
     tasks: Vec<Task>,
     index: HashMap<TaskId, u32>,
     dependents: Dependents,
@@ -114,6 +116,7 @@ impl Run {
             max_units: graph.max_units.max(1),
             max_units_per_task: graph.max_units_per_task.max(1),
             max_attempts: graph.max_attempts,
+            first_unit_rows: graph.first_unit_rows,
             tasks: (0_u32..)
                 .zip(graph.tasks.into_iter().zip(paths))
                 .map(|(place, (task, path))| Task::new(task, Place::new(path, place)))
@@ -406,7 +409,7 @@ impl Run {
 
     fn open(&mut self, t: u32, cx: &mut Context<'_>) {
         let task = &mut self.tasks[t as usize];
-        task.state = TaskState::Open(Box::new(task.take_units()));
+        task.state = TaskState::Open(Box::new(task.take_units(Cutter::new(self.first_unit_rows))));
         self.refresh(t, cx);
     }
 

@@ -78,6 +78,7 @@ pub(super) fn graph(tasks: Vec<GraphTask>) -> RunGraph {
         max_units: 8,
         max_units_per_task: 4,
         max_attempts: 3,
+        first_unit_rows: None,
     }
 }
 

@@ -40,9 +40,10 @@ pub(super) struct Cutter {
 }
 
 impl Cutter {
-    pub(super) fn new() -> Self {
+    /// `first` are the rows of the first units, where somebody asked for them.
+    pub(super) fn new(first: Option<u64>) -> Self {
         Self {
-            rows: START,
+            rows: first.unwrap_or(START).clamp(1, CEILING),
             batch: 0,
             batches: Vec::new(),
             split: HashSet::new(),
@@ -122,5 +123,18 @@ impl Cutter {
             .partition_point(|(units, _)| units.start <= unit);
         let (units, rows) = self.batches.get(after.checked_sub(1)?)?;
         units.contains(&unit).then_some(*rows)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_units_are_as_large_as_asked() {
+        assert_eq!(Cutter::new(None).next(4), (START, 16));
+        assert_eq!(Cutter::new(Some(50)).next(4), (50, 16));
+        assert_eq!(Cutter::new(Some(0)).next(1), (1, 4));
+        assert_eq!(Cutter::new(Some(u64::MAX)).next(1), (CEILING, 4));
     }
 }

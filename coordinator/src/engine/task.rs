@@ -2,7 +2,7 @@
 
 use upshift_shared::ids::{TaskId, UnitId};
 
-use super::{GraphTask, schedule::Place, unit::Units};
+use super::{GraphTask, schedule::Place, size::Cutter, unit::Units};
 
 /// Where a task stands.
 ///
@@ -105,13 +105,13 @@ impl Task {
     }
 
     /// Its units as the ledger has them: one unit where it is not cut and none is listed.
-    pub(super) fn take_units(&mut self) -> Units {
+    pub(super) fn take_units(&mut self, cutter: Cutter) -> Units {
         let mut listed = std::mem::take(&mut self.units);
         let exhausted = self.cut_exhausted || !self.cuttable;
         if listed.is_empty() && !self.cuttable {
             listed.push((UnitId(0), false));
         }
-        Units::new(listed, exhausted)
+        Units::new(listed, exhausted, cutter)
     }
 
     /// The driver did what it was asked.

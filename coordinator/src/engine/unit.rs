@@ -93,7 +93,7 @@ pub(super) struct Units {
 
 impl Units {
     /// `listed` are the units that exist, and whether each is finished.
-    pub(super) fn new(mut listed: Vec<(UnitId, bool)>, exhausted: bool) -> Self {
+    pub(super) fn new(mut listed: Vec<(UnitId, bool)>, exhausted: bool, cutter: Cutter) -> Self {
         listed.sort_unstable();
         listed.dedup_by_key(|(unit, _)| *unit);
         let mut units = Self {
@@ -107,7 +107,7 @@ impl Units {
             live: HashMap::new(),
             to_split: VecDeque::new(),
             operation: None,
-            cutter: Cutter::new(),
+            cutter,
         };
         for (UnitId(unit), finished) in listed {
             if finished {

@@ -45,6 +45,8 @@ pub struct RunDefaults {
     pub statement_timeout: Option<Duration>,
     /// How often a unit that failed for a passing reason is tried.
     pub max_attempts: Option<u32>,
+    /// Rows of the first units of each task, from which the right size is found.
+    pub unit_rows: Option<u32>,
 }
 
 /// `[databases.NAME]`
@@ -209,12 +211,14 @@ impl Source<'_> {
             match key.get_ref().as_ref() {
                 "workers" => run.workers = Some(self.count(value)?),
                 "max_attempts" => run.max_attempts = Some(self.count(value)?),
+                "unit_rows" => run.unit_rows = Some(self.count(value)?),
                 "lock_timeout" => run.lock_timeout = Some(self.duration(value)?),
                 "statement_timeout" => run.statement_timeout = Some(self.duration(value)?),
                 _ => {
                     let known = [
                         "workers",
                         "max_attempts",
+                        "unit_rows",
                         "lock_timeout",
                         "statement_timeout",
                     ];

@@ -154,9 +154,10 @@ fn configuration_errors_show_their_place() {
 
 #[test]
 fn run_defaults_are_read() {
-    let text = "[run]\nworkers = 6\nlock_timeout = \"2s\"\nstatement_timeout = \"10min\"\n";
+    let text = "[run]\nworkers = 6\nunit_rows = 50\nlock_timeout = \"2s\"\nstatement_timeout = \"10min\"\n";
     let config = Config::parse(text, PathBuf::from("upshift.toml"), false).expect("it is right");
     assert_eq!(config.run.workers, Some(6));
+    assert_eq!(config.run.unit_rows, Some(50));
     assert_eq!(config.run.lock_timeout.map(|d| d.as_secs()), Some(2));
     assert_eq!(config.run.statement_timeout.map(|d| d.as_secs()), Some(600));
     assert_eq!(config.run.max_attempts, None);
