@@ -16,6 +16,15 @@ pub fn did_you_mean<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str
     closest(word, candidates).map_or_else(String::new, |c| format!(" (did you mean \"{c}\"?)"))
 }
 
+/// `: did you mean "…"?` where a candidate is near enough, else `: known are …` with all of them.
+#[must_use]
+pub fn suggestion(word: &str, known: &[&str]) -> String {
+    closest(word, known.iter().copied()).map_or_else(
+        || format!(": known are {}", known.join(", ")),
+        |candidate| format!(": did you mean \"{candidate}\"?"),
+    )
+}
+
 /// Optimal string alignment distance: insertions, deletions, replacements, and swaps of neighbours.
 fn distance(a: &str, b: &str) -> usize {
     let a: Vec<char> = a.chars().flat_map(char::to_lowercase).collect();
@@ -49,6 +58,8 @@ mod tests {
             Some("statement_timeout")
         );
         assert_eq!(closest("colour", known), None);
+        assert_eq!(suggestion("prot", &known), ": did you mean \"port\"?");
+        assert_eq!(suggestion("colour", &["a", "b"]), ": known are a, b");
         assert_eq!(did_you_mean("prot", known), " (did you mean \"port\"?)");
     }
 }

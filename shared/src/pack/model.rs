@@ -55,6 +55,10 @@ pub struct Module {
 pub struct Migration {
     /// The version that it leads to.
     pub version: Version,
+    /// Whether its folder leaves out Odoo's series (`1.2` for `17.0.1.2`). Such a migration is compared by
+    /// the module's own part alone, so that `2.0` does not run again from `9.0.2.0` to `10.0.2.0`.
+    #[serde(default)]
+    pub short: bool,
     /// By phase, then file name.
     pub scripts: Vec<Script>,
 }
@@ -217,7 +221,7 @@ pub enum StrategyDirective {
 
 /// A version as Odoo's manifests write it: numbers between dots (a leading `saas~` is ignored).
 /// Missing parts count as zero: `17.0` = `17.0.0`.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Version {
     text: String,
@@ -229,6 +233,21 @@ impl Version {
     #[must_use]
     pub fn is_always(&self) -> bool {
         self.parts.iter().all(|part| *part == 0)
+    }
+
+    /// Its numbers.
+    #[must_use]
+    pub fn parts(&self) -> &[u64] {
+        &self.parts
+    }
+
+    /// Compares what follows the first two parts: a module's own version behind Odoo's series.
+    #[must_use]
+    pub fn own_cmp(&self, other: &Self) -> Ordering {
+        compare(
+            self.parts.get(2..).unwrap_or_default(),
+            other.parts.get(2..).unwrap_or_default(),
+        )
     }
 }
 
@@ -248,13 +267,17 @@ impl PartialOrd for Version {
 
 impl Ord for Version {
     fn cmp(&self, other: &Self) -> Ordering {
-        let length = self.parts.len().max(other.parts.len());
-        let part = |parts: &[u64], i: usize| parts.get(i).copied().unwrap_or(0);
-        (0..length)
-            .map(|i| part(&self.parts, i).cmp(&part(&other.parts, i)))
-            .find(|ordering| ordering.is_ne())
-            .unwrap_or(Ordering::Equal)
+        compare(&self.parts, &other.parts)
     }
+}
+
+/// Compares numbers one by one; missing ones count as zero.
+fn compare(a: &[u64], b: &[u64]) -> Ordering {
+    let part = |parts: &[u64], i: usize| parts.get(i).copied().unwrap_or(0);
+    (0..a.len().max(b.len()))
+        .map(|i| part(a, i).cmp(&part(b, i)))
+        .find(|ordering| ordering.is_ne())
+        .unwrap_or(Ordering::Equal)
 }
 
 impl fmt::Display for Version {

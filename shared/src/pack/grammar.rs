@@ -1,0 +1,160 @@
+//! The one gate to PostgreSQL's own scanner and parser (crate `pg_query`).
+//!
+//! libpg_query points the process's standard error at a pipe for the length of every call (`dup2`), so
+//! two calls at once can leave it there for good. All calls go through here, one at a time.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use pg_query::{
+    ParseResult,
+    protobuf::{ScanToken, Token},
+};
+
+static GATE: Mutex<()> = Mutex::new(());
+
+fn gate() -> MutexGuard<'static, ()> {
+    GATE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// PostgreSQL's own message, without what the crate puts before it.
+fn message(error: pg_query::Error) -> String {
+    match error {
+        pg_query::Error::Parse(message)
+        | pg_query::Error::Scan(message)
+        | pg_query::Error::IsUtility(message)
+        | pg_query::Error::Split(message) => message,
+        other => other.to_string(),
+    }
+}
+
+/// The tokens of `sql`, comments included, white space not.
+///
+/// # Errors
+/// The scanner's message.
+pub fn scan(sql: &str) -> Result<Vec<ScanToken>, String> {
+    let _gate = gate();
+    pg_query::scan_tokens(sql).map_err(message)
+}
+
+/// Parses `sql` without building its tree here: one entry for each statement, `true` for utility
+/// statements (all but SELECT, INSERT, UPDATE, DELETE and MERGE).
+///
+/// # Errors
+/// The parser's message; [`locate`] finds its place.
+pub fn check(sql: &str) -> Result<Vec<bool>, String> {
+    let _gate = gate();
+    pg_query::is_utility_stmt(sql).map_err(message)
+}
+
+/// Parses `sql` into its tree.
+///
+/// # Errors
+/// The parser's message; [`locate`] finds its place.
+pub fn parse(sql: &str) -> Result<ParseResult, String> {
+    let _gate = gate();
+    pg_query::parse(sql, 0).map_err(message)
+}
+
+/// The byte offset in `sql` that a parser's message is about. The crate does not hand out the
+/// parser's position, so it is found by what the message quotes, and among several such tokens by
+/// parsing ever shorter prefixes: an LALR parser complains about the first token that cannot follow.
+#[must_use]
+pub fn locate(sql: &str, message: &str) -> usize {
+    let Ok(tokens) = scan(sql) else {
+        return locate_scan_error(sql, message);
+    };
+    let tokens: Vec<ScanToken> = tokens.into_iter().filter(|t| !is_comment(t)).collect();
+    if message.ends_with("at end of input") {
+        return tokens.last().map_or(0, |token| token.end as usize);
+    }
+    let Some(near) = quoted_in(message) else {
+        return tokens.first().map_or(0, |token| token.start as usize);
+    };
+    let candidates: Vec<&ScanToken> = tokens
+        .iter()
+        .filter(|token| text_of(sql, token) == near)
+        .collect();
+    let first = candidates.partition_point(|token| {
+        candidates.len() > 1
+            && !matches!(check(&sql[..token.end as usize]), Err(e) if quoted_in(&e).is_some())
+    });
+    candidates
+        .get(first)
+        .or_else(|| candidates.last())
+        .or_else(|| candidates.first())
+        .map_or_else(|| sql.find(near).unwrap_or(0), |token| token.start as usize)
+}
+
+/// The byte offset that a scanner's message is about: the scanner quotes from the place of the error
+/// to where it stopped reading.
+#[must_use]
+pub fn locate_scan_error(sql: &str, message: &str) -> usize {
+    const TRIES: usize = 64;
+    let Some(near) = quoted_in(message).filter(|near| !near.is_empty()) else {
+        return 0;
+    };
+    if let Some(before) = sql.strip_suffix(near)
+        && scan(before).is_ok()
+    {
+        return before.len();
+    }
+    sql.match_indices(near)
+        .map(|(at, _)| at)
+        .take(TRIES)
+        .find(|at| scan(&sql[..*at]).is_ok() && scan(&sql[..at + near.len()]).is_err())
+        .unwrap_or(0)
+}
+
+/// What stands between the quotes of `… at or near "…"`.
+fn quoted_in(message: &str) -> Option<&str> {
+    message
+        .split_once("at or near \"")
+        .and_then(|(_, rest)| rest.strip_suffix('"'))
+}
+
+/// Whether a token is a comment.
+#[must_use]
+pub fn is_comment(token: &ScanToken) -> bool {
+    token.token == Token::SqlComment as i32 || token.token == Token::CComment as i32
+}
+
+/// A token's text.
+#[must_use]
+pub fn text_of<'a>(sql: &'a str, token: &ScanToken) -> &'a str {
+    sql.get(token.start as usize..token.end as usize)
+        .unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn place(sql: &str) -> (usize, String) {
+        let message = check(sql).expect_err("these do not parse");
+        (locate(sql, &message), message)
+    }
+
+    #[test]
+    fn the_place_of_an_error_is_found() {
+        assert_eq!(
+            place("SELECT x FROM FROM t").0,
+            14,
+            "the second of two equal words"
+        );
+        assert_eq!(place("SELECT a, a, FROM t").0, 13);
+        assert_eq!(place("SELECT (1").0, 9, "end of input");
+        assert_eq!(place("SELECT 'é' é é é").0, 15, "bytes, not characters");
+        assert_eq!(place("SELECT a )").0, 9);
+    }
+
+    #[test]
+    fn the_place_of_a_scan_error_is_found() {
+        let sql = "SELECT 1; SELECT 'abc";
+        let message = scan(sql).expect_err("unterminated");
+        assert_eq!(message, "unterminated quoted string at or near \"'abc\"");
+        assert_eq!(locate_scan_error(sql, &message), 17);
+        let sql = "SELECT 12; SELECT 12abc, 12";
+        let message = scan(sql).expect_err("junk");
+        assert_eq!(locate_scan_error(sql, &message), 18);
+    }
+}
