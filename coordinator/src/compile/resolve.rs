@@ -69,11 +69,7 @@ struct Start<'a> {
 }
 
 impl<'a> Start<'a> {
-    fn of(
-        pack: &'a Pack,
-        installed: &BTreeMap<String, Version>,
-        faults: &mut Vec<String>,
-    ) -> Self {
+    fn of(pack: &'a Pack, installed: &BTreeMap<String, Version>, faults: &mut Vec<String>) -> Self {
         let mut versions = BTreeMap::new();
         let mut known: BTreeSet<String> = installed.keys().cloned().collect();
         let mut accounted: BTreeSet<&str> = BTreeSet::new();

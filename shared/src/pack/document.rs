@@ -6,9 +6,7 @@ use toml::{
     de::{DeTable, DeValue},
 };
 
-use super::{
-    source::{Findings, Source},
-};
+use super::source::{Findings, Source};
 use crate::suggest::suggestion;
 
 /// A value and the byte offset where it stands.
