@@ -207,12 +207,20 @@ pub async fn run<'env, T>(
             Ok(value) => return Ok(value),
             Err(failure) => failure,
         };
-        if failure.retry() != Retry::Now || attempt >= ATTEMPTS {
+        if !try_again(&failure, name, attempt) {
             return Err(failure);
         }
-        tracing::debug!(name, attempt, error = %failure, "transaction tried again");
         attempt += 1;
     }
+}
+
+/// Whether a short transaction is worth another attempt.
+pub(crate) fn try_again(failure: &Error, name: &str, attempt: u32) -> bool {
+    let again = failure.retry() == Retry::Now && attempt < ATTEMPTS;
+    if again {
+        tracing::debug!(name, attempt, error = %failure, "transaction tried again");
+    }
+    again
 }
 
 async fn attempt_once<'env, T>(

@@ -1,0 +1,101 @@
+//! Checkpoints: named points of a run that the database can be brought back to.
+
+use sqlx::{PgConnection, Row};
+
+use super::{
+    fence::{self, Holder},
+    signed, unsigned,
+};
+use crate::{Error, Result, ids::RunId};
+
+/// A prepared checkpoint.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Checkpoint {
+    /// The module's place in the plan.
+    pub module: u32,
+    /// The module's name.
+    pub name: String,
+    /// RFC 3339, UTC.
+    pub prepared_at: String,
+}
+
+/// Records that a module's checkpoint is prepared. Again is fine.
+///
+/// # Errors
+/// [`Error::Fenced`] when somebody else drives the run.
+pub async fn insert(
+    conn: &mut PgConnection,
+    holder: Holder,
+    module: u32,
+    name: &str,
+) -> Result<()> {
+    fence::run(conn, "record a checkpoint", holder, |tx, _scope| {
+        let name = name.to_owned();
+        Box::pin(async move {
+            sqlx::query(
+                "-- record a checkpoint
+                INSERT INTO upshift.checkpoint (run, seq, name) VALUES ($1::uuid, $2, $3)
+                ON CONFLICT (run, seq) DO NOTHING",
+            )
+            .bind(holder.run.to_string())
+            .bind(signed(module))
+            .bind(&name)
+            .execute(tx)
+            .await
+            .map_err(Error::database(format!("recording checkpoint {name}")))?;
+            Ok(())
+        })
+    })
+    .await
+}
+
+/// The run's checkpoints, in the order of the plan's modules.
+///
+/// # Errors
+/// When the ledger cannot be read.
+pub async fn load(conn: &mut PgConnection, run: RunId) -> Result<Vec<Checkpoint>> {
+    let rows = sqlx::query(
+        "-- load the run's checkpoints
+        SELECT seq, name,
+               to_char(prepared_at AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"') AS prepared_at
+        FROM upshift.checkpoint WHERE run = $1::uuid ORDER BY seq",
+    )
+    .bind(run.to_string())
+    .fetch_all(conn)
+    .await
+    .map_err(Error::database("reading checkpoints"))?;
+    rows.iter()
+        .map(|row| {
+            Ok(Checkpoint {
+                module: unsigned(row.try_get("seq")?),
+                name: row.try_get("name")?,
+                prepared_at: row.try_get("prepared_at")?,
+            })
+        })
+        .collect::<sqlx::Result<_>>()
+        .map_err(Error::database("reading checkpoints"))
+}
+
+/// Forgets the checkpoints of these modules: their work is about to be taken back.
+///
+/// # Errors
+/// [`Error::Fenced`] when somebody else drives the run.
+pub async fn forget(conn: &mut PgConnection, holder: Holder, modules: &[u32]) -> Result<()> {
+    let modules: Vec<i32> = modules.iter().copied().map(signed).collect();
+    fence::run(conn, "forget checkpoints", holder, |tx, _scope| {
+        let modules = modules.clone();
+        Box::pin(async move {
+            sqlx::query(
+                "-- forget checkpoints
+                DELETE FROM upshift.checkpoint WHERE run = $1::uuid AND seq = ANY ($2)",
+            )
+            .bind(holder.run.to_string())
+            .bind(modules)
+            .execute(tx)
+            .await
+            .map_err(Error::database("forgetting checkpoints"))?;
+            Ok(())
+        })
+    })
+    .await
+}
