@@ -55,6 +55,13 @@ impl Upshift {
         self
     }
 
+    /// With more arguments.
+    #[must_use]
+    pub fn arguments(mut self, arguments: &[&str]) -> Self {
+        self.command.args(arguments);
+        self
+    }
+
     /// With an environment variable.
     #[must_use]
     pub fn variable(mut self, name: &str, value: &str) -> Self {

@@ -1,0 +1,185 @@
+//! kill -9 at any instant: a run goes on to the same end, a rollback to the same start.
+
+use std::path::PathBuf;
+
+use anyhow::{Context, Result, ensure};
+use rand::{RngExt, SeedableRng, rngs::StdRng};
+use upshift_tests::{
+    compare::Snapshot,
+    harness::{Database, Running, Upshift, repository},
+    oracle,
+};
+
+/// Seeds the instants. A failure names the instant; the same seed gives the same ones.
+const SEED: u64 = 0x5eed_0002;
+
+/// So many instants for a run, and as many for a rollback.
+const INSTANTS: usize = 25;
+
+/// The units are small, so that there are many.
+const RUN: [&str; 5] = ["--workers", "4", "--unit-rows", "100", "--json"];
+
+fn pack() -> PathBuf {
+    repository().join("tests/packs/small_erp")
+}
+
+async fn erp() -> Result<Database> {
+    let schema = repository().join("tests/packs/small_erp.sql");
+    Database::of_template("small_erp", |database| {
+        database.psql_file(&schema)?;
+        Ok(())
+    })
+    .await
+}
+
+fn run(database: &Database) -> Upshift {
+    Upshift::on(database, ["run"])
+        .argument(pack())
+        .arguments(&RUN)
+}
+
+/// When a process is killed: after this many lines of progress, and a little later.
+#[derive(Debug, Clone, Copy)]
+struct Instant {
+    line: usize,
+    spin: u32,
+}
+
+impl Instant {
+    /// A line below `lines`, and up to some milliseconds after it: a unit of these takes about one.
+    fn random(random: &mut StdRng, lines: usize) -> Self {
+        Self {
+            line: random.random_range(0..lines),
+            spin: random.random_range(0..200_000),
+        }
+    }
+
+    /// Whether the process was still at it.
+    fn kill(self, mut running: Running) -> Result<bool> {
+        let mut alive = true;
+        for _ in 0..self.line {
+            alive = running.next_line()?.is_some();
+        }
+        for _ in 0..self.spin {
+            std::hint::spin_loop();
+        }
+        running.kill()?;
+        Ok(alive)
+    }
+}
+
+/// The database after a run that nobody killed, committed; and how many lines that run printed.
+async fn uninterrupted(start: &Database) -> Result<(Snapshot, usize)> {
+    let database = start.copy()?;
+    let outcome = run(&database).succeed()?;
+    Upshift::on(&database, ["commit"]).succeed()?;
+    let naive = start.copy()?;
+    oracle::upgrade(&naive, &pack()).await?;
+    upshift_tests::compare::expect_same(&database, &naive, "not even uninterrupted").await?;
+    let lines = outcome.stdout.lines().count();
+    ensure!(
+        lines > 100,
+        "only {lines} lines of progress: the units are too large"
+    );
+    Ok((Snapshot::take(&database).await?, lines))
+}
+
+#[tokio::test]
+async fn a_killed_run_goes_on_to_the_same_end() -> Result<()> {
+    let start = erp().await?;
+    let (end, lines) = uninterrupted(&start).await?;
+    let mut random = StdRng::seed_from_u64(SEED);
+    for number in 0..INSTANTS {
+        let instant = Instant::random(&mut random, lines);
+        let what = format!("instant {number}: {instant:?} of {lines} lines");
+        let database = start.copy()?;
+        instant
+            .kill(run(&database).start()?)
+            .context(what.clone())?;
+        go_on(&database).context(what.clone())?;
+        Upshift::on(&database, ["commit"])
+            .succeed()
+            .context(what.clone())?;
+        Snapshot::take(&database).await?.expect_same(&end, &what)?;
+    }
+    Ok(())
+}
+
+/// Killed before it had begun, there is nothing to resume: it is simply run.
+fn go_on(database: &Database) -> Result<()> {
+    let begun = database
+        .psql("SELECT to_regclass('upshift.run') IS NOT NULL")?
+        .trim()
+        == "t"
+        && !database
+            .psql("SELECT run FROM upshift.run")?
+            .trim()
+            .is_empty();
+    if begun {
+        Upshift::on(database, ["resume"]).succeed()?;
+    } else {
+        run(database).succeed()?;
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_run_killed_again_and_again_gets_there() -> Result<()> {
+    let start = erp().await?;
+    let (end, lines) = uninterrupted(&start).await?;
+    let mut random = StdRng::seed_from_u64(SEED + 1);
+    let database = start.copy()?;
+    Instant::random(&mut random, lines / 3).kill(run(&database).start()?)?;
+    for number in 0..6 {
+        let begun = database
+            .psql("SELECT to_regclass('upshift.run') IS NOT NULL")?
+            .trim()
+            == "t";
+        if !begun {
+            run(&database).succeed()?;
+            break;
+        }
+        let instant = Instant::random(&mut random, lines / 4);
+        let resume = Upshift::on(&database, ["resume", "--json"]).start()?;
+        if !instant
+            .kill(resume)
+            .with_context(|| format!("kill {number}: {instant:?}"))?
+        {
+            break;
+        }
+    }
+    go_on(&database)?;
+    Upshift::on(&database, ["commit"]).succeed()?;
+    Snapshot::take(&database)
+        .await?
+        .expect_same(&end, "killed again and again")
+}
+
+#[tokio::test]
+async fn a_killed_rollback_goes_back_to_the_same_start() -> Result<()> {
+    let start = erp().await?;
+    let before = Snapshot::take(&start).await?;
+    let counted = start.copy()?;
+    run(&counted).succeed()?;
+    let outcome = Upshift::on(&counted, ["rollback", "--json"]).succeed()?;
+    let lines = outcome.stdout.lines().count();
+    Snapshot::take(&counted)
+        .await?
+        .expect_same(&before, "not even uninterrupted")?;
+    let mut random = StdRng::seed_from_u64(SEED + 2);
+    for number in 0..INSTANTS {
+        let instant = Instant::random(&mut random, lines);
+        let what = format!("instant {number}: {instant:?} of {lines} lines");
+        let database = start.copy()?;
+        run(&database).succeed().context(what.clone())?;
+        let back = Upshift::on(&database, ["rollback", "--json"]);
+        instant.kill(back.start()?).context(what.clone())?;
+        Upshift::on(&database, ["rollback"])
+            .succeed()
+            .context(what.clone())?;
+        Snapshot::take(&database)
+            .await?
+            .expect_same(&before, &what)?;
+    }
+    Ok(())
+}
