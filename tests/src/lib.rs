@@ -2,5 +2,6 @@
 //! two databases.
 
 pub mod compare;
+pub mod generator;
 pub mod harness;
 pub mod oracle;
