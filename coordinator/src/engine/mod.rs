@@ -7,6 +7,8 @@
 
 mod checkpoint;
 mod event;
+#[cfg(test)]
+mod property_tests;
 mod retry;
 mod run;
 #[cfg(test)]
@@ -15,6 +17,8 @@ mod schedule;
 #[cfg(test)]
 mod script;
 mod size;
+#[cfg(test)]
+mod table_tests;
 mod task;
 mod unit;
 mod worker;
@@ -348,6 +352,7 @@ impl Engine {
         if run.settle(&mut cx) {
             self.runs.remove(&id);
             self.ended.insert(id);
+            self.alarms.forget(id);
         } else if !run.in_rotation {
             run.in_rotation = true;
             self.rotation.push_back(id);

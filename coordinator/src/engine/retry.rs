@@ -91,6 +91,12 @@ impl Alarms {
         self.sleepers.push(Reverse((at, sleeper)));
     }
 
+    /// A run has ended: nothing of it is tried again.
+    pub(super) fn forget(&mut self, run: RunId) {
+        self.sleepers
+            .retain(|Reverse((_, sleeper))| sleeper.run != run);
+    }
+
     /// The driver's timer has fired: it is no longer set.
     pub(super) fn fired(&mut self) {
         self.timer = None;

@@ -15,7 +15,7 @@ use upshift_shared::ids::{RunId, TaskId, UnitId};
 use super::{
     Command, Direction, Failure, FailureClass, Outcome, RunGraph, StopReason,
     checkpoint::Checkpoints,
-    retry::{Alarms, MAX_LOSSES, Sleeper, Verdict, poison, verdict},
+    retry::{Alarms, Verdict, verdict},
     schedule::{Dependents, Place, Schedule, critical_paths},
     size::Cutter,
     task::{Task, TaskState},

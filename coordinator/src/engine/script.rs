@@ -9,7 +9,8 @@ use std::{
 use upshift_shared::ids::{RunId, TaskId, UnitId, WorkerId};
 
 use super::{
-    Command, Direction, Engine, Event, Failure, FailureClass, GraphTask, Outcome, RunGraph,
+    Command, Direction, Engine, Event, Failure, FailureClass, GraphTask, IllegalTransition,
+    Outcome, RunGraph,
 };
 
 /// A unit in a worker's hands.
@@ -28,8 +29,7 @@ pub(super) struct Cluster {
     pub(super) run: RunId,
     pub(super) now: Duration,
     graph: BTreeMap<TaskId, GraphTask>,
-    max_units: u32,
-    max_units_per_task: u32,
+    limits: RunGraph,
     /// Rows of cuttable tasks that were not cut.
     uncut: BTreeMap<TaskId, u64>,
     next_unit: BTreeMap<TaskId, u32>,
@@ -40,10 +40,16 @@ pub(super) struct Cluster {
     /// Units in the hands of workers that the coordinator believes lost.
     pub(super) zombies: Vec<Leased>,
     credits: BTreeMap<WorkerId, u32>,
+    draining: BTreeSet<WorkerId>,
     begun: BTreeSet<TaskId>,
     /// The ledger: commits of each unit that changed something. More than one is the end of it.
     pub(super) commits: BTreeMap<(TaskId, UnitId), u32>,
     cut: BTreeSet<(TaskId, UnitId)>,
+    prepared: BTreeSet<TaskId>,
+    /// Tasks of which the driver has cut something.
+    cut_once: BTreeSet<TaskId>,
+    /// Units that the engine was told are finished.
+    reported: BTreeSet<(TaskId, UnitId)>,
     pub(super) recorded: BTreeSet<TaskId>,
     pub(super) checkpoints: Vec<u32>,
     pub(super) retries: Vec<(UnitId, u32, Duration)>,
@@ -110,8 +116,10 @@ impl Cluster {
             run,
             now: Duration::ZERO,
             graph: graph.tasks.iter().map(|t| (t.id, t.clone())).collect(),
-            max_units: graph.max_units,
-            max_units_per_task: graph.max_units_per_task,
+            limits: RunGraph {
+                tasks: Vec::new(),
+                ..graph.clone()
+            },
             uncut: rows.iter().map(|(t, rows)| (TaskId(*t), *rows)).collect(),
             next_unit: graph
                 .tasks
@@ -127,12 +135,16 @@ impl Cluster {
             leases: Vec::new(),
             zombies: Vec::new(),
             credits: BTreeMap::new(),
+            draining: BTreeSet::new(),
             begun: BTreeSet::new(),
             commits: units()
                 .filter(|(_, (_, done))| *done)
                 .map(|(t, (u, _))| ((t, u), 1))
                 .collect(),
             cut: units().map(|(t, (u, _))| (t, u)).collect(),
+            prepared: of_graph(|t| t.prepared),
+            cut_once: BTreeSet::new(),
+            reported: BTreeSet::new(),
             recorded: of_graph(|t| t.done),
             checkpoints: Vec::new(),
             retries: Vec::new(),
@@ -147,13 +159,18 @@ impl Cluster {
 
     /// Gives the engine an event that must fit, and obeys.
     pub(super) fn feed(&mut self, event: Event) {
-        if matches!(event, Event::StopRequested { .. }) {
-            self.stopping = true;
-        }
-        let commands = self.engine.handle(event, self.now).expect("the event fits");
+        self.try_feed(event).expect("the event fits");
+    }
+
+    /// Gives the engine an event, and obeys. An event that does not fit must change nothing.
+    pub(super) fn try_feed(&mut self, event: Event) -> Result<(), IllegalTransition> {
+        let stops = matches!(event, Event::StopRequested { .. });
+        let commands = self.engine.handle(event, self.now)?;
+        self.stopping |= stops;
         for command in commands {
             self.obey(command);
         }
+        Ok(())
     }
 
     fn obey(&mut self, command: Command) {
@@ -205,6 +222,10 @@ impl Cluster {
     fn lease(&mut self, lease: Leased) {
         assert!(!self.stopping, "leased after a stop: {lease:?}");
         self.assert_may_begin(lease.task);
+        assert!(
+            !self.draining.contains(&lease.worker),
+            "to one that drains: {lease:?}"
+        );
         let credits = self
             .credits
             .get_mut(&lease.worker)
@@ -216,21 +237,20 @@ impl Cluster {
         self.leases.push(lease);
         let of_task = self.leases.iter().filter(|l| l.task == lease.task).count();
         assert!(
-            of_task <= self.max_units_per_task as usize,
+            of_task <= self.limits.max_units_per_task as usize,
             "cap of the task"
         );
         assert!(
-            self.leases.len() <= self.max_units as usize,
+            self.leases.len() <= self.limits.max_units as usize,
             "cap of the run"
         );
         if !self.graph[&lease.task].cuttable && self.graph[&lease.task].units.is_empty() {
             assert_eq!(lease.unit, UnitId(0));
             self.cut.insert((lease.task, lease.unit));
         }
-        assert!(
-            self.cut.contains(&(lease.task, lease.unit)),
-            "never cut: {lease:?}"
-        );
+        let unit = (lease.task, lease.unit);
+        assert!(self.cut.contains(&unit), "never cut: {lease:?}");
+        assert!(!self.reported.contains(&unit), "finished: {lease:?}");
     }
 
     fn assert_may_begin(&mut self, id: TaskId) {
@@ -269,6 +289,45 @@ impl Cluster {
 
     // What happens to workers.
 
+    /// The coordinator is killed: what it was asked is lost, every session ends, and a new one reads
+    /// the ledger. Units in the hands of workers may still commit.
+    pub(super) fn crash(&mut self) {
+        let lost = std::mem::take(&mut self.leases);
+        self.zombies.extend(lost);
+        self.todo.clear();
+        self.credits.clear();
+        self.begun.clear();
+        self.reported.clear();
+        self.timer = None;
+        self.stopping = false;
+        self.outcome = None;
+        self.checkpoints.clear();
+        self.engine = Engine::new();
+        let tasks = self.graph.values().map(|t| self.as_recorded(t)).collect();
+        let run = self.run;
+        let graph = RunGraph {
+            tasks,
+            ..self.limits.clone()
+        };
+        self.feed(Event::RunSubmitted { run, graph });
+    }
+
+    /// A task as the ledger has it.
+    fn as_recorded(&self, task: &GraphTask) -> GraphTask {
+        let id = task.id;
+        let cut = self.cut.iter().filter(|(t, _)| *t == id);
+        let exhausted = self.uncut.get(&id).is_none_or(|rows| *rows == 0);
+        GraphTask {
+            prepared: self.prepared.contains(&id),
+            cut_exhausted: task.cut_exhausted || self.cut_once.contains(&id) && exhausted,
+            units: cut
+                .map(|(t, u)| (*u, self.commits.contains_key(&(*t, *u))))
+                .collect(),
+            done: self.recorded.contains(&id),
+            ..task.clone()
+        }
+    }
+
     /// A worker joins with so many credits.
     pub(super) fn join(&mut self, worker: u32, credits: u32) {
         let worker = WorkerId(worker);
@@ -300,10 +359,7 @@ impl Cluster {
 
     /// A worker takes no more units.
     pub(super) fn drain(&mut self, worker: WorkerId) {
-        if let Some(credits) = self.credits.get_mut(&worker)
-            && *credits > 0
-        {
-            *credits = 0;
+        if self.draining.insert(worker) {
             self.feed(Event::WorkerDraining { worker });
         }
     }
@@ -324,6 +380,7 @@ impl Cluster {
     fn commit(&mut self, lease: Leased, elapsed: Duration) {
         // The ledger's unique row: the second commit of a unit does nothing.
         self.commits.entry((lease.task, lease.unit)).or_insert(1);
+        self.reported.insert((lease.task, lease.unit));
         self.feed(Event::UnitFinished {
             run: self.run,
             worker: lease.worker,
@@ -356,7 +413,10 @@ impl Cluster {
         };
         let run = self.run;
         let event = match command {
-            Command::PrepareTask { task, .. } => Event::TaskPrepared { run, task },
+            Command::PrepareTask { task, .. } => {
+                assert!(self.prepared.insert(task), "{task} prepared twice");
+                Event::TaskPrepared { run, task }
+            }
             Command::CutTask {
                 task, rows, units, ..
             } => self.cut(task, rows, units),
@@ -404,6 +464,7 @@ impl Cluster {
         let count = uncut.div_ceil(rows).min(u64::from(units)) as u32;
         *uncut = uncut.saturating_sub(rows * u64::from(count));
         let exhausted = *uncut == 0;
+        self.cut_once.insert(task);
         let next = self.next_unit.entry(task).or_default();
         let first = *next;
         *next += count;

@@ -137,4 +137,61 @@ mod tests {
         assert_eq!(Cutter::new(Some(0)).next(1), (1, 4));
         assert_eq!(Cutter::new(Some(u64::MAX)).next(1), (CEILING, 4));
     }
+
+    /// Sizes and batches when a row takes so many microseconds and a unit so many milliseconds more.
+    fn cuts(micros_a_row: u64, overhead_millis: u64, slots: u32, times: usize) -> Vec<(u64, u32)> {
+        let mut cutter = Cutter::new(None);
+        let mut first = 0;
+        let mut cuts = Vec::new();
+        for _ in 0..times {
+            let (rows, units) = cutter.next(slots);
+            cutter.cut(first..first + units);
+            let elapsed =
+                Duration::from_micros(rows * micros_a_row) + Duration::from_millis(overhead_millis);
+            for unit in first..first + units {
+                cutter.observe(unit, elapsed);
+            }
+            first += units;
+            cuts.push((rows, units));
+        }
+        cuts
+    }
+
+    #[test]
+    fn sizes_come_to_fit_and_batches_grow() {
+        // 50,000 rows a second: 100,000 rows in two seconds.
+        let expected = [
+            (5_000, 16),
+            (20_000, 16),
+            (80_000, 16),
+            (80_000, 32),
+            (80_000, 64),
+            (80_000, 128),
+            (80_000, 256),
+            (80_000, 256),
+        ];
+        assert_eq!(cuts(20, 0, 4, 8), expected);
+        // 1,000 rows a second: 2,000.
+        assert_eq!(cuts(1_000, 0, 1, 3), [(5_000, 4), (2_000, 4), (2_000, 8)]);
+    }
+
+    #[test]
+    fn sizes_stay_within_their_bounds() {
+        assert_eq!(cuts(1_000_000, 0, 1, 4).last(), Some(&(FLOOR, 8)));
+        assert_eq!(cuts(0, 1, 1, 9).last().map(|cut| cut.0), Some(CEILING));
+        assert_eq!(cuts(0, 0, 1, 9).last().map(|cut| cut.0), Some(CEILING));
+    }
+
+    #[test]
+    fn a_timeout_halves_the_units_to_come() {
+        let mut cutter = Cutter::new(None);
+        cutter.next(1);
+        cutter.cut(0..4);
+        cutter.timed_out(0);
+        assert_eq!(cutter.next(1).0, 2_500);
+        cutter.cut(4..8);
+        cutter.split(4);
+        cutter.timed_out(4);
+        assert_eq!(cutter.next(1).0, 2_500, "a split unit's size is not known");
+    }
 }

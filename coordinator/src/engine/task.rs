@@ -106,12 +106,23 @@ impl Task {
 
     /// Its units as the ledger has them: one unit where it is not cut and none is listed.
     pub(super) fn take_units(&mut self, cutter: Cutter) -> Units {
-        let mut listed = std::mem::take(&mut self.units);
         let exhausted = self.cut_exhausted || !self.cuttable;
-        if listed.is_empty() && !self.cuttable {
-            listed.push((UnitId(0), false));
+        self.list_single_unit();
+        Units::new(std::mem::take(&mut self.units), exhausted, cutter)
+    }
+
+    fn list_single_unit(&mut self) {
+        if self.units.is_empty() && !self.cuttable {
+            self.units.push((UnitId(0), false));
         }
-        Units::new(listed, exhausted, cutter)
+    }
+
+    /// A unit that an earlier coordinator leased has committed before the task is open again.
+    pub(super) fn finished_early(&mut self, unit: UnitId) {
+        self.list_single_unit();
+        if let Some(entry) = self.units.iter_mut().find(|(u, _)| *u == unit) {
+            entry.1 = true;
+        }
     }
 
     /// The driver did what it was asked.

@@ -59,11 +59,15 @@ impl Workers {
         }
     }
 
-    /// `false` when there is no such worker, or it is draining.
+    /// `false` when there is no such worker. Credit of one that is draining was on its way when it
+    /// changed its mind: it does not count.
     pub(super) fn grant(&mut self, id: WorkerId, units: u32) -> bool {
-        let Some(worker) = self.workers.get_mut(&id).filter(|w| !w.draining) else {
+        let Some(worker) = self.workers.get_mut(&id) else {
             return false;
         };
+        if worker.draining {
+            return true;
+        }
         worker.credits = worker.credits.saturating_add(units);
         self.credits = self.credits.saturating_add(units);
         if !worker.queued {

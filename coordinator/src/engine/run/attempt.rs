@@ -38,9 +38,14 @@ impl Run {
         if held {
             self.end_lease(t);
         }
-        if let TaskState::Open(units) = &mut self.tasks[t as usize].state {
-            units.finish(unit, elapsed);
-            self.refresh(t, cx);
+        let task = &mut self.tasks[t as usize];
+        match &mut task.state {
+            TaskState::Open(units) => {
+                units.finish(unit, elapsed);
+                self.refresh(t, cx);
+            }
+            TaskState::Ready | TaskState::Preparing => task.finished_early(UnitId(unit)),
+            TaskState::Blocked(_) | TaskState::Recording | TaskState::Done => {}
         }
     }
 
