@@ -1,6 +1,7 @@
 //! What Upshift's tests share: PostgreSQL to test against, the command to run, and the comparison of
 //! two databases.
 
+pub mod bench;
 pub mod compare;
 pub mod generator;
 pub mod harness;

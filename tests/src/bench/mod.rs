@@ -1,0 +1,3 @@
+//! Benchmarks: one file each, run by the command `upshift-bench`.
+
+pub mod engine;
