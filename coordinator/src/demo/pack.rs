@@ -87,3 +87,28 @@ pub fn write(folder: &Path) -> Result<()> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Every file of the folder is embedded, and the pack reads without a complaint.
+    #[test]
+    fn is_whole_and_well_formed() -> Result<()> {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        write(folder.path())?;
+        let pack = upshift_shared::pack::load(folder.path())?;
+        assert_eq!(pack.modules.len(), 13);
+        let scripts: usize = pack
+            .modules
+            .values()
+            .flat_map(|module| &module.migrations)
+            .map(|migration| migration.scripts.len())
+            .sum();
+        let kept = FILES
+            .iter()
+            .filter(|(path, _)| path.contains("/migrations/"));
+        assert_eq!(scripts, kept.count());
+        Ok(())
+    }
+}
