@@ -1,1 +1,8 @@
-//! placeholder
+//! The worker: takes units from a coordinator's session and runs each in one transaction on its
+//! target database.
+
+pub mod failpoint;
+mod pool;
+pub mod prepare;
+pub mod session;
+pub mod unit;

@@ -183,7 +183,8 @@ fn prelude_text(spec: &Spec<'_>) -> String {
 }
 
 /// A setting's name, each part quoted: `myapp.mode` is two.
-fn setting_name(name: &str) -> String {
+#[must_use]
+pub fn setting_name(name: &str) -> String {
     name.split('.').map(ident).collect::<Vec<_>>().join(".")
 }
 

@@ -1,0 +1,127 @@
+//! Preparing a task, once, before its first unit: its kept tables are created, its sequences and the
+//! instant of its `now()` recorded. And clearing it away, once all its units are undone.
+
+use sqlx::{PgConnection, Row};
+use upshift_shared::{
+    Error, Result,
+    ids::RunId,
+    ledger::{self, Holder, KEPT_SCHEMA, fence},
+    pg::{
+        execute_raw,
+        ident::QualifiedName,
+        transaction::{self, Spec},
+    },
+    plan::{KeptTable, Operator, StatementUndo, Task},
+};
+
+use crate::failpoint;
+
+/// Prepares a task, in one fenced transaction; again is fine. Returns the instant that `now()` is
+/// for all its units.
+///
+/// # Errors
+/// [`Error::Fenced`] when the run was taken over; what the database says otherwise.
+pub async fn prepare(conn: &mut PgConnection, holder: Holder, task: &Task) -> Result<String> {
+    let locks = [fence::LOCK.to_owned()];
+    let name = format!("prepare {}", task.id);
+    let mut spec = Spec::new(&name);
+    spec.locks = &locks;
+    let mut tx = transaction::begin(conn, &spec).await?;
+    fence::check(&mut tx, holder).await?;
+    match &task.operator {
+        Operator::InPlace(op) => {
+            create_kept(&mut tx, holder.run, &op.before_images, op.cut.is_some()).await?;
+        }
+        Operator::Append(op) => {
+            create_kept(&mut tx, holder.run, &op.recorded, op.cut.is_some()).await?;
+        }
+        // A statement's copies are made in its own transaction: they have to be of that instant.
+        Operator::Metadata(_) | Operator::Statement(_) | Operator::Check(_) | Operator::Exec(_) => {
+        }
+    }
+    ledger::sequence::record(&mut tx, holder.run, task.id, &task.sequences).await?;
+    let pinned_now = ledger::task::prepare(&mut tx, holder.run, task.id).await?;
+    failpoint::reach(failpoint::DURING_PREPARE);
+    tx.commit().await?;
+    Ok(pinned_now)
+}
+
+/// Clears away what a task kept, once all its units are undone; again is fine.
+///
+/// # Errors
+/// [`Error::Fenced`] when the run was taken over; what the database says otherwise.
+pub async fn clear(conn: &mut PgConnection, holder: Holder, task: &Task) -> Result<()> {
+    let locks = [fence::LOCK.to_owned()];
+    let name = format!("clear {}", task.id);
+    let mut spec = Spec::new(&name);
+    spec.locks = &locks;
+    let mut tx = transaction::begin(conn, &spec).await?;
+    fence::check(&mut tx, holder).await?;
+    clear_within(&mut tx, holder.run, task).await?;
+    tx.commit().await
+}
+
+/// The same, within a transaction that is fenced already.
+pub(crate) async fn clear_within(tx: &mut PgConnection, run: RunId, task: &Task) -> Result<()> {
+    for kept in kept_tables(&task.operator) {
+        drop_kept(tx, run, kept).await?;
+    }
+    ledger::sequence::forget(tx, run, task.id).await?;
+    ledger::undo::take(tx, run, task.id).await?;
+    Ok(())
+}
+
+/// The tables in the schema of kept objects that a task may have.
+pub(crate) fn kept_tables(operator: &Operator) -> Vec<&KeptTable> {
+    match operator {
+        Operator::InPlace(op) => vec![&op.before_images],
+        Operator::Append(op) => vec![&op.recorded],
+        Operator::Statement(op) => match &op.undo {
+            StatementUndo::Copy { tables } => tables.iter().map(|table| &table.kept).collect(),
+            _ => Vec::new(),
+        },
+        Operator::Metadata(_) | Operator::Check(_) | Operator::Exec(_) => Vec::new(),
+    }
+}
+
+/// A kept table's qualified name.
+pub(crate) fn kept_name(run: RunId, kept: &KeptTable) -> QualifiedName {
+    QualifiedName::new(KEPT_SCHEMA, ledger::substitute(&kept.name, run))
+}
+
+async fn create_kept(
+    tx: &mut PgConnection,
+    run: RunId,
+    kept: &KeptTable,
+    indexed: bool,
+) -> Result<()> {
+    let name = kept_name(run, kept);
+    let failed = || Error::database(format!("creating {}", name.plain()));
+    let there: bool = sqlx::query("-- is it there\nSELECT to_regclass($1) IS NOT NULL")
+        .bind(name.to_string())
+        .fetch_one(&mut *tx)
+        .await
+        .and_then(|row| row.try_get(0))
+        .map_err(failed())?;
+    if there {
+        return Ok(());
+    }
+    execute_raw(tx, ledger::substitute(&kept.create, run))
+        .await
+        .map_err(failed())?;
+    if indexed {
+        // Undo goes unit by unit.
+        execute_raw(tx, format!("CREATE INDEX ON {name} (upshift_unit)"))
+            .await
+            .map_err(failed())?;
+    }
+    Ok(())
+}
+
+pub(crate) async fn drop_kept(tx: &mut PgConnection, run: RunId, kept: &KeptTable) -> Result<()> {
+    let name = kept_name(run, kept);
+    execute_raw(tx, format!("DROP TABLE IF EXISTS {name}"))
+        .await
+        .map_err(Error::database(format!("dropping {}", name.plain())))?;
+    Ok(())
+}

@@ -1,0 +1,203 @@
+//! Work that cannot be in a transaction: CREATE INDEX CONCURRENTLY, VACUUM, external programs. The
+//! ledger says `started` before it and `done` after; what broke in between is cleared away and done
+//! again.
+//!
+//! Meanwhile the fence is not held, because such work may take hours and waits for other sessions
+//! itself. Who takes the run over ends these sessions by their application_name.
+
+use sqlx::PgConnection;
+use upshift_shared::{
+    Error, Result,
+    ledger::{
+        self, fence,
+        unit::{Claim, UnitState},
+    },
+    pg::{
+        execute_raw,
+        ident::literal,
+        transaction::{self, Spec},
+    },
+    plan::{Operator, Statement, StatementUndo},
+};
+
+use super::{Direction, UnitContext, exec, statement};
+use crate::failpoint;
+
+/// Whether this operator works outside a transaction.
+pub(super) fn concerns(operator: &Operator) -> bool {
+    match operator {
+        Operator::Exec(_) => true,
+        Operator::Statement(op) => !op.transactional,
+        Operator::Metadata(_) | Operator::InPlace(_) | Operator::Append(_) | Operator::Check(_) => {
+            false
+        }
+    }
+}
+
+/// Rows that it touched; `None` when the ledger had it already.
+pub(super) async fn execute(
+    conn: &mut PgConnection,
+    unit: &UnitContext<'_>,
+) -> Result<Option<u64>> {
+    match unit.direction {
+        Direction::Undo => back(conn, unit).await,
+        Direction::Do | Direction::Commit => forward(conn, unit).await,
+    }
+}
+
+async fn forward(conn: &mut PgConnection, unit: &UnitContext<'_>) -> Result<Option<u64>> {
+    failpoint::reach(failpoint::BEFORE_LOCK);
+    let mut tx = fenced(conn, unit).await?;
+    let claim = ledger::unit::claim(&mut tx, unit.key(), UnitState::Started).await?;
+    if claim == Claim::Already {
+        tx.rollback().await?;
+        return Ok(None);
+    }
+    ledger::sequence::restore(&mut tx, unit.holder.run, unit.task.id).await?;
+    tx.commit().await?;
+    failpoint::reach(failpoint::AFTER_STARTED);
+    let rows = work(conn, unit, claim).await?;
+    failpoint::reach(failpoint::AFTER_WORK);
+    let mut tx = fenced(conn, unit).await?;
+    fence::check(&mut tx, unit.holder).await?;
+    ledger::unit::finish(&mut tx, unit.key(), rows).await?;
+    failpoint::reach(failpoint::BEFORE_COMMIT);
+    tx.commit().await?;
+    failpoint::reach(failpoint::AFTER_COMMIT);
+    Ok(Some(rows))
+}
+
+async fn work(conn: &mut PgConnection, unit: &UnitContext<'_>, claim: Claim) -> Result<u64> {
+    match &unit.task.operator {
+        Operator::Exec(op) => exec::run(unit, op, &op.command).await,
+        Operator::Statement(op) => {
+            enter(conn, unit).await?;
+            let outcome = bare(conn, unit, op, claim).await;
+            leave(conn, unit).await;
+            outcome
+        }
+        _ => Err(Error::Refused(
+            "this operator works inside a transaction: please report this".into(),
+        )),
+    }
+}
+
+async fn bare(
+    conn: &mut PgConnection,
+    unit: &UnitContext<'_>,
+    op: &Statement,
+    claim: Claim,
+) -> Result<u64> {
+    // An attempt that failed in this process, too, leaves `started` behind.
+    if let (Claim::Again, Some(recovery)) = (claim, &op.recovery) {
+        execute_raw(conn, recovery.as_str())
+            .await
+            .map_err(Error::database(format!(
+                "clearing away {}",
+                unit.task.label
+            )))?;
+    }
+    execute_raw(conn, op.sql.as_str())
+        .await
+        .map_err(Error::database(unit.task.label.clone()))
+}
+
+async fn back(conn: &mut PgConnection, unit: &UnitContext<'_>) -> Result<Option<u64>> {
+    failpoint::reach(failpoint::BEFORE_LOCK);
+    // Claimed and rolled back: whether there is anything to take back, and by the right holder.
+    let mut tx = fenced(conn, unit).await?;
+    let claimed = ledger::unit::claim_undo(&mut tx, unit.key()).await?;
+    tx.rollback().await?;
+    if claimed.is_none() {
+        return Ok(None);
+    }
+    failpoint::reach(failpoint::DURING_UNDO);
+    match &unit.task.operator {
+        Operator::Exec(op) => {
+            let command = op
+                .undo
+                .as_ref()
+                .ok_or_else(|| statement::irreversible(unit))?;
+            exec::run(unit, op, command).await?;
+        }
+        Operator::Statement(op) => match &op.undo {
+            StatementUndo::Nothing => {}
+            StatementUndo::Sql { statements } => {
+                enter(conn, unit).await?;
+                let outcome = take_back(conn, unit, statements).await;
+                leave(conn, unit).await;
+                outcome?;
+            }
+            StatementUndo::Irreversible => return Err(statement::irreversible(unit)),
+            StatementUndo::Copy { .. } => {
+                return Err(Error::Refused(
+                    "a statement outside a transaction has no copies: please report this".into(),
+                ));
+            }
+        },
+        _ => {}
+    }
+    failpoint::reach(failpoint::AFTER_WORK);
+    let mut tx = fenced(conn, unit).await?;
+    ledger::unit::claim_undo(&mut tx, unit.key()).await?;
+    ledger::sequence::restore(&mut tx, unit.holder.run, unit.task.id).await?;
+    failpoint::reach(failpoint::BEFORE_COMMIT);
+    tx.commit().await?;
+    failpoint::reach(failpoint::AFTER_COMMIT);
+    Ok(Some(0))
+}
+
+async fn take_back(
+    conn: &mut PgConnection,
+    unit: &UnitContext<'_>,
+    statements: &[String],
+) -> Result<()> {
+    for statement in statements {
+        execute_raw(conn, unit.substitute(statement))
+            .await
+            .map_err(Error::database(format!("undo of {}", unit.task.label)))?;
+    }
+    Ok(())
+}
+
+async fn fenced<'c>(
+    conn: &'c mut PgConnection,
+    unit: &UnitContext<'_>,
+) -> Result<transaction::Transaction<'c>> {
+    let name = unit.application_name();
+    let locks = [fence::LOCK.to_owned()];
+    let mut spec = Spec::new(&name);
+    spec.application_name = Some(&name);
+    spec.locks = &locks;
+    transaction::begin(conn, &spec).await
+}
+
+/// Sets the session up for a statement outside a transaction.
+async fn enter(conn: &mut PgConnection, unit: &UnitContext<'_>) -> Result<()> {
+    let mut settings: Vec<String> = unit
+        .task
+        .settings
+        .iter()
+        .map(|(name, value)| format!("SET {} TO {value}", transaction::setting_name(name)))
+        .collect();
+    settings.push(format!(
+        "SET lock_timeout TO {}; SET statement_timeout TO {}; SET application_name TO {}",
+        unit.timeouts.lock.as_millis(),
+        unit.timeouts.statement.as_millis(),
+        literal(&unit.application_name()),
+    ));
+    execute_raw(conn, settings.join("; "))
+        .await
+        .map_err(Error::database("setting up the session"))?;
+    Ok(())
+}
+
+/// And back. Where the connection is gone there is nothing to put back.
+async fn leave(conn: &mut PgConnection, unit: &UnitContext<'_>) {
+    let names = unit.task.settings.iter().map(|(name, _)| name.as_str());
+    let resets: Vec<String> = names
+        .chain(["lock_timeout", "statement_timeout", "application_name"])
+        .map(|name| format!("RESET {}", transaction::setting_name(name)))
+        .collect();
+    let _ignored = execute_raw(conn, resets.join("; ")).await;
+}
