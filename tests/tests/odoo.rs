@@ -135,6 +135,18 @@ async fn modules_come_in_the_order_of_the_databases_own_dependencies() -> Result
         .expect_same(&before, "planning changed the database")
 }
 
+/// What the other tests rest on: the same files with `psql` give the same, every time.
+#[tokio::test]
+async fn the_oracle_is_deterministic() -> Result<()> {
+    let Some(one) = odoo().await? else {
+        return Ok(());
+    };
+    let two = one.copy()?;
+    oracle::upgrade(&one, &pack()).await?;
+    oracle::upgrade(&two, &pack()).await?;
+    compare::expect_same(&one, &two, "psql twice").await
+}
+
 #[tokio::test]
 async fn a_run_on_four_workers_equals_psql_and_the_sequential_run() -> Result<()> {
     let Some(parallel) = odoo().await? else {
