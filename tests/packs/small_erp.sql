@@ -71,4 +71,3 @@ CREATE TABLE old_queue (id serial PRIMARY KEY, payload text, move_id integer REF
 INSERT INTO old_queue (payload, move_id) SELECT 'job ' || i, i FROM generate_series(1, 150) AS i;
 
 CREATE VIEW open_line AS SELECT id, move_id, quantity FROM line WHERE state IS NULL;
-ANALYZE partner, tag, partner_tag, move, line, journal_note, counter, old_queue, installed_module;

@@ -53,9 +53,6 @@ fn restore(database: &Database, dump: &Path) -> Result<()> {
         "pg_restore: {}",
         String::from_utf8_lossy(&output.stderr)
     );
-    database.psql(
-        "ANALYZE res_partner, account_move, account_move_line, mail_message, ir_model_data",
-    )?;
     Ok(())
 }
 

@@ -1,0 +1,25 @@
+CREATE TABLE t (id serial PRIMARY KEY, a integer, b text, c numeric(8, 2));
+INSERT INTO t (a, b, c) SELECT i % 7, CASE WHEN i % 5 > 0 THEN 'row ' || i END, i * 1.25 FROM generate_series(1, 40) AS i;
+CREATE TABLE u (id serial PRIMARY KEY, t_id integer);
+INSERT INTO u (t_id) SELECT i FROM generate_series(1, 30) AS i;
+CREATE INDEX t_a_idx ON t (a);
+ALTER TABLE t CLUSTER ON t_a_idx;
+COMMENT ON INDEX t_a_idx IS 'about a';
+ALTER TABLE t ADD CONSTRAINT t_c_check CHECK (c > 0);
+COMMENT ON CONSTRAINT t_c_check ON t IS 'positive';
+-- upgrade
+ALTER TABLE u ADD CONSTRAINT u_t_id_fkey FOREIGN KEY (t_id) REFERENCES t (id) ON DELETE CASCADE NOT VALID;
+ALTER TABLE u VALIDATE CONSTRAINT u_t_id_fkey;
+DROP INDEX t_a_idx;
+CREATE INDEX t_a_idx ON t (a DESC NULLS LAST) INCLUDE (b) WITH (fillfactor = 70);
+ALTER TABLE t DROP CONSTRAINT t_c_check;
+UPDATE t SET c = -c;
+ALTER TABLE t ADD CONSTRAINT t_c_check CHECK (c < 0);
+ALTER TABLE t RENAME CONSTRAINT t_c_check TO t_c_negative;
+ALTER TABLE t DROP CONSTRAINT t_pkey CASCADE;
+DELETE FROM t WHERE a = 2;
+UPDATE t SET a = 0 WHERE a IS NULL;
+ALTER TABLE t ADD PRIMARY KEY (id);
+CREATE UNIQUE INDEX u_t_id_key ON u (t_id);
+ALTER TABLE u ADD CONSTRAINT u_t_id_unique UNIQUE USING INDEX u_t_id_key;
+ALTER INDEX t_a_idx RENAME TO t_a_index;

@@ -1,0 +1,7 @@
+-- expect: stops
+CREATE TABLE t (id serial PRIMARY KEY, a integer, b text, c numeric(8, 2));
+INSERT INTO t (a, b, c) SELECT i % 7, CASE WHEN i % 5 > 0 THEN 'row ' || i END, i * 1.25 FROM generate_series(1, 40) AS i;
+CREATE VIEW v AS SELECT id, a FROM t;
+-- upgrade
+UPDATE t SET a = 1;
+ALTER TABLE t DROP COLUMN a;

@@ -1,0 +1,15 @@
+CREATE TABLE t (id serial PRIMARY KEY, a integer, b text, c numeric(8, 2));
+INSERT INTO t (a, b, c) SELECT i % 7, CASE WHEN i % 5 > 0 THEN 'row ' || i END, i * 1.25 FROM generate_series(1, 40) AS i;
+ALTER TABLE t ADD COLUMN n serial, ADD CONSTRAINT t_ab_key UNIQUE (a, id), ADD CONSTRAINT t_check CHECK (a < 100 OR c > 0);
+CREATE INDEX t_b_idx ON t (b) WHERE a > 3;
+CREATE INDEX t_expr_idx ON t (lower(b));
+CREATE STATISTICS t_stats ON a, b FROM t;
+COMMENT ON COLUMN t.a IS 'the a';
+GRANT SELECT (a), UPDATE (b) ON t TO PUBLIC;
+ALTER TABLE t ALTER COLUMN a SET STATISTICS 500;
+ALTER TABLE t ALTER COLUMN b SET STORAGE EXTERNAL;
+-- upgrade
+ALTER TABLE t DROP COLUMN a;
+ALTER TABLE t DROP COLUMN b;
+ALTER TABLE t DROP COLUMN n;
+INSERT INTO t (c) VALUES (1), (2);

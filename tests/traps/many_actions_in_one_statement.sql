@@ -1,0 +1,7 @@
+CREATE TABLE t (id serial PRIMARY KEY, a integer, b text, c numeric(8, 2));
+INSERT INTO t (a, b, c) SELECT i % 7, CASE WHEN i % 5 > 0 THEN 'row ' || i END, i * 1.25 FROM generate_series(1, 40) AS i;
+-- upgrade
+ALTER TABLE t ADD COLUMN x integer NOT NULL DEFAULT 5, DROP COLUMN b, ALTER COLUMN c TYPE text, ALTER COLUMN a SET DEFAULT 3,
+  ADD CONSTRAINT x_check CHECK (x > 0), ADD COLUMN IF NOT EXISTS a integer, DROP COLUMN IF EXISTS nothing;
+UPDATE t SET x = id;
+ALTER TABLE t ALTER COLUMN x DROP NOT NULL, ALTER COLUMN x DROP DEFAULT, DROP CONSTRAINT x_check;

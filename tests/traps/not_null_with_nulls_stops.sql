@@ -1,0 +1,6 @@
+-- expect: stops
+CREATE TABLE t (id serial PRIMARY KEY, a integer, b text, c numeric(8, 2));
+INSERT INTO t (a, b, c) SELECT i % 7, CASE WHEN i % 5 > 0 THEN 'row ' || i END, i * 1.25 FROM generate_series(1, 40) AS i;
+-- upgrade
+UPDATE t SET a = 5;
+ALTER TABLE t ALTER COLUMN b SET NOT NULL;
