@@ -1,30 +1,319 @@
-//! The session with a coordinator.
+//! The session with a coordinator: one bidirectional stream. Credits, heartbeats and results go up,
+//! tasks and units come down; units run concurrently, each on a connection of its own.
+//!
+//! Order of shutdown: no more credits (`Draining`), units in flight are finished and reported, the
+//! stream is closed. When the coordinator is lost instead, units in flight are cancelled: they will
+//! be offered again, and the fence keeps a straggler from writing.
 
-use std::sync::Arc;
+mod message;
+mod running;
 
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use tokio::{
+    sync::mpsc,
+    task::{Id, JoinError, JoinSet},
+    time::{Instant, MissedTickBehavior, interval, sleep_until, timeout},
+};
+use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
-use tonic::transport::Channel;
+use tonic::{Status, Streaming, transport::Channel};
+use upshift_proto::v1::{
+    CoordinatorMessage, Credit, Draining, Heartbeat, Hello, Unit, Welcome, WorkerMessage,
+    coordinator_message::Message as Down, session_client::SessionClient,
+    worker_message::Message as Up,
+};
 use upshift_shared::{Error, Result, pg::Target};
+
+use crate::unit::{FailureClass, UnitError, UnitReport};
+use message::{Spec, UnitRef};
+use running::Running;
+
+/// How long the coordinator may take to answer the first message.
+const WELCOME_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long a message may wait for room in the stream.
+const SEND_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Messages that wait to be sent.
+const OUTBOUND: usize = 64;
 
 /// Turns the name of a database, which is all that travels over gRPC, into a connection.
 pub trait ResolveDatabase: Send + Sync {
+    /// The connection to the database of that name.
+    ///
     /// # Errors
     /// When this machine's configuration does not know the name.
     fn resolve(&self, name: &str) -> Result<Target>;
 }
 
+impl<F: Fn(&str) -> Result<Target> + Send + Sync> ResolveDatabase for F {
+    fn resolve(&self, name: &str) -> Result<Target> {
+        self(name)
+    }
+}
+
 /// Runs a session until the coordinator ends it or `shutdown` is cancelled: then units in flight are
-/// finished first.
+/// finished first. `slots` units run at once.
 ///
 /// # Errors
-/// When the coordinator refuses the session or the connection breaks.
-#[expect(clippy::unused_async, reason = "its body follows")]
+/// When the coordinator refuses the session, the stream breaks, or nothing comes from the
+/// coordinator for several heartbeats.
 pub async fn run(
     channel: Channel,
     slots: u32,
     resolver: Arc<dyn ResolveDatabase>,
     shutdown: CancellationToken,
 ) -> Result<()> {
-    let _ = (channel, slots, resolver, shutdown);
-    Err(Error::Refused("the session is being built".into()))
+    let (up, outbound) = mpsc::channel(OUTBOUND);
+    let hello = Up::Hello(Hello {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        name: name(),
+        slots,
+    });
+    send(&up, hello).await?;
+    let opened = timeout(
+        WELCOME_TIMEOUT,
+        open(SessionClient::new(channel), ReceiverStream::new(outbound)),
+    );
+    let (welcome, inbound) = opened
+        .await
+        .map_err(|_| lost("the coordinator did not answer"))??;
+    tracing::debug!(worker = welcome.worker, slots, "session opened");
+    let session = Session {
+        up,
+        inbound,
+        resolver,
+        specs: HashMap::new(),
+        units: JoinSet::new(),
+        names: HashMap::new(),
+        cancels: JoinSet::new(),
+        running: Arc::new(Running::default()),
+        draining: false,
+    };
+    let heartbeat = Duration::from_millis(u64::from(welcome.heartbeat_millis.max(100)));
+    Box::pin(session.drive(slots, heartbeat, shutdown)).await
+}
+
+async fn open(
+    mut client: SessionClient<Channel>,
+    outbound: ReceiverStream<WorkerMessage>,
+) -> Result<(Welcome, Streaming<CoordinatorMessage>)> {
+    let response = client.open(outbound).await;
+    let mut inbound = response.map_err(|status| refused(&status))?.into_inner();
+    match inbound.message().await.map_err(|status| refused(&status))? {
+        Some(CoordinatorMessage {
+            message: Some(Down::Welcome(welcome)),
+        }) => Ok((welcome, inbound)),
+        _ => Err(Error::Refused(
+            "the coordinator's first message is not Welcome: it speaks another protocol".to_owned(),
+        )),
+    }
+}
+
+/// For people: which process this is.
+fn name() -> String {
+    let host = nix::unistd::gethostname().ok();
+    let host = host.and_then(|name| name.into_string().ok());
+    format!(
+        "{} pid {}",
+        host.as_deref().unwrap_or("unknown host"),
+        std::process::id()
+    )
+}
+
+/// What can happen to a session.
+enum Happened {
+    Received(Result<Option<CoordinatorMessage>, Status>),
+    UnitEnded(Result<(Id, Outcome), JoinError>),
+    CancelSent,
+    HeartbeatDue,
+    ShutdownRequested,
+    CoordinatorSilent,
+}
+
+/// What became of a unit, and how long it took at most.
+type Outcome = (Result<UnitReport, UnitError>, Duration);
+
+struct Session {
+    up: mpsc::Sender<WorkerMessage>,
+    inbound: Streaming<CoordinatorMessage>,
+    resolver: Arc<dyn ResolveDatabase>,
+    specs: HashMap<(String, u32), Arc<Spec>>,
+    units: JoinSet<Outcome>,
+    names: HashMap<Id, UnitRef>,
+    cancels: JoinSet<()>,
+    running: Arc<Running>,
+    draining: bool,
+}
+
+impl Session {
+    async fn drive(
+        mut self,
+        slots: u32,
+        heartbeat: Duration,
+        shutdown: CancellationToken,
+    ) -> Result<()> {
+        self.send(Up::Credit(Credit { units: slots })).await?;
+        let mut beat = interval(heartbeat / 2);
+        beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let patience = (heartbeat * 4).max(Duration::from_secs(5));
+        let mut silent_at = Instant::now() + patience;
+        loop {
+            let happened = tokio::select! {
+                message = self.inbound.message() => Happened::Received(message),
+                Some(ended) = self.units.join_next_with_id() => Happened::UnitEnded(ended),
+                Some(_) = self.cancels.join_next() => Happened::CancelSent,
+                _ = beat.tick() => Happened::HeartbeatDue,
+                () = shutdown.cancelled(), if !self.draining => Happened::ShutdownRequested,
+                () = sleep_until(silent_at) => Happened::CoordinatorSilent,
+            };
+            if matches!(happened, Happened::Received(_)) {
+                silent_at = Instant::now() + patience;
+            }
+            match self.handle(happened).await {
+                Ok(true) => {}
+                Ok(false) => return Ok(()),
+                Err(error) => {
+                    self.abandon().await;
+                    return Err(error);
+                }
+            }
+        }
+    }
+
+    /// Whether the session goes on.
+    async fn handle(&mut self, happened: Happened) -> Result<bool> {
+        match happened {
+            Happened::Received(Ok(Some(message))) => self.receive(message).await?,
+            Happened::Received(Ok(None)) if self.units.is_empty() => return Ok(false),
+            Happened::Received(Ok(None)) => return Err(lost("the coordinator closed the session")),
+            Happened::Received(Err(status)) => return Err(refused(&status)),
+            Happened::UnitEnded(Ok((id, outcome))) => self.report(id, outcome).await?,
+            Happened::UnitEnded(Err(error)) => self.report(error.id(), panicked(&error)).await?,
+            Happened::CancelSent => {}
+            Happened::HeartbeatDue => self.send(Up::Heartbeat(Heartbeat {})).await?,
+            Happened::ShutdownRequested => self.drain().await?,
+            Happened::CoordinatorSilent => {
+                return Err(lost("nothing comes from the coordinator any more"));
+            }
+        }
+        Ok(!(self.draining && self.units.is_empty()))
+    }
+
+    async fn receive(&mut self, message: CoordinatorMessage) -> Result<()> {
+        match message.message {
+            Some(Down::Task(task)) => {
+                let key = (task.run.clone(), task.task);
+                let spec = Spec::read(&task, &*self.resolver)?;
+                self.specs.insert(key, Arc::new(spec));
+            }
+            Some(Down::Unit(unit)) => self.begin(unit),
+            Some(Down::Cancel(cancel)) => {
+                let unit = UnitRef::new(cancel.run, cancel.task, cancel.unit);
+                let running = Arc::clone(&self.running);
+                self.cancels
+                    .spawn(async move { running.cancel(&unit).await });
+            }
+            Some(Down::Drain(_)) => self.drain().await?,
+            Some(Down::Welcome(_) | Down::HeartbeatAck(_)) | None => {}
+        }
+        Ok(())
+    }
+
+    fn begin(&mut self, unit: Unit) {
+        let reference = UnitRef::of(&unit);
+        let spec = self.specs.get(&(unit.run.clone(), unit.task)).cloned();
+        let running = Arc::clone(&self.running);
+        let handle = self.units.spawn(async move {
+            let watch = upshift_shared::clock::Stopwatch::start();
+            let outcome = match spec {
+                Some(spec) => Box::pin(running.run(&spec, &unit)).await,
+                None => Err(UnitError {
+                    class: FailureClass::Later,
+                    message: "the unit came before its task".to_owned(),
+                    sqlstate: None,
+                }),
+            };
+            (outcome, watch.elapsed())
+        });
+        self.names.insert(handle.id(), reference);
+    }
+
+    async fn report(&mut self, id: Id, (outcome, elapsed): Outcome) -> Result<()> {
+        let Some(unit) = self.names.remove(&id) else {
+            return Ok(());
+        };
+        if let Err(error) = &outcome {
+            tracing::debug!(?unit, class = ?error.class, %error, "unit failed");
+        }
+        self.send(unit.result(outcome, elapsed)).await?;
+        if !self.draining {
+            self.send(Up::Credit(Credit { units: 1 })).await?;
+        }
+        Ok(())
+    }
+
+    async fn drain(&mut self) -> Result<()> {
+        if !self.draining {
+            self.draining = true;
+            self.send(Up::Draining(Draining {})).await?;
+        }
+        Ok(())
+    }
+
+    /// The coordinator is lost: whatever still runs is somebody else's soon.
+    async fn abandon(&mut self) {
+        for unit in self.names.values() {
+            let (unit, running) = (unit.clone(), Arc::clone(&self.running));
+            self.cancels
+                .spawn(async move { running.cancel(&unit).await });
+        }
+        let ended = async {
+            while self.cancels.join_next().await.is_some() {}
+            while self.units.join_next().await.is_some() {}
+        };
+        // What does not end is dropped with the session, and its connection with it.
+        let _ended = timeout(Duration::from_secs(10), ended).await;
+    }
+
+    async fn send(&self, message: Up) -> Result<()> {
+        send(&self.up, message).await
+    }
+}
+
+async fn send(up: &mpsc::Sender<WorkerMessage>, message: Up) -> Result<()> {
+    let message = WorkerMessage {
+        message: Some(message),
+    };
+    match timeout(SEND_TIMEOUT, up.send(message)).await {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(_)) => Err(lost("the coordinator closed the session")),
+        Err(_) => Err(lost("the coordinator does not take messages any more")),
+    }
+}
+
+fn panicked(error: &JoinError) -> Outcome {
+    let failure = UnitError {
+        class: FailureClass::Never,
+        message: format!("the worker has a defect, please report it: {error}"),
+        sqlstate: None,
+    };
+    (Err(failure), Duration::ZERO)
+}
+
+fn lost(what: &str) -> Error {
+    Error::Io {
+        context: "session with the coordinator".to_owned(),
+        source: std::io::Error::new(std::io::ErrorKind::ConnectionAborted, what.to_owned()),
+    }
+}
+
+fn refused(status: &Status) -> Error {
+    match status.code() {
+        tonic::Code::FailedPrecondition | tonic::Code::PermissionDenied => {
+            Error::Refused(format!("the coordinator refused: {}", status.message()))
+        }
+        _ => lost(&format!("{}: {}", status.code(), status.message())),
+    }
 }

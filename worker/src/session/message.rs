@@ -1,0 +1,133 @@
+//! Between the protocol's messages and the worker's own types.
+
+use std::time::Duration;
+
+use upshift_proto::v1::{
+    Bound, Direction as WireDirection, FailureClass as WireClass, TaskSpec, Unit, UnitDone,
+    UnitFailed, worker_message::Message as Up,
+};
+use upshift_shared::{Error, Result, ids::RunId, ledger::Bounds, pg::Target, plan::Task};
+
+use super::ResolveDatabase;
+use crate::unit::{Direction, FailureClass, UnitError, UnitReport};
+
+/// A task as the session knows it: sent once, before the first of its units.
+pub(super) struct Spec {
+    pub(super) run: RunId,
+    pub(super) task: Task,
+    pub(super) database: String,
+    pub(super) target: Target,
+    pub(super) pinned_now: String,
+}
+
+impl Spec {
+    pub(super) fn read(message: &TaskSpec, resolver: &dyn ResolveDatabase) -> Result<Self> {
+        let run = message
+            .run
+            .parse()
+            .map_err(|_| Error::Format("a task's run is not a UUID".to_owned()))?;
+        let task = serde_json::from_slice(&message.spec)
+            .map_err(|error| Error::Format(format!("a task cannot be read: {error}")))?;
+        Ok(Self {
+            run,
+            task,
+            database: message.database.clone(),
+            target: resolver.resolve(&message.database)?,
+            pinned_now: message.pinned_now.clone(),
+        })
+    }
+}
+
+/// Which unit a result is about.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct UnitRef {
+    pub(super) run: String,
+    pub(super) task: u32,
+    pub(super) unit: u32,
+    direction: i32,
+}
+
+impl UnitRef {
+    pub(super) fn of(unit: &Unit) -> Self {
+        Self {
+            run: unit.run.clone(),
+            task: unit.task,
+            unit: unit.unit,
+            direction: unit.direction,
+        }
+    }
+
+    /// For a cancel, which does not say the direction: only one is under way.
+    pub(super) fn new(run: String, task: u32, unit: u32) -> Self {
+        Self {
+            run,
+            task,
+            unit,
+            direction: WireDirection::Unspecified as i32,
+        }
+    }
+
+    /// What [`super::Running`] finds it by.
+    pub(super) fn key(&self) -> (String, u32, u32) {
+        (self.run.clone(), self.task, self.unit)
+    }
+
+    pub(super) fn result(self, outcome: Result<UnitReport, UnitError>, elapsed: Duration) -> Up {
+        let micros = |elapsed: Duration| u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX);
+        let Self {
+            run,
+            task,
+            unit,
+            direction,
+        } = self;
+        match outcome {
+            Ok(report) => Up::UnitDone(UnitDone {
+                run,
+                task,
+                unit,
+                direction,
+                rows: report.rows,
+                micros: micros(report.elapsed),
+                already_done: report.already_done,
+            }),
+            Err(error) => Up::UnitFailed(UnitFailed {
+                run,
+                task,
+                unit,
+                direction,
+                class: wire_class(error.class) as i32,
+                message: error.message,
+                sqlstate: error.sqlstate.unwrap_or_default(),
+                micros: micros(elapsed),
+            }),
+        }
+    }
+}
+
+fn wire_class(class: FailureClass) -> WireClass {
+    match class {
+        FailureClass::Now => WireClass::Now,
+        FailureClass::Later => WireClass::Later,
+        FailureClass::TimedOut => WireClass::TimedOut,
+        FailureClass::Operator => WireClass::Operator,
+        FailureClass::Never => WireClass::Never,
+        FailureClass::Fenced => WireClass::Fenced,
+    }
+}
+
+pub(super) fn direction(unit: &Unit) -> Option<Direction> {
+    match unit.direction() {
+        WireDirection::Unspecified => None,
+        WireDirection::Do => Some(Direction::Do),
+        WireDirection::Undo => Some(Direction::Undo),
+        WireDirection::Commit => Some(Direction::Commit),
+    }
+}
+
+pub(super) fn bounds(unit: &Unit) -> Bounds {
+    let side = |bound: &Option<Bound>| bound.as_ref().map(|bound| bound.values.clone());
+    Bounds {
+        lower: side(&unit.lower),
+        upper: side(&unit.upper),
+    }
+}
