@@ -1,0 +1,1 @@
+UPDATE setting SET value = value || '{"seen": true}' WHERE NOT value ? 'seen';

@@ -1,0 +1,11 @@
+DROP TABLE obsolete;
+CREATE TABLE obsolete (id serial PRIMARY KEY, kept text);
+INSERT INTO obsolete (kept) SELECT 'again ' || i FROM generate_series(1, 3) i ORDER BY i;
+TRUNCATE audit;
+ALTER TABLE partner_tag_rel RENAME CONSTRAINT partner_tag_rel_tag_id_fkey TO partner_tag_tag_fk;
+ALTER TABLE partner_tag_rel ALTER COLUMN tag_id SET NOT NULL;
+ALTER TABLE move ADD CONSTRAINT move_positive_number CHECK (number > 0);
+ALTER TABLE move_copy ADD PRIMARY KEY (id);
+GRANT SELECT ON move TO PUBLIC;
+ALTER TABLE move SET (fillfactor = 90);
+ALTER TABLE move ALTER COLUMN day SET STATISTICS 500;
