@@ -9,6 +9,7 @@ use upshift_tests::{
     harness::{Database, Running, Upshift, repository},
     oracle,
 };
+use upshift_worker::failpoint;
 
 /// Seeds the instants. A failure names the instant; the same seed gives the same ones.
 const SEED: u64 = 0x5eed_0002;
@@ -181,5 +182,73 @@ async fn a_killed_rollback_goes_back_to_the_same_start() -> Result<()> {
             .await?
             .expect_same(&before, &what)?;
     }
+    Ok(())
+}
+
+/// The n-th time that each point is reached: early, in the middle, late.
+const TIMES: [u32; 3] = [1, 7, 40];
+
+/// Whether it died at the point; it may also never have come there so often.
+fn die_at(point: &str, nth: u32, command: Upshift) -> Result<bool> {
+    let outcome = command
+        .variable("UPSHIFT_FAILPOINT", &format!("{point}:{nth}"))
+        .run()?;
+    match outcome.code {
+        None => Ok(true),
+        Some(0) => Ok(false),
+        Some(_) => outcome.expect_code(0).map(|_| false),
+    }
+}
+
+#[tokio::test]
+async fn a_run_that_dies_around_a_commit_goes_on_to_the_same_end() -> Result<()> {
+    let start = erp().await?;
+    let (end, _) = uninterrupted(&start).await?;
+    let mut died = 0;
+    for point in failpoint::ALL {
+        for nth in TIMES {
+            let what = format!("{point}:{nth}");
+            let database = start.copy()?;
+            if die_at(point, nth, run(&database)).context(what.clone())? {
+                died += 1;
+                go_on(&database).context(what.clone())?;
+            }
+            let commit = Upshift::on(&database, ["commit"]);
+            if die_at(point, nth, commit).context(what.clone())? {
+                died += 1;
+                Upshift::on(&database, ["commit"])
+                    .succeed()
+                    .context(what.clone())?;
+            }
+            Snapshot::take(&database).await?.expect_same(&end, &what)?;
+        }
+    }
+    ensure!(died >= 15, "only {died} of the instants were reached");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_rollback_that_dies_around_a_commit_goes_back_to_the_same_start() -> Result<()> {
+    let start = erp().await?;
+    let before = Snapshot::take(&start).await?;
+    let mut died = 0;
+    for point in failpoint::ALL {
+        for nth in TIMES {
+            let what = format!("{point}:{nth}");
+            let database = start.copy()?;
+            run(&database).succeed().context(what.clone())?;
+            let rollback = Upshift::on(&database, ["rollback"]);
+            if die_at(point, nth, rollback).context(what.clone())? {
+                died += 1;
+                Upshift::on(&database, ["rollback"])
+                    .succeed()
+                    .context(what.clone())?;
+            }
+            Snapshot::take(&database)
+                .await?
+                .expect_same(&before, &what)?;
+        }
+    }
+    ensure!(died >= 10, "only {died} of the instants were reached");
     Ok(())
 }
