@@ -1,3 +1,4 @@
 //! Benchmarks: one file each, run by the command `upshift-bench`.
 
 pub mod engine;
+pub mod plan;

@@ -24,14 +24,28 @@ enum Benchmark {
         #[arg(long, default_value_t = 16)]
         workers: u32,
     },
+    /// Seconds of planning, stage by stage.
+    Plan {
+        /// Modules of the generated pack.
+        #[arg(long, default_value_t = 5_000)]
+        modules: u32,
+        /// Statements in all.
+        #[arg(long, default_value_t = 100_000)]
+        statements: u32,
+    },
 }
 
-fn main() -> anyhow::Result<()> {
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
     match Arguments::parse().benchmark {
         Benchmark::Engine {
             units,
             tasks,
             workers,
         } => bench::engine::run(units, tasks, workers),
+        Benchmark::Plan {
+            modules,
+            statements,
+        } => bench::plan::run(modules, statements).await,
     }
 }
