@@ -3,4 +3,8 @@
 pub mod cluster;
 pub mod database;
 pub mod pack;
+pub mod schema;
 mod server_user;
+mod show;
+
+pub use show::{DemoOptions, show};

@@ -36,7 +36,10 @@ pub async fn run(modules: u32, statements: u32) -> Result<()> {
         let sql: Vec<String> = some.iter().map(|table| create_table(*table)).collect();
         pg::execute_raw(&mut connection, sql.join(";\n")).await?;
     }
-    println!("{modules} modules, {} statements, {TABLES} tables", modules * each);
+    println!(
+        "{modules} modules, {} statements, {TABLES} tables",
+        modules * each
+    );
     let mut total = 0.0;
     let mut took = |stage: &str, watch: Stopwatch| {
         let seconds = watch.elapsed().as_secs_f64();
@@ -109,7 +112,10 @@ fn write_pack(folder: &Path, modules: u32, statements: u32) -> Result<()> {
         )?;
         let half = statements / 2;
         fs::write(scripts.join("pre-work.sql"), script(module, 0, half))?;
-        fs::write(scripts.join("post-work.sql"), script(module, half, statements))?;
+        fs::write(
+            scripts.join("post-work.sql"),
+            script(module, half, statements),
+        )?;
     }
     Ok(())
 }
@@ -128,7 +134,10 @@ fn script(module: u32, from: u32, to: u32) -> String {
                 "UPDATE t{table} AS a SET {column} = b.c0 FROM t{other} AS b WHERE b.id = a.parent_id"
             ),
             3 => format!("CREATE INDEX {column}_idx ON t{table} ({column})"),
-            _ => format!("DELETE FROM t{table} WHERE c{} IS NULL AND {column} > 100", number % COLUMNS),
+            _ => format!(
+                "DELETE FROM t{table} WHERE c{} IS NULL AND {column} > 100",
+                number % COLUMNS
+            ),
         };
         let _ = writeln!(text, "-- step {number} of this module\n{statement};\n");
     }

@@ -4,8 +4,9 @@ use std::{path::Path, str::FromStr};
 
 use anyhow::{Context, Result};
 use sqlx::{Connection, PgConnection, postgres::PgConnectOptions};
+use upshift_coordinator::demo::schema;
 
-use super::server::{OWNER, OWNER_PASSWORD, Server, succeeded};
+use super::server::{OWNER, OWNER_PASSWORD, Server};
 
 /// A database that is dropped with this guard.
 #[derive(Debug)]
@@ -159,18 +160,8 @@ impl Database {
     /// # Errors
     /// With what `pg_dump` says.
     pub fn schema_dump(&self) -> Result<String> {
-        let output = self
-            .server
-            .program("pg_dump")
-            .args(["--schema-only", "-N", "upshift", "-N", "upshift_kept", "-d"])
-            .arg(self.server.url("postgres", &self.name))
-            .output()?;
-        let text = succeeded("pg_dump", &output)?;
-        let lines = text
-            .lines()
-            // \restrict and \unrestrict carry a random key.
-            .filter(|line| !line.starts_with("\\restrict") && !line.starts_with("\\unrestrict"));
-        Ok(lines.collect::<Vec<_>>().join("\n"))
+        let url = self.server.url("postgres", &self.name);
+        Ok(schema::dump(self.server.binaries(), &url)?)
     }
 }
 

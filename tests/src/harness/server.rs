@@ -116,6 +116,12 @@ impl Server {
         )
     }
 
+    /// The folder of PostgreSQL's programs.
+    #[must_use]
+    pub fn binaries(&self) -> &Path {
+        &self.binaries
+    }
+
     /// The port, of the Unix socket and on 127.0.0.1.
     #[must_use]
     pub fn port(&self) -> u16 {
@@ -178,7 +184,7 @@ impl Server {
 }
 
 /// The standard output of a program that succeeded.
-pub(super) fn succeeded(what: &str, output: &Output) -> Result<String> {
+fn succeeded(what: &str, output: &Output) -> Result<String> {
     if !output.status.success() {
         bail!(
             "{what} failed ({}): {}",
