@@ -4,4 +4,5 @@ pub mod compile;
 pub mod demo;
 pub mod engine;
 pub mod figures;
+pub mod lint;
 pub mod progress;

@@ -109,7 +109,7 @@ fn installed(
     reader.finish(findings);
     match (table, query) {
         (Some((table, at)), None) => {
-            if !directive::names(table).is_some_and(|names| names.len() <= 2) {
+            if directive::names(table).is_none_or(|names| names.len() > 2) {
                 findings.complain(
                     source,
                     at,

@@ -21,7 +21,8 @@ pub(super) fn parse<'a>(
         Ok(table) => Some(table),
         Err(e) => {
             let at = e.span().map_or(0, |span| span.start);
-            findings.complain(source, at, e.message().replace('\n', ", "));
+            let why = e.message().replace('\n', ", ");
+            findings.complain(source, at, format!("this is not TOML: {why}"));
             None
         }
     }
@@ -200,7 +201,7 @@ impl<'a> Reader<'a> {
             self.source,
             value.span().start,
             format!(
-                "{key} is {} here, and needs {needed}",
+                "{key} needs {needed}, and this is of type {}",
                 value.get_ref().type_str()
             ),
         );

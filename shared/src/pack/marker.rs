@@ -26,9 +26,10 @@ impl Replaced {
     }
 }
 
-/// Whether the marker stands in the statement outside of strings and comments.
-pub(super) fn present(sql: &str, tokens: &[ScanToken]) -> bool {
-    if !sql.contains(MARKER) {
+/// Whether the marker stands in a statement outside of strings and comments. `tokens` are its own,
+/// with places in `sql`, the file.
+pub(super) fn present(statement: &str, sql: &str, tokens: &[ScanToken]) -> bool {
+    if !statement.contains(MARKER) {
         return false;
     }
     let words = Words::new(sql, tokens);

@@ -88,7 +88,7 @@ impl Script<'_> {
         }
         let mut directives = collector.finish(source, findings);
         let written = &source.text[bytes.clone()];
-        let sql = if marker::present(&source.text, body) {
+        let sql = if marker::present(written, &source.text, body) {
             self.marked(written, bytes.start, &mut directives, findings)
         } else if self.parses(statement, findings) {
             Some(written.to_owned())

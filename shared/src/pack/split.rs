@@ -53,7 +53,10 @@ pub(super) fn split(source: &Source, findings: &mut Findings) -> Split {
     for index in 0..tokens.len() {
         cutter.take(index, findings);
     }
-    cutter.finish(tokens.len());
+    if error.is_none() {
+        cutter.finish(tokens.len());
+    }
+    // Else the last statement is the one that could not be read to its end.
     let (statements, tail) = (cutter.statements, cutter.lead..tokens.len());
     let (skip_to, skipped) = (cutter.skip_to, cutter.skipped);
     if let Some((offset, message)) = &error
