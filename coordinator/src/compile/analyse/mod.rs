@@ -3,6 +3,9 @@
 
 pub mod ddl;
 pub mod dml;
+#[cfg(test)]
+pub(crate) mod fixture;
+pub mod query;
 mod search_path;
 mod when;
 
