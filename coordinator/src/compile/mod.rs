@@ -6,6 +6,7 @@ pub mod error;
 pub mod model;
 pub mod order;
 pub mod physical;
+pub mod render;
 pub mod resolve;
 
 use std::collections::BTreeMap;

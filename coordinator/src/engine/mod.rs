@@ -17,6 +17,7 @@ mod schedule;
 #[cfg(test)]
 mod script;
 mod size;
+mod subject;
 #[cfg(test)]
 mod table_tests;
 mod task;
@@ -25,7 +26,6 @@ mod worker;
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
-    fmt,
     time::Duration,
 };
 
@@ -36,6 +36,7 @@ pub use event::{
 };
 use retry::Alarms;
 use run::{Context, Refusal, Run};
+use subject::Subject;
 use worker::Workers;
 
 /// An event that does not fit the state. Nothing has changed. Either an operator's request came too
@@ -101,6 +102,10 @@ impl Engine {
     }
 
     /// What the event itself means; what follows from it, [`Self::handle`] sees to.
+    #[expect(
+        clippy::too_many_lines,
+        reason = "one exhaustive match, so that no event is forgotten"
+    )]
     fn apply(
         &mut self,
         event: Event,
@@ -392,112 +397,5 @@ impl Engine {
             }
             out.append(&mut follows);
         }
-    }
-}
-
-/// What an event is about, for messages.
-#[derive(Debug, Clone, Copy)]
-struct Subject {
-    kind: &'static str,
-    run: Option<RunId>,
-    worker: Option<WorkerId>,
-    task: Option<TaskId>,
-    unit: Option<UnitId>,
-}
-
-impl Subject {
-    fn of(event: &Event) -> Self {
-        let run = |kind, run: &RunId| Self {
-            kind,
-            run: Some(*run),
-            worker: None,
-            task: None,
-            unit: None,
-        };
-        let worker = |kind, worker: &WorkerId| Self {
-            kind,
-            run: None,
-            worker: Some(*worker),
-            task: None,
-            unit: None,
-        };
-        match event {
-            Event::RunSubmitted { run: id, .. } => run("RunSubmitted", id),
-            Event::WorkerJoined { worker: id } => worker("WorkerJoined", id),
-            Event::CreditGranted { worker: id, .. } => worker("CreditGranted", id),
-            Event::WorkerDraining { worker: id } => worker("WorkerDraining", id),
-            Event::WorkerLost { worker: id } => worker("WorkerLost", id),
-            Event::TaskPrepared { run: id, task } => run("TaskPrepared", id).task(*task),
-            Event::UnitsCut {
-                run: id,
-                task,
-                first,
-                ..
-            } => run("UnitsCut", id).task(*task).unit(*first),
-            Event::UnitSplit {
-                run: id,
-                task,
-                unit,
-                ..
-            } => run("UnitSplit", id).task(*task).unit(*unit),
-            Event::UnitFinished {
-                run: id,
-                task,
-                unit,
-                ..
-            } => run("UnitFinished", id).task(*task).unit(*unit),
-            Event::UnitFailed {
-                run: id,
-                task,
-                unit,
-                ..
-            } => run("UnitFailed", id).task(*task).unit(*unit),
-            Event::TaskFailed { run: id, task, .. } => run("TaskFailed", id).task(*task),
-            Event::TaskRecorded { run: id, task } => run("TaskRecorded", id).task(*task),
-            Event::CheckpointRecorded { run: id, .. } => run("CheckpointRecorded", id),
-            Event::TimerFired => Self {
-                kind: "TimerFired",
-                run: None,
-                worker: None,
-                task: None,
-                unit: None,
-            },
-            Event::PauseRequested { run: id } => run("PauseRequested", id),
-            Event::ResumeRequested { run: id } => run("ResumeRequested", id),
-            Event::StopRequested { run: id, .. } => run("StopRequested", id),
-        }
-    }
-
-    fn task(self, task: TaskId) -> Self {
-        Self {
-            task: Some(task),
-            ..self
-        }
-    }
-
-    fn unit(self, unit: UnitId) -> Self {
-        Self {
-            unit: Some(unit),
-            ..self
-        }
-    }
-}
-
-impl fmt::Display for Subject {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.kind)?;
-        if let Some(run) = self.run {
-            write!(f, " of run {}", run.short())?;
-        }
-        if let Some(worker) = self.worker {
-            write!(f, " of {worker}")?;
-        }
-        if let Some(task) = self.task {
-            write!(f, " for {task}")?;
-        }
-        if let Some(unit) = self.unit {
-            write!(f, " {unit}")?;
-        }
-        Ok(())
     }
 }
