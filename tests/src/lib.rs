@@ -6,3 +6,4 @@ pub mod compare;
 pub mod generator;
 pub mod harness;
 pub mod oracle;
+pub mod small_erp;

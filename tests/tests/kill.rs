@@ -1,13 +1,11 @@
 //! kill -9 at any instant: a run goes on to the same end, a rollback to the same start.
 
-use std::path::PathBuf;
-
 use anyhow::{Context, Result, ensure};
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 use upshift_tests::{
     compare::Snapshot,
-    harness::{Database, Running, Upshift, repository},
-    oracle,
+    harness::{Database, Running, Upshift},
+    oracle, small_erp,
 };
 use upshift_worker::failpoint;
 
@@ -20,22 +18,9 @@ const INSTANTS: usize = 25;
 /// The units are small, so that there are many.
 const RUN: [&str; 5] = ["--workers", "4", "--unit-rows", "100", "--json"];
 
-fn pack() -> PathBuf {
-    repository().join("tests/packs/small_erp")
-}
-
-async fn erp() -> Result<Database> {
-    let schema = repository().join("tests/packs/small_erp.sql");
-    Database::of_template("small_erp", |database| {
-        database.psql_file(&schema)?;
-        Ok(())
-    })
-    .await
-}
-
 fn run(database: &Database) -> Upshift {
     Upshift::on(database, ["run"])
-        .argument(pack())
+        .argument(small_erp::pack())
         .arguments(&RUN)
 }
 
@@ -75,7 +60,7 @@ async fn uninterrupted(start: &Database) -> Result<(Snapshot, usize)> {
     let outcome = run(&database).succeed()?;
     Upshift::on(&database, ["commit"]).succeed()?;
     let naive = start.copy()?;
-    oracle::upgrade(&naive, &pack()).await?;
+    oracle::upgrade(&naive, &small_erp::pack()).await?;
     upshift_tests::compare::expect_same(&database, &naive, "not even uninterrupted").await?;
     let lines = outcome.stdout.lines().count();
     ensure!(
@@ -87,7 +72,7 @@ async fn uninterrupted(start: &Database) -> Result<(Snapshot, usize)> {
 
 #[tokio::test]
 async fn a_killed_run_goes_on_to_the_same_end() -> Result<()> {
-    let start = erp().await?;
+    let start = small_erp::database().await?;
     let (end, lines) = uninterrupted(&start).await?;
     let mut random = StdRng::seed_from_u64(SEED);
     for number in 0..INSTANTS {
@@ -126,7 +111,7 @@ fn go_on(database: &Database) -> Result<()> {
 
 #[tokio::test]
 async fn a_run_killed_again_and_again_gets_there() -> Result<()> {
-    let start = erp().await?;
+    let start = small_erp::database().await?;
     let (end, lines) = uninterrupted(&start).await?;
     let mut random = StdRng::seed_from_u64(SEED + 1);
     let database = start.copy()?;
@@ -158,7 +143,7 @@ async fn a_run_killed_again_and_again_gets_there() -> Result<()> {
 
 #[tokio::test]
 async fn a_killed_rollback_goes_back_to_the_same_start() -> Result<()> {
-    let start = erp().await?;
+    let start = small_erp::database().await?;
     let before = Snapshot::take(&start).await?;
     let counted = start.copy()?;
     run(&counted).succeed()?;
@@ -202,7 +187,7 @@ fn die_at(point: &str, nth: u32, command: Upshift) -> Result<bool> {
 
 #[tokio::test]
 async fn a_run_that_dies_around_a_commit_goes_on_to_the_same_end() -> Result<()> {
-    let start = erp().await?;
+    let start = small_erp::database().await?;
     let (end, _) = uninterrupted(&start).await?;
     let mut died = 0;
     for point in failpoint::ALL {
@@ -229,7 +214,7 @@ async fn a_run_that_dies_around_a_commit_goes_on_to_the_same_end() -> Result<()>
 
 #[tokio::test]
 async fn a_rollback_that_dies_around_a_commit_goes_back_to_the_same_start() -> Result<()> {
-    let start = erp().await?;
+    let start = small_erp::database().await?;
     let before = Snapshot::take(&start).await?;
     let mut died = 0;
     for point in failpoint::ALL {
