@@ -178,7 +178,16 @@ fn warnings(root: &Path, pack: &Pack) -> Vec<Remark> {
 
 fn of_statement(sql: &str, step: &Step) -> Vec<String> {
     let mut messages = of_functions(sql);
-    let parsed = grammar::parse(sql).ok();
+    let parsed = match grammar::parse(sql) {
+        Ok(parsed) => Some(parsed),
+        Err(fault) => {
+            // What does not parse does not come out of `load`; what is left is depth.
+            messages.push(format!(
+                "{fault}, so it runs whole, after everything before it and before everything behind it: split it up"
+            ));
+            None
+        }
+    };
     let statement = parsed
         .as_ref()
         .and_then(|parsed| parsed.protobuf.stmts.first())

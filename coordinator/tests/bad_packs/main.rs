@@ -68,9 +68,13 @@ fn links_may_not_leave_the_pack() {
     symlink(outside.path().join("x.sql"), version.join("pre-out.sql")).unwrap();
     symlink("gone.sql", version.join("pre-gone.sql")).unwrap();
     symlink(outside.path(), pack.path().join("b")).unwrap();
+    // A socket: reading it would fail, and reading a pipe would wait for ever.
+    let socket = std::os::unix::net::UnixListener::bind(version.join("pre-a.socket"));
+    assert!(socket.is_ok());
     assert_eq!(
         complaints_in(pack.path()),
         [
+            "a/migrations/1.1/pre-a.socket:1:1: this is neither a file nor a folder: remove it",
             "a/migrations/1.1/pre-gone.sql:1:1: this link leads nowhere: No such file or directory (os error 2)",
             "a/migrations/1.1/pre-out.sql:1:1: this link leads out of the pack: copy what it points to",
             "b:1:1: this link leads out of the pack: copy what it points to",

@@ -46,12 +46,36 @@ pub fn check(sql: &str) -> Result<Vec<bool>, String> {
     pg_query::is_utility_stmt(sql).map_err(message)
 }
 
+/// Why there is no tree of a statement.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ParseFault {
+    /// The parser's message; [`locate`] finds its place.
+    #[error("{0}")]
+    Syntax(String),
+    /// PostgreSQL takes it, but expressions in it are nested deeper than a tree can be handed over
+    /// (some 45 levels: a chain of fifty `||` is enough). It can only be run as it stands.
+    #[error("it is nested too deep to be analysed")]
+    TooDeep,
+}
+
 /// Parses `sql` into its tree.
 ///
 /// # Errors
-/// The parser's message; [`locate`] finds its place.
-pub fn parse(sql: &str) -> Result<ParseResult, String> {
-    pg_query::parse(sql, 0).map_err(message)
+/// Its syntax, or its depth.
+pub fn parse(sql: &str) -> Result<ParseResult, ParseFault> {
+    match pg_query::parse(sql, 0) {
+        Ok(parsed) => Ok(parsed),
+        Err(error) => Err(match check(sql) {
+            Err(syntax) => ParseFault::Syntax(syntax),
+            Ok(_) if matches!(error, pg_query::Error::Decode(_)) => ParseFault::TooDeep,
+            Ok(_) => match message(error) {
+                deep if deep.contains("nested too deeply") || deep.contains("stack depth") => {
+                    ParseFault::TooDeep
+                }
+                other => ParseFault::Syntax(other),
+            },
+        }),
+    }
 }
 
 /// The byte offset in `sql` that a parser's message is about. The crate does not hand out the
@@ -144,6 +168,25 @@ mod tests {
         assert_eq!(place("SELECT (1").0, 9, "end of input");
         assert_eq!(place("SELECT 'é' é é é").0, 15, "bytes, not characters");
         assert_eq!(place("SELECT a )").0, 9);
+    }
+
+    #[test]
+    fn deep_statements_are_told_from_wrong_ones() {
+        for length in [60, 5_000, 50_000] {
+            let deep = format!("SELECT 1{}", "+1".repeat(length));
+            assert_eq!(check(&deep), Ok(vec![false]));
+            assert_eq!(parse(&deep).err(), Some(ParseFault::TooDeep));
+        }
+        let wide = format!("SELECT 1 WHERE a{}", " AND a".repeat(50_000));
+        assert!(parse(&wide).is_ok());
+        assert_eq!(
+            parse("SELEC").err(),
+            Some(ParseFault::Syntax(
+                "syntax error at or near \"SELEC\"".into()
+            ))
+        );
+        let hostile = format!("SELECT {}1", "(".repeat(100_000));
+        assert!(check(&hostile).is_err(), "an error, not a crash");
     }
 
     #[test]

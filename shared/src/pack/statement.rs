@@ -36,7 +36,7 @@ pub(super) fn check_undo(sql: &str) -> Result<(), String> {
 /// # Errors
 /// Why not.
 pub(super) fn check_query(sql: &str) -> Result<(), String> {
-    let parsed = grammar::parse(sql)?;
+    let parsed = grammar::parse(sql).map_err(|fault| fault.to_string())?;
     let [statement] = parsed.protobuf.stmts.as_slice() else {
         return Err(format!(
             "one query is needed here, and there are {}",
