@@ -14,7 +14,10 @@ use std::{collections::BTreeSet, sync::Arc};
 use pg_query::{Node, NodeEnum};
 use upshift_shared::{
     catalog::Catalog,
-    pack::{Complaint, Directives, Location, StepKind},
+    pack::{
+        Complaint, Directives, Location, StepKind,
+        grammar::{self, ParseFault},
+    },
     plan::{Sequences, SkippedStep, Strategy, Warning},
 };
 
@@ -73,7 +76,11 @@ impl Analyser {
         }
         let parsed = match parse(&step.kind) {
             Ok(parsed) => parsed.map(Arc::new),
-            Err(error) => {
+            Err(Unparsed::TooDeep) => {
+                let why = "it is nested too deep to be analysed".to_owned();
+                return self.bound(step, opaque(why), None);
+            }
+            Err(Unparsed::Wrong(error)) => {
                 self.complaints
                     .push(complain(step, error.position, error.message));
                 return;
@@ -184,21 +191,35 @@ fn opaque(why: String) -> Bound {
     }
 }
 
+/// Why there is no parse tree.
+enum Unparsed {
+    /// The statement is wrong.
+    Wrong(BindError),
+    /// It is right, but nested too deep to be looked into.
+    TooDeep,
+}
+
 /// One statement's parse tree; `None` for typed steps without SQL.
-fn parse(kind: &StepKind) -> Result<Option<Node>, BindError> {
+fn parse(kind: &StepKind) -> Result<Option<Node>, Unparsed> {
     let sql = match kind {
         StepKind::Sql(sql) => sql,
         StepKind::Check(check) => &check.query,
         StepKind::Exec(_) => return Ok(None),
     };
-    let mut statements = pg_query::parse(sql, 0)
-        .map_err(|error| BindError::new(error.to_string()))?
-        .protobuf
-        .stmts;
+    let mut statements = match grammar::parse(sql) {
+        Ok(parsed) => parsed.protobuf.stmts,
+        Err(ParseFault::TooDeep) => return Err(Unparsed::TooDeep),
+        Err(ParseFault::Syntax(message)) => {
+            let position = Some(grammar::locate(sql, &message));
+            return Err(Unparsed::Wrong(BindError { position, message }));
+        }
+    };
     let statement = statements.pop().and_then(|raw| raw.stmt).map(|node| *node);
     match (statement, statements.is_empty()) {
         (Some(node), true) => Ok(Some(node)),
-        _ => Err(BindError::new("exactly one statement is expected here")),
+        _ => Err(Unparsed::Wrong(BindError::new(
+            "exactly one statement is expected here",
+        ))),
     }
 }
 
