@@ -89,6 +89,7 @@ pub async fn show(options: &DemoOptions) -> Result<()> {
         "--strategy",
         "sequential",
         "--commit",
+        "--yes",
         "--database",
         &stage.url(NAIVE_DATABASE),
     ];

@@ -1,4 +1,6 @@
 //! Benchmarks: one file each, run by the command `upshift-bench`.
 
 pub mod engine;
+pub mod in_place;
+pub mod overhead;
 pub mod plan;

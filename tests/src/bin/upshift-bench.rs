@@ -33,6 +33,21 @@ enum Benchmark {
         #[arg(long, default_value_t = 100_000)]
         statements: u32,
     },
+    /// Milliseconds that each unit costs besides its own SQL.
+    Overhead {
+        /// Rows of the table.
+        #[arg(long, default_value_t = 200_000)]
+        rows: u32,
+        /// Rows of the first units (they grow).
+        #[arg(long, default_value_t = 50)]
+        unit_rows: u32,
+    },
+    /// The demo's upgrade with 1, 2 and 4 workers against one statement after another.
+    InPlace {
+        /// Rows of the largest table.
+        #[arg(long, default_value_t = 1_000_000)]
+        rows: u32,
+    },
 }
 
 #[tokio::main]
@@ -47,5 +62,7 @@ async fn main() -> anyhow::Result<()> {
             modules,
             statements,
         } => bench::plan::run(modules, statements).await,
+        Benchmark::Overhead { rows, unit_rows } => bench::overhead::run(rows, unit_rows).await,
+        Benchmark::InPlace { rows } => bench::in_place::run(rows).await,
     }
 }
