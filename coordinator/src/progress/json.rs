@@ -9,7 +9,7 @@ use super::{Progress, ProgressEvent, write_line};
 /// Writes JSON lines.
 #[derive(Debug)]
 pub struct Json<W> {
-    out: W,
+    pub(super) out: W,
 }
 
 #[derive(Serialize)]

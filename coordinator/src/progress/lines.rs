@@ -6,7 +6,13 @@ use std::{collections::HashMap, io::Write, time::Duration};
 use upshift_shared::ids::TaskId;
 
 use super::{Ending, Going, Progress, ProgressEvent, write_line};
-use crate::figures;
+use crate::{
+    compile::render::text::{cut, printable},
+    figures,
+};
+
+/// Characters of a task's label.
+const LABEL: usize = 60;
 
 /// Writes plain lines.
 #[derive(Debug)]
@@ -55,12 +61,13 @@ impl<W: Write> Lines<W> {
                 operator,
                 rows,
                 seconds: _,
-                cut,
+                cut: is_cut,
             } => {
+                let label = cut(&printable(label), LABEL);
                 let running = Running {
                     label: label.clone(),
                     since: at,
-                    cut: *cut,
+                    cut: *is_cut,
                     units: 0,
                     rows: 0,
                 };
@@ -89,21 +96,7 @@ impl<W: Write> Lines<W> {
                 )
             }
             ProgressEvent::TaskDone { task } => self.task_done(at, *task),
-            ProgressEvent::Retry {
-                task,
-                unit,
-                attempt,
-                delay,
-                reason,
-            } => format!(
-                "{task} {}: unit {unit} failed and will be tried again {} (attempt {attempt}): {reason}",
-                self.label(*task),
-                if *delay > 0.0 {
-                    format!("in {}", figures::seconds(*delay))
-                } else {
-                    "at once".to_owned()
-                },
-            ),
+            ProgressEvent::Retry { task, .. } => retry(event, self.label(*task)),
             other => describe_rest(other)?,
         })
     }
@@ -136,7 +129,7 @@ impl<W: Write> Lines<W> {
 impl<W: Write + Send> Progress for Lines<W> {
     fn show(&mut self, at: Duration, event: &ProgressEvent) {
         if let Some(text) = self.describe(at, event) {
-            let line = format!("[{:>8.1}] {}", at.as_secs_f64(), one_line(&text));
+            let line = format!("[{:>8.1}] {}", at.as_secs_f64(), printable(&text));
             write_line(&mut self.out, &line);
         }
     }
@@ -183,6 +176,29 @@ pub(super) fn run_started(event: &ProgressEvent) -> String {
     )
 }
 
+/// A unit that will be tried again.
+pub(super) fn retry(event: &ProgressEvent, label: &str) -> String {
+    let ProgressEvent::Retry {
+        task,
+        unit,
+        attempt,
+        delay,
+        reason,
+    } = event
+    else {
+        return String::new();
+    };
+    let when = if *delay > 0.0 {
+        format!("in {}", figures::seconds(*delay))
+    } else {
+        "at once".to_owned()
+    };
+    format!(
+        "{task} {label}: unit {unit} failed and will be tried again {when} (attempt {attempt}): \
+         {reason}"
+    )
+}
+
 /// Events that need nothing remembered. `None` for those that [`Lines::describe`] handles.
 pub(super) fn describe_rest(event: &ProgressEvent) -> Option<String> {
     Some(match event {
@@ -226,8 +242,75 @@ pub(super) fn run_ended(ending: Ending, message: &str) -> String {
     }
 }
 
-/// A message of several lines (a database's error may have them) as one.
-pub(super) fn one_line(text: &str) -> String {
-    let parts: Vec<&str> = text.split_whitespace().collect();
-    parts.join(" ")
+#[cfg(test)]
+mod tests {
+    use upshift_shared::ids::{RunId, UnitId, WorkerId};
+
+    use super::*;
+    use crate::progress::Json;
+
+    fn events() -> Vec<ProgressEvent> {
+        let (task, unit, worker) = (TaskId(3), UnitId(0), WorkerId(1));
+        vec![
+            ProgressEvent::RunStarted {
+                run: "0190a2b4-0000-7000-8000-0123456789ab"
+                    .parse::<RunId>()
+                    .expect("a run id"),
+                going: Going::Resumed,
+                tasks: 4,
+                tasks_done: 3,
+                rows: 12_000,
+                seconds: 1.5,
+                workers: 2,
+            },
+            ProgressEvent::TaskStarted {
+                task,
+                label: "UPDATE a\n SET b = \u{1b}[2J".to_owned(),
+                module: "base".to_owned(),
+                operator: "in-place".to_owned(),
+                rows: 12_000,
+                seconds: 1.5,
+                cut: true,
+            },
+            ProgressEvent::Retry {
+                task,
+                unit,
+                attempt: 2,
+                delay: 0.5,
+                reason: "canceling statement due to lock timeout".to_owned(),
+            },
+            ProgressEvent::UnitDone {
+                task,
+                unit,
+                worker,
+                rows: 11_999,
+                seconds: 1.25,
+            },
+            ProgressEvent::TaskDone { task },
+            ProgressEvent::CheckpointPrepared {
+                module: "base".to_owned(),
+            },
+            ProgressEvent::RunEnded {
+                ending: Ending::Prepared,
+                message: String::new(),
+            },
+        ]
+    }
+
+    fn shown<W: Progress>(mut progress: W, out: impl FnOnce(W) -> Vec<u8>) -> String {
+        for (second, event) in (0..).zip(&events()) {
+            progress.show(Duration::from_secs(second), event);
+        }
+        String::from_utf8(out(progress)).expect("text")
+    }
+
+    #[test]
+    fn a_run_in_lines() {
+        insta::assert_snapshot!(shown(Lines::new(Vec::new()), |lines| lines.out));
+    }
+
+    #[test]
+    fn a_run_in_json() {
+        insta::assert_snapshot!(shown(Json::new(Vec::new()), |json| json.out));
+    }
 }

@@ -7,6 +7,7 @@
 
 mod json;
 mod lines;
+mod pace;
 mod terminal;
 
 use std::{

@@ -2,7 +2,7 @@
 
 mod dot;
 mod stage;
-mod text;
+pub(crate) mod text;
 mod tree;
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 /// On one line and without control characters, so that a name in a pack or database can neither break
 /// the layout nor speak to the terminal.
-pub(super) fn printable(text: &str) -> String {
+pub(crate) fn printable(text: &str) -> String {
     let words: Vec<&str> = text.split_whitespace().collect();
     let joined = words.join(" ");
     let shown = joined
@@ -16,7 +16,7 @@ pub(super) fn width(text: &str) -> usize {
 }
 
 /// Cut to at most that width, with an ellipsis where something is missing.
-pub(super) fn cut(text: &str, most: usize) -> String {
+pub(crate) fn cut(text: &str, most: usize) -> String {
     if width(text) <= most {
         return text.to_owned();
     }
