@@ -5,7 +5,7 @@
 pub mod installed;
 pub mod snapshot;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use serde::{Deserialize, Serialize};
 
@@ -28,10 +28,22 @@ pub struct Catalog {
     /// Schema and name of every relation: 100,000 statements are bound through this map.
     #[serde(skip)]
     names: HashMap<String, HashMap<String, RelId>>,
+    /// The table of every index, by schema and name: indexes share the namespace of relations.
+    #[serde(skip)]
+    index_names: HashMap<String, HashMap<String, RelId>>,
+    /// How many constraints of a schema have a name: PostgreSQL makes up names that none has.
+    #[serde(skip)]
+    constraint_names: HashMap<String, HashMap<String, u32>>,
+    /// The tables with foreign keys that point at a relation (or did).
+    #[serde(skip)]
+    referencing: HashMap<RelId, BTreeSet<RelId>>,
     /// Functions, PostgreSQL's own included, by name (unqualified); several where overloaded.
     pub functions: BTreeMap<String, Vec<Function>>,
     /// User-defined types: enums, domains, composites.
     pub types: Vec<UserType>,
+    /// Names of extensions.
+    #[serde(default)]
+    pub extensions: Vec<String>,
     /// The next number for a relation that a step creates.
     next_relation: u32,
 }
@@ -329,8 +341,8 @@ impl Catalog {
         self.relations.get(&id)
     }
 
-    /// The relation of that number, to be changed in anything but its schema and name
-    /// ([`Self::rename`] does that).
+    /// The relation of that number, to be changed in anything but its schema, name, indexes and
+    /// constraints ([`Self::rename`], [`Self::add_index`] and the like do that).
     pub fn relation_mut(&mut self, id: RelId) -> Option<&mut Relation> {
         self.relations.get_mut(&id)
     }
@@ -340,60 +352,128 @@ impl Catalog {
         let id = RelId(self.next_relation);
         self.next_relation += 1;
         relation.id = id;
-        self.names
-            .entry(relation.schema.clone())
-            .or_default()
-            .insert(relation.name.clone(), id);
         self.relations.insert(id, relation);
+        self.remember(id);
         id
     }
 
     /// Takes a relation out.
     pub fn remove(&mut self, id: RelId) -> Option<Relation> {
-        let relation = self.relations.remove(&id)?;
-        self.forget_name(&relation.schema, &relation.name);
-        Some(relation)
+        self.forget(id);
+        self.relations.remove(&id)
     }
 
-    /// Gives a relation another schema and name.
+    /// Gives a relation another schema and name. Its indexes and constraints go along to the schema.
     pub fn rename(&mut self, id: RelId, schema: &str, name: &str) {
-        let Some(relation) = self.relations.get_mut(&id) else {
-            return;
-        };
-        let old_schema = std::mem::replace(&mut relation.schema, schema.to_owned());
-        let old_name = std::mem::replace(&mut relation.name, name.to_owned());
-        self.forget_name(&old_schema, &old_name);
-        self.names
-            .entry(schema.to_owned())
-            .or_default()
-            .insert(name.to_owned(), id);
+        self.forget(id);
+        if let Some(relation) = self.relations.get_mut(&id) {
+            schema.clone_into(&mut relation.schema);
+            name.clone_into(&mut relation.name);
+        }
+        self.remember(id);
+    }
+
+    /// Adds an index to a table.
+    pub fn add_index(&mut self, table: RelId, index: Index) {
+        self.change(table, |relation| relation.indexes.push(index));
+    }
+
+    /// Adds a constraint to a relation.
+    pub fn add_constraint(&mut self, relation: RelId, constraint: Constraint) {
+        self.change(relation, |relation| relation.constraints.push(constraint));
+    }
+
+    /// Changes a relation's indexes and constraints in any way.
+    pub fn change(&mut self, id: RelId, change: impl FnOnce(&mut Relation)) {
+        self.forget(id);
+        if let Some(relation) = self.relations.get_mut(&id) {
+            change(relation);
+        }
+        self.remember(id);
+    }
+
+    /// The table that has the index of that name.
+    #[must_use]
+    pub fn index_owner(&self, schema: &str, index: &str) -> Option<RelId> {
+        self.index_names.get(schema)?.get(index).copied()
+    }
+
+    /// Whether any relation of the schema has a constraint of that name.
+    #[must_use]
+    pub fn has_constraint(&self, schema: &str, constraint: &str) -> bool {
+        let names = self.constraint_names.get(schema);
+        names.is_some_and(|names| names.contains_key(constraint))
     }
 
     /// Rebuilds what is not stored; to be called once after deserialising.
     pub fn index_names(&mut self) {
         self.names.clear();
-        for relation in self.relations.values() {
-            self.names
-                .entry(relation.schema.clone())
-                .or_default()
-                .insert(relation.name.clone(), relation.id);
+        self.index_names.clear();
+        self.constraint_names.clear();
+        self.referencing.clear();
+        let ids: Vec<RelId> = self.relations.keys().copied().collect();
+        for id in ids {
+            self.remember(id);
         }
     }
 
-    fn forget_name(&mut self, schema: &str, name: &str) {
-        if let Some(names) = self.names.get_mut(schema) {
-            names.remove(name);
+    fn remember(&mut self, id: RelId) {
+        let Some(relation) = self.relations.get(&id) else {
+            return;
+        };
+        let names = self.names.entry(relation.schema.clone()).or_default();
+        names.insert(relation.name.clone(), id);
+        if !relation.indexes.is_empty() {
+            let names = self.index_names.entry(relation.schema.clone()).or_default();
+            names.extend(relation.indexes.iter().map(|i| (i.name.clone(), id)));
+        }
+        for constraint in &relation.constraints {
+            let names = self
+                .constraint_names
+                .entry(relation.schema.clone())
+                .or_default();
+            *names.entry(constraint.name.clone()).or_default() += 1;
+            if let ConstraintKind::ForeignKey { table, .. } = &constraint.kind {
+                self.referencing.entry(*table).or_default().insert(id);
+            }
+        }
+    }
+
+    fn forget(&mut self, id: RelId) {
+        let Some(relation) = self.relations.get(&id) else {
+            return;
+        };
+        if let Some(names) = self.names.get_mut(&relation.schema) {
+            names.remove(&relation.name);
+        }
+        if let Some(names) = self.index_names.get_mut(&relation.schema) {
+            for index in &relation.indexes {
+                names.remove(&index.name);
+            }
+        }
+        if let Some(names) = self.constraint_names.get_mut(&relation.schema) {
+            for constraint in &relation.constraints {
+                let left = names.get(&constraint.name).map_or(0, |count| count - 1);
+                if left == 0 {
+                    names.remove(&constraint.name);
+                } else {
+                    names.insert(constraint.name.clone(), left);
+                }
+            }
         }
     }
 
     /// The foreign keys that point at a relation: the table that has each, and the constraint.
     pub fn incoming(&self, target: RelId) -> impl Iterator<Item = (&Relation, &Constraint)> {
-        self.relations.values().flat_map(move |r| {
-            r.constraints.iter().filter_map(move |c| match &c.kind {
-                ConstraintKind::ForeignKey { table, .. } if *table == target => Some((r, c)),
-                _ => None,
+        let tables = self.referencing.get(&target).into_iter().flatten();
+        tables
+            .filter_map(|id| self.relations.get(id))
+            .flat_map(move |r| {
+                r.constraints.iter().filter_map(move |c| match &c.kind {
+                    ConstraintKind::ForeignKey { table, .. } if *table == target => Some((r, c)),
+                    _ => None,
+                })
             })
-        })
     }
 }
 

@@ -71,6 +71,9 @@ async fn read_in_transaction(conn: &mut PgConnection, database: &[PgRow]) -> Res
     for row in fetch(conn, include_str!("sql/types.sql"), "types").await? {
         reader.user_type(&row)?;
     }
+    for row in fetch(conn, include_str!("sql/extensions.sql"), "extensions").await? {
+        reader.catalog.extensions.push(get(&row, "name")?);
+    }
     Ok(reader.catalog)
 }
 
@@ -218,8 +221,8 @@ impl Reader {
             validated: get(row, "validated")?,
             definition: get(row, "definition")?,
         };
-        if let Some(relation) = self.of(row, "relation")? {
-            relation.constraints.push(constraint);
+        if let Some(relation) = self.number(row, "relation")? {
+            self.catalog.add_constraint(relation, constraint);
         }
         Ok(())
     }
@@ -246,8 +249,8 @@ impl Reader {
             definition: get(row, "definition")?,
             bytes: get::<i64>(row, "bytes")?.unsigned_abs(),
         };
-        if let Some(relation) = self.of(row, "relation")? {
-            relation.indexes.push(index);
+        if let Some(relation) = self.number(row, "relation")? {
+            self.catalog.add_index(relation, index);
         }
         Ok(())
     }
