@@ -27,8 +27,9 @@ prepare_has_server() {
 }
 
 prepare_has_libclang() {
-    # bindgen needs the library and clang's own headers.
-    compgen -G '/usr/lib/*/libclang*.so*' >/dev/null || compgen -G '/usr/lib/llvm-*/lib/libclang*.so*' >/dev/null
+    # bindgen (for pg_query) needs the library and clang's own headers.
+    { compgen -G '/usr/lib/*/libclang-[0-9]*.so*' || compgen -G '/usr/lib/llvm-*/lib/libclang.so*'; } >/dev/null &&
+        compgen -G '/usr/lib/llvm-*/lib/clang/*/include/stddef.h' >/dev/null
 }
 
 prepare_machine() {
