@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use pg_query::{
     Node, NodeEnum,
-    protobuf::{ParseResult, RangeVar, RawStmt, ResTarget, SelectStmt},
+    protobuf::{LimitOption, ParseResult, RangeVar, RawStmt, ResTarget, SelectStmt, SetOperation},
 };
 use serde_json::Value;
 use upshift_shared::{
@@ -44,6 +44,9 @@ pub(super) fn text(expression: &Node) -> Result<String, BindError> {
         target_list: vec![Node {
             node: Some(NodeEnum::ResTarget(Box::new(target))),
         }],
+        // The deparser is C: it aborts the process on an enum that is left undefined.
+        limit_option: LimitOption::Default as i32,
+        op: SetOperation::SetopNone as i32,
         ..SelectStmt::default()
     };
     let sql = deparse(NodeEnum::SelectStmt(Box::new(select)))?;
