@@ -225,7 +225,7 @@ async fn back(tx: &mut PgConnection, unit: &UnitContext<'_>) -> Result<Option<u6
     };
     failpoint::reach(failpoint::DURING_UNDO);
     let rows = match &unit.task.operator {
-        Operator::Metadata(_) => metadata::undo(tx, unit).await?,
+        Operator::Metadata(op) => metadata::undo(tx, unit, op).await?,
         Operator::InPlace(op) => in_place::undo(tx, unit, op, touched).await?,
         Operator::Append(op) => append::undo(tx, unit, op, touched).await?,
         Operator::Statement(op) => statement::undo(tx, unit, op).await?,
