@@ -370,6 +370,11 @@ fn special_tables(
         .expect("just added")
         .constraints
         .push(constraint);
+    guarded_tables(c, movement);
+    trees(c);
+}
+
+fn guarded_tables(c: &mut Catalog, movement: RelId) {
     Table::new("watched", "id integer !, a text, b text")
         .key("id")
         .trigger("on_update_of_a", "a")
@@ -388,6 +393,19 @@ fn special_tables(
     Table::new("move_view", "id integer, name text")
         .view(&[movement])
         .add(c);
+    Table::new(
+        "stamped",
+        "id integer !, a text, at timestamp with time zone",
+    )
+    .key("id")
+    .with(|relation| relation.columns[2].default = Some("now()".to_owned()))
+    .add(c);
+    Table::new("big", "id bigint !, ratio double precision, a text")
+        .key("id")
+        .add(c);
+}
+
+fn trees(c: &mut Catalog) {
     let parted = Table::new("parted", "id integer !, day date !, a text")
         .key("id, day")
         .with(|relation| relation.kind = RelationKind::PartitionedTable)
@@ -400,15 +418,5 @@ fn special_tables(
     Table::new("heir", "id integer !, a text, b text")
         .key("id")
         .with(|relation| relation.inheritance.parents.push(base))
-        .add(c);
-    Table::new(
-        "stamped",
-        "id integer !, a text, at timestamp with time zone",
-    )
-    .key("id")
-    .with(|relation| relation.columns[2].default = Some("now()".to_owned()))
-    .add(c);
-    Table::new("big", "id bigint !, ratio double precision, a text")
-        .key("id")
         .add(c);
 }

@@ -82,7 +82,13 @@ impl Case<'_, '_> {
     }
 
     fn reads_clock(&self) -> Option<String> {
-        let what = self.walker.found.clock.as_ref()?;
+        let lost = || {
+            self.walker
+                .now_calls()
+                .is_none()
+                .then(|| "now()".to_owned())
+        };
+        let what = self.walker.found.clock.clone().or_else(lost)?;
         Some(format!(
             "{what} reads the clock, which would go on from unit to unit"
         ))
@@ -235,7 +241,9 @@ impl Case<'_, '_> {
             .find_map(|level| self.spans_in(level))
             .or_else(|| {
                 let rows = &self.walker.levels[self.rows];
-                rows.volatile_in_from.as_deref().map(called_once)
+                let function = rows.volatile_in_from.as_deref().map(called_once);
+                let sample = rows.spans.contains(&Span::Sample);
+                function.or_else(|| sample.then(|| spans_rows(Span::Sample)))
             })
     }
 
@@ -248,12 +256,12 @@ impl Case<'_, '_> {
             return Some(called_once(function));
         }
         let span = *level.spans.iter().find(|span| !harmless(**span))?;
-        let only_aggregates = level
+        let settled = level
             .spans
             .iter()
-            .all(|span| harmless(*span) || matches!(span, Span::Aggregate | Span::GroupBy));
+            .all(|span| harmless(*span) || is_settled(*span));
         let reads_target = self.reads_target_within(id);
-        if !reads_target && (row_by_row || (in_expression && only_aggregates)) {
+        if !reads_target && (row_by_row || (in_expression && settled)) {
             return None;
         }
         Some(if reads_target {
@@ -269,17 +277,19 @@ impl Case<'_, '_> {
 
     /// Whether a level stands in an expression, so that it is computed for a row, and not in FROM or
     /// WITH, where it is computed for the statement.
-    fn is_in_expression(&self, mut level: LevelId) -> bool {
-        loop {
-            match self.walker.levels[level].place {
-                Place::Expression => return true,
-                Place::From | Place::Cte | Place::Statement | Place::Rows => return false,
-                Place::Arm => match self.walker.levels[level].parent {
-                    Some(parent) => level = parent,
-                    None => return false,
-                },
+    fn is_in_expression(&self, level: LevelId) -> bool {
+        let mut outermost = None;
+        let mut next = Some(level);
+        while let Some(id) = next.filter(|id| *id != self.rows) {
+            let level = &self.walker.levels[id];
+            match level.place {
+                Place::From | Place::Cte if !level.correlated => return false,
+                Place::Arm => {}
+                place => outermost = Some(place),
             }
+            next = level.parent;
         }
+        outermost == Some(Place::Expression)
     }
 
     fn reads_target_within(&self, level: LevelId) -> bool {
@@ -377,6 +387,14 @@ pub(super) fn called_once(function: &str) -> String {
 /// Without LIMIT the order makes no difference, and UNION ALL is each of its sides by itself.
 fn harmless(span: Span) -> bool {
     matches!(span, Span::OrderBy | Span::UnionAll)
+}
+
+/// Comes out the same however often and in whatever order it is computed.
+fn is_settled(span: Span) -> bool {
+    matches!(
+        span,
+        Span::Aggregate | Span::GroupBy | Span::Distinct | Span::SetOperation
+    )
 }
 
 /// A relation with its ancestors and descendants: they share rows.

@@ -5,7 +5,8 @@ use std::collections::BTreeSet;
 
 use upshift_shared::{
     catalog::{
-        Catalog, Constraint, ConstraintKind, ForeignKeyAction, Relation, RelationKind, Trigger,
+        Catalog, Column, Constraint, ConstraintKind, ForeignKeyAction, Relation, RelationKind,
+        Trigger,
     },
     ids::{ColId, RelId},
 };
@@ -84,6 +85,16 @@ impl Effects {
                 .map(|column| column.id)
                 .collect();
             self.update_one(catalog, member, &columns);
+            // A new partition key moves a row to another partition. Every unique key of a partitioned
+            // table contains the partition key.
+            let moves = relation.kind == RelationKind::PartitionedTable
+                && relation.key().is_none_or(|key| {
+                    key.iter()
+                        .any(|column| member_has(member, column, &columns))
+                });
+            if moves {
+                self.writes.insert(Resource::Rows(member.id));
+            }
         }
     }
 
@@ -290,6 +301,11 @@ impl Effects {
             self.cascades.push(what);
         }
     }
+}
+
+fn member_has(member: &Relation, column: &Column, columns: &BTreeSet<ColId>) -> bool {
+    let same = member.column(&column.name);
+    same.is_some_and(|column| columns.contains(&column.id))
 }
 
 /// The relation and what inherits from it.

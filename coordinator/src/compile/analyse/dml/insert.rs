@@ -12,7 +12,7 @@ use upshift_shared::{
 };
 
 use super::{
-    chunk,
+    by_column, chunk,
     copy::key_columns,
     walk::{self, Walked},
 };
@@ -175,7 +175,8 @@ pub(super) fn driving(
     walker: &Walker<'_>,
     statement: &InsertStmt,
     rows: LevelId,
-) -> Result<(SourceId, Driving), String> {
+    by: Option<&str>,
+) -> Result<Driving, String> {
     let level = &walker.levels[rows];
     let spanning = [
         Span::Aggregate,
@@ -204,18 +205,23 @@ pub(super) fn driving(
     let visible = visible_tables(&select.from_clause);
     let best = (0..walker.sources.len())
         .filter(|source| walker.sources[*source].level == rows)
-        .filter_map(|source| Some((source, drives(walker, source, &visible)?)))
+        .filter_map(|source| Some((source, drives(walker, source, &visible, by)?)))
         .max_by(|(a, _), (b, _)| {
             let rows = |source: &usize| walker.sources[*source].relation().map_or(0.0, |r| r.rows);
             // Of tables of one size the first that is written drives.
             rows(a).total_cmp(&rows(b)).then(b.cmp(a))
         });
-    best.ok_or_else(|| {
+    best.map(|(_, driving)| driving).ok_or_else(|| {
         "none of the tables that it selects from has a key and contributes to every row".to_owned()
     })
 }
 
-fn drives(walker: &Walker<'_>, source: SourceId, visible: &[String]) -> Option<Driving> {
+fn drives(
+    walker: &Walker<'_>,
+    source: SourceId,
+    visible: &[String],
+    by: Option<&str>,
+) -> Option<Driving> {
     let found = &walker.sources[source];
     let Shape::Relation { relation, only } = &found.shape else {
         return None;
@@ -229,7 +235,10 @@ fn drives(walker: &Walker<'_>, source: SourceId, visible: &[String]) -> Option<D
         relation: relation.id,
         table: qualified(relation),
         alias: found.alias.clone(),
-        key: key_columns(relation)?,
+        key: match by {
+            Some(column) => by_column(relation, column).ok()?,
+            None => key_columns(relation)?,
+        },
     })
 }
 

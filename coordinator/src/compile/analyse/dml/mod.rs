@@ -27,7 +27,7 @@ use self::{
 use super::query::{Place, Uses, Walker, named_sequences, qualified};
 use crate::compile::{
     error::BindError,
-    model::{Bound, BoundDml, BoundInsert, Chunk, Class, Resource},
+    model::{Bound, BoundDml, BoundInsert, Chunk, Class, Driving, Resource},
 };
 
 pub(crate) use effect::Effects;
@@ -179,7 +179,10 @@ impl Binder<'_> {
                 relation.name
             ))));
         }
-        let key = self.key(relation)?;
+        let key = match verb {
+            Verb::Insert => key_columns(relation),
+            Verb::Update | Verb::Delete => self.key(relation)?,
+        };
         let assigned_key = key.iter().flatten().find(|column| {
             let id = relation.column(&column.name).map(|c| c.id);
             id.is_some_and(|id| walked.assigned.contains(&id))
@@ -251,7 +254,7 @@ impl Binder<'_> {
         inserted: &insert::Inserted<'_>,
     ) -> Result<BoundInsert, BindError> {
         let relation = inserted.walked.relation;
-        let (driving, verdict) = self.cut_of_insert(statement, inserted);
+        let (driving, verdict) = self.cut_of_insert(statement, inserted)?;
         Ok(BoundInsert {
             relation: relation.id,
             table: qualified(relation),
@@ -266,20 +269,18 @@ impl Binder<'_> {
         &self,
         statement: &InsertStmt,
         inserted: &insert::Inserted<'_>,
-    ) -> (
-        Option<crate::compile::model::Driving>,
-        Result<String, String>,
-    ) {
-        if inserted.listed.is_some() {
-            return (None, Err("its rows are listed in the statement".to_owned()));
-        }
-        if inserted.on_conflict == OnConflictAction::OnconflictNothing {
-            let why = "ON CONFLICT DO NOTHING: which of two rows stays depends on their order";
-            return (None, Err(why.to_owned()));
-        }
-        let Some(rows) = inserted.rows else {
-            return (None, Err("it has no query to cut".to_owned()));
+    ) -> Result<(Option<Driving>, Result<String, String>), BindError> {
+        let by = match &self.directives.chunk {
+            Some(ChunkDirective::By(column)) => Some(column.as_str()),
+            _ => None,
         };
+        let whole = |why: &str| Ok((None, Err(why.to_owned())));
+        let Some(rows) = inserted.rows.filter(|_| inserted.listed.is_none()) else {
+            return whole("its rows are listed in the statement");
+        };
+        if inserted.on_conflict == OnConflictAction::OnconflictNothing {
+            return whole("ON CONFLICT DO NOTHING: which of two rows stays depends on their order");
+        }
         let case = Case {
             walker: &self.walker,
             walked: &inserted.walked,
@@ -287,9 +288,13 @@ impl Binder<'_> {
             rows,
         };
         let verdict = case.verdict(self.directives.parallel_filter);
-        match insert::driving(&self.walker, statement, rows) {
-            Ok((_, driving)) => (Some(driving), verdict),
-            Err(why) => (None, verdict.and(Err(why))),
+        match (insert::driving(&self.walker, statement, rows, by), by) {
+            (Ok(driving), _) => Ok((Some(driving), verdict)),
+            (Err(why), Some(column)) if verdict.is_ok() => Err(BindError::new(format!(
+                "chunk = by({column}): {why}, or not one with a unique index that begins with \
+                 {column} and has no column that may be NULL"
+            ))),
+            (Err(why), _) => Ok((None, verdict.and(Err(why)))),
         }
     }
 
@@ -352,6 +357,7 @@ impl Binder<'_> {
         }
         let mut warnings = std::mem::take(&mut self.walker.found.warnings);
         warnings.dedup();
+        warnings.extend(self.idle_directive(&class));
         Ok(Bound {
             names: uses.names(catalog),
             tables: uses.named_tables(catalog),
@@ -367,6 +373,21 @@ impl Binder<'_> {
             rows,
             warnings,
         })
+    }
+
+    /// A directive about chunks on a statement that has none.
+    fn idle_directive(&self, class: &Class) -> Option<String> {
+        let directive = match &self.directives.chunk {
+            Some(ChunkDirective::By(column)) => format!("chunk = by({column})"),
+            _ if self.directives.parallel_filter => "{parallel_filter}".to_owned(),
+            _ => return None,
+        };
+        match class {
+            Class::Copying { why, .. } | Class::Opaque { why, .. } => {
+                Some(format!("{directive} has no effect here: {why}"))
+            }
+            _ => None,
+        }
     }
 
     /// `currval` is what the same session drew before, and each step has a session of its own.

@@ -68,7 +68,7 @@ pub(super) fn update<'a>(
     }
     let mut walked = target(walker, statement.relation.as_ref())?;
     let first = walker.sources.len();
-    let items = walker.from_list(&statement.from_clause)?;
+    let items = walker.tables_of(&statement.from_clause)?;
     let items = with_target(walker, &mut walked, items, first);
     walker.seeing(items.clone(), |walker| {
         assignments(walker, &mut walked, &statement.target_list)?;
@@ -99,7 +99,7 @@ pub(super) fn delete<'a>(
     }
     let mut walked = target(walker, statement.relation.as_ref())?;
     let first = walker.sources.len();
-    let items = walker.from_list(&statement.using_clause)?;
+    let items = walker.tables_of(&statement.using_clause)?;
     let items = with_target(walker, &mut walked, items, first);
     walker.seeing(items.clone(), |walker| {
         condition(walker, &walked, statement.where_clause.as_deref())?;
@@ -127,7 +127,7 @@ pub(super) fn merge<'a>(
     let mut walked = target(walker, statement.relation.as_ref())?;
     let first = walker.sources.len();
     let source = statement.source_relation.as_deref();
-    let items = source.map_or(Ok(Vec::new()), |node| walker.from_item(node, &[]))?;
+    let items = source.map_or(Ok(Vec::new()), |node| walker.table_item(node, &[]))?;
     let items = with_target(walker, &mut walked, items, first);
     walker.seeing(items.clone(), |walker| {
         walker.optional_expression(statement.join_condition.as_deref())?;

@@ -5,7 +5,7 @@ use pg_query::{
     Node, NodeEnum,
     protobuf::{SubLink, SubLinkType, TypeCast, TypeName, WindowDef, a_const},
 };
-use upshift_shared::catalog::Catalog;
+use upshift_shared::{catalog::Catalog, pg::ident::QualifiedName};
 
 use super::{
     naming::{strings, written_name},
@@ -243,10 +243,8 @@ pub(super) fn literal(node: &Node) -> Option<&str> {
 pub(crate) fn user_type(catalog: &Catalog, names: &[&str]) -> Option<Resource> {
     let name = names.last()?;
     let known = catalog.types.iter().find(|known| known.name == *name)?;
-    Some(Resource::Object(
-        "type".to_owned(),
-        format!("{}.{}", known.schema, known.name),
-    ))
+    let name = QualifiedName::new(known.schema.clone(), known.name.clone());
+    Some(Resource::Object("type".to_owned(), name.to_string()))
 }
 
 /// `format_type` of a type that the grammar wrote down, without its length and precision where it has

@@ -13,20 +13,24 @@ use super::{
     suggest::did_you_mean,
     walker::Walker,
 };
-use crate::compile::error::BindError;
+use crate::compile::{error::BindError, model::Resource};
 
 impl<'a> Walker<'a> {
     /// The items of a FROM list, each of which may see those before it where it is LATERAL.
-    pub(crate) fn from_list(&mut self, nodes: &[Node]) -> Result<Vec<Item>, BindError> {
+    pub(crate) fn tables_of(&mut self, nodes: &[Node]) -> Result<Vec<Item>, BindError> {
         let mut items = Vec::new();
         for node in nodes {
-            let more = self.from_item(node, &items)?;
+            let more = self.table_item(node, &items)?;
             items.extend(more);
         }
         Ok(items)
     }
 
-    pub(crate) fn from_item(&mut self, node: &Node, left: &[Item]) -> Result<Vec<Item>, BindError> {
+    pub(crate) fn table_item(
+        &mut self,
+        node: &Node,
+        left: &[Item],
+    ) -> Result<Vec<Item>, BindError> {
         match &node.node {
             Some(NodeEnum::RangeVar(range)) => Ok(vec![Item::plain(self.range_var(range)?)]),
             Some(NodeEnum::RangeSubselect(subselect)) => self.subselect(subselect, left),
@@ -35,7 +39,7 @@ impl<'a> Walker<'a> {
             Some(NodeEnum::RangeTableSample(sample)) => {
                 self.here().spans.insert(Span::Sample);
                 let relation = sample.relation.as_deref();
-                let items = relation.map_or(Ok(Vec::new()), |node| self.from_item(node, left))?;
+                let items = relation.map_or(Ok(Vec::new()), |node| self.table_item(node, left))?;
                 self.expressions(&sample.args)?;
                 self.optional_expression(sample.repeatable.as_deref())?;
                 Ok(items)
@@ -70,6 +74,11 @@ impl<'a> Walker<'a> {
             return Ok(self.add_derived(alias, output, renamed));
         }
         match self.relation(range)? {
+            Some(relation) if relation.kind == RelationKind::Sequence => {
+                self.found.reads.insert(Resource::Sequence(relation.id));
+                self.found.reads.insert(Resource::Table(relation.id));
+                Ok(self.add_derived(alias, Output::unknown(), renamed))
+            }
             Some(relation) => {
                 let only = !range.inh;
                 Ok(self.add_source(alias, Shape::Relation { relation, only }, renamed))
@@ -207,7 +216,7 @@ impl<'a> Walker<'a> {
 
     fn join(&mut self, join: &JoinExpr, left: &[Item]) -> Result<Vec<Item>, BindError> {
         let side = |node: &Option<Box<Node>>, walker: &mut Self, left: &[Item]| match node {
-            Some(node) => walker.from_item(node, left),
+            Some(node) => walker.table_item(node, left),
             None => Ok(Vec::new()),
         };
         let first = side(&join.larg, self, left)?;

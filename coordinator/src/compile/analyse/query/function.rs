@@ -2,7 +2,10 @@
 //! can be trusted.
 
 use pg_query::protobuf::FuncCall;
-use upshift_shared::catalog::{Function, Volatility};
+use upshift_shared::{
+    catalog::{Function, Volatility},
+    pg::ident::QualifiedName,
+};
 
 use super::{naming::strings, source::Span, walker::Walker};
 use crate::compile::{error::BindError, model::Resource};
@@ -199,7 +202,7 @@ impl<'a> Walker<'a> {
         for function in candidates {
             self.found.reads.insert(Resource::Object(
                 "function".to_owned(),
-                format!("{}.{name}", function.schema),
+                QualifiedName::new(function.schema.clone(), name).to_string(),
             ));
         }
         let worst = candidates.iter().map(|f| f.volatility);

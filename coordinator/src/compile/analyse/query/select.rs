@@ -214,8 +214,11 @@ impl Walker<'_> {
             self.expressions(row)?;
         }
         let width = rows.first().map_or(0, |row| row.len());
-        let columns = (1..=width)
-            .map(|number| OutputColumn::named(&format!("column{number}")))
+        let columns = (0..width)
+            .map(|place| OutputColumn {
+                type_name: self.common_type(&rows, place),
+                ..OutputColumn::named(&format!("column{}", place + 1))
+            })
             .collect();
         let unique = (0..width).filter(|place| all_differ(&rows, *place));
         Ok(Output {
@@ -225,9 +228,18 @@ impl Walker<'_> {
         })
     }
 
+    /// The type of a column of a VALUES list, where all its rows plainly have the same.
+    fn common_type(&self, rows: &[&[Node]], place: usize) -> Option<String> {
+        let mut types = rows.iter().map(|row| self.expression_type(row.get(place)?));
+        let first = types.next()??;
+        types
+            .all(|other| other.as_ref() == Some(&first))
+            .then_some(first)
+    }
+
     fn simple(&mut self, select: &SelectStmt, exists: bool) -> Result<Output, BindError> {
         let first_source = self.sources.len();
-        let items = self.from_list(&select.from_clause)?;
+        let items = self.tables_of(&select.from_clause)?;
         let sources: Vec<SourceId> = (first_source..self.sources.len())
             .filter(|source| self.sources[*source].level == self.level)
             .collect();

@@ -2,7 +2,7 @@
 
 /// ` (did you mean "…"?)`, or nothing where no known name is near.
 pub(crate) fn did_you_mean<'n>(name: &str, known: impl Iterator<Item = &'n str>) -> String {
-    let limit = (name.chars().count() / 3).max(1);
+    let limit = name.chars().count().div_ceil(3).min(3);
     known
         .map(|candidate| (distance(name, candidate), candidate))
         .filter(|(distance, _)| *distance <= limit)
@@ -38,5 +38,6 @@ mod tests {
         assert_eq!(suggest("res_partnr"), " (did you mean \"res_partner\"?)");
         assert_eq!(suggest("sate"), " (did you mean \"state\"?)");
         assert_eq!(suggest("account_move"), "");
+        assert_eq!(suggest("id"), "");
     }
 }
