@@ -386,7 +386,9 @@ fn col_id(number: i32) -> Result<ColId> {
 }
 
 fn col_ids(numbers: &[i16]) -> Result<Vec<ColId>> {
-    numbers.iter().map(|n| col_id(i32::from(*n))).collect()
+    // 0 stands for an expression of an exclusion constraint.
+    let numbers = numbers.iter().filter(|n| **n != 0);
+    numbers.map(|n| col_id(i32::from(*n))).collect()
 }
 
 /// Reads an `int2vector` that was cast to text; 0 stands for an expression.

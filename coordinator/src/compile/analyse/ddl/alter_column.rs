@@ -273,6 +273,7 @@ pub(super) fn change_type(
     let Some(type_node) = &definition.type_name else {
         return Err(BindError::new("ALTER COLUMN TYPE needs a type"));
     };
+    refuse_trigger_column(draft, table, &column)?;
     let new = type_name::text(draft, type_node)?;
     let old = column.type_name.clone();
     let using = definition.raw_default.as_deref();
@@ -327,6 +328,22 @@ pub(super) fn change_type(
         table: table_name,
         column: name.clone(),
     }))
+}
+
+/// A trigger ON UPDATE OF a column holds it fast.
+fn refuse_trigger_column(
+    draft: &Draft<'_>,
+    table: RelId,
+    column: &Column,
+) -> Result<(), BindError> {
+    let mut triggers = draft.relation(table).triggers.iter();
+    match triggers.find(|trigger| trigger.update_of.contains(&column.id)) {
+        Some(trigger) => Err(BindError::new(format!(
+            "column \"{}\" is named by trigger \"{}\": drop the trigger first, and create it again after",
+            column.name, trigger.name
+        ))),
+        None => Ok(()),
+    }
 }
 
 /// The tables that a column's foreign keys point at.

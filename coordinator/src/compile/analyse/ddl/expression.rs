@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use pg_query::{
     Node, NodeEnum,
-    protobuf::{LimitOption, ParseResult, RangeVar, RawStmt, ResTarget, SelectStmt, SetOperation},
+    protobuf::{ParseResult, RangeVar, RawStmt},
 };
 use serde_json::Value;
 use upshift_shared::{
@@ -34,22 +34,25 @@ pub(super) fn deparse(node: NodeEnum) -> Result<String, BindError> {
     })
 }
 
-/// An expression as SQL.
+/// An expression as SQL. The tree around it is parsed, not built: the deparser aborts the process on an
+/// enumeration without a value.
 pub(super) fn text(expression: &Node) -> Result<String, BindError> {
-    let target = ResTarget {
-        val: Some(Box::new(expression.clone())),
-        ..ResTarget::default()
-    };
-    let select = SelectStmt {
-        target_list: vec![Node {
-            node: Some(NodeEnum::ResTarget(Box::new(target))),
-        }],
-        // The deparser is C: it aborts the process on an enum that is left undefined.
-        limit_option: LimitOption::Default as i32,
-        op: SetOperation::SetopNone as i32,
-        ..SelectStmt::default()
-    };
-    let sql = deparse(NodeEnum::SelectStmt(Box::new(select)))?;
+    let frame =
+        pg_query::parse("SELECT 1", 0).map_err(|error| BindError::new(error.to_string()))?;
+    let mut statement = frame.protobuf;
+    let target = statement
+        .stmts
+        .first_mut()
+        .and_then(|raw| raw.stmt.as_mut()?.node.as_mut())
+        .and_then(|node| match node {
+            NodeEnum::SelectStmt(select) => select.target_list.first_mut()?.node.as_mut(),
+            _ => None,
+        });
+    if let Some(NodeEnum::ResTarget(target)) = target {
+        target.val = Some(Box::new(expression.clone()));
+    }
+    let sql = pg_query::deparse(&statement, pg_query::DeparseOptions::default())
+        .map_err(|error| BindError::new(error.to_string()))?;
     Ok(sql.strip_prefix("SELECT ").unwrap_or(&sql).to_owned())
 }
 

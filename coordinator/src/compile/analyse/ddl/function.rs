@@ -57,21 +57,24 @@ pub(super) fn create(
     draft.writes_object("function", &signature.name);
     let count = u16::try_from(signature.arguments.len()).unwrap_or(u16::MAX);
     let functions = draft.catalog.functions.entry(name).or_default();
-    let known = functions
-        .iter()
-        .any(|f| f.schema == schema && f.arguments == count);
     let function = Function {
         schema: schema.clone(),
-        volatility: volatility(&stmt.options),
+        volatility: volatility(&stmt.options).unwrap_or(Volatility::Volatile),
         aggregate: false,
         window: false,
         returns_set: stmt.return_type.as_ref().is_some_and(|t| t.setof),
         builtin: false,
         arguments: count,
     };
-    // Which of several overloads is replaced cannot be told from the number of arguments: the worst of
-    // them is what is taken for the function.
-    functions.push(function);
+    let same = |f: &&mut Function| f.schema == schema && f.arguments == count;
+    let known = functions.iter_mut().filter(same).count();
+    match functions.iter_mut().find(same) {
+        // Which of several overloads is replaced cannot be told from the number of arguments: then the
+        // old one stays beside the new one, and the worse of them counts.
+        Some(replaced) if stmt.replace && known == 1 => *replaced = function,
+        _ => functions.push(function),
+    }
+    let known = known > 0;
     if stmt.replace && known {
         return draft.done_captured(vec![Capture::Function {
             function: signature.text(),
@@ -101,7 +104,7 @@ fn is_input(parameter: &FunctionParameter) -> bool {
     )
 }
 
-fn volatility(options: &[Node]) -> Volatility {
+fn volatility(options: &[Node]) -> Option<Volatility> {
     let word = options.iter().find_map(|option| match &option.node {
         Some(NodeEnum::DefElem(option)) if option.defname == "volatility" => {
             match &option.arg.as_ref()?.node {
@@ -111,11 +114,11 @@ fn volatility(options: &[Node]) -> Volatility {
         }
         _ => None,
     });
-    match word.as_deref() {
-        Some("immutable") => Volatility::Immutable,
-        Some("stable") => Volatility::Stable,
+    Some(match word?.as_str() {
+        "immutable" => Volatility::Immutable,
+        "stable" => Volatility::Stable,
         _ => Volatility::Volatile,
-    }
+    })
 }
 
 /// The signature that a statement names, its schema found through the search path; `None` where it
@@ -173,6 +176,16 @@ pub(super) fn alter(draft: &mut Draft<'_>, stmt: &AlterFunctionStmt) -> Result<O
         return draft.done_without_inverse("ALTER FUNCTION without its arguments");
     };
     draft.writes_object("function", &signature.name);
+    if let Some(volatility) = volatility(&stmt.actions) {
+        let functions = draft.catalog.functions.get_mut(&signature.name.name);
+        for function in functions.into_iter().flatten() {
+            if function.schema == signature.name.schema
+                && usize::from(function.arguments) == signature.arguments.len()
+            {
+                function.volatility = volatility;
+            }
+        }
+    }
     draft.done_captured(vec![Capture::Function {
         function: signature.text(),
     }])

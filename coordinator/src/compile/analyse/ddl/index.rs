@@ -85,7 +85,9 @@ impl Shape {
         self.mention(&columns);
         let name = expression::column_name(expression).unwrap_or_else(|| "expr".to_owned());
         self.names.push(name);
-        Ok(None)
+        Ok(plain_column(expression)
+            .then(|| columns.first().copied())
+            .flatten())
     }
 
     /// Of a constraint.
@@ -104,7 +106,9 @@ impl Shape {
             Self {
                 keys: columns.iter().copied().map(Some).collect(),
                 mentions: columns.to_vec(),
-                names: columns.iter().chain(&including).map(name_of).collect(),
+                names: generated_name::distinct(
+                    columns.iter().chain(&including).map(name_of).collect(),
+                ),
             }
         } else {
             let keys: Vec<Node> = constraint.exclusions.iter().filter_map(first).collect();
@@ -125,6 +129,15 @@ impl Shape {
             }
         }
         self.mentions.sort_unstable();
+    }
+}
+
+/// `(column)` and `(column COLLATE …)` are keys like a column without parentheses.
+fn plain_column(expression: &Node) -> bool {
+    match &expression.node {
+        Some(NodeEnum::ColumnRef(_)) => true,
+        Some(NodeEnum::CollateClause(collate)) => collate.arg.as_deref().is_some_and(plain_column),
+        _ => false,
     }
 }
 

@@ -9,7 +9,7 @@ use pg_query::{
     },
 };
 use upshift_shared::{
-    catalog::{RelationKind, UserType},
+    catalog::{Function, RelationKind, UserType, Volatility},
     pg::ident::{QualifiedName, ident, literal},
     plan::Hide,
 };
@@ -80,6 +80,30 @@ pub(super) fn create_range(
     stmt: &CreateRangeStmt,
 ) -> Result<Outcome, BindError> {
     let name = create(draft, &object::strings(&stmt.type_name), 'r')?;
+    let multirange = if name.name.contains("range") {
+        name.name.replacen("range", "multirange", 1)
+    } else {
+        format!("{}_multirange", name.name)
+    };
+    let constructors = [
+        (name.name.clone(), 2),
+        (name.name.clone(), 3),
+        (multirange.clone(), 0),
+        (multirange.clone(), 1),
+        (multirange, 1),
+    ];
+    for (function, arguments) in constructors {
+        let functions = draft.catalog.functions.entry(function).or_default();
+        functions.push(Function {
+            schema: name.schema.clone(),
+            volatility: Volatility::Immutable,
+            aggregate: false,
+            window: false,
+            returns_set: false,
+            builtin: false,
+            arguments,
+        });
+    }
     draft.done(vec![format!("DROP TYPE {name}")])
 }
 
