@@ -11,7 +11,7 @@ use super::{
     passfile::{self, Wanted},
     service,
 };
-use crate::{Error, Result};
+use crate::{Error, Result, pg::Target};
 
 /// Where Debian's and the PostgreSQL project's builds put their sockets.
 const SOCKET_DIRECTORIES: [&str; 2] = ["/var/run/postgresql", "/tmp"];
@@ -53,8 +53,7 @@ pub struct Connection {
     pub user: String,
     /// Database.
     pub dbname: String,
-    /// For connecting.
-    pub connect_timeout: Duration,
+    connect_timeout: Duration,
     password: Option<Secret>,
     ssl_mode: PgSslMode,
     ssl_root_cert: Option<PathBuf>,
@@ -83,10 +82,9 @@ impl fmt::Display for Connection {
 }
 
 impl Connection {
-    /// The driver's options.
-    #[must_use]
-    pub fn connect_options(&self) -> PgConnectOptions {
-        let mut options = PgConnectOptions::new_without_pgpass()
+    /// The driver's options, without the password.
+    fn connect_options(&self) -> PgConnectOptions {
+        let options = PgConnectOptions::new_without_pgpass()
             .host(&self.host)
             .port(self.port)
             .username(&self.user)
@@ -95,40 +93,30 @@ impl Connection {
             .application_name(self.application_name.as_deref().unwrap_or("upshift"))
             // Later -c options win, so these override PGOPTIONS, which the driver reads by itself.
             .options(self.options.clone());
-        if let Some(password) = &self.password {
-            options = options.password(password.reveal());
+        let options = match &self.ssl_root_cert {
+            Some(path) => options.ssl_root_cert(path),
+            None => options,
+        };
+        match &self.ssl_client {
+            Some((certificate, key)) => options.ssl_client_cert(certificate).ssl_client_key(key),
+            None => options,
         }
-        if let Some(path) = &self.ssl_root_cert {
-            options = options.ssl_root_cert(path);
-        }
-        if let Some((certificate, key)) = &self.ssl_client {
-            options = options.ssl_client_cert(certificate).ssl_client_key(key);
-        }
-        options
     }
 
-    /// What an external program needs to reach the same database through libpq.
+    /// For the rest of Upshift.
     #[must_use]
-    pub fn variables(&self) -> Vec<(&'static str, String)> {
-        let mut variables = vec![
-            ("PGHOST", self.host.clone()),
-            ("PGPORT", self.port.to_string()),
-            ("PGUSER", self.user.clone()),
-            ("PGDATABASE", self.dbname.clone()),
-            ("PGSSLMODE", ssl_mode_name(self.ssl_mode).to_owned()),
-        ];
-        if let Some(password) = &self.password {
-            variables.push(("PGPASSWORD", password.reveal().to_owned()));
-        }
+    pub fn target(&self) -> Target {
         let path = |path: &Path| path.to_string_lossy().into_owned();
+        let mut environment = Vec::new();
         if let Some(file) = &self.ssl_root_cert {
-            variables.push(("PGSSLROOTCERT", path(file)));
+            environment.push(("PGSSLROOTCERT".to_owned(), path(file)));
         }
         if let Some((certificate, key)) = &self.ssl_client {
-            variables.push(("PGSSLCERT", path(certificate)));
-            variables.push(("PGSSLKEY", path(key)));
+            environment.push(("PGSSLCERT".to_owned(), path(certificate)));
+            environment.push(("PGSSLKEY".to_owned(), path(key)));
         }
-        variables
+        let password = self.password.as_ref().map(|p| p.reveal().to_owned());
+        Target::new(self.to_string(), self.connect_options(), password, environment)
     }
 
     /// Whether it goes over TCP to another machine without TLS being required.
@@ -389,15 +377,4 @@ fn private(key: PathBuf) -> Result<PathBuf> {
 
 fn bad_value(keyword: &str, what: &str) -> Error {
     Error::Config(format!("connection parameter {keyword}: {what}"))
-}
-
-fn ssl_mode_name(mode: PgSslMode) -> &'static str {
-    match mode {
-        PgSslMode::Disable => "disable",
-        PgSslMode::Allow => "allow",
-        PgSslMode::Prefer => "prefer",
-        PgSslMode::Require => "require",
-        PgSslMode::VerifyCa => "verify-ca",
-        PgSslMode::VerifyFull => "verify-full",
-    }
 }

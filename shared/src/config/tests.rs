@@ -172,8 +172,7 @@ fn secrets_show_nowhere_and_a_password_in_arguments_is_warned_of() {
     assert!(!format!("{resolved:?}").contains("geheim"));
     assert!(!resolved.connection.to_string().contains("geheim"));
     assert_eq!(resolved.warnings.len(), 1);
-    let variables = resolved.connection.variables();
-    assert!(variables.contains(&("PGPASSWORD", "geheim".to_owned())));
+    assert_eq!(resolved.connection.target().password(), Some("geheim"));
 }
 
 #[test]

@@ -118,3 +118,10 @@ CREATE TABLE IF NOT EXISTS upshift.module (
     run uuid NOT NULL,
     changed_at timestamptz NOT NULL DEFAULT now()
 );
+
+-- Answers that stand once they are given: whether a group of databases moves.
+CREATE TABLE IF NOT EXISTS upshift.decision (
+    question text PRIMARY KEY,
+    answer text NOT NULL,
+    decided_at timestamptz NOT NULL DEFAULT clock_timestamp()
+);

@@ -1,0 +1,73 @@
+//! `--database`, and what every command does with it; and printing.
+
+use std::{
+    io::{self, Write},
+    path::Path,
+};
+
+use clap::Args;
+use serde::Serialize;
+use upshift_shared::{
+    config::{Config, Environment, ResolvedDatabase},
+    pg::{self, PgConnection, Target},
+};
+
+use super::Failure;
+
+/// Which database.
+#[derive(Debug, Clone, Args)]
+pub(super) struct DatabaseArguments {
+    /// A libpq URL (postgresql://…), a string such as "host=… dbname=…", or the name of an entry of
+    /// upshift.toml [default: what PGDATABASE and the like say]
+    #[arg(long, short, value_name = "DATABASE")]
+    pub(super) database: Option<String>,
+}
+
+/// A database and the configuration that it was found by.
+pub(super) struct Chosen {
+    pub(super) config: Config,
+    pub(super) name: String,
+    pub(super) target: Target,
+}
+
+impl DatabaseArguments {
+    /// Reads the configuration and resolves the database; warnings go to standard error.
+    pub(super) fn resolve(&self, config: Option<&Path>) -> Result<Chosen, Failure> {
+        let environment = Environment::capture();
+        let config = Config::load(config, &environment)?;
+        let ResolvedDatabase {
+            name,
+            connection,
+            warnings,
+        } = config.database(self.database.as_deref(), &environment)?;
+        for warning in warnings {
+            eprintln!("upshift: warning: {warning}");
+        }
+        Ok(Chosen {
+            config,
+            name,
+            target: connection.target(),
+        })
+    }
+}
+
+impl Chosen {
+    /// Opens a session.
+    pub(super) async fn connect(&self, purpose: &str) -> Result<PgConnection, Failure> {
+        let name = format!("upshift {purpose}");
+        Ok(pg::connect(&self.target, &name).await?)
+    }
+}
+
+/// Prints a line to standard output. A reader that has gone away (`| head`) is no error of ours.
+pub(super) fn print_line(line: &str) {
+    let _gone = writeln!(io::stdout().lock(), "{line}");
+}
+
+/// Prints a value as indented JSON to standard output.
+pub(super) fn print_json(value: &impl Serialize) -> Result<(), Failure> {
+    let text = serde_json::to_string_pretty(value)
+        .map_err(|e| Failure::failed(format!("cannot write JSON: {e}")))?;
+    print_line(&text);
+    Ok(())
+}

@@ -1,0 +1,83 @@
+//! Failures of a command, and the exit codes that they become.
+
+use upshift_shared::Error;
+
+use crate::compile::CompileError;
+
+/// Why a command did not do what it was asked to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure {
+    code: u8,
+    message: String,
+}
+
+impl Failure {
+    /// Exit code 1: it failed, or was stopped, and can be resumed.
+    pub fn failed(message: impl Into<String>) -> Self {
+        Self::new(1, message)
+    }
+
+    /// Exit code 2: usage, configuration, or a bad pack.
+    pub fn usage(message: impl Into<String>) -> Self {
+        Self::new(2, message)
+    }
+
+    /// Exit code 3: the state of the database or run does not allow it.
+    pub fn refused(message: impl Into<String>) -> Self {
+        Self::new(3, message)
+    }
+
+    fn new(code: u8, message: impl Into<String>) -> Self {
+        Self {
+            code,
+            message: message.into(),
+        }
+    }
+
+    /// Tells the user (and, with `json`, the program that reads standard output), and gives the exit
+    /// code.
+    #[must_use]
+    pub fn report(&self, json: bool) -> u8 {
+        if json {
+            let error = serde_json::json!({"error": self.message, "code": self.code});
+            super::database::print_line(&error.to_string());
+        }
+        eprintln!("upshift: {}", self.message);
+        self.code
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        let code = match &error {
+            Error::Pack(_) | Error::Config(_) => 2,
+            Error::Refused(_) | Error::Format(_) | Error::Fenced { .. } => 3,
+            Error::Database { .. } | Error::Io { .. } => 1,
+        };
+        Self::new(code, error.to_string())
+    }
+}
+
+impl From<CompileError> for Failure {
+    fn from(error: CompileError) -> Self {
+        Self::usage(error.to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_are_those_of_the_help() {
+        for (failure, code) in [
+            (Failure::from(Error::Config("x".into())), 2),
+            (Failure::from(Error::Refused("x".into())), 3),
+            (Failure::from(Error::Fenced { held: 1, current: 2 }), 3),
+            (Failure::from(CompileError::Whole("x".into())), 2),
+            (Failure::failed("x"), 1),
+        ] {
+            assert_eq!(failure.code, code);
+        }
+    }
+}

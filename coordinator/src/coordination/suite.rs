@@ -1,0 +1,124 @@
+//! What every backend must keep, as one test suite. A backend's tests call [`run`] with a factory
+//! that makes an empty store; clones of what it makes are clients of the same store.
+
+use std::time::Duration;
+
+use futures::FutureExt;
+use upshift_shared::ids::RunId;
+
+use super::{Coordination, Locked, Member, RunEntry, Topic};
+
+/// Nothing that must happen may take longer.
+const DEADLINE: Duration = Duration::from_secs(30);
+
+/// Runs the whole suite.
+///
+/// # Panics
+/// When the backend does not keep what it must.
+pub async fn run<C: Coordination + Clone>(make: impl AsyncFn() -> C) {
+    one_leads_at_a_time(&make().await).await;
+    one_locks_a_database_at_a_time(&make().await).await;
+    workers_come_and_go(&make().await).await;
+    the_first_decision_stands(&make().await).await;
+    runs_are_listed(&make().await).await;
+    watchers_are_told(&make().await).await;
+}
+
+fn member(name: &str) -> Member {
+    Member {
+        name: name.to_owned(),
+        address: format!("{name}:1"),
+    }
+}
+
+async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
+    match tokio::time::timeout(DEADLINE, future).await {
+        Ok(value) => value,
+        Err(_) => panic!("{what}: not within {DEADLINE:?}"),
+    }
+}
+
+async fn one_leads_at_a_time<C: Coordination + Clone>(first: &C) {
+    let second = first.clone();
+    assert_eq!(first.leader().await.expect("it answers"), None);
+    let leads = soon("to lead", first.campaign(&member("a"))).await.expect("it leads");
+    assert_eq!(second.leader().await.expect("it answers"), Some(member("a")));
+    let b = member("b");
+    let mut waits = Box::pin(second.campaign(&b));
+    assert!(waits.as_mut().now_or_never().is_none(), "two lead");
+    assert!(leads.lost().now_or_never().is_none(), "nothing was lost");
+    leads.release().await;
+    let leads = soon("to follow", waits).await.expect("it leads");
+    assert_eq!(first.leader().await.expect("it answers"), Some(member("b")));
+    leads.release().await;
+    assert_eq!(first.leader().await.expect("it answers"), None);
+}
+
+async fn one_locks_a_database_at_a_time<C: Coordination + Clone>(first: &C) {
+    let second = first.clone();
+    let (a, b) = (member("a"), member("b"));
+    let Locked::Granted(held) = first.lock_database("one", &a).await.expect("it answers") else {
+        panic!("nobody had it");
+    };
+    match second.lock_database("one", &b).await.expect("it answers") {
+        Locked::Granted(_) => panic!("two hold it"),
+        Locked::Taken { by } => assert!(!by.is_empty()),
+    }
+    let other = second.lock_database("two", &b).await.expect("it answers");
+    assert!(matches!(other, Locked::Granted(_)), "another database is another lock");
+    held.release().await;
+    let again = second.lock_database("one", &b).await.expect("it answers");
+    assert!(matches!(again, Locked::Granted(_)), "it was released");
+    drop(again);
+    let again = first.lock_database("one", &a).await.expect("it answers");
+    assert!(matches!(again, Locked::Granted(_)), "it was dropped");
+}
+
+async fn workers_come_and_go<C: Coordination + Clone>(first: &C) {
+    let second = first.clone();
+    let a = first.register_worker(&member("a")).await.expect("it answers");
+    let b = second.register_worker(&member("b")).await.expect("it answers");
+    let mut all = first.workers().await.expect("it answers");
+    all.sort_by(|x, y| x.name.cmp(&y.name));
+    assert_eq!(all, [member("a"), member("b")]);
+    a.release().await;
+    assert_eq!(second.workers().await.expect("it answers"), [member("b")]);
+    b.release().await;
+    assert_eq!(first.workers().await.expect("it answers"), []);
+}
+
+async fn the_first_decision_stands<C: Coordination + Clone>(first: &C) {
+    let second = first.clone();
+    assert_eq!(first.decision("q").await.expect("it answers"), None);
+    let (one, two) = futures::join!(first.decide("q", "commit"), second.decide("q", "rollback"));
+    let (one, two) = (one.expect("it answers"), two.expect("it answers"));
+    assert_eq!(one, two, "both are told the same");
+    assert_eq!(second.decision("q").await.expect("it answers"), Some(one.clone()));
+    assert_eq!(first.decide("q", "other").await.expect("it answers"), one);
+    assert_eq!(first.decide("r", "other").await.expect("it answers"), "other");
+}
+
+async fn runs_are_listed<C: Coordination + Clone>(first: &C) {
+    let second = first.clone();
+    let mut entry = RunEntry {
+        run: RunId::generate(),
+        database: "one".to_owned(),
+        state: "running".to_owned(),
+    };
+    first.put_run(&entry).await.expect("it answers");
+    "prepared".clone_into(&mut entry.state);
+    second.put_run(&entry).await.expect("it answers");
+    assert_eq!(first.runs().await.expect("it answers"), [entry]);
+}
+
+async fn watchers_are_told<C: Coordination + Clone>(first: &C) {
+    let second = first.clone();
+    let mut workers = first.watch(Topic::Workers).await.expect("it answers");
+    let mut decisions = first.watch(Topic::Decisions).await.expect("it answers");
+    let held = second.register_worker(&member("a")).await.expect("it answers");
+    assert_eq!(soon("to hear of a worker", workers.recv()).await, Some(()));
+    held.release().await;
+    assert_eq!(soon("to hear that it left", workers.recv()).await, Some(()));
+    second.decide("q", "commit").await.expect("it answers");
+    assert_eq!(soon("to hear of a decision", decisions.recv()).await, Some(()));
+}
