@@ -59,7 +59,6 @@ pub struct Connection {
     ssl_root_cert: Option<PathBuf>,
     ssl_client: Option<(PathBuf, PathBuf)>,
     options: Vec<(String, String)>,
-    application_name: Option<String>,
 }
 
 impl fmt::Display for Connection {
@@ -90,7 +89,6 @@ impl Connection {
             .username(&self.user)
             .database(&self.dbname)
             .ssl_mode(self.ssl_mode)
-            .application_name(self.application_name.as_deref().unwrap_or("upshift"))
             // Later -c options win, so these override PGOPTIONS, which the driver reads by itself.
             .options(self.options.clone());
         let options = match &self.ssl_root_cert {
@@ -117,6 +115,7 @@ impl Connection {
         }
         let password = self.password.as_ref().map(|p| p.reveal().to_owned());
         Target::new(self.to_string(), self.connect_options(), password, environment)
+            .with_connect_timeout(self.connect_timeout)
     }
 
     /// Whether it goes over TCP to another machine without TLS being required.
@@ -194,9 +193,6 @@ pub(super) fn resolve(
         ssl_root_cert: tls.root,
         ssl_client: tls.client,
         options: session_options(get("options").unwrap_or_default())?,
-        application_name: get("application_name")
-            .or(get("fallback_application_name"))
-            .map(str::to_owned),
         host,
     })
 }

@@ -32,8 +32,9 @@ const KEYWORDS: &[(&str, Option<&str>, Support)] = &[
     ("service", Some("PGSERVICE"), Support::Used),
     ("servicefile", Some("PGSERVICEFILE"), Support::Used),
     ("options", Some("PGOPTIONS"), Support::Used),
-    ("application_name", Some("PGAPPNAME"), Support::Used),
-    ("fallback_application_name", None, Support::Used),
+    // Every session of Upshift says in its application_name what it does.
+    ("application_name", Some("PGAPPNAME"), Support::Harmless),
+    ("fallback_application_name", None, Support::Harmless),
     ("connect_timeout", Some("PGCONNECT_TIMEOUT"), Support::Used),
     ("sslmode", Some("PGSSLMODE"), Support::Used),
     ("sslrootcert", Some("PGSSLROOTCERT"), Support::Used),

@@ -185,11 +185,8 @@ fn the_password_file_is_asked_last() {
     let password = |argument: &str, variables: &[(&str, &str)]| {
         let environment = Environment::of(Some(home.path().to_owned()), "me", variables);
         let resolved = Config::default().database(Some(argument), &environment);
-        let variables = resolved.expect("it resolves").connection.variables();
-        let found = variables
-            .into_iter()
-            .find(|(name, _)| *name == "PGPASSWORD");
-        found.map(|(_, value)| value)
+        let target = resolved.expect("it resolves").connection.target();
+        target.password().map(str::to_owned)
     };
     let filed = Some("filed".to_owned());
     assert_eq!(password("host=h dbname=d user=u", &[]), filed);

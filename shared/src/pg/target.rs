@@ -24,6 +24,7 @@ pub struct Target {
     options: PgConnectOptions,
     password: Option<String>,
     environment: Vec<(String, String)>,
+    connect_timeout: Duration,
 }
 
 impl Target {
@@ -50,7 +51,15 @@ impl Target {
                 .disable_statement_logging(),
             password,
             environment,
+            connect_timeout: CONNECT_TIMEOUT,
         }
+    }
+
+    /// With another limit on how long a connection may take to come about.
+    #[must_use]
+    pub fn with_connect_timeout(mut self, connect_timeout: Duration) -> Self {
+        self.connect_timeout = connect_timeout;
+        self
     }
 
     /// What people call it.
@@ -138,13 +147,13 @@ impl fmt::Debug for Target {
 pub async fn connect(target: &Target, application_name: &str) -> Result<PgConnection> {
     let context = format!("connecting to {}", target.display);
     let options = target.options.clone().application_name(application_name);
-    let mut conn = tokio::time::timeout(CONNECT_TIMEOUT, options.connect())
+    let mut conn = tokio::time::timeout(target.connect_timeout, options.connect())
         .await
         .map_err(|_| Error::Database {
             context: context.clone(),
             source: sqlx::Error::Io(std::io::Error::new(
                 std::io::ErrorKind::TimedOut,
-                format!("no answer within {} seconds", CONNECT_TIMEOUT.as_secs()),
+                format!("no answer within {} seconds", target.connect_timeout.as_secs()),
             )),
         })?
         .map_err(Error::database(&context))?;

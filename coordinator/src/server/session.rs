@@ -1,0 +1,215 @@
+//! The `Session` service: one stream a worker. What a worker says becomes [`SessionEvent`]s in one
+//! bounded channel; what the driver has for it goes through an [`Outbox`] of its own. A worker that
+//! is silent for too long is lost.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::Duration,
+};
+
+use tokio::{sync::mpsc, time::timeout};
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::task::TaskTracker;
+use tonic::{Request, Response, Status, Streaming};
+use upshift_proto::v1::{
+    CoordinatorMessage, HeartbeatAck, Hello, Welcome, WorkerMessage, coordinator_message,
+    session_server::Session, worker_message,
+};
+use upshift_shared::ids::WorkerId;
+
+/// A worker sends a heartbeat at least this often.
+const HEARTBEAT: Duration = Duration::from_secs(2);
+/// A worker that was silent for this long is lost.
+const HEARTBEAT_DEADLINE: Duration = Duration::from_secs(10);
+/// Beyond what a worker's credit allows: task specifications, drains, acknowledgements.
+const OUTBOX_SLACK: usize = 16;
+/// No worker runs more units at once; a larger number in Hello is a defect or an attack.
+const MOST_SLOTS: u32 = 1024;
+
+/// What a worker's session has to tell.
+#[derive(Debug)]
+pub enum SessionEvent {
+    /// A worker opened a session.
+    Joined {
+        /// The number of its session.
+        worker: WorkerId,
+        /// Its own name.
+        name: String,
+        /// How to reach it. When it is dropped, the session ends.
+        outbox: Outbox,
+    },
+    /// It said something (heartbeats are dealt with before).
+    Said {
+        /// The number of its session.
+        worker: WorkerId,
+        /// What.
+        message: worker_message::Message,
+    },
+    /// Its session has ended.
+    Lost {
+        /// The number of its session.
+        worker: WorkerId,
+        /// Why.
+        reason: String,
+    },
+}
+
+/// The way to one worker: bounded, because a worker that does not read is as good as lost.
+#[derive(Debug, Clone)]
+pub struct Outbox(mpsc::Sender<Result<CoordinatorMessage, Status>>);
+
+impl Outbox {
+    /// Queues a message; `false` when the worker does not read or is gone.
+    #[must_use]
+    pub fn send(&self, message: coordinator_message::Message) -> bool {
+        let message = CoordinatorMessage {
+            message: Some(message),
+        };
+        self.0.try_send(Ok(message)).is_ok()
+    }
+}
+
+/// The service.
+#[derive(Debug)]
+pub struct SessionService {
+    events: mpsc::Sender<SessionEvent>,
+    next_worker: AtomicU32,
+    readers: TaskTracker,
+    heartbeat_deadline: Duration,
+}
+
+impl SessionService {
+    /// Reports to `events`; readers of sessions run in `readers`.
+    #[must_use]
+    pub fn new(events: mpsc::Sender<SessionEvent>, readers: TaskTracker) -> Self {
+        Self {
+            events,
+            next_worker: AtomicU32::new(0),
+            readers,
+            heartbeat_deadline: HEARTBEAT_DEADLINE,
+        }
+    }
+}
+
+/// Refuses another version: units and their specifications are not a stable format.
+fn check(hello: &Hello) -> Result<(), Status> {
+    let ours = env!("CARGO_PKG_VERSION");
+    if hello.version != ours {
+        return Err(Status::failed_precondition(format!(
+            "the worker is version {}, the coordinator {ours}: install the same version on both",
+            hello.version
+        )));
+    }
+    if hello.slots == 0 || hello.slots > MOST_SLOTS {
+        return Err(Status::invalid_argument(format!(
+            "a worker has between 1 and {MOST_SLOTS} slots, not {}",
+            hello.slots
+        )));
+    }
+    Ok(())
+}
+
+#[tonic::async_trait]
+impl Session for SessionService {
+    type OpenStream = ReceiverStream<Result<CoordinatorMessage, Status>>;
+
+    async fn open(
+        &self,
+        request: Request<Streaming<WorkerMessage>>,
+    ) -> Result<Response<Self::OpenStream>, Status> {
+        let mut inbound = request.into_inner();
+        let first = timeout(self.heartbeat_deadline, inbound.message())
+            .await
+            .map_err(|_| Status::deadline_exceeded("no Hello"))??;
+        let Some(worker_message::Message::Hello(hello)) = first.and_then(|m| m.message) else {
+            return Err(Status::invalid_argument("the first message must be Hello"));
+        };
+        check(&hello)?;
+        let worker = WorkerId(self.next_worker.fetch_add(1, Ordering::Relaxed));
+        let capacity = hello.slots as usize * 2 + OUTBOX_SLACK;
+        let (sender, receiver) = mpsc::channel(capacity);
+        let outbox = Outbox(sender);
+        let welcomed = outbox.send(coordinator_message::Message::Welcome(Welcome {
+            worker: worker.0,
+            heartbeat_millis: u32::try_from(HEARTBEAT.as_millis()).unwrap_or(u32::MAX),
+        }));
+        debug_assert!(welcomed, "the queue is empty");
+        let joined = SessionEvent::Joined {
+            worker,
+            name: hello.name,
+            outbox: outbox.clone(),
+        };
+        let gone = |_| Status::unavailable("the coordinator is stopping");
+        self.events.send(joined).await.map_err(gone)?;
+        self.readers.spawn(read(
+            worker,
+            inbound,
+            // Weak: the driver alone decides how long the session lasts.
+            Arc::new(outbox.0.downgrade()),
+            self.events.clone(),
+            self.heartbeat_deadline,
+        ));
+        Ok(Response::new(ReceiverStream::new(receiver)))
+    }
+}
+
+type Downgraded = mpsc::WeakSender<Result<CoordinatorMessage, Status>>;
+
+/// Forwards what a worker says until its session ends, and then says so.
+async fn read(
+    worker: WorkerId,
+    mut inbound: Streaming<WorkerMessage>,
+    outbox: Arc<Downgraded>,
+    events: mpsc::Sender<SessionEvent>,
+    deadline: Duration,
+) {
+    let reason = loop {
+        let message = match timeout(deadline, inbound.message()).await {
+            Err(_) => break format!("silent for {} s", deadline.as_secs()),
+            Ok(Err(status)) => break status.message().to_owned(),
+            Ok(Ok(None)) => break "the session was closed".to_owned(),
+            Ok(Ok(Some(message))) => message,
+        };
+        match message.message {
+            Some(worker_message::Message::Heartbeat(_)) => {
+                let Some(outbox) = outbox.upgrade() else {
+                    break "the coordinator closed the session".to_owned();
+                };
+                let answer = coordinator_message::Message::HeartbeatAck(HeartbeatAck {});
+                if !Outbox(outbox).send(answer) {
+                    break "the worker does not read".to_owned();
+                }
+            }
+            Some(message) => {
+                if events.send(SessionEvent::Said { worker, message }).await.is_err() {
+                    return;
+                }
+            }
+            // A message of a newer version: versions are equal, so this cannot be.
+            None => break "a message that is not understood".to_owned(),
+        }
+    };
+    // The driver may be gone already.
+    let _stopped = events.send(SessionEvent::Lost { worker, reason }).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn another_version_is_refused() {
+        let hello = |version: &str, slots| Hello {
+            version: version.to_owned(),
+            name: "host:1".to_owned(),
+            slots,
+        };
+        assert!(check(&hello(env!("CARGO_PKG_VERSION"), 1)).is_ok());
+        let refused = check(&hello("0.0.1", 1)).expect_err("it is another version");
+        assert!(refused.message().contains("install the same version"));
+        assert!(check(&hello(env!("CARGO_PKG_VERSION"), 0)).is_err());
+    }
+}
