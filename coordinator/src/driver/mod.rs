@@ -1,0 +1,553 @@
+//! The driver: turns what workers, operators and timers report into engine events, and the engine's
+//! commands into ledger writes and unit leases. One `select!` loop a process (`process.rs`), whose
+//! arms only build an [`Input`]; everything is handled here, one input at a time.
+//!
+//! Shutdown, in this order: no new units (the engine stops offering), units in flight end, the run's
+//! end is recorded, workers are drained, the database's lock is given back.
+
+mod answer;
+pub mod commit;
+mod cut;
+mod lease;
+mod operation;
+pub mod process;
+mod rebuild;
+mod report;
+pub mod rollback;
+pub mod sessions;
+mod units;
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+    time::Duration,
+};
+
+use tokio::{sync::broadcast, task::JoinSet};
+use upshift_proto::v1::RunStatus;
+use upshift_shared::{
+    Error, Result, Retry,
+    clock::Stopwatch,
+    ids::{RunId, TaskId, UnitId, WorkerId},
+    ledger::run::{RunError, RunState},
+};
+
+pub use rebuild::{Rebuilt, back, forward};
+
+use crate::{
+    engine::{
+        Command, Direction, Engine, Event, Failure, FailureClass, Outcome, StopReason,
+    },
+    progress::{Ending, Going, Progress, ProgressEvent},
+    server::{OperatorRequest, Outbox, SessionEvent},
+};
+use lease::Leases;
+use operation::{Answer, Operation, Scene};
+use report::Report;
+use units::UnitBook;
+
+/// What a run may take.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limits {
+    /// Workers in the process.
+    pub workers: u32,
+    /// Units at once.
+    pub max_units: u32,
+    /// Attempts at a unit.
+    pub max_attempts: u32,
+    /// Rows of the first units of a task.
+    pub first_unit_rows: Option<u64>,
+    /// For one lock.
+    pub lock_timeout: Duration,
+    /// For one statement; zero for ever.
+    pub statement_timeout: Duration,
+}
+
+/// Which way the driver goes, and to where.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Aim {
+    /// To `prepared`.
+    Forward,
+    /// To the checkpoint of this module, or to the start.
+    Back {
+        /// The module.
+        to: Option<String>,
+    },
+}
+
+/// How it ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ended {
+    /// In the ledger's words.
+    pub ending: Ending,
+    /// What failed, or why it stopped; empty when all went well.
+    pub message: String,
+    /// Whether somebody else has the run now.
+    pub fenced: bool,
+}
+
+/// What can happen.
+pub(crate) enum Input {
+    /// A worker's session.
+    Session(SessionEvent),
+    /// An operator asks.
+    Operator(OperatorRequest),
+    /// An operation has ended.
+    Operated(Operation, Result<Answer>),
+    /// The engine's timer is due.
+    Timer,
+    /// Ctrl-C, or SIGTERM.
+    Interrupt,
+    /// The database's lock could not be kept: another process may drive the run.
+    LockLost(String),
+    /// The workers of this process have all ended.
+    WorkersEnded(String),
+    /// A defect.
+    Broken(String),
+}
+
+/// A worker that has a session.
+struct Link {
+    outbox: Outbox,
+    /// Tasks whose specification it has.
+    specs: HashSet<TaskId>,
+}
+
+/// Drives one run.
+pub(crate) struct Driver {
+    run: RunId,
+    aim: Aim,
+    engine: Engine,
+    watch: Stopwatch,
+    scene: Arc<Scene>,
+    limits: Limits,
+    units: UnitBook,
+    workers: HashMap<WorkerId, Link>,
+    leases: Leases,
+    pub(crate) operations: JoinSet<(Operation, Result<Answer>)>,
+    report: Report,
+    /// When the engine's timer is due, since `watch` began.
+    pub(crate) timer: Option<Duration>,
+    stopping: bool,
+    ending: Option<Ended>,
+    /// Set when the ledger has the end, or cannot have it.
+    pub(crate) ended: Option<Ended>,
+}
+
+/// What is to be driven.
+pub(crate) struct Job {
+    pub(crate) scene: Arc<Scene>,
+    /// The name that workers resolve.
+    pub(crate) database: String,
+    pub(crate) aim: Aim,
+    pub(crate) rebuilt: Rebuilt,
+    pub(crate) limits: Limits,
+    pub(crate) resumed: bool,
+}
+
+impl Driver {
+    /// Submits the run; the first operations begin.
+    pub(crate) fn start(
+        job: Job,
+        progress: Box<dyn Progress>,
+        watchers: broadcast::Sender<String>,
+    ) -> Self {
+        let plan = Arc::clone(&job.scene.plan);
+        let rebuilt = job.rebuilt;
+        let started = started(&job.aim, job.resumed, &plan, &rebuilt, job.limits.workers);
+        let mut driver = Self {
+            run: job.scene.holder.run,
+            aim: job.aim,
+            engine: Engine::new(),
+            watch: Stopwatch::start(),
+            leases: Leases::new(Arc::clone(&job.scene), job.database),
+            scene: job.scene,
+            limits: job.limits,
+            units: rebuilt.units,
+            workers: HashMap::new(),
+            operations: JoinSet::new(),
+            report: Report::new(plan, progress, watchers, rebuilt.done),
+            timer: None,
+            stopping: false,
+            ending: None,
+            ended: None,
+        };
+        driver.report.show(Duration::ZERO, &started);
+        let run = driver.run;
+        let graph = rebuilt.graph;
+        driver.feed(Event::RunSubmitted { run, graph });
+        driver
+    }
+
+    /// How long until the engine's timer is due.
+    pub(crate) fn timer_in(&self) -> Option<Duration> {
+        self.timer.map(|at| at.saturating_sub(self.watch.elapsed()))
+    }
+
+    /// Handles one thing that happened.
+    pub(crate) fn take(&mut self, input: Input) {
+        match input {
+            Input::Session(event) => self.session(event),
+            Input::Operator(request) => self.operator(request),
+            Input::Operated(operation, result) => self.operated(operation, result),
+            Input::Timer => {
+                self.timer = None;
+                self.feed(Event::TimerFired);
+            }
+            Input::Interrupt if self.stopping => self.cancel_units(),
+            Input::Interrupt => self.stop(StopReason::Operator),
+            Input::LockLost(why) => self.stop(driver_failure(
+                FailureClass::Later,
+                format!("the lock of the database was lost ({why}) and could not be taken again"),
+            )),
+            Input::WorkersEnded(why) => self.stop(driver_failure(FailureClass::Operator, why)),
+            Input::Broken(what) => self.stop(driver_failure(FailureClass::Never, what)),
+        }
+    }
+
+    /// Gives the engine an event and does what it says.
+    fn feed(&mut self, event: Event) {
+        match self.engine.handle(event, self.watch.elapsed()) {
+            Ok(commands) => commands.into_iter().for_each(|command| self.execute(command)),
+            // Nothing has changed. Reports that crossed a loss on the way are the usual cause.
+            Err(illegal) => tracing::warn!(%illegal, "event refused"),
+        }
+    }
+
+    fn show(&mut self, event: &ProgressEvent) {
+        self.report.show(self.watch.elapsed(), event);
+    }
+
+    fn execute(&mut self, command: Command) {
+        match command {
+            Command::PrepareTask { task, .. } => self.operate(Operation::Prepare(task)),
+            Command::CutTask { task, rows, units, .. } => {
+                let frontier = self.units.page(task).frontier.clone();
+                self.operate(Operation::Cut {
+                    task,
+                    frontier,
+                    rows,
+                    units,
+                });
+            }
+            Command::SplitUnit { task, unit, .. } => {
+                let new = UnitId(self.units.page(task).frontier.next);
+                let bounds = self.units.bounds(task, unit);
+                self.operate(Operation::Split {
+                    task,
+                    unit,
+                    bounds,
+                    new,
+                });
+            }
+            Command::LeaseUnit {
+                worker,
+                task,
+                unit,
+                direction,
+                attempt,
+                ..
+            } => self.lease(worker, task, unit, direction, attempt),
+            Command::RecordTask { task, .. } => self.operate(match self.aim {
+                Aim::Forward => Operation::RecordDone(task),
+                Aim::Back { .. } => Operation::RecordUndone(task),
+            }),
+            Command::RecordCheckpoint { module, .. } => {
+                self.operate(Operation::RecordCheckpoint(module));
+            }
+            Command::ReportRetry {
+                task,
+                unit,
+                attempt,
+                delay,
+                failure,
+                ..
+            } => self.show(&ProgressEvent::Retry {
+                task,
+                unit,
+                attempt,
+                delay: delay.as_secs_f64(),
+                reason: failure.message,
+            }),
+            Command::EndRun { outcome, .. } => self.end(outcome),
+            Command::SetTimer { at } => self.timer = Some(at),
+        }
+    }
+
+    fn operate(&mut self, operation: Operation) {
+        let scene = Arc::clone(&self.scene);
+        self.operations.spawn(async move {
+            let result = scene.execute(&operation).await;
+            (operation, result)
+        });
+    }
+
+    fn lease(
+        &mut self,
+        worker: WorkerId,
+        task: TaskId,
+        unit: UnitId,
+        direction: Direction,
+        attempt: u32,
+    ) {
+        let back = direction == Direction::Undo;
+        self.report.task_started(self.watch.elapsed(), task, back);
+        let messages = self.leases.messages(
+            (task, unit),
+            (direction, attempt),
+            &mut self.units,
+            &self.limits,
+        );
+        let Some(link) = self.workers.get_mut(&worker) else {
+            return;
+        };
+        let spec_sent = !link.specs.insert(task);
+        let sent = (spec_sent || link.outbox.send(messages.spec)) && link.outbox.send(messages.unit);
+        if sent {
+            self.leases.given((task, unit), worker);
+        } else {
+            // Its queue holds more than its credit: it does not read.
+            self.lose(worker, "it does not read".to_owned());
+        }
+    }
+
+    fn lose(&mut self, worker: WorkerId, reason: String) {
+        if self.workers.remove(&worker).is_none() {
+            return;
+        }
+        let held = self.leases.of(worker);
+        self.leases.lost(worker);
+        if !self.stopping || held > 0 {
+            self.show(&ProgressEvent::WorkerLost { worker, reason });
+        }
+        self.feed(Event::WorkerLost { worker });
+    }
+
+    /// No new units; those in flight end.
+    fn stop(&mut self, reason: StopReason) {
+        if self.ending.is_some() {
+            return;
+        }
+        self.stopping = true;
+        let why = match &reason {
+            StopReason::Operator => "asked to stop".to_owned(),
+            StopReason::Driver(failure) => failure.message.clone(),
+        };
+        let units = self.leases.count() as u64;
+        self.show(&ProgressEvent::Stopping { reason: why, units });
+        let run = self.run;
+        self.feed(Event::StopRequested { run, reason });
+    }
+
+    /// The second Ctrl-C: units in flight are cancelled; each leaves nothing behind.
+    fn cancel_units(&mut self) {
+        for (worker, cancel) in self.leases.cancels() {
+            if let Some(link) = self.workers.get(&worker) {
+                // One that does not read will be lost by its silence.
+                let _unread = link.outbox.send(cancel);
+            }
+        }
+    }
+
+    /// The run has ended; the ledger has to know.
+    fn end(&mut self, outcome: Outcome) {
+        let (ended, state, error) = self.conclusion(outcome);
+        self.ending = Some(ended);
+        match state {
+            Some(state) => {
+                let rollback_to = match &self.aim {
+                    Aim::Forward => None,
+                    Aim::Back { to } => to.clone(),
+                };
+                self.operate(Operation::End {
+                    state,
+                    error,
+                    rollback_to,
+                });
+            }
+            None => self.ended = self.ending.clone(),
+        }
+    }
+
+    /// What the user is told, and what the ledger: its state where it changes.
+    fn conclusion(&self, outcome: Outcome) -> (Ended, Option<RunState>, Option<RunError>) {
+        let forward = self.aim == Aim::Forward;
+        let plain = |message: String, sqlstate| RunError {
+            message,
+            source: None,
+            sqlstate,
+        };
+        let (ending, state, error) = match outcome {
+            Outcome::Finished if forward => (Ending::Prepared, Some(RunState::Prepared), None),
+            Outcome::Finished => (Ending::RolledBack, Some(RunState::RolledBack), None),
+            Outcome::Stopped(StopReason::Driver(failure)) => {
+                let state = (forward && failure.class != FailureClass::Fenced)
+                    .then_some(RunState::Failed);
+                (Ending::Stopped, state, Some(plain(failure.message, failure.sqlstate)))
+            }
+            Outcome::Stopped(StopReason::Operator) => {
+                let state = forward.then_some(RunState::Failed);
+                (Ending::Stopped, state, Some(plain("stopped on request".to_owned(), None)))
+            }
+            Outcome::Failed {
+                task,
+                unit,
+                failure,
+            } => {
+                let error = self.describe(task, unit, failure.clone());
+                let fenced = failure.class == FailureClass::Fenced;
+                let (ending, state) = if forward {
+                    (Ending::Failed, RunState::Failed)
+                } else {
+                    (Ending::Stuck, RunState::Stuck)
+                };
+                (ending, (!fenced).then_some(state), Some(error))
+            }
+        };
+        let message = error.as_ref().map(|error| match &error.source {
+            Some(source) => format!("{}\n  --> {source}", error.message),
+            None => error.message.clone(),
+        });
+        let fenced = state.is_none() && forward;
+        let ended = Ended {
+            ending,
+            message: message.unwrap_or_default(),
+            fenced,
+        };
+        (ended, state, error)
+    }
+
+    /// A failure with the task's label and place in the pack.
+    fn describe(&self, task: TaskId, unit: Option<UnitId>, failure: Failure) -> RunError {
+        let planned = &self.scene.plan.tasks[task.0 as usize];
+        let unit = match unit {
+            Some(unit) if planned.operator.cut().is_some() => format!(" {unit}"),
+            _ => String::new(),
+        };
+        RunError {
+            message: format!("{task}{unit} ({}): {}", planned.label, failure.message),
+            source: planned.sources.first().map(ToString::to_string),
+            sqlstate: failure.sqlstate,
+        }
+    }
+
+    fn operator(&mut self, request: OperatorRequest) {
+        // Whoever asked may be gone; then nobody waits for the answer.
+        match request {
+            OperatorRequest::Status(run, answer) => {
+                let known = run.is_none_or(|run| run == self.run);
+                let status = if known { vec![self.status()] } else { Vec::new() };
+                let _gone = answer.send(Ok(status));
+            }
+            OperatorRequest::Pause(run, answer) => {
+                let done = self.ask_engine(Event::PauseRequested { run });
+                if done.is_ok() {
+                    self.show(&ProgressEvent::Paused);
+                }
+                let _gone = answer.send(done);
+            }
+            OperatorRequest::Resume(run, answer) => {
+                let done = self.ask_engine(Event::ResumeRequested { run });
+                if done.is_ok() {
+                    self.show(&ProgressEvent::Resumed);
+                }
+                let _gone = answer.send(done);
+            }
+        }
+    }
+
+    fn ask_engine(&mut self, event: Event) -> Result<(), tonic::Status> {
+        let commands = self
+            .engine
+            .handle(event, self.watch.elapsed())
+            .map_err(|illegal| tonic::Status::failed_precondition(illegal.to_string()))?;
+        commands.into_iter().for_each(|command| self.execute(command));
+        Ok(())
+    }
+
+    fn status(&self) -> RunStatus {
+        RunStatus {
+            run: self.run.to_string(),
+            state: match self.aim {
+                Aim::Forward => RunState::Running,
+                Aim::Back { .. } => RunState::RollingBack,
+            }
+            .to_string(),
+            tasks: self.scene.plan.tasks.len() as u64,
+            tasks_done: self.report.tasks_done,
+            units_done: self.report.units_done,
+            rows_done: self.report.rows_done,
+        }
+    }
+
+    /// What the terminal shows last.
+    pub(crate) fn finish(&mut self, ended: &Ended, message: String) {
+        let ending = ended.ending;
+        self.show(&ProgressEvent::RunEnded { ending, message });
+    }
+
+    /// Asks every worker to finish; their sessions then end.
+    pub(crate) fn drain(&mut self) {
+        for link in self.workers.values() {
+            // One that does not read is not waited for.
+            let _unread = link.outbox.send(lease::drain());
+        }
+        self.workers.clear();
+    }
+}
+
+fn started(
+    aim: &Aim,
+    resumed: bool,
+    plan: &upshift_shared::plan::Plan,
+    rebuilt: &Rebuilt,
+    workers: u32,
+) -> ProgressEvent {
+    let pending = rebuilt.graph.tasks.iter().filter(|task| !task.done);
+    let (mut rows, mut seconds) = (0, 0.0);
+    for node in pending {
+        let task = &plan.tasks[node.id.0 as usize];
+        let (_, done) = rebuilt.done.get(&node.id).copied().unwrap_or_default();
+        rows += match aim {
+            Aim::Forward => task.rows.saturating_sub(done),
+            Aim::Back { .. } => done,
+        };
+        seconds += task.seconds;
+    }
+    ProgressEvent::RunStarted {
+        run: RunId::generate(),
+        going: match aim {
+            Aim::Back { .. } => Going::Back,
+            Aim::Forward if resumed => Going::Resumed,
+            Aim::Forward => Going::Forward,
+        },
+        tasks: rebuilt.graph.tasks.len() as u64,
+        tasks_done: rebuilt.graph.tasks.iter().filter(|task| task.done).count() as u64,
+        rows,
+        seconds,
+        workers,
+    }
+}
+
+fn driver_failure(class: FailureClass, message: String) -> StopReason {
+    StopReason::Driver(Failure {
+        class,
+        message,
+        sqlstate: None,
+    })
+}
+
+/// An error of the driver's own work, as the engine sees it.
+fn failure(error: &Error) -> Failure {
+    Failure {
+        class: match (error, error.retry()) {
+            (Error::Fenced { .. }, _) => FailureClass::Fenced,
+            (_, Retry::Now) => FailureClass::Now,
+            (_, Retry::Later) => FailureClass::Later,
+            (_, Retry::Operator) => FailureClass::Operator,
+            (_, Retry::Never) => FailureClass::Never,
+        },
+        message: error.to_string(),
+        sqlstate: error.sqlstate(),
+    }
+}

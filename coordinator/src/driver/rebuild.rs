@@ -1,0 +1,296 @@
+//! From plan and ledger to what the engine drives: a run that begins, goes on where it was, or goes
+//! back.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use upshift_shared::{
+    Error, Result,
+    ids::{RunId, TaskId, UnitId},
+    ledger::{
+        self, Bounds,
+        task::{TaskRow, TaskState},
+        unit::UnitState,
+    },
+    pg::PgConnection,
+    plan::{Plan, Task, UndoKind},
+};
+
+use super::{Limits, units::UnitBook};
+use crate::engine::{Direction, GraphTask, RunGraph};
+
+/// What the engine drives, and what the driver has to remember for it.
+#[derive(Debug)]
+pub struct Rebuilt {
+    /// For the engine.
+    pub(super) graph: RunGraph,
+    pub(super) units: UnitBook,
+    /// Rows and units that are done already, by task.
+    pub(super) done: HashMap<TaskId, (u64, u64)>,
+    /// Going back: tasks that were begun and have nothing in effect; they are recorded as undone
+    /// before anything else.
+    pub(super) without_effect: Vec<TaskId>,
+    /// Going back: modules whose checkpoints no longer hold.
+    pub(super) modules_left: Vec<u32>,
+}
+
+/// The ledger's rows of a run, by task.
+struct Rows {
+    tasks: HashMap<TaskId, TaskRow>,
+    cuts: HashMap<TaskId, BTreeMap<UnitId, Bounds>>,
+    units: HashMap<TaskId, BTreeMap<UnitId, (UnitState, u64)>>,
+}
+
+impl Rows {
+    async fn load(conn: &mut PgConnection, run: RunId) -> Result<Self> {
+        let mut cuts = HashMap::<TaskId, BTreeMap<_, _>>::new();
+        let mut units = HashMap::<TaskId, BTreeMap<_, _>>::new();
+        let tasks = ledger::task::load(conn, run).await?;
+        for row in ledger::cut::load(conn, run).await? {
+            // Of tasks that are done nobody asks any more.
+            if tasks.get(&row.task).is_some_and(|task| task.state == TaskState::Prepared) {
+                cuts.entry(row.task).or_default().insert(row.unit, row.bounds);
+            }
+        }
+        for row in ledger::unit::load(conn, run).await? {
+            let of_task = units.entry(row.task).or_default();
+            of_task.insert(row.unit, (row.state, row.rows));
+        }
+        Ok(Self { tasks, cuts, units })
+    }
+
+    fn state(&self, task: TaskId) -> Option<TaskState> {
+        self.tasks.get(&task).map(|row| row.state)
+    }
+
+    fn is_done(&self, task: TaskId, unit: UnitId) -> bool {
+        let state = self.units.get(&task).and_then(|units| units.get(&unit));
+        state.is_some_and(|(state, _)| *state == UnitState::Done)
+    }
+
+    /// Units whose work is, or may be, in effect.
+    fn in_effect(&self, task: TaskId) -> Vec<UnitId> {
+        let units = self.units.get(&task).into_iter().flatten();
+        units
+            .filter(|(_, (state, _))| *state != UnitState::Undone)
+            .map(|(unit, _)| *unit)
+            .collect()
+    }
+
+    fn count(&self, task: TaskId) -> (u64, u64) {
+        let units = self.units.get(&task).into_iter().flatten();
+        units
+            .filter(|(_, (state, _))| *state == UnitState::Done)
+            .fold((0, 0), |(units, rows), (_, (_, more))| (units + 1, rows + more))
+    }
+}
+
+fn graph(direction: Direction, tasks: Vec<GraphTask>, plan: &Plan, limits: &Limits) -> RunGraph {
+    RunGraph {
+        direction,
+        tasks,
+        modules: u32::try_from(plan.modules.len()).unwrap_or(u32::MAX),
+        max_units: limits.max_units,
+        max_units_per_task: limits.max_units,
+        max_attempts: limits.max_attempts,
+        first_unit_rows: limits.first_unit_rows,
+    }
+}
+
+fn graph_task(task: &Task, depends: Vec<TaskId>) -> GraphTask {
+    GraphTask {
+        id: task.id,
+        depends,
+        module: task.module,
+        seconds: task.seconds,
+        tables: task.tables.iter().map(|t| (t.relation, t.write)).collect(),
+        cuttable: task.operator.cut().is_some(),
+        prepared: false,
+        cut_exhausted: false,
+        units: Vec::new(),
+        done: false,
+    }
+}
+
+/// Forward: what is done stays done, what was cut stays cut.
+///
+/// # Errors
+/// When the ledger cannot be read.
+pub async fn forward(
+    conn: &mut PgConnection,
+    run: RunId,
+    plan: &Plan,
+    limits: &Limits,
+) -> Result<Rebuilt> {
+    let rows = Rows::load(conn, run).await?;
+    let mut depends: Vec<Vec<TaskId>> = vec![Vec::new(); plan.tasks.len()];
+    for edge in &plan.edges {
+        depends[edge.to.0 as usize].push(edge.from);
+    }
+    let mut units = UnitBook::default();
+    let mut done = HashMap::new();
+    let mut tasks = Vec::with_capacity(plan.tasks.len());
+    for (task, mut depends) in plan.tasks.iter().zip(depends) {
+        depends.sort_unstable();
+        depends.dedup();
+        let mut node = graph_task(task, depends);
+        match rows.state(task.id) {
+            Some(TaskState::Done) => {
+                node.done = true;
+                done.insert(task.id, rows.count(task.id));
+            }
+            Some(TaskState::Prepared) => {
+                node.prepared = true;
+                node.cut_exhausted = rows.tasks[&task.id].cut_exhausted;
+                node.units = remember(task, &rows, &mut units);
+                done.insert(task.id, rows.count(task.id));
+            }
+            // It begins anew: its cuts and what it kept went with its undo.
+            Some(TaskState::Undone) | None => {}
+        }
+        tasks.push(node);
+    }
+    Ok(Rebuilt {
+        graph: graph(Direction::Do, tasks, plan, limits),
+        units,
+        done,
+        without_effect: Vec::new(),
+        modules_left: Vec::new(),
+    })
+}
+
+/// The units of a task that was begun: into the book, and for the engine.
+fn remember(task: &Task, rows: &Rows, book: &mut UnitBook) -> Vec<(UnitId, bool)> {
+    let page = book.page(task.id);
+    page.pinned_now = rows.tasks.get(&task.id).map(|row| row.pinned_now.clone());
+    if task.operator.cut().is_none() {
+        let done = rows.is_done(task.id, UnitId(0));
+        return vec![(UnitId(0), done)];
+    }
+    let Some(cuts) = rows.cuts.get(&task.id) else {
+        return Vec::new();
+    };
+    let lowers: HashSet<&Vec<String>> = cuts.values().filter_map(|b| b.lower.as_ref()).collect();
+    // Units tile the key up to the frontier: it is the one upper bound that is nobody's lower one.
+    let mut uppers = cuts.values().filter_map(|b| b.upper.as_ref());
+    page.frontier.after = uppers.find(|upper| !lowers.contains(upper)).cloned();
+    page.frontier.next = cuts.keys().next_back().map_or(0, |unit| unit.0 + 1);
+    let mut units = Vec::with_capacity(cuts.len());
+    for (unit, bounds) in cuts {
+        let done = rows.is_done(task.id, *unit);
+        if !done {
+            page.remember(*unit, bounds.clone());
+        }
+        units.push((*unit, done));
+    }
+    units
+}
+
+/// Back to the checkpoint of the module at this place of the plan, or to the start: edges reversed,
+/// and of every task the units that are in effect.
+///
+/// A task of an earlier module that came after one that is taken back (an `end` script) is taken back
+/// too: it worked on what is no longer there.
+///
+/// # Errors
+/// [`Error::Refused`] when something that is in effect has no way back.
+pub async fn back(
+    conn: &mut PgConnection,
+    run: RunId,
+    plan: &Plan,
+    to: Option<u32>,
+    limits: &Limits,
+) -> Result<Rebuilt> {
+    let rows = Rows::load(conn, run).await?;
+    let chosen = chosen(plan, to);
+    let mut depends = vec![Vec::new(); plan.tasks.len()];
+    for edge in &plan.edges {
+        depends[edge.from.0 as usize].push(edge.to);
+    }
+    let in_effect: HashMap<TaskId, Vec<UnitId>> = plan
+        .tasks
+        .iter()
+        .filter(|task| chosen[task.id.0 as usize])
+        .map(|task| (task.id, rows.in_effect(task.id)))
+        .collect();
+    let irreversible = plan.tasks.iter().filter(|task| {
+        task.undo == UndoKind::Irreversible
+            && in_effect.get(&task.id).is_some_and(|units| !units.is_empty())
+    });
+    refuse_irreversible(plan, irreversible.collect())?;
+    let mut units = UnitBook::default();
+    let (mut tasks, mut without_effect, mut left) = (Vec::new(), Vec::new(), HashSet::new());
+    let mut done = HashMap::new();
+    // The engine wants every task behind what it depends on; going back, that is the plan reversed.
+    for task in plan.tasks.iter().rev().filter(|task| chosen[task.id.0 as usize]) {
+        left.insert(task.module);
+        let effective = &in_effect[&task.id];
+        if effective.is_empty() {
+            if matches!(rows.state(task.id), Some(TaskState::Prepared | TaskState::Done)) {
+                without_effect.push(task.id);
+            }
+            continue;
+        }
+        let mut behind: Vec<TaskId> = depends[task.id.0 as usize]
+            .iter()
+            .copied()
+            .filter(|later| in_effect.get(later).is_some_and(|units| !units.is_empty()))
+            .collect();
+        behind.sort_unstable();
+        behind.dedup();
+        units.page(task.id).pinned_now = rows.tasks.get(&task.id).map(|row| row.pinned_now.clone());
+        done.insert(task.id, rows.count(task.id));
+        tasks.push(GraphTask {
+            prepared: true,
+            cut_exhausted: true,
+            units: effective.iter().map(|unit| (*unit, false)).collect(),
+            ..graph_task(task, behind)
+        });
+    }
+    let mut modules_left: Vec<u32> = left.into_iter().collect();
+    modules_left.sort_unstable();
+    Ok(Rebuilt {
+        graph: graph(Direction::Undo, tasks, plan, limits),
+        units,
+        done,
+        without_effect,
+        modules_left,
+    })
+}
+
+/// Which tasks are taken back: those of later modules, and whatever came after one of them.
+fn chosen(plan: &Plan, to: Option<u32>) -> Vec<bool> {
+    let mut chosen: Vec<bool> = plan
+        .tasks
+        .iter()
+        .map(|task| to.is_none_or(|module| task.module > module))
+        .collect();
+    let mut edges: Vec<(u32, u32)> = plan.edges.iter().map(|e| (e.from.0, e.to.0)).collect();
+    // Tasks are numbered so that edges go up: one pass in that order reaches everything.
+    edges.sort_unstable();
+    for (from, to) in edges {
+        chosen[to as usize] |= chosen[from as usize];
+    }
+    chosen
+}
+
+fn refuse_irreversible(plan: &Plan, tasks: Vec<&Task>) -> Result<()> {
+    let Some(last) = tasks.iter().max_by_key(|task| task.module) else {
+        return Ok(());
+    };
+    let list: Vec<String> = tasks
+        .iter()
+        .take(5)
+        .map(|task| {
+            let place = task.sources.first().map(ToString::to_string).unwrap_or_default();
+            format!("{} ({}, {place})", task.id, task.label)
+        })
+        .collect();
+    let more = tasks.len().saturating_sub(list.len());
+    let more = if more > 0 { format!(", and {more} more") } else { String::new() };
+    let module = plan.modules.get(last.module as usize).map_or("?", |m| m.name.as_str());
+    Err(Error::Refused(format!(
+        "there is no way back before what is irreversible and done: {}{more}; one can go back to the \
+         checkpoint of {module} or a later one, or restore a backup",
+        list.join(", ")
+    )))
+}
