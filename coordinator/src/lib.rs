@@ -1,8 +1,12 @@
 //! The coordinator: compiles packs into plans, drives runs, and is the `upshift` command.
 
+pub mod command;
 pub mod compile;
+pub mod coordination;
 pub mod demo;
+pub mod driver;
 pub mod engine;
 pub mod figures;
 pub mod lint;
 pub mod progress;
+pub mod server;

@@ -28,6 +28,8 @@ pub(super) struct Chosen {
     pub(super) config: Config,
     pub(super) name: String,
     pub(super) target: Target,
+    /// ` --database …`, for commands that the user is told to say next; without a password.
+    pub(super) hint: String,
 }
 
 impl DatabaseArguments {
@@ -38,8 +40,14 @@ impl DatabaseArguments {
         let ResolvedDatabase {
             name,
             connection,
+            password_given,
             warnings,
         } = config.database(self.database.as_deref(), &environment)?;
+        let hint = match &self.database {
+            None => String::new(),
+            Some(_) if password_given => " --database …".to_owned(),
+            Some(text) => format!(" --database {}", shell_quoted(text)),
+        };
         for warning in warnings {
             eprintln!("upshift: warning: {warning}");
         }
@@ -47,6 +55,7 @@ impl DatabaseArguments {
             config,
             name,
             target: connection.target(),
+            hint,
         })
     }
 }
@@ -56,6 +65,16 @@ impl Chosen {
     pub(super) async fn connect(&self, purpose: &str) -> Result<PgConnection, Failure> {
         let name = format!("upshift {purpose}");
         Ok(pg::connect(&self.target, &name).await?)
+    }
+}
+
+/// As a shell takes it for one word.
+fn shell_quoted(text: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:@%=,+".contains(c);
+    if !text.is_empty() && text.chars().all(plain) {
+        text.to_owned()
+    } else {
+        format!("'{}'", text.replace('\'', "'\\''"))
     }
 }
 

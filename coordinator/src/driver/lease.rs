@@ -10,12 +10,6 @@ use upshift_shared::ids::{TaskId, UnitId, WorkerId};
 use super::{Limits, operation::Scene, units::UnitBook};
 use crate::engine::Direction;
 
-/// What goes to a worker for one unit: the specification only if it has not got it yet.
-pub(super) struct Messages {
-    pub(super) spec: Message,
-    pub(super) unit: Message,
-}
-
 /// Who has which unit.
 pub(super) struct Leases {
     scene: Arc<Scene>,
@@ -32,43 +26,49 @@ impl Leases {
         }
     }
 
-    pub(super) fn messages(
+    /// What goes to a worker before the first of a task's units.
+    pub(super) fn spec(&self, task: TaskId, units: &mut UnitBook) -> Message {
+        let planned = &self.scene.plan.tasks[task.0 as usize];
+        Message::Task(TaskSpec {
+            run: self.scene.holder.run.to_string(),
+            task: task.0,
+            database: self.database.clone(),
+            spec: serde_json::to_vec(planned).expect("a task is plain data"),
+            pinned_now: units.page(task).pinned_now.clone().unwrap_or_default(),
+        })
+    }
+
+    /// One unit.
+    pub(super) fn unit(
         &self,
         (task, unit): (TaskId, UnitId),
         (direction, attempt): (Direction, u32),
-        units: &mut UnitBook,
+        units: &UnitBook,
         limits: &Limits,
-    ) -> Messages {
-        let run = self.scene.holder.run.to_string();
+    ) -> Message {
         let bounds = units.bounds(task, unit);
+        let is_cut = self.scene.plan.tasks[task.0 as usize].operator.cut().is_some();
+        let statement_timeout = match direction {
+            Direction::Do if is_cut => limits.cut_statement_timeout,
+            // What was done can be taken back, however long that takes.
+            Direction::Do | Direction::Undo => limits.statement_timeout,
+        };
         let bound = |values: Option<Vec<String>>| values.map(|values| Bound { values });
-        let planned = &self.scene.plan.tasks[task.0 as usize];
-        let spec = serde_json::to_vec(planned).expect("a task is plain data");
-        let pinned_now = units.page(task).pinned_now.clone();
-        Messages {
-            spec: Message::Task(TaskSpec {
-                run: run.clone(),
-                task: task.0,
-                database: self.database.clone(),
-                spec,
-                pinned_now: pinned_now.unwrap_or_default(),
-            }),
-            unit: Message::Unit(Unit {
-                run,
-                task: task.0,
-                unit: unit.0,
-                epoch: self.scene.holder.epoch.0,
-                direction: match direction {
-                    Direction::Do => v1::Direction::Do.into(),
-                    Direction::Undo => v1::Direction::Undo.into(),
-                },
-                lower: bound(bounds.lower),
-                upper: bound(bounds.upper),
-                lock_timeout_millis: millis(limits.lock_timeout),
-                statement_timeout_millis: millis(limits.statement_timeout),
-                attempt,
-            }),
-        }
+        Message::Unit(Unit {
+            run: self.scene.holder.run.to_string(),
+            task: task.0,
+            unit: unit.0,
+            epoch: self.scene.holder.epoch.0,
+            direction: match direction {
+                Direction::Do => v1::Direction::Do.into(),
+                Direction::Undo => v1::Direction::Undo.into(),
+            },
+            lower: bound(bounds.lower),
+            upper: bound(bounds.upper),
+            lock_timeout_millis: millis(limits.lock_timeout),
+            statement_timeout_millis: millis(statement_timeout),
+            attempt,
+        })
     }
 
     pub(super) fn given(&mut self, unit: (TaskId, UnitId), worker: WorkerId) {

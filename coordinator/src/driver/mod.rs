@@ -30,6 +30,7 @@ use upshift_shared::{
     clock::Stopwatch,
     ids::{RunId, TaskId, UnitId, WorkerId},
     ledger::run::{RunError, RunState},
+    plan::Plan,
 };
 
 pub use rebuild::{Rebuilt, back, forward};
@@ -61,6 +62,8 @@ pub struct Limits {
     pub lock_timeout: Duration,
     /// For one statement; zero for ever.
     pub statement_timeout: Duration,
+    /// The same for tasks that are cut: their units can be made smaller.
+    pub cut_statement_timeout: Duration,
 }
 
 /// Which way the driver goes, and to where.
@@ -100,6 +103,8 @@ pub(crate) enum Input {
     Interrupt,
     /// The database's lock could not be kept: another process may drive the run.
     LockLost(String),
+    /// It was lost, and taken again: in between, somebody may have taken the run over.
+    LockBack,
     /// The workers of this process have all ended.
     WorkersEnded(String),
     /// A defect.
@@ -153,8 +158,8 @@ impl Driver {
         watchers: broadcast::Sender<String>,
     ) -> Self {
         let plan = Arc::clone(&job.scene.plan);
+        let started = started(&job, &plan);
         let rebuilt = job.rebuilt;
-        let started = started(&job.aim, job.resumed, &plan, &rebuilt, job.limits.workers);
         let mut driver = Self {
             run: job.scene.holder.run,
             aim: job.aim,
@@ -200,6 +205,7 @@ impl Driver {
                 FailureClass::Later,
                 format!("the lock of the database was lost ({why}) and could not be taken again"),
             )),
+            Input::LockBack => self.operate(Operation::CheckEpoch),
             Input::WorkersEnded(why) => self.stop(driver_failure(FailureClass::Operator, why)),
             Input::Broken(what) => self.stop(driver_failure(FailureClass::Never, what)),
         }
@@ -292,17 +298,16 @@ impl Driver {
     ) {
         let back = direction == Direction::Undo;
         self.report.task_started(self.watch.elapsed(), task, back);
-        let messages = self.leases.messages(
-            (task, unit),
-            (direction, attempt),
-            &mut self.units,
-            &self.limits,
-        );
         let Some(link) = self.workers.get_mut(&worker) else {
             return;
         };
-        let spec_sent = !link.specs.insert(task);
-        let sent = (spec_sent || link.outbox.send(messages.spec)) && link.outbox.send(messages.unit);
+        let mut sent = true;
+        if link.specs.insert(task) {
+            sent = link.outbox.send(self.leases.spec(task, &mut self.units));
+        }
+        let how = (direction, attempt);
+        let unit_message = self.leases.unit((task, unit), how, &self.units, &self.limits);
+        sent = sent && link.outbox.send(unit_message);
         if sent {
             self.leases.given((task, unit), worker);
         } else {
@@ -496,36 +501,30 @@ impl Driver {
     }
 }
 
-fn started(
-    aim: &Aim,
-    resumed: bool,
-    plan: &upshift_shared::plan::Plan,
-    rebuilt: &Rebuilt,
-    workers: u32,
-) -> ProgressEvent {
-    let pending = rebuilt.graph.tasks.iter().filter(|task| !task.done);
+fn started(job: &Job, plan: &Plan) -> ProgressEvent {
+    let nodes = &job.rebuilt.graph.tasks;
     let (mut rows, mut seconds) = (0, 0.0);
-    for node in pending {
+    for node in nodes.iter().filter(|node| !node.done) {
         let task = &plan.tasks[node.id.0 as usize];
-        let (_, done) = rebuilt.done.get(&node.id).copied().unwrap_or_default();
-        rows += match aim {
+        let (_, done) = job.rebuilt.done.get(&node.id).copied().unwrap_or_default();
+        rows += match job.aim {
             Aim::Forward => task.rows.saturating_sub(done),
             Aim::Back { .. } => done,
         };
         seconds += task.seconds;
     }
     ProgressEvent::RunStarted {
-        run: RunId::generate(),
-        going: match aim {
+        run: job.scene.holder.run,
+        going: match job.aim {
             Aim::Back { .. } => Going::Back,
-            Aim::Forward if resumed => Going::Resumed,
+            Aim::Forward if job.resumed => Going::Resumed,
             Aim::Forward => Going::Forward,
         },
-        tasks: rebuilt.graph.tasks.len() as u64,
-        tasks_done: rebuilt.graph.tasks.iter().filter(|task| task.done).count() as u64,
+        tasks: nodes.len() as u64,
+        tasks_done: nodes.iter().filter(|node| node.done).count() as u64,
         rows,
         seconds,
-        workers,
+        workers: job.limits.workers,
     }
 }
 

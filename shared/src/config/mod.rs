@@ -30,6 +30,8 @@ pub struct ResolvedDatabase {
     pub name: String,
     /// How to reach it.
     pub connection: Connection,
+    /// Whether the connection string itself held a password: it must not be repeated to anybody.
+    pub password_given: bool,
     /// What the user should know: a password on the command line, a password file that was ignored.
     pub warnings: Vec<String>,
 }
@@ -66,9 +68,11 @@ impl Config {
                 (name.to_owned(), entry.settings.clone(), secret)
             }
         };
+        let password_given = settings.contains_key("password");
         let connection = connection::resolve(settings, secret, environment, &mut warnings)?;
         Ok(ResolvedDatabase {
             name,
+            password_given,
             connection,
             warnings,
         })

@@ -3,7 +3,7 @@
 use sqlx::{PgConnection, Row};
 
 use super::fence::{self, Holder};
-use crate::{Error, Result};
+use crate::{Error, Result, ids::RunId};
 
 /// Records the versions that a run brought modules to.
 ///
@@ -14,28 +14,35 @@ pub async fn record(
     holder: Holder,
     modules: &[(String, String)],
 ) -> Result<()> {
-    let (names, versions): (Vec<String>, Vec<String>) = modules.iter().cloned().unzip();
+    let modules = modules.to_vec();
     fence::run(conn, "record modules", holder, |tx, _scope| {
-        let (names, versions) = (names.clone(), versions.clone());
-        Box::pin(async move {
-            sqlx::query(
-                "-- record modules
-                INSERT INTO upshift.module (name, version, run)
-                SELECT m.name, m.version, $1::uuid
-                FROM unnest($2::text[], $3::text[]) AS m (name, version)
-                ON CONFLICT (name) DO UPDATE
-                SET version = excluded.version, run = excluded.run, changed_at = now()",
-            )
-            .bind(holder.run.to_string())
-            .bind(names)
-            .bind(versions)
-            .execute(tx)
-            .await
-            .map_err(Error::database("recording modules"))?;
-            Ok(())
-        })
+        Box::pin(record_within(tx, holder.run, modules.clone()))
     })
     .await
+}
+
+/// The same, within a transaction that is fenced already.
+pub(super) async fn record_within(
+    tx: &mut PgConnection,
+    run: RunId,
+    modules: Vec<(String, String)>,
+) -> Result<()> {
+    let (names, versions): (Vec<String>, Vec<String>) = modules.into_iter().unzip();
+    sqlx::query(
+        "-- record modules
+        INSERT INTO upshift.module (name, version, run)
+        SELECT m.name, m.version, $1::uuid
+        FROM unnest($2::text[], $3::text[]) AS m (name, version)
+        ON CONFLICT (name) DO UPDATE
+        SET version = excluded.version, run = excluded.run, changed_at = now()",
+    )
+    .bind(run.to_string())
+    .bind(names)
+    .bind(versions)
+    .execute(tx)
+    .await
+    .map_err(Error::database("recording modules"))?;
+    Ok(())
 }
 
 /// Names and versions, by name.

@@ -328,6 +328,27 @@ pub async fn change_state(
     .await
 }
 
+/// Closes the way back: the run is `committed`, and its modules are at their new versions. One
+/// transaction, so that neither is ever said without the other.
+///
+/// # Errors
+/// [`Error::Refused`] when the run is not `prepared`, [`Error::Fenced`] when somebody else drives it.
+pub async fn commit(
+    conn: &mut PgConnection,
+    holder: Holder,
+    modules: &[(String, String)],
+) -> Result<()> {
+    let modules = modules.to_vec();
+    fence::run(conn, "commit the run", holder, |tx, _scope| {
+        let modules = modules.clone();
+        Box::pin(async move {
+            change_within(tx, holder.run, RunState::Committed, None, None).await?;
+            super::module::record_within(tx, holder.run, modules).await
+        })
+    })
+    .await
+}
+
 async fn change_within(
     tx: &mut PgConnection,
     run: RunId,

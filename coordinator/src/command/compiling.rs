@@ -1,0 +1,83 @@
+//! From a pack on disk and a live database to a plan: the part that `plan` and `run` share.
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
+
+use clap::{Args, ValueEnum};
+use upshift_shared::{
+    catalog::{self, Catalog},
+    pack::{self, Pack, Version},
+    pg::PgConnection,
+    plan::{Plan, Strategy},
+};
+
+use super::Failure;
+use crate::compile;
+
+/// Which pack, and how it is ordered.
+#[derive(Debug, Clone, Args)]
+pub(super) struct PackArguments {
+    /// The pack's folder: the one that holds pack.toml
+    #[arg(value_name = "PACK")]
+    pub(super) pack: PathBuf,
+    /// How steps are ordered
+    #[arg(long, value_enum, default_value_t = StrategyArgument::Dataflow)]
+    pub(super) strategy: StrategyArgument,
+}
+
+/// `--strategy`
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum StrategyArgument {
+    /// In parallel wherever statements do not depend on each other
+    Dataflow,
+    /// As dataflow, and the module rules' order as well
+    Strict,
+    /// As psql would: one statement after another, nothing kept for a way back
+    Sequential,
+}
+
+impl From<StrategyArgument> for Strategy {
+    fn from(argument: StrategyArgument) -> Self {
+        match argument {
+            StrategyArgument::Dataflow => Self::Dataflow,
+            StrategyArgument::Strict => Self::Strict,
+            StrategyArgument::Sequential => Self::Sequential,
+        }
+    }
+}
+
+/// What the compiler's stages begin with.
+pub(super) struct Sources {
+    pub(super) pack: Pack,
+    pub(super) installed: BTreeMap<String, Version>,
+    pub(super) catalog: Catalog,
+}
+
+/// Reads the pack; nothing else is touched when it is wrong.
+pub(super) fn load(path: &Path) -> Result<Pack, Failure> {
+    Ok(pack::load(path)?)
+}
+
+/// Reads what the compiler needs from the database.
+pub(super) async fn read(conn: &mut PgConnection, pack: Pack) -> Result<Sources, Failure> {
+    let catalog = catalog::snapshot::read(conn).await?;
+    let installed =
+        catalog::installed::installed(conn, &catalog, pack.installed.as_ref()).await?;
+    Ok(Sources {
+        pack,
+        installed,
+        catalog,
+    })
+}
+
+/// All stages.
+pub(super) fn compile(sources: Sources, strategy: Strategy) -> Result<Plan, Failure> {
+    let Sources {
+        pack,
+        installed,
+        catalog,
+    } = sources;
+    Ok(compile::compile(&pack, &installed, catalog, strategy)?)
+}

@@ -1,0 +1,261 @@
+//! What `run`, `resume`, `rollback` and `commit` share: the database's lock, limits, driving a run,
+//! and what the user is told at its end.
+
+use std::{collections::BTreeMap, path::Path, sync::Arc, time::Duration};
+
+use clap::Args;
+use upshift_shared::{
+    config::{RunDefaults, parse_duration},
+    ids::RunId,
+    ledger::{Holder, fence, run::RunRow},
+    pg::PgConnection,
+    plan::Plan,
+};
+
+use super::{
+    Failure,
+    database::{Chosen, DatabaseArguments},
+};
+use crate::{
+    coordination::{Coordination, Embedded, Held, Locked},
+    driver::{
+        Aim, Ended, Limits, Rebuilt, commit,
+        process::{self, Order},
+    },
+    progress::{self, Ending, Progress, Silent},
+};
+
+/// A unit that waits longer for a lock gives way and is tried again.
+const LOCK_TIMEOUT: Duration = Duration::from_secs(5);
+/// A unit of a task that can be cut aims at seconds: one that takes this long is cut smaller.
+const CUT_STATEMENT_TIMEOUT: Duration = Duration::from_secs(300);
+const MAX_ATTEMPTS: u32 = 10;
+/// How long sessions of an earlier attempt may take to end.
+const TAKE_OVER_DEADLINE: Duration = Duration::from_secs(60);
+
+/// How a run is driven and shown.
+#[derive(Debug, Clone, Args)]
+pub(super) struct DrivingArguments {
+    #[command(flatten)]
+    pub(super) database: DatabaseArguments,
+    /// Workers [default: as many as processors, at most 8]
+    #[arg(long, short, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=256))]
+    workers: Option<u32>,
+    /// How long a statement waits for a lock before it gives way and is tried again [default: 5s]
+    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    lock_timeout: Option<Duration>,
+    /// How long a statement may take; 0s for any time [default: 5min for what can be cut smaller,
+    /// else any time]
+    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    statement_timeout: Option<Duration>,
+    /// One line of JSON for every event, on standard output
+    #[arg(long)]
+    pub(super) json: bool,
+    /// Show no progress
+    #[arg(long, short, conflicts_with = "json")]
+    quiet: bool,
+}
+
+impl DrivingArguments {
+    fn limits(&self, defaults: &RunDefaults) -> Limits {
+        let processors = std::thread::available_parallelism().map_or(2, |n| n.get().min(8) as u32);
+        let workers = self.workers.or(defaults.workers).unwrap_or(processors);
+        let statement_timeout = self.statement_timeout.or(defaults.statement_timeout);
+        Limits {
+            workers,
+            max_units: workers,
+            max_attempts: defaults.max_attempts.unwrap_or(MAX_ATTEMPTS),
+            first_unit_rows: defaults.unit_rows,
+            lock_timeout: self.lock_timeout.or(defaults.lock_timeout).unwrap_or(LOCK_TIMEOUT),
+            statement_timeout: statement_timeout.unwrap_or(Duration::ZERO),
+            cut_statement_timeout: statement_timeout.unwrap_or(CUT_STATEMENT_TIMEOUT),
+        }
+    }
+
+    pub(super) fn progress(&self) -> Box<dyn Progress> {
+        if self.quiet {
+            Box::new(Silent)
+        } else {
+            progress::for_output(self.json)
+        }
+    }
+}
+
+/// A database that this process has locked.
+pub(super) struct Driving {
+    pub(super) chosen: Chosen,
+    pub(super) conn: PgConnection,
+    pub(super) limits: Limits,
+    coordination: Embedded,
+    lock: Box<dyn Held>,
+}
+
+impl Driving {
+    /// Takes the database's lock and opens a session.
+    pub(super) async fn open(
+        arguments: &DrivingArguments,
+        config: Option<&Path>,
+    ) -> Result<Self, Failure> {
+        let chosen = arguments.database.resolve(config)?;
+        let limits = arguments.limits(&chosen.config.run);
+        let targets = BTreeMap::from([(chosen.name.clone(), chosen.target.clone())]);
+        let coordination = Embedded::new(targets, Some(chosen.target.clone()));
+        let lock = match coordination.lock_database(&chosen.name, &process::member()).await? {
+            Locked::Granted(lock) => lock,
+            Locked::Taken { by } => {
+                return Err(Failure::refused(format!(
+                    "another upshift is at work on this database: {by}; wait for it, or see `upshift \
+                     status`"
+                )));
+            }
+        };
+        let conn = chosen.connect("coordinator").await?;
+        Ok(Self {
+            chosen,
+            conn,
+            limits,
+            coordination,
+            lock,
+        })
+    }
+
+    /// Takes a run over: nobody who drove it before can write for it any more.
+    pub(super) async fn take_over(&mut self, run: RunId) -> Result<Holder, Failure> {
+        let epoch = fence::raise(&mut self.conn, run, TAKE_OVER_DEADLINE).await?;
+        Ok(Holder { run, epoch })
+    }
+
+    /// Drives a run to its end. Gives back what another step needs (`commit` after `run`).
+    pub(super) async fn drive(
+        self,
+        (holder, plan): (Holder, Arc<Plan>),
+        (aim, rebuilt, resumed): (Aim, Rebuilt, bool),
+        progress: Box<dyn Progress>,
+    ) -> Result<Ended, Failure> {
+        let after = After {
+            run: holder.run,
+            hint: self.chosen.hint.clone(),
+        };
+        // The driver has sessions of its own.
+        drop(self.conn);
+        let order = Order {
+            target: self.chosen.target,
+            database: self.chosen.name,
+            holder,
+            plan,
+            aim,
+            rebuilt,
+            limits: self.limits,
+            resumed,
+            progress,
+            coordination: self.coordination,
+            lock: self.lock,
+        };
+        Ok(Box::pin(process::drive(order, |ended| after.last_words(ended))).await?)
+    }
+
+    /// Closes the way back.
+    pub(super) async fn commit(
+        mut self,
+        holder: Holder,
+        plan: &Plan,
+        mut progress: Box<dyn Progress>,
+    ) -> Result<(), Failure> {
+        let target = &self.chosen.target;
+        let limits = &self.limits;
+        let done =
+            commit::commit(&mut self.conn, target, holder, plan, limits, &mut *progress).await;
+        self.lock.release().await;
+        Ok(done?)
+    }
+
+    /// Gives the lock back, where there was nothing to drive.
+    pub(super) async fn close(self) {
+        drop(self.conn);
+        self.lock.release().await;
+    }
+}
+
+/// Names the commands that come next.
+pub(super) struct After {
+    pub(super) run: RunId,
+    /// ` --database …`
+    pub(super) hint: String,
+}
+
+impl After {
+    /// `upshift VERB RUN --database …`
+    pub(super) fn command(&self, verb: &str) -> String {
+        format!("upshift {verb} {}{}", self.run, self.hint)
+    }
+
+    fn last_words(&self, ended: &Ended) -> String {
+        match ended.ending {
+            Ending::Prepared => format!(
+                "keep it with: {}\ntake it back with: {}",
+                self.command("commit"),
+                self.command("rollback")
+            ),
+            Ending::Committed => "there is no way back now".to_owned(),
+            Ending::RolledBack => "everything is as it was".to_owned(),
+            _ => self.failure_text(ended),
+        }
+    }
+
+    fn failure_text(&self, ended: &Ended) -> String {
+        let message = &ended.message;
+        if ended.fenced {
+            return format!("{message}\nanother process drives this run now: upshift status{}", self.hint);
+        }
+        match ended.ending {
+            Ending::Stuck => format!(
+                "{message}\nan undo failed; when the cause is mended: {}",
+                self.command("rollback")
+            ),
+            Ending::Failed => format!(
+                "{message}\nwhen the cause is mended, go on with: {}\nor take it back with: {}",
+                self.command("resume"),
+                self.command("rollback")
+            ),
+            _ => format!("{message}\nstopped; resume with: {}", self.command("resume")),
+        }
+    }
+
+    /// The exit code of an ending, with what is said about it.
+    pub(super) fn outcome(&self, ended: &Ended) -> Result<(), Failure> {
+        match ended.ending {
+            Ending::Prepared | Ending::Committed | Ending::RolledBack => Ok(()),
+            _ if ended.fenced => Err(Failure::refused(self.failure_text(ended))),
+            _ => Err(Failure::failed(self.failure_text(ended))),
+        }
+    }
+}
+
+/// What stands in the way of a new run, if this run does: the commands that deal with it.
+pub(super) async fn in_the_way(
+    conn: &mut PgConnection,
+    row: &RunRow,
+    hint: &str,
+) -> Result<Option<String>, Failure> {
+    use upshift_shared::ledger::run::RunState as S;
+    let after = After {
+        run: row.run,
+        hint: hint.to_owned(),
+    };
+    let verbs: &[&str] = match row.state {
+        S::RolledBack if row.rollback_to.is_none() => return Ok(None),
+        S::Committed if !commit::is_pending(conn, row.run).await? => return Ok(None),
+        S::Committed => &["commit"],
+        S::Prepared => &["commit", "rollback"],
+        S::RollingBack | S::Stuck => &["rollback"],
+        S::Planned | S::Running | S::Failed | S::RolledBack => &["resume", "rollback"],
+    };
+    let commands: Vec<String> = verbs.iter().map(|verb| format!("  {}", after.command(verb))).collect();
+    Ok(Some(format!(
+        "run {} of pack {} in this database is {} and not finished; first:\n{}",
+        row.run,
+        row.pack,
+        row.state,
+        commands.join("\n")
+    )))
+}

@@ -1,0 +1,93 @@
+//! `upshift plan`: compiles, prints, changes nothing.
+
+use std::path::Path;
+
+use clap::{Args, ValueEnum};
+
+use super::{
+    Failure,
+    compiling::{self, PackArguments, Sources},
+    database::{DatabaseArguments, print_json, print_line},
+};
+use crate::compile::{self, analyse, order, resolve};
+
+/// `upshift plan PACK`
+#[derive(Debug, Args)]
+pub(super) struct Arguments {
+    #[command(flatten)]
+    pack: PackArguments,
+    #[command(flatten)]
+    database: DatabaseArguments,
+    /// Print as JSON
+    #[arg(long)]
+    pub(super) json: bool,
+    /// Print the tasks as a graph for Graphviz
+    #[arg(long, conflicts_with = "json")]
+    dot: bool,
+    /// Print the result of this stage of the compiler
+    #[arg(long, value_enum, default_value_t = Stage::Physical, conflicts_with = "dot")]
+    stage: Stage,
+}
+
+/// `--stage`
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Stage {
+    /// Modules, versions, and the steps in the order of psql
+    Resolve,
+    /// What each statement reads and writes, and what it may be subjected to
+    Analyse,
+    /// What must come before what, and why
+    Order,
+    /// The tasks, how each is done and taken back
+    Physical,
+}
+
+pub(super) async fn run(arguments: Arguments, config: Option<&Path>) -> Result<(), Failure> {
+    let pack = compiling::load(&arguments.pack.pack)?;
+    let chosen = arguments.database.resolve(config)?;
+    let mut conn = chosen.connect("plan").await?;
+    let sources = compiling::read(&mut conn, pack).await?;
+    drop(conn);
+    if arguments.stage != Stage::Physical {
+        return print_stage(sources, &arguments);
+    }
+    let plan = compiling::compile(sources, arguments.pack.strategy.into())?;
+    if arguments.json {
+        return print_json(&plan);
+    }
+    let text = if arguments.dot {
+        compile::render::dot(&plan)
+    } else {
+        compile::render::tree(&plan)
+    };
+    print_line(text.trim_end());
+    Ok(())
+}
+
+fn print_stage(sources: Sources, arguments: &Arguments) -> Result<(), Failure> {
+    let strategy = arguments.pack.strategy.into();
+    let resolved = resolve::resolve(&sources.pack, &sources.installed)?;
+    if arguments.stage == Stage::Resolve {
+        return match arguments.json {
+            true => print_json(&resolved),
+            false => print_text(&compile::render::resolved(&resolved)),
+        };
+    }
+    let analysis = analyse::analyse(&resolved, sources.catalog, strategy)?;
+    if arguments.stage == Stage::Analyse {
+        return match arguments.json {
+            true => print_json(&analysis),
+            false => print_text(&compile::render::analysis(&analysis)),
+        };
+    }
+    let ordered = order::order(&analysis, &resolved, strategy);
+    match arguments.json {
+        true => print_json(&ordered),
+        false => print_text(&compile::render::ordered(&ordered, &analysis)),
+    }
+}
+
+fn print_text(text: &str) -> Result<(), Failure> {
+    print_line(text.trim_end());
+    Ok(())
+}

@@ -1,0 +1,76 @@
+//! `upshift resume`: goes on with a run that was stopped, failed or killed, in the direction that it
+//! had.
+
+use std::{path::Path, sync::Arc};
+
+use clap::Args;
+use upshift_shared::ledger::{
+    self,
+    run::{Change, RunState},
+};
+
+use super::{
+    Failure,
+    driving::{After, Driving, DrivingArguments},
+    selection::select,
+};
+use crate::driver::{self, Aim};
+
+/// `upshift resume [RUN]`
+#[derive(Debug, Args)]
+pub(super) struct Arguments {
+    /// The run's id, or the end of it [default: the newest]
+    #[arg(value_name = "RUN")]
+    run: Option<String>,
+    #[command(flatten)]
+    driving: DrivingArguments,
+}
+
+impl Arguments {
+    pub(super) fn json(&self) -> bool {
+        self.driving.json
+    }
+}
+
+pub(super) async fn run(arguments: Arguments, config: Option<&Path>) -> Result<(), Failure> {
+    let mut driving = Driving::open(&arguments.driving, config).await?;
+    let row = select(&mut driving.conn, arguments.run.as_deref()).await?;
+    let after = After {
+        run: row.run,
+        hint: driving.chosen.hint.clone(),
+    };
+    let next = |verb: &str| after.command(verb);
+    match row.state {
+        RunState::Planned | RunState::Running | RunState::Failed => {}
+        RunState::RolledBack if row.rollback_to.is_some() => {}
+        RunState::RollingBack => {
+            return super::rollback::go_back(driving, &row, row.rollback_to.as_deref(), &arguments.driving)
+                .await;
+        }
+        RunState::Prepared => {
+            return Err(Failure::refused(format!(
+                "run {} is prepared: nothing is left to do; keep it with: {}",
+                row.run,
+                next("commit")
+            )));
+        }
+        RunState::Stuck => {
+            return Err(Failure::refused(format!(
+                "run {} is stuck on its way back; go on with: {}",
+                row.run,
+                next("rollback")
+            )));
+        }
+        RunState::Committed | RunState::RolledBack => {
+            return Err(Failure::refused(format!("run {} is {}: it has ended", row.run, row.state)));
+        }
+    }
+    let plan = Arc::new(ledger::run::plan(&mut driving.conn, row.run).await?);
+    let holder = driving.take_over(row.run).await?;
+    ledger::run::change_state(&mut driving.conn, holder, RunState::Running, Change::default())
+        .await?;
+    let rebuilt = driver::forward(&mut driving.conn, row.run, &plan, &driving.limits).await?;
+    let progress = arguments.driving.progress();
+    let ended = driving.drive((holder, plan), (Aim::Forward, rebuilt, true), progress).await?;
+    after.outcome(&ended)
+}

@@ -1,0 +1,85 @@
+//! `upshift rollback`: takes a run back, whole or to a checkpoint.
+
+use std::{path::Path, sync::Arc};
+
+use clap::Args;
+use upshift_shared::ledger::{
+    self,
+    run::{Change, RunRow, RunState},
+};
+
+use super::{
+    Failure,
+    driving::{After, Driving, DrivingArguments},
+    selection::select,
+};
+use crate::driver::{Aim, rollback};
+
+/// `upshift rollback [RUN]`
+#[derive(Debug, Args)]
+pub(super) struct Arguments {
+    /// The run's id, or the end of it [default: the newest]
+    #[arg(value_name = "RUN")]
+    run: Option<String>,
+    /// Go back to the checkpoint of this module [default: to the start]
+    #[arg(long, value_name = "MODULE")]
+    to: Option<String>,
+    #[command(flatten)]
+    driving: DrivingArguments,
+}
+
+impl Arguments {
+    pub(super) fn json(&self) -> bool {
+        self.driving.json
+    }
+}
+
+pub(super) async fn run(arguments: Arguments, config: Option<&Path>) -> Result<(), Failure> {
+    let mut driving = Driving::open(&arguments.driving, config).await?;
+    let row = select(&mut driving.conn, arguments.run.as_deref()).await?;
+    match row.state {
+        RunState::Committed => Err(Failure::refused(format!(
+            "run {} is committed: there is no way back; restore a backup",
+            row.run
+        ))),
+        RunState::RolledBack if row.rollback_to.is_none() => {
+            Err(Failure::refused(format!("run {} is rolled back already", row.run)))
+        }
+        RunState::Planned => {
+            // Nothing has run.
+            let holder = driving.take_over(row.run).await?;
+            let change = Change::default();
+            ledger::run::change_state(&mut driving.conn, holder, RunState::RolledBack, change).await?;
+            driving.close().await;
+            Ok(())
+        }
+        _ => go_back(driving, &row, arguments.to.as_deref(), &arguments.driving).await,
+    }
+}
+
+/// Takes a run back, or goes on doing so.
+pub(super) async fn go_back(
+    mut driving: Driving,
+    row: &RunRow,
+    to: Option<&str>,
+    arguments: &DrivingArguments,
+) -> Result<(), Failure> {
+    let plan = Arc::new(ledger::run::plan(&mut driving.conn, row.run).await?);
+    let place = to.map(|name| rollback::checkpoint(&plan, name)).transpose()?;
+    // What has no way back is refused before anybody is disturbed.
+    crate::driver::back(&mut driving.conn, row.run, &plan, place, &driving.limits).await?;
+    let holder = driving.take_over(row.run).await?;
+    let rebuilt =
+        rollback::begin(&mut driving.conn, holder, &plan, to, &driving.limits).await?;
+    let after = After {
+        run: row.run,
+        hint: driving.chosen.hint.clone(),
+    };
+    let aim = Aim::Back {
+        to: to.map(str::to_owned),
+    };
+    let resumed = row.state == RunState::RollingBack;
+    let progress = arguments.progress();
+    let ended = driving.drive((holder, plan), (aim, rebuilt, resumed), progress).await?;
+    after.outcome(&ended)
+}
