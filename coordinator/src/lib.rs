@@ -4,6 +4,7 @@ pub mod command;
 pub mod compile;
 pub mod coordination;
 pub mod demo;
+pub mod doctor;
 pub mod driver;
 pub mod engine;
 pub mod figures;

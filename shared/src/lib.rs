@@ -12,5 +12,6 @@ pub mod pack;
 pub mod pg;
 pub mod plan;
 pub mod suggest;
+pub mod telemetry;
 
 pub use error::{Error, Result, Retry};

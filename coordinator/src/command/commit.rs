@@ -59,10 +59,16 @@ async fn commit(
         RunState::Prepared => {}
         RunState::Committed if is_pending(&mut driving.conn, row.run).await? => {}
         RunState::Committed => {
-            return Err(Failure::refused(format!("run {} is committed already", row.run)));
+            return Err(Failure::refused(format!(
+                "run {} is committed already",
+                row.run
+            )));
         }
         RunState::RolledBack if row.rollback_to.is_none() => {
-            return Err(Failure::refused(format!("run {} is rolled back: it has ended", row.run)));
+            return Err(Failure::refused(format!(
+                "run {} is rolled back: it has ended",
+                row.run
+            )));
         }
         RunState::RollingBack | RunState::Stuck => {
             return Err(Failure::refused(format!(

@@ -63,8 +63,7 @@ pub(super) fn load(path: &Path) -> Result<Pack, Failure> {
 /// Reads what the compiler needs from the database.
 pub(super) async fn read(conn: &mut PgConnection, pack: Pack) -> Result<Sources, Failure> {
     let catalog = catalog::snapshot::read(conn).await?;
-    let installed =
-        catalog::installed::installed(conn, &catalog, pack.installed.as_ref()).await?;
+    let installed = catalog::installed::installed(conn, &catalog, pack.installed.as_ref()).await?;
     Ok(Sources {
         pack,
         installed,

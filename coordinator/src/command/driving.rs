@@ -65,10 +65,14 @@ impl DrivingArguments {
             workers,
             max_units: workers,
             max_attempts: defaults.max_attempts.unwrap_or(MAX_ATTEMPTS),
-            first_unit_rows: defaults.unit_rows,
-            lock_timeout: self.lock_timeout.or(defaults.lock_timeout).unwrap_or(LOCK_TIMEOUT),
+            first_unit_rows: defaults.unit_rows.map(u64::from),
+            lock_timeout: self
+                .lock_timeout
+                .or(defaults.lock_timeout)
+                .unwrap_or(LOCK_TIMEOUT),
             statement_timeout: statement_timeout.unwrap_or(Duration::ZERO),
             cut_statement_timeout: statement_timeout.unwrap_or(CUT_STATEMENT_TIMEOUT),
+            force: false,
         }
     }
 
@@ -100,7 +104,10 @@ impl Driving {
         let limits = arguments.limits(&chosen.config.run);
         let targets = BTreeMap::from([(chosen.name.clone(), chosen.target.clone())]);
         let coordination = Embedded::new(targets, Some(chosen.target.clone()));
-        let lock = match coordination.lock_database(&chosen.name, &process::member()).await? {
+        let lock = match coordination
+            .lock_database(&chosen.name, &process::member())
+            .await?
+        {
             Locked::Granted(lock) => lock,
             Locked::Taken { by } => {
                 return Err(Failure::refused(format!(
@@ -205,7 +212,10 @@ impl After {
     fn failure_text(&self, ended: &Ended) -> String {
         let message = &ended.message;
         if ended.fenced {
-            return format!("{message}\nanother process drives this run now: upshift status{}", self.hint);
+            return format!(
+                "{message}\nanother process drives this run now: upshift status{}",
+                self.hint
+            );
         }
         match ended.ending {
             Ending::Stuck => format!(
@@ -217,7 +227,10 @@ impl After {
                 self.command("resume"),
                 self.command("rollback")
             ),
-            _ => format!("{message}\nstopped; resume with: {}", self.command("resume")),
+            _ => format!(
+                "{message}\nstopped; resume with: {}",
+                self.command("resume")
+            ),
         }
     }
 
@@ -250,7 +263,10 @@ pub(super) async fn in_the_way(
         S::RollingBack | S::Stuck => &["rollback"],
         S::Planned | S::Running | S::Failed | S::RolledBack => &["resume", "rollback"],
     };
-    let commands: Vec<String> = verbs.iter().map(|verb| format!("  {}", after.command(verb))).collect();
+    let commands: Vec<String> = verbs
+        .iter()
+        .map(|verb| format!("  {}", after.command(verb)))
+        .collect();
     Ok(Some(format!(
         "run {} of pack {} in this database is {} and not finished; first:\n{}",
         row.run,

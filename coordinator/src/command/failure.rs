@@ -27,6 +27,12 @@ impl Failure {
         Self::new(3, message)
     }
 
+    /// Exit code 2, for a command whose output has said it all.
+    #[must_use]
+    pub fn silent_usage() -> Self {
+        Self::new(2, "")
+    }
+
     fn new(code: u8, message: impl Into<String>) -> Self {
         Self {
             code,
@@ -38,6 +44,9 @@ impl Failure {
     /// code.
     #[must_use]
     pub fn report(&self, json: bool) -> u8 {
+        if self.message.is_empty() {
+            return self.code;
+        }
         if json {
             let error = serde_json::json!({"error": self.message, "code": self.code});
             super::database::print_line(&error.to_string());
@@ -73,7 +82,13 @@ mod tests {
         for (failure, code) in [
             (Failure::from(Error::Config("x".into())), 2),
             (Failure::from(Error::Refused("x".into())), 3),
-            (Failure::from(Error::Fenced { held: 1, current: 2 }), 3),
+            (
+                Failure::from(Error::Fenced {
+                    held: 1,
+                    current: 2,
+                }),
+                3,
+            ),
             (Failure::from(CompileError::Whole("x".into())), 2),
             (Failure::failed("x"), 1),
         ] {

@@ -72,18 +72,24 @@ pub async fn run(cli: Cli) -> u8 {
     let config = cli.config.as_deref();
     let (json, done) = match cli.command {
         Command::Plan(arguments) => (arguments.json, plan::run(arguments, config).await),
-        Command::Run(arguments) => (arguments.json(), Box::pin(run::run(arguments, config)).await),
-        Command::Resume(arguments) => {
-            (arguments.json(), Box::pin(resume::run(arguments, config)).await)
-        }
+        Command::Run(arguments) => (
+            arguments.json(),
+            Box::pin(run::run(arguments, config)).await,
+        ),
+        Command::Resume(arguments) => (
+            arguments.json(),
+            Box::pin(resume::run(arguments, config)).await,
+        ),
         Command::Status(arguments) => (arguments.json, status::run(arguments, config).await),
-        Command::Rollback(arguments) => {
-            (arguments.json(), Box::pin(rollback::run(arguments, config)).await)
-        }
-        Command::Commit(arguments) => {
-            (arguments.json(), Box::pin(commit::run(arguments, config)).await)
-        }
-        Command::Pack(command) => (command.json(), pack::run(command)),
+        Command::Rollback(arguments) => (
+            arguments.json(),
+            Box::pin(rollback::run(arguments, config)).await,
+        ),
+        Command::Commit(arguments) => (
+            arguments.json(),
+            Box::pin(commit::run(arguments, config)).await,
+        ),
+        Command::Pack(command) => (false, pack::run(command)),
         Command::Doctor(arguments) => (arguments.json, doctor::run(arguments, config).await),
         Command::Demo(arguments) => (false, Box::pin(demo::run(arguments)).await),
     };

@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 use clap::Subcommand;
 
-use super::Failure;
+use super::{Failure, database::print_line};
+use crate::lint;
 
 /// `upshift pack`
 #[derive(Debug, Subcommand)]
@@ -20,15 +21,13 @@ pub(super) enum PackCommand {
     },
 }
 
-impl PackCommand {
-    pub(super) fn json(&self) -> bool {
-        let Self::Lint { json, .. } = self;
-        *json
-    }
-}
-
 pub(super) fn run(command: PackCommand) -> Result<(), Failure> {
-    let PackCommand::Lint { pack, json: _ } = command;
-    let _pack = super::compiling::load(&pack)?;
-    Ok(())
+    let PackCommand::Lint { pack, json } = command;
+    let (text, usable) = lint::lint(&pack, json);
+    print_line(text.trim_end());
+    if usable {
+        Ok(())
+    } else {
+        Err(Failure::silent_usage())
+    }
 }

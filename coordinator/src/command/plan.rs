@@ -11,6 +11,10 @@ use super::{
 };
 use crate::compile::{self, analyse, order, resolve};
 
+/// Columns of the printed plan; long labels and reasons are cut there. Fixed, so that plans can be
+/// compared.
+const WIDTH: usize = 120;
+
 /// `upshift plan PACK`
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
@@ -58,7 +62,7 @@ pub(super) async fn run(arguments: Arguments, config: Option<&Path>) -> Result<(
     let text = if arguments.dot {
         compile::render::dot(&plan)
     } else {
-        compile::render::tree(&plan)
+        compile::render::tree(&plan, WIDTH)
     };
     print_line(text.trim_end());
     Ok(())
@@ -70,20 +74,20 @@ fn print_stage(sources: Sources, arguments: &Arguments) -> Result<(), Failure> {
     if arguments.stage == Stage::Resolve {
         return match arguments.json {
             true => print_json(&resolved),
-            false => print_text(&compile::render::resolved(&resolved)),
+            false => print_text(&compile::render::stage_resolved(&resolved)),
         };
     }
     let analysis = analyse::analyse(&resolved, sources.catalog, strategy)?;
     if arguments.stage == Stage::Analyse {
         return match arguments.json {
             true => print_json(&analysis),
-            false => print_text(&compile::render::analysis(&analysis)),
+            false => print_text(&compile::render::stage_analysis(&analysis)),
         };
     }
     let ordered = order::order(&analysis, &resolved, strategy);
     match arguments.json {
         true => print_json(&ordered),
-        false => print_text(&compile::render::ordered(&ordered, &analysis)),
+        false => print_text(&compile::render::stage_ordered(&ordered, &analysis)),
     }
 }
 

@@ -44,8 +44,13 @@ pub(super) async fn run(arguments: Arguments, config: Option<&Path>) -> Result<(
         RunState::Planned | RunState::Running | RunState::Failed => {}
         RunState::RolledBack if row.rollback_to.is_some() => {}
         RunState::RollingBack => {
-            return super::rollback::go_back(driving, &row, row.rollback_to.as_deref(), &arguments.driving)
-                .await;
+            return super::rollback::go_back(
+                driving,
+                &row,
+                row.rollback_to.as_deref(),
+                &arguments.driving,
+            )
+            .await;
         }
         RunState::Prepared => {
             return Err(Failure::refused(format!(
@@ -62,15 +67,25 @@ pub(super) async fn run(arguments: Arguments, config: Option<&Path>) -> Result<(
             )));
         }
         RunState::Committed | RunState::RolledBack => {
-            return Err(Failure::refused(format!("run {} is {}: it has ended", row.run, row.state)));
+            return Err(Failure::refused(format!(
+                "run {} is {}: it has ended",
+                row.run, row.state
+            )));
         }
     }
     let plan = Arc::new(ledger::run::plan(&mut driving.conn, row.run).await?);
     let holder = driving.take_over(row.run).await?;
-    ledger::run::change_state(&mut driving.conn, holder, RunState::Running, Change::default())
-        .await?;
+    ledger::run::change_state(
+        &mut driving.conn,
+        holder,
+        RunState::Running,
+        Change::default(),
+    )
+    .await?;
     let rebuilt = driver::forward(&mut driving.conn, row.run, &plan, &driving.limits).await?;
     let progress = arguments.driving.progress();
-    let ended = driving.drive((holder, plan), (Aim::Forward, rebuilt, true), progress).await?;
+    let ended = driving
+        .drive((holder, plan), (Aim::Forward, rebuilt, true), progress)
+        .await?;
     after.outcome(&ended)
 }

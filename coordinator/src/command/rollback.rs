@@ -24,6 +24,9 @@ pub(super) struct Arguments {
     /// Go back to the checkpoint of this module [default: to the start]
     #[arg(long, value_name = "MODULE")]
     to: Option<String>,
+    /// Go on where rows that were changed are gone meanwhile, and cannot get their old values back
+    #[arg(long)]
+    force: bool,
     #[command(flatten)]
     driving: DrivingArguments,
 }
@@ -36,20 +39,23 @@ impl Arguments {
 
 pub(super) async fn run(arguments: Arguments, config: Option<&Path>) -> Result<(), Failure> {
     let mut driving = Driving::open(&arguments.driving, config).await?;
+    driving.limits.force = arguments.force;
     let row = select(&mut driving.conn, arguments.run.as_deref()).await?;
     match row.state {
         RunState::Committed => Err(Failure::refused(format!(
             "run {} is committed: there is no way back; restore a backup",
             row.run
         ))),
-        RunState::RolledBack if row.rollback_to.is_none() => {
-            Err(Failure::refused(format!("run {} is rolled back already", row.run)))
-        }
+        RunState::RolledBack if row.rollback_to.is_none() => Err(Failure::refused(format!(
+            "run {} is rolled back already",
+            row.run
+        ))),
         RunState::Planned => {
             // Nothing has run.
             let holder = driving.take_over(row.run).await?;
             let change = Change::default();
-            ledger::run::change_state(&mut driving.conn, holder, RunState::RolledBack, change).await?;
+            ledger::run::change_state(&mut driving.conn, holder, RunState::RolledBack, change)
+                .await?;
             driving.close().await;
             Ok(())
         }
@@ -65,12 +71,13 @@ pub(super) async fn go_back(
     arguments: &DrivingArguments,
 ) -> Result<(), Failure> {
     let plan = Arc::new(ledger::run::plan(&mut driving.conn, row.run).await?);
-    let place = to.map(|name| rollback::checkpoint(&plan, name)).transpose()?;
+    let place = to
+        .map(|name| rollback::checkpoint(&plan, name))
+        .transpose()?;
     // What has no way back is refused before anybody is disturbed.
     crate::driver::back(&mut driving.conn, row.run, &plan, place, &driving.limits).await?;
     let holder = driving.take_over(row.run).await?;
-    let rebuilt =
-        rollback::begin(&mut driving.conn, holder, &plan, to, &driving.limits).await?;
+    let rebuilt = rollback::begin(&mut driving.conn, holder, &plan, to, &driving.limits).await?;
     let after = After {
         run: row.run,
         hint: driving.chosen.hint.clone(),
@@ -80,6 +87,8 @@ pub(super) async fn go_back(
     };
     let resumed = row.state == RunState::RollingBack;
     let progress = arguments.progress();
-    let ended = driving.drive((holder, plan), (aim, rebuilt, resumed), progress).await?;
+    let ended = driving
+        .drive((holder, plan), (aim, rebuilt, resumed), progress)
+        .await?;
     after.outcome(&ended)
 }

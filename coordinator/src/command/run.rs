@@ -70,13 +70,20 @@ pub(super) async fn run(arguments: Arguments, config: Option<&Path>) -> Result<(
     ledger::create(&mut driving.conn).await?;
     ledger::run::insert(&mut driving.conn, run, &plan, env!("CARGO_PKG_VERSION")).await?;
     let holder = driving.take_over(run).await?;
-    ledger::run::change_state(&mut driving.conn, holder, RunState::Running, Change::default())
-        .await?;
+    ledger::run::change_state(
+        &mut driving.conn,
+        holder,
+        RunState::Running,
+        Change::default(),
+    )
+    .await?;
     let rebuilt = driver::forward(&mut driving.conn, run, &plan, &driving.limits).await?;
     let after = After { run, hint };
     let job = (holder, Arc::clone(&plan));
     let progress = arguments.driving.progress();
-    let ended = driving.drive(job, (Aim::Forward, rebuilt, false), progress).await?;
+    let ended = driving
+        .drive(job, (Aim::Forward, rebuilt, false), progress)
+        .await?;
     after.outcome(&ended)?;
     if arguments.commit && ended.ending == Ending::Prepared {
         super::commit::commit_run(&arguments.driving, config, run).await?;
@@ -100,7 +107,10 @@ async fn refuse_unfinished(driving: &mut Driving, hint: &str) -> Result<(), Fail
 /// One paragraph: what is about to be done.
 fn summary(plan: &Plan) -> String {
     if plan.tasks.is_empty() {
-        return format!("nothing to do: database {} is where pack {} leads to", plan.database, plan.pack);
+        return format!(
+            "nothing to do: database {} is where pack {} leads to",
+            plan.database, plan.pack
+        );
     }
     let rows: u64 = plan.tasks.iter().map(|task| task.rows).sum();
     let seconds: f64 = plan.tasks.iter().map(|task| task.seconds).sum();
@@ -122,21 +132,32 @@ fn summary(plan: &Plan) -> String {
     text.push_str(&way_back);
     for warning in &plan.warnings {
         let place = warning.source.as_ref().map(|source| format!("{source}: "));
-        text.push_str(&format!("\nwarning: {}{}", place.unwrap_or_default(), warning.message));
+        text.push_str(&format!(
+            "\nwarning: {}{}",
+            place.unwrap_or_default(),
+            warning.message
+        ));
     }
     text
 }
 
 /// On a terminal, what cannot be taken back is asked about. In a pipe nobody could answer.
 fn ask(plan: &Plan, commit: bool) -> Result<(), Failure> {
-    let irreversible = plan.tasks.iter().filter(|task| task.undo == UndoKind::Irreversible).count();
+    let irreversible = plan
+        .tasks
+        .iter()
+        .filter(|task| task.undo == UndoKind::Irreversible)
+        .count();
     if (irreversible == 0 && !commit) || !io::stdin().is_terminal() || !io::stderr().is_terminal() {
         return Ok(());
     }
     let what = if commit {
         "this will be committed at once".to_owned()
     } else {
-        format!("{} cannot be taken back", figures::counted(irreversible as u64, "task"))
+        format!(
+            "{} cannot be taken back",
+            figures::counted(irreversible as u64, "task")
+        )
     };
     eprint!("{what}; go on? [y/N] ");
     let _unflushed = io::stderr().flush();

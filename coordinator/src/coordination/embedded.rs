@@ -301,15 +301,20 @@ async fn lock_in_database(target: &Target, local: Box<dyn Held>) -> Result<Locke
             _local: local,
         }))),
         Err(error) if error.sqlstate().as_deref() == Some("55P03") => {
-            let by = holder(&mut connection).await?;
+            let by = database_lock_holder(&mut connection).await?;
+            let by = by.unwrap_or_else(|| "another process".to_owned());
             Ok(Locked::Taken { by })
         }
         Err(error) => Err(error),
     }
 }
 
-async fn holder(connection: &mut PgConnection) -> Result<String> {
-    let row = sqlx::query(HOLDER)
+/// Who holds the database's lock, for people; `None` where nobody does.
+///
+/// # Errors
+/// When the database cannot be asked.
+pub async fn database_lock_holder(connection: &mut PgConnection) -> Result<Option<String>> {
+    sqlx::query(HOLDER)
         .bind(i64::from(DATABASE_LOCK.0))
         .bind(i64::from(DATABASE_LOCK.1))
         .fetch_optional(connection)
@@ -323,8 +328,7 @@ async fn holder(connection: &mut PgConnection) -> Result<String> {
             })
             .transpose()
         })
-        .map_err(Error::database("asking who holds the database's lock"))?;
-    Ok(row.unwrap_or_else(|| "another process".to_owned()))
+        .map_err(Error::database("asking who holds the database's lock"))
 }
 
 const DECIDE: &str = "-- upshift: decide once

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 use upshift_shared::{Result, ids::RunId};
 
-pub use embedded::{DATABASE_LOCK, Embedded};
+pub use embedded::{DATABASE_LOCK, Embedded, database_lock_holder};
 
 /// A process that takes part.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

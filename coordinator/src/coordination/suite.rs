@@ -41,8 +41,13 @@ async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
 async fn one_leads_at_a_time<C: Coordination + Clone>(first: &C) {
     let second = first.clone();
     assert_eq!(first.leader().await.expect("it answers"), None);
-    let leads = soon("to lead", first.campaign(&member("a"))).await.expect("it leads");
-    assert_eq!(second.leader().await.expect("it answers"), Some(member("a")));
+    let leads = soon("to lead", first.campaign(&member("a")))
+        .await
+        .expect("it leads");
+    assert_eq!(
+        second.leader().await.expect("it answers"),
+        Some(member("a"))
+    );
     let b = member("b");
     let mut waits = Box::pin(second.campaign(&b));
     assert!(waits.as_mut().now_or_never().is_none(), "two lead");
@@ -65,7 +70,10 @@ async fn one_locks_a_database_at_a_time<C: Coordination + Clone>(first: &C) {
         Locked::Taken { by } => assert!(!by.is_empty()),
     }
     let other = second.lock_database("two", &b).await.expect("it answers");
-    assert!(matches!(other, Locked::Granted(_)), "another database is another lock");
+    assert!(
+        matches!(other, Locked::Granted(_)),
+        "another database is another lock"
+    );
     held.release().await;
     let again = second.lock_database("one", &b).await.expect("it answers");
     assert!(matches!(again, Locked::Granted(_)), "it was released");
@@ -76,8 +84,14 @@ async fn one_locks_a_database_at_a_time<C: Coordination + Clone>(first: &C) {
 
 async fn workers_come_and_go<C: Coordination + Clone>(first: &C) {
     let second = first.clone();
-    let a = first.register_worker(&member("a")).await.expect("it answers");
-    let b = second.register_worker(&member("b")).await.expect("it answers");
+    let a = first
+        .register_worker(&member("a"))
+        .await
+        .expect("it answers");
+    let b = second
+        .register_worker(&member("b"))
+        .await
+        .expect("it answers");
     let mut all = first.workers().await.expect("it answers");
     all.sort_by(|x, y| x.name.cmp(&y.name));
     assert_eq!(all, [member("a"), member("b")]);
@@ -93,9 +107,15 @@ async fn the_first_decision_stands<C: Coordination + Clone>(first: &C) {
     let (one, two) = futures::join!(first.decide("q", "commit"), second.decide("q", "rollback"));
     let (one, two) = (one.expect("it answers"), two.expect("it answers"));
     assert_eq!(one, two, "both are told the same");
-    assert_eq!(second.decision("q").await.expect("it answers"), Some(one.clone()));
+    assert_eq!(
+        second.decision("q").await.expect("it answers"),
+        Some(one.clone())
+    );
     assert_eq!(first.decide("q", "other").await.expect("it answers"), one);
-    assert_eq!(first.decide("r", "other").await.expect("it answers"), "other");
+    assert_eq!(
+        first.decide("r", "other").await.expect("it answers"),
+        "other"
+    );
 }
 
 async fn runs_are_listed<C: Coordination + Clone>(first: &C) {
@@ -115,10 +135,16 @@ async fn watchers_are_told<C: Coordination + Clone>(first: &C) {
     let second = first.clone();
     let mut workers = first.watch(Topic::Workers).await.expect("it answers");
     let mut decisions = first.watch(Topic::Decisions).await.expect("it answers");
-    let held = second.register_worker(&member("a")).await.expect("it answers");
+    let held = second
+        .register_worker(&member("a"))
+        .await
+        .expect("it answers");
     assert_eq!(soon("to hear of a worker", workers.recv()).await, Some(()));
     held.release().await;
     assert_eq!(soon("to hear that it left", workers.recv()).await, Some(()));
     second.decide("q", "commit").await.expect("it answers");
-    assert_eq!(soon("to hear of a decision", decisions.recv()).await, Some(()));
+    assert_eq!(
+        soon("to hear of a decision", decisions.recv()).await,
+        Some(())
+    );
 }

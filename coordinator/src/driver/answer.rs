@@ -72,7 +72,8 @@ impl Driver {
         let elapsed = Duration::from_micros(done.micros);
         let at = self.watch.elapsed();
         let seconds = elapsed.as_secs_f64();
-        self.report.unit_done(at, (task, unit, worker), done.rows, seconds);
+        self.report
+            .unit_done(at, (task, unit, worker), done.rows, seconds);
         let (run, rows) = (self.run, done.rows);
         self.feed(Event::UnitFinished {
             run,
@@ -132,7 +133,12 @@ impl Driver {
                     exhausted: batch.exhausted,
                 });
             }
-            (Operation::Split { task, unit, new, .. }, Answer::Split(middle)) => {
+            (
+                Operation::Split {
+                    task, unit, new, ..
+                },
+                Answer::Split(middle),
+            ) => {
                 let new = middle.map(|middle| {
                     self.units.page(task).split(unit, new, middle);
                     new
@@ -169,7 +175,9 @@ impl Driver {
     fn end_not_recorded(&mut self, failure: &Failure) {
         let fenced = failure.class == FailureClass::Fenced;
         let before = self.ending.take();
-        let mut message = before.as_ref().map_or_else(String::new, |e| e.message.clone());
+        let mut message = before
+            .as_ref()
+            .map_or_else(String::new, |e| e.message.clone());
         if !message.is_empty() {
             message.push('\n');
         }

@@ -64,7 +64,11 @@ pub async fn commit(
         .collect();
     ledger::run::commit(conn, holder, &modules).await?;
     let rows = ledger::task::load(conn, holder.run).await?;
-    let tasks: Vec<&Task> = plan.tasks.iter().filter(|t| rows.contains_key(&t.id)).collect();
+    let tasks: Vec<&Task> = plan
+        .tasks
+        .iter()
+        .filter(|t| rows.contains_key(&t.id))
+        .collect();
     let event = ProgressEvent::RunStarted {
         run: holder.run,
         going: Going::Commit,

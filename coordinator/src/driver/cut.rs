@@ -34,8 +34,12 @@ pub(super) struct Batch {
 
 /// Text of keys must be read back as it was written, whatever the session's formats.
 fn formats() -> [(String, String); 3] {
-    [("datestyle", "ISO"), ("intervalstyle", "postgres"), ("extra_float_digits", "1")]
-        .map(|(name, value)| (name.to_owned(), format!("'{value}'")))
+    [
+        ("datestyle", "ISO"),
+        ("intervalstyle", "postgres"),
+        ("extra_float_digits", "1"),
+    ]
+    .map(|(name, value)| (name.to_owned(), format!("'{value}'")))
 }
 
 /// Cuts up to `units` units of `rows` rows behind the frontier, and records them.
@@ -148,14 +152,26 @@ fn bounds_query(cut: &Cut, behind: bool) -> String {
         .map(|(column, name)| format!("t.{column} AS {name}"))
         .collect();
     let (named, table) = (named.join(", "), &cut.table);
-    let tuple = columns.iter().map(|c| format!("t.{c}")).collect::<Vec<_>>().join(", ");
+    let tuple = columns
+        .iter()
+        .map(|c| format!("t.{c}"))
+        .collect::<Vec<_>>()
+        .join(", ");
     let start = if behind {
         format!(" WHERE ({tuple}) > ({})", parameters(cut, 3))
     } else {
         String::new()
     };
-    let walked = names.iter().map(|name| format!("b.{name}")).collect::<Vec<_>>().join(", ");
-    let texts = names.iter().map(|name| format!("{name}::text")).collect::<Vec<_>>().join(", ");
+    let walked = names
+        .iter()
+        .map(|name| format!("b.{name}"))
+        .collect::<Vec<_>>()
+        .join(", ");
+    let texts = names
+        .iter()
+        .map(|name| format!("{name}::text"))
+        .collect::<Vec<_>>()
+        .join(", ");
     let ordered = format!("ORDER BY {tuple} OFFSET $1 LIMIT 1");
     format!(
         "-- upshift: bounds of units
@@ -181,10 +197,17 @@ fn parameters(cut: &Cut, first: usize) -> String {
 }
 
 /// The key of the row in the middle of a range; `None` when it has fewer than two rows.
-async fn middle(conn: &mut PgConnection, cut: &Cut, bounds: &Bounds) -> Result<Option<Vec<String>>> {
+async fn middle(
+    conn: &mut PgConnection,
+    cut: &Cut,
+    bounds: &Bounds,
+) -> Result<Option<Vec<String>>> {
     let (count, pick) = middle_queries(cut, bounds);
-    let values: Vec<&String> =
-        [&bounds.lower, &bounds.upper].into_iter().flatten().flatten().collect();
+    let values: Vec<&String> = [&bounds.lower, &bounds.upper]
+        .into_iter()
+        .flatten()
+        .flatten()
+        .collect();
     let context = format!("splitting a unit of {}", cut.table);
     let settings = formats();
     let spec = spec(&settings);
@@ -194,7 +217,10 @@ async fn middle(conn: &mut PgConnection, cut: &Cut, bounds: &Bounds) -> Result<O
     for value in &values {
         query = query.bind(*value);
     }
-    let rows = query.fetch_one(&mut *tx).await.map_err(Error::database(&context))?;
+    let rows = query
+        .fetch_one(&mut *tx)
+        .await
+        .map_err(Error::database(&context))?;
     if rows < 2 {
         return Ok(None);
     }
@@ -214,13 +240,20 @@ async fn middle(conn: &mut PgConnection, cut: &Cut, bounds: &Bounds) -> Result<O
 
 /// How many rows a range has; and the key of the n-th, n being the last parameter.
 fn middle_queries(cut: &Cut, bounds: &Bounds) -> (String, String) {
-    let columns: Vec<String> = cut.key.iter().map(|c| format!("t.{}", ident(&c.name))).collect();
+    let columns: Vec<String> = cut
+        .key
+        .iter()
+        .map(|c| format!("t.{}", ident(&c.name)))
+        .collect();
     let tuple = columns.join(", ");
     let mut conditions = Vec::new();
     let mut next = 1;
     for (bound, comparison) in [(&bounds.lower, ">"), (&bounds.upper, "<=")] {
         if bound.is_some() {
-            conditions.push(format!("({tuple}) {comparison} ({})", parameters(cut, next)));
+            conditions.push(format!(
+                "({tuple}) {comparison} ({})",
+                parameters(cut, next)
+            ));
             next += cut.key.len();
         }
     }
@@ -230,7 +263,11 @@ fn middle_queries(cut: &Cut, bounds: &Bounds) -> (String, String) {
         format!(" WHERE {}", conditions.join(" AND "))
     };
     let table = &cut.table;
-    let texts = columns.iter().map(|c| format!("{c}::text")).collect::<Vec<_>>().join(", ");
+    let texts = columns
+        .iter()
+        .map(|c| format!("{c}::text"))
+        .collect::<Vec<_>>()
+        .join(", ");
     (
         format!("-- upshift: rows of a unit\nSELECT count(*) FROM {table} t{range}"),
         format!(
@@ -260,10 +297,16 @@ mod tests {
     #[test]
     fn bounds_walk_along_the_key() {
         let single = bounds_query(&key(&[("id", "integer")]), true);
-        assert!(single.contains("WHERE (t.\"id\") > ($3::text::integer)"), "{single}");
+        assert!(
+            single.contains("WHERE (t.\"id\") > ($3::text::integer)"),
+            "{single}"
+        );
         assert!(single.contains("WHERE (t.\"id\") > (b.k1)"), "{single}");
         let composite = bounds_query(&key(&[("a", "bigint"), ("B", "text")]), false);
-        assert!(composite.contains("(t.\"a\", t.\"B\") > (b.k1, b.k2)"), "{composite}");
+        assert!(
+            composite.contains("(t.\"a\", t.\"B\") > (b.k1, b.k2)"),
+            "{composite}"
+        );
         assert!(!composite.contains("$3"), "{composite}");
     }
 
@@ -272,7 +315,10 @@ mod tests {
         let cut = key(&[("id", "integer")]);
         let lower = Some(vec!["5".to_owned()]);
         let (count, pick) = middle_queries(&cut, &Bounds { lower, upper: None });
-        assert!(count.ends_with("t WHERE (t.\"id\") > ($1::text::integer)"), "{count}");
+        assert!(
+            count.ends_with("t WHERE (t.\"id\") > ($1::text::integer)"),
+            "{count}"
+        );
         assert!(pick.ends_with("OFFSET $2 LIMIT 1"), "{pick}");
         let (count, pick) = middle_queries(&cut, &Bounds::default());
         assert!(!count.contains("WHERE"), "{count}");

@@ -2,9 +2,7 @@
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
-use upshift_proto::v1::{
-    self, Bound, Cancel, Drain, TaskSpec, Unit, coordinator_message::Message,
-};
+use upshift_proto::v1::{self, Bound, Cancel, Drain, TaskSpec, Unit, coordinator_message::Message};
 use upshift_shared::ids::{TaskId, UnitId, WorkerId};
 
 use super::{Limits, operation::Scene, units::UnitBook};
@@ -47,7 +45,10 @@ impl Leases {
         limits: &Limits,
     ) -> Message {
         let bounds = units.bounds(task, unit);
-        let is_cut = self.scene.plan.tasks[task.0 as usize].operator.cut().is_some();
+        let is_cut = self.scene.plan.tasks[task.0 as usize]
+            .operator
+            .cut()
+            .is_some();
         let statement_timeout = match direction {
             Direction::Do if is_cut => limits.cut_statement_timeout,
             // What was done can be taken back, however long that takes.
@@ -68,6 +69,7 @@ impl Leases {
             lock_timeout_millis: millis(limits.lock_timeout),
             statement_timeout_millis: millis(statement_timeout),
             attempt,
+            force: limits.force,
         })
     }
 
@@ -88,7 +90,10 @@ impl Leases {
 
     /// How many units a worker holds.
     pub(super) fn of(&self, worker: WorkerId) -> usize {
-        self.held.values().filter(|holder| **holder == worker).count()
+        self.held
+            .values()
+            .filter(|holder| **holder == worker)
+            .count()
     }
 
     pub(super) fn count(&self) -> usize {

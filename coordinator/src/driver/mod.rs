@@ -36,9 +36,7 @@ use upshift_shared::{
 pub use rebuild::{Rebuilt, back, forward};
 
 use crate::{
-    engine::{
-        Command, Direction, Engine, Event, Failure, FailureClass, Outcome, StopReason,
-    },
+    engine::{Command, Direction, Engine, Event, Failure, FailureClass, Outcome, StopReason},
     progress::{Ending, Going, Progress, ProgressEvent},
     server::{OperatorRequest, Outbox, SessionEvent},
 };
@@ -64,6 +62,8 @@ pub struct Limits {
     pub statement_timeout: Duration,
     /// The same for tasks that are cut: their units can be made smaller.
     pub cut_statement_timeout: Duration,
+    /// Going back: go on where fewer rows come back than were kept.
+    pub force: bool,
 }
 
 /// Which way the driver goes, and to where.
@@ -90,7 +90,7 @@ pub struct Ended {
 }
 
 /// What can happen.
-pub(crate) enum Input {
+enum Input {
     /// A worker's session.
     Session(SessionEvent),
     /// An operator asks.
@@ -119,7 +119,7 @@ struct Link {
 }
 
 /// Drives one run.
-pub(crate) struct Driver {
+struct Driver {
     run: RunId,
     aim: Aim,
     engine: Engine,
@@ -129,34 +129,30 @@ pub(crate) struct Driver {
     units: UnitBook,
     workers: HashMap<WorkerId, Link>,
     leases: Leases,
-    pub(crate) operations: JoinSet<(Operation, Result<Answer>)>,
+    operations: JoinSet<(Operation, Result<Answer>)>,
     report: Report,
     /// When the engine's timer is due, since `watch` began.
-    pub(crate) timer: Option<Duration>,
+    timer: Option<Duration>,
     stopping: bool,
     ending: Option<Ended>,
     /// Set when the ledger has the end, or cannot have it.
-    pub(crate) ended: Option<Ended>,
+    ended: Option<Ended>,
 }
 
 /// What is to be driven.
-pub(crate) struct Job {
-    pub(crate) scene: Arc<Scene>,
+struct Job {
+    scene: Arc<Scene>,
     /// The name that workers resolve.
-    pub(crate) database: String,
-    pub(crate) aim: Aim,
-    pub(crate) rebuilt: Rebuilt,
-    pub(crate) limits: Limits,
-    pub(crate) resumed: bool,
+    database: String,
+    aim: Aim,
+    rebuilt: Rebuilt,
+    limits: Limits,
+    resumed: bool,
 }
 
 impl Driver {
     /// Submits the run; the first operations begin.
-    pub(crate) fn start(
-        job: Job,
-        progress: Box<dyn Progress>,
-        watchers: broadcast::Sender<String>,
-    ) -> Self {
+    fn start(job: Job, progress: Box<dyn Progress>, watchers: broadcast::Sender<String>) -> Self {
         let plan = Arc::clone(&job.scene.plan);
         let started = started(&job, &plan);
         let rebuilt = job.rebuilt;
@@ -185,12 +181,12 @@ impl Driver {
     }
 
     /// How long until the engine's timer is due.
-    pub(crate) fn timer_in(&self) -> Option<Duration> {
+    fn timer_in(&self) -> Option<Duration> {
         self.timer.map(|at| at.saturating_sub(self.watch.elapsed()))
     }
 
     /// Handles one thing that happened.
-    pub(crate) fn take(&mut self, input: Input) {
+    fn take(&mut self, input: Input) {
         match input {
             Input::Session(event) => self.session(event),
             Input::Operator(request) => self.operator(request),
@@ -214,7 +210,9 @@ impl Driver {
     /// Gives the engine an event and does what it says.
     fn feed(&mut self, event: Event) {
         match self.engine.handle(event, self.watch.elapsed()) {
-            Ok(commands) => commands.into_iter().for_each(|command| self.execute(command)),
+            Ok(commands) => commands
+                .into_iter()
+                .for_each(|command| self.execute(command)),
             // Nothing has changed. Reports that crossed a loss on the way are the usual cause.
             Err(illegal) => tracing::warn!(%illegal, "event refused"),
         }
@@ -227,7 +225,9 @@ impl Driver {
     fn execute(&mut self, command: Command) {
         match command {
             Command::PrepareTask { task, .. } => self.operate(Operation::Prepare(task)),
-            Command::CutTask { task, rows, units, .. } => {
+            Command::CutTask {
+                task, rows, units, ..
+            } => {
                 let frontier = self.units.page(task).frontier.clone();
                 self.operate(Operation::Cut {
                     task,
@@ -306,7 +306,9 @@ impl Driver {
             sent = link.outbox.send(self.leases.spec(task, &mut self.units));
         }
         let how = (direction, attempt);
-        let unit_message = self.leases.unit((task, unit), how, &self.units, &self.limits);
+        let unit_message = self
+            .leases
+            .unit((task, unit), how, &self.units, &self.limits);
         sent = sent && link.outbox.send(unit_message);
         if sent {
             self.leases.given((task, unit), worker);
@@ -386,13 +388,21 @@ impl Driver {
             Outcome::Finished if forward => (Ending::Prepared, Some(RunState::Prepared), None),
             Outcome::Finished => (Ending::RolledBack, Some(RunState::RolledBack), None),
             Outcome::Stopped(StopReason::Driver(failure)) => {
-                let state = (forward && failure.class != FailureClass::Fenced)
-                    .then_some(RunState::Failed);
-                (Ending::Stopped, state, Some(plain(failure.message, failure.sqlstate)))
+                let state =
+                    (forward && failure.class != FailureClass::Fenced).then_some(RunState::Failed);
+                (
+                    Ending::Stopped,
+                    state,
+                    Some(plain(failure.message, failure.sqlstate)),
+                )
             }
             Outcome::Stopped(StopReason::Operator) => {
                 let state = forward.then_some(RunState::Failed);
-                (Ending::Stopped, state, Some(plain("stopped on request".to_owned(), None)))
+                (
+                    Ending::Stopped,
+                    state,
+                    Some(plain("stopped on request".to_owned(), None)),
+                )
             }
             Outcome::Failed {
                 task,
@@ -441,7 +451,11 @@ impl Driver {
         match request {
             OperatorRequest::Status(run, answer) => {
                 let known = run.is_none_or(|run| run == self.run);
-                let status = if known { vec![self.status()] } else { Vec::new() };
+                let status = if known {
+                    vec![self.status()]
+                } else {
+                    Vec::new()
+                };
                 let _gone = answer.send(Ok(status));
             }
             OperatorRequest::Pause(run, answer) => {
@@ -466,7 +480,9 @@ impl Driver {
             .engine
             .handle(event, self.watch.elapsed())
             .map_err(|illegal| tonic::Status::failed_precondition(illegal.to_string()))?;
-        commands.into_iter().for_each(|command| self.execute(command));
+        commands
+            .into_iter()
+            .for_each(|command| self.execute(command));
         Ok(())
     }
 
@@ -486,13 +502,13 @@ impl Driver {
     }
 
     /// What the terminal shows last.
-    pub(crate) fn finish(&mut self, ended: &Ended, message: String) {
+    fn finish(&mut self, ended: &Ended, message: String) {
         let ending = ended.ending;
         self.show(&ProgressEvent::RunEnded { ending, message });
     }
 
     /// Asks every worker to finish; their sessions then end.
-    pub(crate) fn drain(&mut self) {
+    fn drain(&mut self) {
         for link in self.workers.values() {
             // One that does not read is not waited for.
             let _unread = link.outbox.send(lease::drain());

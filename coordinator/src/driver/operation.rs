@@ -177,9 +177,12 @@ pub(super) async fn record_undone(
         .await?;
     }
     upshift_worker::prepare::clear(conn, holder, task).await?;
-    fence::run(conn, "forget the units of a task", holder, move |tx, _scope| {
-        Box::pin(forget(tx, holder.run, id))
-    })
+    fence::run(
+        conn,
+        "forget the units of a task",
+        holder,
+        move |tx, _scope| Box::pin(forget(tx, holder.run, id)),
+    )
     .await?;
     ledger::task::set_state(conn, holder, id, TaskState::Undone).await
 }

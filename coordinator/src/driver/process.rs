@@ -68,7 +68,11 @@ pub fn member() -> Member {
     let host = nix::unistd::gethostname().ok();
     let host = host.and_then(|host| host.into_string().ok());
     Member {
-        name: format!("{}:{}", host.as_deref().unwrap_or("localhost"), std::process::id()),
+        name: format!(
+            "{}:{}",
+            host.as_deref().unwrap_or("localhost"),
+            std::process::id()
+        ),
         address: String::new(),
     }
 }
@@ -84,14 +88,19 @@ pub async fn drive(order: Order, last_words: impl FnOnce(&Ended) -> String) -> R
         move |source| Error::Io { context, source }
     };
     let socket = PrivateSocket::create().map_err(io("making a private directory"))?;
-    let listener = socket.listen().map_err(io("listening on a private socket"))?;
+    let listener = socket
+        .listen()
+        .map_err(io("listening on a private socket"))?;
     let (session_sender, mut session_events) = mpsc::channel(SESSION_EVENTS);
     let (request_sender, mut requests) = mpsc::channel(OPERATOR_REQUESTS);
     let (watchers, _) = broadcast::channel(WATCHED_EVENTS);
     let (input_sender, mut inputs) = mpsc::channel(OPERATOR_REQUESTS);
     let readers = TaskTracker::new();
-    let (stop_server, stop_workers, release) =
-        (CancellationToken::new(), CancellationToken::new(), CancellationToken::new());
+    let (stop_server, stop_workers, release) = (
+        CancellationToken::new(),
+        CancellationToken::new(),
+        CancellationToken::new(),
+    );
 
     let mut background = JoinSet::new();
     let serving = server::serve(
@@ -122,7 +131,11 @@ pub async fn drive(order: Order, last_words: impl FnOnce(&Ended) -> String) -> R
     });
     for _ in 0..order.limits.workers {
         let address = format!("unix:{}", socket.path().display());
-        workers.spawn(keep_working(address, Arc::clone(&resolver), stop_workers.clone()));
+        workers.spawn(keep_working(
+            address,
+            Arc::clone(&resolver),
+            stop_workers.clone(),
+        ));
     }
 
     let job = Job {
@@ -203,7 +216,9 @@ impl ResolveDatabase for OneDatabase {
         if name == self.name {
             Ok(self.target.clone())
         } else {
-            Err(Error::Config(format!("this process does not know a database \"{name}\"")))
+            Err(Error::Config(format!(
+                "this process does not know a database \"{name}\""
+            )))
         }
     }
 }
@@ -254,8 +269,10 @@ fn listen_to_signals(
             source,
         })
     };
-    let (mut interrupt, mut terminate) =
-        (listen(SignalKind::interrupt())?, listen(SignalKind::terminate())?);
+    let (mut interrupt, mut terminate) = (
+        listen(SignalKind::interrupt())?,
+        listen(SignalKind::terminate())?,
+    );
     Ok(async move {
         loop {
             tokio::select! {

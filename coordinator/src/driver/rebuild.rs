@@ -47,8 +47,13 @@ impl Rows {
         let tasks = ledger::task::load(conn, run).await?;
         for row in ledger::cut::load(conn, run).await? {
             // Of tasks that are done nobody asks any more.
-            if tasks.get(&row.task).is_some_and(|task| task.state == TaskState::Prepared) {
-                cuts.entry(row.task).or_default().insert(row.unit, row.bounds);
+            if tasks
+                .get(&row.task)
+                .is_some_and(|task| task.state == TaskState::Prepared)
+            {
+                cuts.entry(row.task)
+                    .or_default()
+                    .insert(row.unit, row.bounds);
             }
         }
         for row in ledger::unit::load(conn, run).await? {
@@ -80,7 +85,9 @@ impl Rows {
         let units = self.units.get(&task).into_iter().flatten();
         units
             .filter(|(_, (state, _))| *state == UnitState::Done)
-            .fold((0, 0), |(units, rows), (_, (_, more))| (units + 1, rows + more))
+            .fold((0, 0), |(units, rows), (_, (_, more))| {
+                (units + 1, rows + more)
+            })
     }
 }
 
@@ -214,18 +221,28 @@ pub async fn back(
         .collect();
     let irreversible = plan.tasks.iter().filter(|task| {
         task.undo == UndoKind::Irreversible
-            && in_effect.get(&task.id).is_some_and(|units| !units.is_empty())
+            && in_effect
+                .get(&task.id)
+                .is_some_and(|units| !units.is_empty())
     });
     refuse_irreversible(plan, irreversible.collect())?;
     let mut units = UnitBook::default();
     let (mut tasks, mut without_effect, mut left) = (Vec::new(), Vec::new(), HashSet::new());
     let mut done = HashMap::new();
     // The engine wants every task behind what it depends on; going back, that is the plan reversed.
-    for task in plan.tasks.iter().rev().filter(|task| chosen[task.id.0 as usize]) {
+    for task in plan
+        .tasks
+        .iter()
+        .rev()
+        .filter(|task| chosen[task.id.0 as usize])
+    {
         left.insert(task.module);
         let effective = &in_effect[&task.id];
         if effective.is_empty() {
-            if matches!(rows.state(task.id), Some(TaskState::Prepared | TaskState::Done)) {
+            if matches!(
+                rows.state(task.id),
+                Some(TaskState::Prepared | TaskState::Done)
+            ) {
                 without_effect.push(task.id);
             }
             continue;
@@ -281,13 +298,24 @@ fn refuse_irreversible(plan: &Plan, tasks: Vec<&Task>) -> Result<()> {
         .iter()
         .take(5)
         .map(|task| {
-            let place = task.sources.first().map(ToString::to_string).unwrap_or_default();
+            let place = task
+                .sources
+                .first()
+                .map(ToString::to_string)
+                .unwrap_or_default();
             format!("{} ({}, {place})", task.id, task.label)
         })
         .collect();
     let more = tasks.len().saturating_sub(list.len());
-    let more = if more > 0 { format!(", and {more} more") } else { String::new() };
-    let module = plan.modules.get(last.module as usize).map_or("?", |m| m.name.as_str());
+    let more = if more > 0 {
+        format!(", and {more} more")
+    } else {
+        String::new()
+    };
+    let module = plan
+        .modules
+        .get(last.module as usize)
+        .map_or("?", |m| m.name.as_str());
     Err(Error::Refused(format!(
         "there is no way back before what is irreversible and done: {}{more}; one can go back to the \
          checkpoint of {module} or a later one, or restore a backup",

@@ -64,7 +64,11 @@ impl Report {
         }
         let planned = &self.plan.tasks[task.0 as usize];
         let (_, rows_before) = self.before.get(&task).copied().unwrap_or_default();
-        let rows = if back { rows_before } else { planned.rows.saturating_sub(rows_before) };
+        let rows = if back {
+            rows_before
+        } else {
+            planned.rows.saturating_sub(rows_before)
+        };
         let module = self.plan.modules.get(planned.module as usize);
         let event = ProgressEvent::TaskStarted {
             task,

@@ -55,7 +55,11 @@ impl Sessions {
     pub async fn take(&self) -> Result<Session<'_>> {
         let permit = self.permits.acquire().await;
         let permit = permit.expect("the semaphore is never closed");
-        let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let idle = self
+            .idle
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .pop();
         let connection = match idle {
             Some(connection) => connection,
             None => pg::connect(&self.target, "upshift coordinator").await?,
@@ -69,7 +73,10 @@ impl Sessions {
 
     /// Forgets all idle sessions: one of them was lost, so the others will be.
     fn forget(&self) {
-        self.idle.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.idle
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clear();
     }
 }
 

@@ -66,7 +66,9 @@ impl Operator for OperatorService {
             "" => None,
             run => Some(parse(run)?),
         };
-        let runs = self.ask(|answer| OperatorRequest::Status(run, answer)).await?;
+        let runs = self
+            .ask(|answer| OperatorRequest::Status(run, answer))
+            .await?;
         Ok(Response::new(StatusResponse { runs }))
     }
 
@@ -90,7 +92,8 @@ impl Operator for OperatorService {
         request: Request<PauseRequest>,
     ) -> Result<Response<PauseResponse>, Status> {
         let run = parse(&request.into_inner().run)?;
-        self.ask(|answer| OperatorRequest::Pause(run, answer)).await?;
+        self.ask(|answer| OperatorRequest::Pause(run, answer))
+            .await?;
         Ok(Response::new(PauseResponse {}))
     }
 
@@ -99,7 +102,8 @@ impl Operator for OperatorService {
         request: Request<ResumeRequest>,
     ) -> Result<Response<ResumeResponse>, Status> {
         let run = parse(&request.into_inner().run)?;
-        self.ask(|answer| OperatorRequest::Resume(run, answer)).await?;
+        self.ask(|answer| OperatorRequest::Resume(run, answer))
+            .await?;
         Ok(Response::new(ResumeResponse {}))
     }
 }

@@ -184,7 +184,11 @@ async fn read(
                 }
             }
             Some(message) => {
-                if events.send(SessionEvent::Said { worker, message }).await.is_err() {
+                if events
+                    .send(SessionEvent::Said { worker, message })
+                    .await
+                    .is_err()
+                {
                     return;
                 }
             }

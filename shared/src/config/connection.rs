@@ -114,8 +114,13 @@ impl Connection {
             environment.push(("PGSSLKEY".to_owned(), path(key)));
         }
         let password = self.password.as_ref().map(|p| p.reveal().to_owned());
-        Target::new(self.to_string(), self.connect_options(), password, environment)
-            .with_connect_timeout(self.connect_timeout)
+        Target::new(
+            self.to_string(),
+            self.connect_options(),
+            password,
+            environment,
+        )
+        .with_connect_timeout(self.connect_timeout)
     }
 
     /// Whether it goes over TCP to another machine without TLS being required.

@@ -153,7 +153,10 @@ pub async fn connect(target: &Target, application_name: &str) -> Result<PgConnec
             context: context.clone(),
             source: sqlx::Error::Io(std::io::Error::new(
                 std::io::ErrorKind::TimedOut,
-                format!("no answer within {} seconds", target.connect_timeout.as_secs()),
+                format!(
+                    "no answer within {} seconds",
+                    target.connect_timeout.as_secs()
+                ),
             )),
         })?
         .map_err(Error::database(&context))?;
