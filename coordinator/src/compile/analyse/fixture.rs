@@ -366,10 +366,7 @@ fn special_tables(
         validated: true,
         definition: String::new(),
     };
-    c.relation_mut(tree)
-        .expect("just added")
-        .constraints
-        .push(constraint);
+    c.add_constraint(tree, constraint);
     guarded_tables(c, movement);
     trees(c);
 }

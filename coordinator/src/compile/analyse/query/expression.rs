@@ -179,13 +179,16 @@ impl Walker<'_> {
             }
             if schema.is_none_or(|schema| schema != "pg_catalog") && !name.starts_with("pg_") {
                 // It may be an index, which the snapshot keeps under its table.
-                let index = self
-                    .catalog
-                    .relations()
-                    .find(|relation| relation.indexes.iter().any(|index| index.name == *name));
+                let schemas = match schema {
+                    Some(schema) => vec![schema],
+                    None => self.path.iter().map(String::as_str).collect(),
+                };
+                let index = schemas
+                    .into_iter()
+                    .find_map(|schema| self.catalog.index_owner(schema, name));
                 return match index {
-                    Some(relation) => {
-                        self.found.reads.insert(Resource::Table(relation.id));
+                    Some(table) => {
+                        self.found.reads.insert(Resource::Table(table));
                         Ok(())
                     }
                     None => Err(BindError::at(

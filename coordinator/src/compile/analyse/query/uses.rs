@@ -167,7 +167,10 @@ pub(crate) fn describe(resource: &Resource, catalog: &Catalog) -> String {
         }
         Resource::Rows(id) => format!("rows of {}", relation(id)),
         Resource::Sequence(id) => format!("sequence {}", relation(id)),
-        Resource::Object(class, name) => format!("{class} {name}"),
+        Resource::Object(class, name) => {
+            let plain = name.trim_start_matches("\"public\".").replace('"', "");
+            format!("{class} {plain}")
+        }
         Resource::Everything => "everything".to_owned(),
     }
 }
