@@ -57,10 +57,7 @@ pub(super) async fn encryption(conn: &mut PgConnection) -> Finding {
     or_hidden(check, found)
 }
 
-pub(super) async fn settings(conn: &mut PgConnection) -> Vec<Finding> {
-    let check = "settings";
-    let query = sqlx::query(
-        "-- upshift: doctor: settings
+const SETTINGS: &str = "-- upshift: doctor: settings
          SELECT pg_catalog.pg_is_in_recovery() AS standby,
                 current_setting('default_transaction_read_only')::boolean AS read_only,
                 current_setting('autovacuum')::boolean AS autovacuum,
@@ -70,8 +67,11 @@ pub(super) async fn settings(conn: &mut PgConnection) -> Vec<Finding> {
                 (SELECT setting::bigint FROM pg_catalog.pg_settings
                   WHERE name = 'maintenance_work_mem') AS maintenance_kb,
                 (SELECT setting::bigint FROM pg_catalog.pg_settings
-                  WHERE name = 'max_wal_size') AS max_wal_mb",
-    );
+                  WHERE name = 'max_wal_size') AS max_wal_mb";
+
+pub(super) async fn settings(conn: &mut PgConnection) -> Vec<Finding> {
+    let check = "settings";
+    let query = sqlx::query(SETTINGS);
     let row = match query.fetch_one(conn).await {
         Ok(row) => row,
         Err(error) => return vec![Finding::hidden(check, &error)],
@@ -79,55 +79,51 @@ pub(super) async fn settings(conn: &mut PgConnection) -> Vec<Finding> {
     let flag = |name: &str| row.try_get::<bool, _>(name).unwrap_or_default();
     let text = |name: &str| row.try_get::<String, _>(name).unwrap_or_default();
     let number = |name: &str| row.try_get::<Option<i64>, _>(name).ok().flatten();
-    let mut findings = Vec::new();
-    if flag("standby") {
-        findings.push(Finding::problem(
-            check,
-            "this server is a standby",
-            "connect to the primary",
-        ));
-    }
-    if flag("read_only") {
-        let advice = "set default_transaction_read_only = off for this role or database";
-        findings.push(Finding::problem(
-            check,
-            "transactions are read-only",
-            advice,
-        ));
-    }
-    if !flag("autovacuum") {
-        let advice = "turn it on, or VACUUM what was upgraded by hand";
-        findings.push(Finding::warn(check, "autovacuum is off", advice));
-    }
-    if !flag("fsync") {
-        let advice = "after a crash of the server, neither data nor ledger can be trusted";
-        findings.push(Finding::warn(check, "fsync is off", advice));
-    }
-    if text("replication_role") != "origin" {
-        let found = format!("session_replication_role is {}", text("replication_role"));
-        let advice = "triggers and foreign keys would not fire: set it back to origin";
-        findings.push(Finding::problem(check, found, advice));
-    }
-    if !text("synchronous").is_empty() {
-        let advice = "every unit waits for the standby: expect a slower run, and watch its lag";
-        findings.push(Finding::warn(check, "replication is synchronous", advice));
-    }
-    if number("maintenance_kb").is_some_and(|kb| kb < 64 * 1024) {
-        let advice = "SET it to 256MB or more for this role: indexes and foreign keys build faster";
-        findings.push(Finding::warn(
-            check,
-            "maintenance_work_mem is below 64MB",
-            advice,
-        ));
-    }
-    if number("max_wal_mb").is_some_and(|mb| mb < 1024) {
-        let advice = "raise it for the upgrade: checkpoints would come often";
-        findings.push(Finding::warn(check, "max_wal_size is below 1GB", advice));
-    }
+    let replication_role = text("replication_role");
+    let looked_at = [
+        flag("standby")
+            .then(|| Finding::problem(check, "this server is a standby", "connect to the primary")),
+        flag("read_only").then(|| {
+            let advice = "set default_transaction_read_only = off for this role or database";
+            Finding::problem(check, "transactions are read-only", advice)
+        }),
+        (!flag("autovacuum")).then(|| {
+            let advice = "turn it on, or VACUUM what was upgraded by hand";
+            Finding::warn(check, "autovacuum is off", advice)
+        }),
+        (!flag("fsync")).then(|| {
+            let advice = "after a crash of the server, neither data nor ledger can be trusted";
+            Finding::warn(check, "fsync is off", advice)
+        }),
+        (replication_role != "origin").then(|| {
+            let found = format!("session_replication_role is {replication_role}");
+            let advice = "triggers and foreign keys would not fire: set it back to origin";
+            Finding::problem(check, found, advice)
+        }),
+        (!text("synchronous").is_empty()).then(|| {
+            let advice = "every unit waits for the standby: expect a slower run, and watch its lag";
+            Finding::warn(check, "replication is synchronous", advice)
+        }),
+    ];
+    let sizes = [
+        number("maintenance_kb")
+            .is_some_and(|kb| kb < 64 * 1024)
+            .then(|| {
+                let advice =
+                    "SET it to 256MB or more for this role: indexes and foreign keys build faster";
+                Finding::warn(check, "maintenance_work_mem is below 64MB", advice)
+            }),
+        number("max_wal_mb").is_some_and(|mb| mb < 1024).then(|| {
+            let advice = "raise it for the upgrade: checkpoints would come often";
+            Finding::warn(check, "max_wal_size is below 1GB", advice)
+        }),
+    ];
+    let findings: Vec<Finding> = looked_at.into_iter().chain(sizes).flatten().collect();
     if findings.is_empty() {
-        findings.push(Finding::ok(check, "nothing in the way"));
+        vec![Finding::ok(check, "nothing in the way")]
+    } else {
+        findings
     }
-    findings
 }
 
 pub(super) async fn connections(conn: &mut PgConnection) -> Finding {

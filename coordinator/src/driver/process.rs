@@ -22,7 +22,7 @@ use super::{
 use crate::{
     coordination::{Coordination, Embedded, Held, Locked, Member},
     progress::Progress,
-    server::{self, OperatorService, PrivateSocket, SessionService},
+    server::{self, OperatorRequest, OperatorService, PrivateSocket, SessionEvent, SessionService},
 };
 
 /// Events of sessions that the driver has not yet handled; then workers wait.
@@ -83,61 +83,11 @@ pub fn member() -> Member {
 /// # Errors
 /// When the process itself fails: sockets, signals. How the run ended is in [`Ended`].
 pub async fn drive(order: Order, last_words: impl FnOnce(&Ended) -> String) -> Result<Ended> {
-    let io = |context: &str| {
-        let context = context.to_owned();
-        move |source| Error::Io { context, source }
-    };
-    let socket = PrivateSocket::create().map_err(io("making a private directory"))?;
-    let listener = socket
-        .listen()
-        .map_err(io("listening on a private socket"))?;
-    let (session_sender, mut session_events) = mpsc::channel(SESSION_EVENTS);
-    let (request_sender, mut requests) = mpsc::channel(OPERATOR_REQUESTS);
-    let (watchers, _) = broadcast::channel(WATCHED_EVENTS);
-    let (input_sender, mut inputs) = mpsc::channel(OPERATOR_REQUESTS);
-    let readers = TaskTracker::new();
-    let (stop_server, stop_workers, release) = (
-        CancellationToken::new(),
-        CancellationToken::new(),
-        CancellationToken::new(),
-    );
-
-    let mut background = JoinSet::new();
-    let serving = server::serve(
-        listener,
-        SessionService::new(session_sender, readers.clone()),
-        OperatorService::new(request_sender, watchers.clone()),
-        stop_server.clone(),
-    );
-    let failed = input_sender.clone();
-    background.spawn(async move {
-        if let Err(error) = serving.await {
-            let what = format!("the session server failed: {error}");
-            let _ended = failed.send(Input::Broken(what)).await;
-        }
-    });
-    background.spawn(listen_to_signals(input_sender.clone(), release.clone())?);
-    background.spawn(keep_lock(
-        order.coordination,
-        order.lock,
-        order.database.clone(),
-        input_sender.clone(),
-        release.clone(),
-    ));
-    let mut workers = JoinSet::new();
-    let resolver: Arc<dyn ResolveDatabase> = Arc::new(OneDatabase {
-        name: order.database.clone(),
-        target: order.target.clone(),
-    });
-    for _ in 0..order.limits.workers {
-        let address = format!("unix:{}", socket.path().display());
-        workers.spawn(keep_working(
-            address,
-            Arc::clone(&resolver),
-            stop_workers.clone(),
-        ));
-    }
-
+    let (mut crew, mut inboxes, watchers) = Crew::assemble(
+        (order.coordination, order.lock),
+        (order.database.clone(), order.target.clone()),
+        order.limits.workers,
+    )?;
     let job = Job {
         scene: Arc::new(Scene {
             holder: order.holder,
@@ -151,15 +101,30 @@ pub async fn drive(order: Order, last_words: impl FnOnce(&Ended) -> String) -> R
         resumed: order.resumed,
     };
     let mut driver = Driver::start(job, order.progress, watchers);
-    let ended = loop {
+    let ended = attend(&mut driver, &mut inboxes, &mut crew.workers).await;
+    driver.finish(&ended, last_words(&ended));
+    driver.drain();
+    // Readers of sessions that still want to report are not waited for.
+    drop(inboxes);
+    crew.dismiss().await;
+    Ok(ended)
+}
+
+/// The loop: receives, makes an [`Input`] of it, and lets the driver handle that.
+async fn attend(
+    driver: &mut Driver,
+    inboxes: &mut Inboxes,
+    workers: &mut JoinSet<Result<()>>,
+) -> Ended {
+    loop {
         if let Some(ended) = driver.ended.take() {
-            break ended;
+            return ended;
         }
         let timer = driver.timer_in();
         let input = tokio::select! {
-            Some(event) = session_events.recv() => Input::Session(event),
-            Some(request) = requests.recv() => Input::Operator(request),
-            Some(input) = inputs.recv() => input,
+            Some(event) = inboxes.sessions.recv() => Input::Session(event),
+            Some(request) = inboxes.requests.recv() => Input::Operator(request),
+            Some(input) = inboxes.inputs.recv() => input,
             Some(done) = driver.operations.join_next() => match done {
                 Ok((operation, result)) => Input::Operated(operation, result),
                 Err(error) => Input::Broken(format!("a defect in the driver: {error}")),
@@ -171,27 +136,109 @@ pub async fn drive(order: Order, last_words: impl FnOnce(&Ended) -> String) -> R
             () = sleep(timer.unwrap_or_default()), if timer.is_some() => Input::Timer,
         };
         driver.take(input);
-    };
-    let message = last_words(&ended);
-    driver.finish(&ended, message);
+    }
+}
 
-    driver.drain();
-    stop_workers.cancel();
-    // Readers that want to report are not waited for.
-    drop((session_events, requests));
-    let drained = async { while workers.join_next().await.is_some() {} };
-    if timeout(DRAIN_DEADLINE, drained).await.is_err() {
-        tracing::warn!("workers did not end in time");
+/// Where what happens arrives.
+struct Inboxes {
+    sessions: mpsc::Receiver<SessionEvent>,
+    requests: mpsc::Receiver<OperatorRequest>,
+    inputs: mpsc::Receiver<Input>,
+}
+
+/// Everything in this process that works beside the loop.
+struct Crew {
+    workers: JoinSet<Result<()>>,
+    stop_workers: CancellationToken,
+    /// The server, the lock's keeper, the listener to signals.
+    background: JoinSet<()>,
+    stop_server: CancellationToken,
+    release: CancellationToken,
+    readers: TaskTracker,
+    /// Its directory goes when the process is done.
+    _socket: PrivateSocket,
+}
+
+impl Crew {
+    fn assemble(
+        (coordination, lock): (Embedded, Box<dyn Held>),
+        (database, target): (String, Target),
+        workers: u32,
+    ) -> Result<(Self, Inboxes, broadcast::Sender<String>)> {
+        let io = |context: &str| {
+            let context = context.to_owned();
+            move |source| Error::Io { context, source }
+        };
+        let socket = PrivateSocket::create().map_err(io("making a private directory"))?;
+        let listener = socket
+            .listen()
+            .map_err(io("listening on a private socket"))?;
+        let address = format!("unix:{}", socket.path().display());
+        let (session_sender, sessions) = mpsc::channel(SESSION_EVENTS);
+        let (request_sender, requests) = mpsc::channel(OPERATOR_REQUESTS);
+        let (input_sender, inputs) = mpsc::channel(OPERATOR_REQUESTS);
+        let (watchers, _) = broadcast::channel(WATCHED_EVENTS);
+        let mut crew = Self {
+            workers: JoinSet::new(),
+            stop_workers: CancellationToken::new(),
+            background: JoinSet::new(),
+            stop_server: CancellationToken::new(),
+            release: CancellationToken::new(),
+            readers: TaskTracker::new(),
+            _socket: socket,
+        };
+        let serving = server::serve(
+            listener,
+            SessionService::new(session_sender, crew.readers.clone()),
+            OperatorService::new(request_sender, watchers.clone()),
+            crew.stop_server.clone(),
+        );
+        let failed = input_sender.clone();
+        crew.background.spawn(async move {
+            if let Err(error) = serving.await {
+                let what = format!("the session server failed: {error}");
+                let _ended = failed.send(Input::Broken(what)).await;
+            }
+        });
+        let signals = listen_to_signals(input_sender.clone(), crew.release.clone())?;
+        crew.background.spawn(signals);
+        let release = crew.release.clone();
+        let name = database.clone();
+        crew.background
+            .spawn(keep_lock(coordination, lock, name, input_sender, release));
+        let resolver: Arc<dyn ResolveDatabase> = Arc::new(OneDatabase {
+            name: database,
+            target,
+        });
+        for _ in 0..workers {
+            let (resolver, stop) = (Arc::clone(&resolver), crew.stop_workers.clone());
+            crew.workers
+                .spawn(keep_working(address.clone(), resolver, stop));
+        }
+        let inboxes = Inboxes {
+            sessions,
+            requests,
+            inputs,
+        };
+        Ok((crew, inboxes, watchers))
     }
-    workers.abort_all();
-    stop_server.cancel();
-    release.cancel();
-    readers.close();
-    let closed = async { while background.join_next().await.is_some() {} };
-    if timeout(DRAIN_DEADLINE, closed).await.is_err() {
-        tracing::warn!("the server did not end in time");
+
+    /// Workers first, then the server that they speak to; the lock is given back.
+    async fn dismiss(mut self) {
+        self.stop_workers.cancel();
+        let workers = async { while self.workers.join_next().await.is_some() {} };
+        if timeout(DRAIN_DEADLINE, workers).await.is_err() {
+            tracing::warn!("workers did not end in time");
+            self.workers.abort_all();
+        }
+        self.release.cancel();
+        self.stop_server.cancel();
+        self.readers.close();
+        let background = async { while self.background.join_next().await.is_some() {} };
+        if timeout(DRAIN_DEADLINE, background).await.is_err() {
+            tracing::warn!("the server did not end in time");
+        }
     }
-    Ok(ended)
 }
 
 /// What the end of a worker means: something only when it was the last one.

@@ -128,7 +128,7 @@ pub fn is_connection_lost(error: &Error) -> bool {
 }
 
 /// Pauses between attempts to reconnect, until patience is at an end.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Backoff {
     pause: Duration,
     waited: Duration,
@@ -143,9 +143,10 @@ impl Default for Backoff {
     }
 }
 
-impl Backoff {
-    /// The next pause; `None` when it has been long enough.
-    pub fn next(&mut self) -> Option<Duration> {
+impl Iterator for Backoff {
+    type Item = Duration;
+
+    fn next(&mut self) -> Option<Duration> {
         if self.waited >= PATIENCE {
             return None;
         }
@@ -162,8 +163,7 @@ mod tests {
 
     #[test]
     fn backoff_ends() {
-        let mut backoff = Backoff::default();
-        let pauses: Vec<Duration> = std::iter::from_fn(|| backoff.next()).collect();
+        let pauses: Vec<Duration> = Backoff::default().collect();
         assert_eq!(pauses[0], FIRST_PAUSE);
         assert!(pauses.iter().all(|pause| *pause <= LONGEST_PAUSE));
         let sum: Duration = pauses.iter().sum();
