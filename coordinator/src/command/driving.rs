@@ -196,6 +196,7 @@ impl After {
         format!("upshift {verb} {}{}", self.run, self.hint)
     }
 
+    /// What the progress shows last. A failure is told in full behind it.
     fn last_words(&self, ended: &Ended) -> String {
         match ended.ending {
             Ending::Prepared => format!(
@@ -205,7 +206,7 @@ impl After {
             ),
             Ending::Committed => "there is no way back now".to_owned(),
             Ending::RolledBack => "everything is as it was".to_owned(),
-            _ => self.failure_text(ended),
+            _ => ended.message.lines().next().unwrap_or_default().to_owned(),
         }
     }
 

@@ -232,7 +232,11 @@ fn text(status: &Status) -> String {
     }
     if let Some(error) = &row.error {
         lines.push(format!("  {}", error.message.replace('\n', "\n  ")));
-        if let Some(source) = &error.source {
+        if let Some(source) = error
+            .source
+            .as_ref()
+            .filter(|s| !error.message.contains(*s))
+        {
             lines.push(format!("    --> {source}"));
         }
     }

@@ -420,8 +420,10 @@ impl Driver {
             }
         };
         let message = error.as_ref().map(|error| match &error.source {
-            Some(source) => format!("{}\n  --> {source}", error.message),
-            None => error.message.clone(),
+            Some(source) if !error.message.contains(source.as_str()) => {
+                format!("{}\n  --> {source}", error.message)
+            }
+            _ => error.message.clone(),
         });
         let fenced = state.is_none() && forward;
         let ended = Ended {

@@ -103,6 +103,8 @@ pub async fn drive(order: Order, last_words: impl FnOnce(&Ended) -> String) -> R
     let mut driver = Driver::start(job, order.progress, watchers);
     let ended = attend(&mut driver, &mut inboxes, &mut crew.workers).await;
     driver.finish(&ended, last_words(&ended));
+    // First, so that workers do not take the end of their sessions for a loss.
+    crew.stop_workers.cancel();
     driver.drain();
     // Readers of sessions that still want to report are not waited for.
     drop(inboxes);
