@@ -128,8 +128,11 @@ async fn named(tx: &mut PgConnection, names: &[String]) -> Result<Vec<(i64, Stri
 async fn all(tx: &mut PgConnection) -> Result<Vec<(i64, String)>> {
     select(
         tx,
+        // In a CASE: PostgreSQL may evaluate conditions in any order, and the function fails for what
+        // is no sequence.
         "n.nspname <> 'upshift' AND NOT pg_is_other_temp_schema(n.oid) \
-         AND has_sequence_privilege(c.oid, 'SELECT') AND has_schema_privilege(n.oid, 'USAGE')",
+         AND has_schema_privilege(n.oid, 'USAGE') \
+         AND CASE WHEN c.relkind = 'S' THEN has_sequence_privilege(c.oid, 'SELECT') END",
     )
     .await
 }

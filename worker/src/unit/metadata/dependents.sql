@@ -6,17 +6,21 @@ WITH RECURSIVE dependent AS (
       AND (d.refobjsubid = $3 OR $3 = 0) AND d.deptype <> 'e'
       AND NOT (d.classid = $1::text::regclass AND d.objid = $2::bigint::oid AND d.objsubid = $3)
     UNION
-    SELECT d.classid, d.objid, d.objsubid, p.depth + 1
+    SELECT n.classid, n.objid, n.objsubid, p.depth + 1
     FROM dependent p
-    JOIN pg_depend d ON d.refclassid = p.classid AND d.refobjid = p.objid
-         AND (d.refobjsubid = p.objsubid OR p.objsubid = 0) AND d.deptype <> 'e'
-    WHERE p.depth < 64
-    UNION
-    -- A view's rule is a part of the view (deptype i, the other way round).
-    SELECT 'pg_class'::regclass::oid, r.ev_class, 0, p.depth + 1
-    FROM dependent p
-    JOIN pg_rewrite r ON p.classid = 'pg_rewrite'::regclass AND r.oid = p.objid
-         AND r.rulename = '_RETURN'
+    CROSS JOIN LATERAL (
+        -- A view's rule is a part of the view (deptype i): from the rule one comes to the view, not
+        -- back again.
+        SELECT d.classid, d.objid, d.objsubid
+        FROM pg_depend d
+        WHERE d.refclassid = p.classid AND d.refobjid = p.objid
+          AND (d.refobjsubid = p.objsubid OR p.objsubid = 0) AND d.deptype <> 'e'
+          AND NOT (d.classid = 'pg_rewrite'::regclass AND d.deptype = 'i')
+        UNION ALL
+        SELECT 'pg_class'::regclass::oid, r.ev_class, 0
+        FROM pg_rewrite r
+        WHERE p.classid = 'pg_rewrite'::regclass AND r.oid = p.objid AND r.rulename = '_RETURN'
+    ) n
     WHERE p.depth < 64
 )
 SELECT classid::regclass::text AS class, objid::bigint AS oid, objsubid AS part, max(depth) AS depth,

@@ -59,13 +59,16 @@ fn is_covered(catalog: &Catalog, relation: &Relation, copied: &BTreeSet<RelId>) 
 fn copied(relation: &Relation, number: usize) -> CopiedTable {
     let table = qualified(relation);
     let name = format!("{{run}}_t{{task}}_copy{number}");
+    let columns: Vec<String> = data_columns(relation).into_iter().map(|c| c.name).collect();
+    let listed: String = columns.iter().map(|c| format!(", {}", ident(c))).collect();
     CopiedTable {
         table: table.to_string(),
         key: key_columns(relation).unwrap_or_default(),
-        columns: data_columns(relation).into_iter().map(|c| c.name).collect(),
+        columns,
         kept: KeptTable {
             create: format!(
-                "CREATE TABLE upshift_kept.{} AS TABLE {table}",
+                "CREATE TABLE upshift_kept.{} AS SELECT 0::integer AS upshift_unit{listed} FROM {table} \
+                 WITH NO DATA",
                 ident(&name)
             ),
             name,
