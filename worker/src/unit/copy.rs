@@ -147,7 +147,7 @@ async fn put_back(
                 .iter()
                 .map(|column| format!("{alias}.{}", ident(column)))
                 .collect();
-            format!("ROW({})", columns.join(", "))
+            format!("(ROW({}))::record", columns.join(", "))
         };
         let assignments: Vec<String> = assignable
             .iter()

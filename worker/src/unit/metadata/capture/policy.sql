@@ -14,8 +14,8 @@ CROSS JOIN LATERAL (
                      (SELECT string_agg(CASE r WHEN 0 THEN 'PUBLIC'
                                                ELSE quote_ident(pg_get_userbyid(r)) END, ', ')
                       FROM unnest(p.polroles) r))
-              || coalesce(format(' USING (%s)', pg_get_expr(p.polqual, p.polrelid)), '')
-              || coalesce(format(' WITH CHECK (%s)', pg_get_expr(p.polwithcheck, p.polrelid)), '')
+              || coalesce(' USING (' || pg_get_expr(p.polqual, p.polrelid) || ')', '')
+              || coalesce(' WITH CHECK (' || pg_get_expr(p.polwithcheck, p.polrelid) || ')', '')
     UNION ALL
     SELECT 3, format('COMMENT ON POLICY %I ON %I.%I IS %L', p.polname, n.nspname, c.relname,
                      obj_description(p.oid, 'pg_policy'))

@@ -19,7 +19,7 @@ WITH relation AS (
 ), statement AS (
     SELECT grantor, relowner, is_grantable, attname, grantee,
            format('GRANT %s ON %s %I.%I TO %s%s',
-                  string_agg(privilege_type || coalesce(format(' (%I)', attname), ''), ', '
+                  string_agg(privilege_type || CASE WHEN attname IS NULL THEN '' ELSE format(' (%I)', attname) END, ', '
                              ORDER BY privilege_type),
                   class, nspname, relname,
                   CASE grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(grantee)) END,

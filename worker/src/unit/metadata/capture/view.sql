@@ -13,7 +13,7 @@ CROSS JOIN LATERAL (
            format('CREATE %s%s %I.%I (%s)%s AS %s%s',
                   CASE c.relkind WHEN 'm' THEN '' ELSE 'OR REPLACE ' END, v.class,
                   n.nspname, c.relname, v.columns,
-                  coalesce(format(' WITH (%s)', array_to_string(c.reloptions, ', ')), ''),
+                  coalesce(' WITH (' || array_to_string(c.reloptions, ', ') || ')', ''),
                   rtrim(pg_get_viewdef(c.oid), ';'),
                   CASE WHEN c.relkind <> 'm' THEN '' WHEN c.relispopulated THEN ' WITH DATA'
                        ELSE ' WITH NO DATA' END) AS statement
