@@ -245,7 +245,7 @@ fn decode(row: &PgRow) -> Result<RunRow> {
             .map_err(Error::database("reading a run"))
     };
     let error = optional("error")?.map(|json| {
-        serde_json::from_str(&json).unwrap_or_else(|_| RunError {
+        serde_json::from_str(&json).unwrap_or(RunError {
             message: json,
             source: None,
             sqlstate: None,
