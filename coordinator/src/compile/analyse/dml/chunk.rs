@@ -13,8 +13,9 @@ use upshift_shared::{
 };
 
 use super::walk::Walked;
-use crate::compile::analyse::query::{
-    LevelId, Place, Source, SourceId, Span, Walker, descendants, under_view,
+use crate::compile::{
+    analyse::query::{LevelId, Place, Source, SourceId, Span, Walker, descendants, under_view},
+    model::Resource,
 };
 
 /// What kind of statement it is about.
@@ -101,7 +102,7 @@ impl Case<'_, '_> {
 
     /// PostgreSQL checks uniqueness row by row, so whether values may move depends on the order.
     fn moves_unique(&self) -> Option<String> {
-        let written = self.walked.written();
+        let written = self.written();
         let relation = self.walked.relation;
         let touched = |columns: &[ColId]| columns.iter().any(|column| written.contains(column));
         let index = relation
@@ -155,7 +156,7 @@ impl Case<'_, '_> {
     fn reads_other_rows(&self) -> Option<String> {
         let (catalog, relation) = (self.walker.catalog, self.walked.relation);
         let family = family(catalog, relation);
-        let written = self.walked.written();
+        let written = self.written();
         let at_hand = self.at_hand();
         let mut sources = self.walker.sources.iter().enumerate();
         sources.find_map(|(id, source)| {
@@ -200,7 +201,7 @@ impl Case<'_, '_> {
                     .iter()
                     .filter_map(|column| read.column_by_id(*column))
                     .map(|column| column.name.as_str())
-                    .filter(|name| names.contains(name) || self.is_computed(name))
+                    .filter(|name| names.contains(name))
                     .collect();
                 (!both.is_empty()).then(|| {
                     format!(
@@ -213,21 +214,22 @@ impl Case<'_, '_> {
         }
     }
 
-    /// Whether it is a generated column that follows from what is assigned.
-    fn is_computed(&self, name: &str) -> bool {
-        use crate::compile::model::Resource;
-        let relation = self.walked.relation;
-        relation.column(name).is_some_and(|column| {
-            let resource = Resource::Column(relation.id, column.id);
-            self.walked.effects.writes.contains(&resource)
-        })
+    /// The columns that are assigned, and the generated ones that follow from them.
+    fn written(&self) -> BTreeSet<ColId> {
+        let relation = self.walked.relation.id;
+        let writes = self.walked.effects.writes.iter();
+        let columns = writes.filter_map(|resource| match resource {
+            Resource::Column(table, column) if *table == relation => Some(*column),
+            _ => None,
+        });
+        columns.collect()
     }
 
     fn at_hand(&self) -> BTreeSet<SourceId> {
         match self.verb {
             Verb::Insert => BTreeSet::from([self.walked.target]),
             Verb::Update | Verb::Delete => {
-                let written = self.walked.written();
+                let written = self.written();
                 self.walker.rows_at_hand(self.walked.target, &written)
             }
         }

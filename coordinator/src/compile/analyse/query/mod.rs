@@ -5,6 +5,7 @@
 mod expression;
 mod from;
 mod function;
+mod hand;
 mod instant;
 mod json;
 mod naming;

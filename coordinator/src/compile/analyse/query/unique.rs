@@ -1,6 +1,5 @@
 //! At most one row: which sources have at most one row for each row of others, by proof from unique
-//! indexes, GROUP BY and the like. And which sources are the very row at hand, because they are joined
-//! on the key.
+//! indexes, GROUP BY and the like.
 
 use std::collections::BTreeSet;
 
@@ -207,68 +206,6 @@ impl Walker<'_> {
                 || one_way(&equality.right, &equality.left))
     }
 
-    /// The sources that are the target's row at hand: the same table, joined to the target (or to
-    /// another such source) on all columns of a unique index that the statement does not write.
-    pub(crate) fn rows_at_hand(
-        &self,
-        target: SourceId,
-        written: &BTreeSet<ColId>,
-    ) -> BTreeSet<SourceId> {
-        let mut at_hand = BTreeSet::from([target]);
-        let Some(relation) = self.sources[target].relation() else {
-            return at_hand;
-        };
-        let twins: Vec<SourceId> = (0..self.sources.len())
-            .filter(|source| self.relation_of(*source) == Some(relation.id) && *source != target)
-            .collect();
-        loop {
-            let next = twins.iter().find(|twin| {
-                !at_hand.contains(twin) && self.joined_on_key(**twin, &at_hand, relation, written)
-            });
-            match next {
-                Some(twin) => at_hand.insert(*twin),
-                None => return at_hand,
-            };
-        }
-    }
-
-    fn joined_on_key(
-        &self,
-        twin: SourceId,
-        at_hand: &BTreeSet<SourceId>,
-        relation: &Relation,
-        written: &BTreeSet<ColId>,
-    ) -> bool {
-        let Shape::Relation { only, .. } = &self.sources[twin].shape else {
-            return false;
-        };
-        let same = |column: usize, other: SourceId| {
-            let this = ColumnAt {
-                source: twin,
-                column,
-            };
-            let that = ColumnAt {
-                source: other,
-                column,
-            };
-            self.equalities.iter().any(|equality| {
-                equality.restricts.contains(&twin)
-                    && is_pair(&equality.left, &equality.right, this, that)
-            })
-        };
-        is_flat(relation, *only)
-            && relation.indexes.iter().any(|index| {
-                unique_columns(index).is_some_and(|columns| {
-                    columns.iter().all(|c| !written.contains(c))
-                        && at_hand.iter().any(|other| {
-                            columns.iter().all(|c| {
-                                place_of(relation, *c).is_some_and(|place| same(place, *other))
-                            })
-                        })
-                })
-            })
-    }
-
     pub(crate) fn relation_of(&self, source: SourceId) -> Option<RelId> {
         self.sources[source].relation().map(|relation| relation.id)
     }
@@ -331,19 +268,19 @@ impl Walker<'_> {
 }
 
 /// Whether its unique indexes cover all its rows: an inheritance tree has one for each table.
-fn is_flat(relation: &Relation, only: bool) -> bool {
+pub(super) fn is_flat(relation: &Relation, only: bool) -> bool {
     use upshift_shared::catalog::RelationKind;
     relation.kind == RelationKind::PartitionedTable
         || only
         || relation.inheritance.children.is_empty()
 }
 
-fn place_of(relation: &Relation, column: ColId) -> Option<usize> {
+pub(super) fn place_of(relation: &Relation, column: ColId) -> Option<usize> {
     relation.columns.iter().position(|c| c.id == column)
 }
 
 /// The columns of a unique index, where it says something about every row.
-fn unique_columns(index: &Index) -> Option<Vec<ColId>> {
+pub(super) fn unique_columns(index: &Index) -> Option<Vec<ColId>> {
     let usable = index.unique && index.valid && index.predicate.is_none();
     usable
         .then(|| {
@@ -359,15 +296,6 @@ fn unique_columns(index: &Index) -> Option<Vec<ColId>> {
 
 fn is_equals(expression: &AExpr) -> bool {
     expression.kind == AExprKind::AexprOp as i32 && strings(&expression.name) == ["="]
-}
-
-fn is_pair(left: &Operand, right: &Operand, this: ColumnAt, that: ColumnAt) -> bool {
-    match (left, right) {
-        (Operand::Column(left), Operand::Column(right)) => {
-            (*left == this && *right == that) || (*left == that && *right == this)
-        }
-        _ => false,
-    }
 }
 
 fn is_integer(type_name: &str) -> bool {
