@@ -21,8 +21,8 @@ const SLOTS: u32 = 4;
 /// When the engine refuses an event, which would be a defect.
 pub fn run(units: u32, tasks: u32, workers: u32) -> anyhow::Result<()> {
     println!(
-        "{:<40} {:>12} {:>14} {:>12}",
-        "engine alone", "seconds", "units/s", "peak memory"
+        "{:<40} {:>10} {:>12} {:>8} {:>12}",
+        "engine alone", "seconds", "units/s", "cuts", "peak memory"
     );
     // The one that needs less goes first: the peak never falls.
     let name = format!("{units} units of one task");
@@ -49,8 +49,9 @@ fn measure(name: &str, units: u64, graph: RunGraph, mut play: Play) -> anyhow::R
         bail!("{} units were finished, not {units}", play.finished);
     }
     println!(
-        "{name:<40} {seconds:>12.2} {:>14.0} {:>9} MB",
+        "{name:<40} {seconds:>10.2} {:>12.0} {:>8} {:>9} MB",
         units as f64 / seconds,
+        play.cuts,
         peak_memory()? / 1_000_000,
     );
     Ok(())
