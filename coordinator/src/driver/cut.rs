@@ -76,7 +76,7 @@ pub(super) async fn cut(
 }
 
 /// Splits a unit in two, at the row in its middle, and records it. `None` when it has fewer than two
-/// rows.
+/// rows, or is done already.
 pub(super) async fn split(
     conn: &mut PgConnection,
     holder: Holder,
@@ -87,8 +87,8 @@ pub(super) async fn split(
     let Some(middle) = middle(conn, cut, bounds).await? else {
         return Ok(None);
     };
-    ledger::cut::split(conn, holder, task, unit, new, &middle).await?;
-    Ok(Some(middle))
+    let split = ledger::cut::split(conn, holder, task, unit, new, &middle).await?;
+    Ok(split.then_some(middle))
 }
 
 async fn bounds(

@@ -185,10 +185,8 @@ pub enum Command {
     },
     /// Cut a unit in two → `UnitSplit`, with `new: None` where it is too small or already done.
     ///
-    /// A worker that was lost may still hold the unit with its old bounds, and commit them after the
-    /// split: the upper half would be done twice. So the split inserts and deletes the unit's row in
-    /// `upshift.unit` (which waits for such a commit, or finds it), and the unit's own transaction
-    /// inserts its row only where the bounds that it was given are those of `upshift.cut`.
+    /// A worker that was believed lost may still have the unit with its old range, and must not do
+    /// the upper half as well: `upshift_shared::ledger::unit::claim` and `cut::split` see to that.
     SplitUnit {
         run: RunId,
         task: TaskId,

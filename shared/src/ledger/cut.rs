@@ -95,7 +95,8 @@ async fn insert_within(
     Ok(())
 }
 
-/// Cuts a unit in two at `middle`: it keeps the lower part, `new` gets the upper one.
+/// Cuts a unit in two at `middle`: it keeps the lower part, `new` gets the upper one. `false` when it
+/// is done already, by a worker that was believed lost: it stays whole then.
 ///
 /// # Errors
 /// [`Error::Fenced`] when somebody else drives the run; [`Error::Refused`] when the unit was never
@@ -107,41 +108,63 @@ pub async fn split(
     unit: UnitId,
     new: UnitId,
     middle: &[String],
-) -> Result<()> {
+) -> Result<bool> {
     let middle = array_literal(middle);
-    let run = holder.run;
     fence::run(conn, "split a unit", holder, |tx, _scope| {
         let middle = middle.clone();
-        Box::pin(async move {
-            let split = sqlx::query(
-                "-- split a unit
-                WITH old AS (
-                    SELECT upper FROM upshift.cut
-                    WHERE run = $1::uuid AND task = $2 AND unit = $3 FOR UPDATE
-                ), kept AS (
-                    UPDATE upshift.cut SET upper = $5::text[]
-                    WHERE run = $1::uuid AND task = $2 AND unit = $3
-                )
-                INSERT INTO upshift.cut (run, task, unit, lower, upper)
-                SELECT $1::uuid, $2, $4, $5::text[], old.upper FROM old",
-            )
-            .bind(run.to_string())
-            .bind(signed(task.0))
-            .bind(signed(unit.0))
-            .bind(signed(new.0))
-            .bind(middle)
-            .execute(tx)
-            .await
-            .map_err(Error::database(format!("splitting {unit} of {task}")))?;
-            match split.rows_affected() {
-                1 => Ok(()),
-                _ => Err(Error::Refused(format!(
-                    "{unit} of {task} has no range to split"
-                ))),
-            }
-        })
+        Box::pin(split_within(tx, holder.run, task, unit, new, middle))
     })
     .await
+}
+
+async fn split_within(
+    tx: &mut PgConnection,
+    run: RunId,
+    task: TaskId,
+    unit: UnitId,
+    new: UnitId,
+    middle: String,
+) -> Result<bool> {
+    let context = || Error::database(format!("splitting {unit} of {task}"));
+    // Waits for whoever works on the unit: see `unit::claim`.
+    let locked = sqlx::query(
+        "-- hold a unit that is to be split
+        SELECT FROM upshift.cut WHERE run = $1::uuid AND task = $2 AND unit = $3 FOR UPDATE",
+    )
+    .bind(run.to_string())
+    .bind(signed(task.0))
+    .bind(signed(unit.0))
+    .fetch_optional(&mut *tx)
+    .await
+    .map_err(context())?;
+    if locked.is_none() {
+        return Err(Error::Refused(format!(
+            "{unit} of {task} has no range to split"
+        )));
+    }
+    if super::unit::is_done(&mut *tx, run, task, unit).await? {
+        return Ok(false);
+    }
+    sqlx::query(
+        "-- split a unit
+        WITH old AS (
+            SELECT upper FROM upshift.cut WHERE run = $1::uuid AND task = $2 AND unit = $3
+        ), kept AS (
+            UPDATE upshift.cut SET upper = $5::text[]
+            WHERE run = $1::uuid AND task = $2 AND unit = $3
+        )
+        INSERT INTO upshift.cut (run, task, unit, lower, upper)
+        SELECT $1::uuid, $2, $4, $5::text[], old.upper FROM old",
+    )
+    .bind(run.to_string())
+    .bind(signed(task.0))
+    .bind(signed(unit.0))
+    .bind(signed(new.0))
+    .bind(middle)
+    .execute(tx)
+    .await
+    .map_err(context())?;
+    Ok(true)
 }
 
 /// All cuts of a run, in order.
@@ -173,7 +196,7 @@ pub async fn load(conn: &mut PgConnection, run: RunId) -> Result<Vec<CutRow>> {
 }
 
 /// A one-dimensional array as PostgreSQL reads it: `unnest` would flatten an array of arrays.
-fn array_literal(values: &[String]) -> String {
+pub(super) fn array_literal(values: &[String]) -> String {
     let quoted: Vec<String> = values
         .iter()
         .map(|value| format!("\"{}\"", value.replace('\\', "\\\\").replace('"', "\\\"")))

@@ -4,6 +4,7 @@
 use sqlx::{PgConnection, Row};
 
 use super::{
+    cut::{Bounds, array_literal},
     fence::{self, Holder},
     signed, unsigned,
 };
@@ -85,17 +86,38 @@ pub enum Claim {
 /// Claims a unit: one statement that inserts its row if the epoch is still the holder's and the unit
 /// not in effect. To be called behind [`fence::LOCK`].
 ///
+/// A unit may be split after it was given out: a worker that was believed lost still has its old
+/// range then, and must not do the part that is another unit now. So a unit with a range holds its
+/// row in `upshift.cut` to the end of its transaction (a split waits for it, and finds it done), and
+/// is refused where that row says another range. Under REPEATABLE READ a split that commits between
+/// snapshot and lock fails it with a serialisation error, and it is tried again.
+///
 /// # Errors
-/// [`Error::Fenced`] when the run was taken over.
-pub async fn claim(tx: &mut PgConnection, key: UnitKey, state: UnitState) -> Result<Claim> {
+/// [`Error::Fenced`] when the run was taken over; [`Error::Refused`] when the unit was split.
+pub async fn claim(
+    tx: &mut PgConnection,
+    key: UnitKey,
+    state: UnitState,
+    bounds: Option<&Bounds>,
+) -> Result<Claim> {
+    let side = |side: fn(&Bounds) -> &Option<Vec<String>>| {
+        bounds.and_then(|bounds| side(bounds).as_deref().map(array_literal))
+    };
     let row = sqlx::query(
         "-- claim a unit
         WITH before AS MATERIALIZED (
             SELECT state FROM upshift.unit WHERE run = $1::uuid AND task = $3 AND unit = $4
+        ), held AS MATERIALIZED (
+            SELECT lower, upper FROM upshift.cut
+            WHERE $6 AND run = $1::uuid AND task = $3 AND unit = $4 FOR SHARE
         )
         INSERT INTO upshift.unit AS u (run, task, unit, state, epoch)
         SELECT f.run, $3, $4, $5, f.epoch
         FROM upshift.fence f WHERE f.run = $1::uuid AND f.epoch = $2
+            AND NOT EXISTS (
+                SELECT FROM held WHERE lower IS DISTINCT FROM $7::text[]
+                    OR upper IS DISTINCT FROM $8::text[]
+            )
         ON CONFLICT (run, task, unit) DO UPDATE
         SET state = excluded.state, epoch = excluded.epoch, rows = 0,
             finished_at = clock_timestamp()
@@ -107,6 +129,9 @@ pub async fn claim(tx: &mut PgConnection, key: UnitKey, state: UnitState) -> Res
     .bind(signed(key.task.0))
     .bind(signed(key.unit.0))
     .bind(state.as_str())
+    .bind(bounds.is_some())
+    .bind(side(|bounds| &bounds.lower))
+    .bind(side(|bounds| &bounds.upper))
     .fetch_optional(&mut *tx)
     .await
     .map_err(Error::database(format!(
@@ -114,9 +139,16 @@ pub async fn claim(tx: &mut PgConnection, key: UnitKey, state: UnitState) -> Res
         key.unit, key.task
     )))?;
     let Some(row) = row else {
-        // Nothing was inserted: fenced, or done.
+        // Nothing was inserted: fenced, done, or split.
         fence::check(tx, key.holder).await?;
-        return Ok(Claim::Already);
+        return if is_done(tx, key.holder.run, key.task, key.unit).await? {
+            Ok(Claim::Already)
+        } else {
+            Err(Error::Refused(format!(
+                "{} of {} was split since it was given out",
+                key.unit, key.task
+            )))
+        };
     };
     let before: Option<String> = row.try_get("before").map_err(Error::database(format!(
         "claiming {} of {}",
@@ -126,6 +158,30 @@ pub async fn claim(tx: &mut PgConnection, key: UnitKey, state: UnitState) -> Res
         Some("started") => Claim::Again,
         _ => Claim::Fresh,
     })
+}
+
+/// Whether the ledger has the unit as done.
+///
+/// # Errors
+/// When the ledger cannot be read.
+pub async fn is_done(
+    conn: &mut PgConnection,
+    run: RunId,
+    task: TaskId,
+    unit: UnitId,
+) -> Result<bool> {
+    sqlx::query(
+        "-- is a unit done
+        SELECT FROM upshift.unit
+        WHERE run = $1::uuid AND task = $2 AND unit = $3 AND state = 'done'",
+    )
+    .bind(run.to_string())
+    .bind(signed(task.0))
+    .bind(signed(unit.0))
+    .fetch_optional(conn)
+    .await
+    .map(|row| row.is_some())
+    .map_err(Error::database(format!("reading {unit} of {task}")))
 }
 
 /// Records the rows that a unit touched and, for work outside a transaction, that it is done.

@@ -197,7 +197,8 @@ async fn begin<'c>(conn: &'c mut PgConnection, unit: &UnitContext<'_>) -> Result
 }
 
 async fn forward(tx: &mut PgConnection, unit: &UnitContext<'_>) -> Result<Option<u64>> {
-    if ledger::unit::claim(tx, unit.key(), UnitState::Done).await? == Claim::Already {
+    let range = unit.task.operator.cut().map(|_| unit.bounds);
+    if ledger::unit::claim(tx, unit.key(), UnitState::Done, range).await? == Claim::Already {
         return Ok(None);
     }
     failpoint::reach(failpoint::AFTER_LEDGER_ROW);

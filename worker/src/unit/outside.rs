@@ -48,7 +48,7 @@ pub(super) async fn execute(
 async fn forward(conn: &mut PgConnection, unit: &UnitContext<'_>) -> Result<Option<u64>> {
     failpoint::reach(failpoint::BEFORE_LOCK);
     let mut tx = fenced(conn, unit).await?;
-    let claim = ledger::unit::claim(&mut tx, unit.key(), UnitState::Started).await?;
+    let claim = ledger::unit::claim(&mut tx, unit.key(), UnitState::Started, None).await?;
     if claim == Claim::Already {
         tx.rollback().await?;
         return Ok(None);
