@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, path::Path, sync::Arc, time::Duration};
 
 use clap::Args;
 use upshift_shared::{
+    Error,
     config::{RunDefaults, parse_duration},
     ids::RunId,
     ledger::{Holder, fence, run::RunRow},
@@ -48,6 +49,9 @@ pub(super) struct DrivingArguments {
     /// else any time]
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     statement_timeout: Option<Duration>,
+    /// Rows of the first units of each task that is cut; the right size is found from there
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    unit_rows: Option<u32>,
     /// One line of JSON for every event, on standard output
     #[arg(long)]
     pub(super) json: bool,
@@ -65,7 +69,7 @@ impl DrivingArguments {
             workers,
             max_units: workers,
             max_attempts: defaults.max_attempts.unwrap_or(MAX_ATTEMPTS),
-            first_unit_rows: defaults.unit_rows.map(u64::from),
+            first_unit_rows: self.unit_rows.or(defaults.unit_rows).map(u64::from),
             lock_timeout: self
                 .lock_timeout
                 .or(defaults.lock_timeout)
@@ -173,7 +177,11 @@ impl Driving {
         let done =
             commit::commit(&mut self.conn, target, holder, plan, limits, &mut *progress).await;
         self.lock.release().await;
-        Ok(done?)
+        done.map_err(|error| match error {
+            Error::Fenced { .. } => error.into(),
+            // What is left of it can be done later.
+            error => Failure::failed(error.to_string()),
+        })
     }
 
     /// Gives the lock back, where there was nothing to drive.

@@ -384,18 +384,20 @@ impl Driver {
             source: None,
             sqlstate,
         };
+        let fenced = match &outcome {
+            Outcome::Stopped(StopReason::Driver(failure)) | Outcome::Failed { failure, .. } => {
+                failure.class == FailureClass::Fenced
+            }
+            Outcome::Finished | Outcome::Stopped(StopReason::Operator) => false,
+        };
         let (ending, state, error) = match outcome {
             Outcome::Finished if forward => (Ending::Prepared, Some(RunState::Prepared), None),
             Outcome::Finished => (Ending::RolledBack, Some(RunState::RolledBack), None),
-            Outcome::Stopped(StopReason::Driver(failure)) => {
-                let state =
-                    (forward && failure.class != FailureClass::Fenced).then_some(RunState::Failed);
-                (
-                    Ending::Stopped,
-                    state,
-                    Some(plain(failure.message, failure.sqlstate)),
-                )
-            }
+            Outcome::Stopped(StopReason::Driver(failure)) => (
+                Ending::Stopped,
+                (forward && !fenced).then_some(RunState::Failed),
+                Some(plain(failure.message, failure.sqlstate)),
+            ),
             Outcome::Stopped(StopReason::Operator) => {
                 let state = forward.then_some(RunState::Failed);
                 (
@@ -409,8 +411,7 @@ impl Driver {
                 unit,
                 failure,
             } => {
-                let error = self.describe(task, unit, failure.clone());
-                let fenced = failure.class == FailureClass::Fenced;
+                let error = self.describe(task, unit, failure);
                 let (ending, state) = if forward {
                     (Ending::Failed, RunState::Failed)
                 } else {
@@ -425,7 +426,6 @@ impl Driver {
             }
             _ => error.message.clone(),
         });
-        let fenced = state.is_none() && forward;
         let ended = Ended {
             ending,
             message: message.unwrap_or_default(),
