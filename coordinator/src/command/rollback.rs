@@ -71,13 +71,18 @@ pub(super) async fn go_back(
     arguments: &DrivingArguments,
 ) -> Result<(), Failure> {
     let plan = Arc::new(ledger::run::plan(&mut driving.conn, row.run).await?);
-    let place = to
-        .map(|name| rollback::checkpoint(&plan, name))
-        .transpose()?;
+    let place = rollback::destination(&mut driving.conn, row, &plan, to).await?;
     // What has no way back is refused before anybody is disturbed.
     crate::driver::back(&mut driving.conn, row.run, &plan, place, &driving.limits).await?;
     let holder = driving.take_over(row.run).await?;
-    let rebuilt = rollback::begin(&mut driving.conn, holder, &plan, to, &driving.limits).await?;
+    let rebuilt = rollback::begin(
+        &mut driving.conn,
+        holder,
+        &plan,
+        (to, place),
+        &driving.limits,
+    )
+    .await?;
     let after = After {
         run: row.run,
         hint: driving.chosen.hint.clone(),

@@ -8,7 +8,7 @@ use upshift_shared::{
     Error, Result,
     ledger::{
         self, Holder,
-        run::{Change, RunState},
+        run::{Change, RunRow, RunState},
     },
     pg::PgConnection,
     plan::Plan,
@@ -17,23 +17,50 @@ use upshift_shared::{
 
 use super::{Limits, Rebuilt, operation::record_undone, rebuild};
 
-/// The place in the plan of the module whose checkpoint is meant.
+/// The place in the plan of the module whose checkpoint is meant, if one can go back to it: it and
+/// those before it are prepared.
 ///
 /// # Errors
-/// [`Error::Refused`] when the plan has no such module.
-pub fn checkpoint(plan: &Plan, name: &str) -> Result<u32> {
-    let place = plan.modules.iter().position(|module| module.name == name);
-    match place.map(u32::try_from) {
-        Some(Ok(place)) => Ok(place),
-        _ => {
-            let names = || plan.modules.iter().map(|module| module.name.as_str());
-            let near = did_you_mean(name, names());
-            let list = names().collect::<Vec<_>>().join(", ");
-            Err(Error::Refused(format!(
-                "the plan has no checkpoint \"{name}\"{near}; it has {list}"
-            )))
-        }
+/// [`Error::Refused`], with the checkpoints that there are.
+pub async fn destination(
+    conn: &mut PgConnection,
+    row: &RunRow,
+    plan: &Plan,
+    to: Option<&str>,
+) -> Result<Option<u32>> {
+    let Some(name) = to else {
+        return Ok(None);
+    };
+    let names = || plan.modules.iter().map(|module| module.name.as_str());
+    let place = (0_u32..).zip(names()).find(|(_, module)| *module == name);
+    let Some((place, _)) = place else {
+        let near = did_you_mean(name, names());
+        let list = names().collect::<Vec<_>>().join(", ");
+        return Err(Error::Refused(format!(
+            "the plan has no checkpoint \"{name}\"{near}; it has {list}"
+        )));
+    };
+    // On its way there already: its own checkpoint may be among those that no longer hold.
+    let under_way = matches!(row.state, RunState::RollingBack | RunState::Stuck);
+    if under_way && row.rollback_to.as_deref() == to {
+        return Ok(Some(place));
     }
+    let prepared = ledger::checkpoint::load(conn, row.run).await?;
+    let reachable: Vec<&str> = (0_u32..)
+        .zip(names())
+        .take_while(|(module, _)| prepared.iter().any(|c| c.module == *module))
+        .map(|(_, name)| name)
+        .collect();
+    if reachable.contains(&name) {
+        return Ok(Some(place));
+    }
+    let list = match reachable.as_slice() {
+        [] => "only to the start".to_owned(),
+        some => format!("to {}, or to the start", some.join(", ")),
+    };
+    Err(Error::Refused(format!(
+        "the checkpoint of {name} is not prepared, or one before it is not: one can go back {list}"
+    )))
 }
 
 /// Makes the run `rolling_back` and says what there is to take back. Refuses, with nothing changed,
@@ -45,10 +72,9 @@ pub async fn begin(
     conn: &mut PgConnection,
     holder: Holder,
     plan: &Plan,
-    to: Option<&str>,
+    (to, place): (Option<&str>, Option<u32>),
     limits: &Limits,
 ) -> Result<Rebuilt> {
-    let place = to.map(|name| checkpoint(plan, name)).transpose()?;
     let rebuilt = rebuild::back(conn, holder.run, plan, place, limits).await?;
     let change = Change {
         error: None,
