@@ -147,6 +147,10 @@ impl Driving {
             run: holder.run,
             hint: self.chosen.hint.clone(),
         };
+        let checkpoint = match &aim {
+            Aim::Back { to } => to.clone(),
+            Aim::Forward => None,
+        };
         // The driver has sessions of its own.
         drop(self.conn);
         let order = Order {
@@ -162,7 +166,10 @@ impl Driving {
             coordination: self.coordination,
             lock: self.lock,
         };
-        Ok(Box::pin(process::drive(order, |ended| after.last_words(ended))).await?)
+        Ok(Box::pin(process::drive(order, |ended| {
+            after.last_words(ended, checkpoint.as_deref())
+        }))
+        .await?)
     }
 
     /// Closes the way back.
@@ -205,15 +212,20 @@ impl After {
     }
 
     /// What the progress shows last. A failure is told in full behind it.
-    fn last_words(&self, ended: &Ended) -> String {
-        match ended.ending {
-            Ending::Prepared => format!(
+    fn last_words(&self, ended: &Ended, checkpoint: Option<&str>) -> String {
+        match (ended.ending, checkpoint) {
+            (Ending::Prepared, _) => format!(
                 "keep it with: {}\ntake it back with: {}",
                 self.command("commit"),
                 self.command("rollback")
             ),
-            Ending::Committed => "there is no way back now".to_owned(),
-            Ending::RolledBack => "everything is as it was".to_owned(),
+            (Ending::Committed, _) => "there is no way back now".to_owned(),
+            (Ending::RolledBack, None) => "everything is as it was".to_owned(),
+            (Ending::RolledBack, Some(module)) => format!(
+                "this is the checkpoint of {module}\ngo forward again with: {}\ngo further back with: {}",
+                self.command("resume"),
+                self.command("rollback")
+            ),
             _ => ended.message.lines().next().unwrap_or_default().to_owned(),
         }
     }

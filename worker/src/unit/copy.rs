@@ -40,7 +40,19 @@ pub(super) async fn make(
         execute_raw(tx, unit.substitute(&table.kept.create))
             .await
             .map_err(failed())?;
-        let columns = list(&table.columns);
+        let hidden = hidden(tx, &table.table).await?;
+        for (name, type_name) in &hidden {
+            let name = ident(name);
+            execute_raw(
+                tx,
+                format!("ALTER TABLE {kept} ADD COLUMN {name} {type_name}"),
+            )
+            .await
+            .map_err(failed())?;
+        }
+        let hidden = hidden.into_iter().map(|(name, _)| name);
+        let columns: Vec<String> = table.columns.iter().cloned().chain(hidden).collect();
+        let columns = list(&columns);
         // A CREATE TABLE AS … WITH DATA has filled it already.
         execute_raw(
             tx,
@@ -66,6 +78,12 @@ pub(super) async fn restore(
     tables: &[CopiedTable],
 ) -> Result<u64> {
     let failed = || Error::database(format!("undo of {}", unit.task.label));
+    let mut with_hidden = tables.to_vec();
+    for table in &mut with_hidden {
+        let kept = hidden(tx, &kept_name(unit.holder.run, &table.kept).to_string()).await?;
+        table.columns.extend(kept.into_iter().map(|(name, _)| name));
+    }
+    let tables = with_hidden.as_slice();
     let foreign_keys = foreign_keys(tx, tables).await?;
     let reactions = reactions(tx, tables).await?;
     let ordered = parents_first(tables, &foreign_keys);
@@ -99,6 +117,29 @@ pub(super) async fn restore(
         drop_kept(tx, unit.holder.run, &table.kept).await?;
     }
     Ok(rows)
+}
+
+/// Hidden columns of a table, with their types: a row that is deleted takes their values with it, so
+/// they are part of its copy.
+async fn hidden(tx: &mut PgConnection, table: &str) -> Result<Vec<(String, String)>> {
+    let failed = || Error::database(format!("reading the columns of {table}"));
+    let rows = sqlx::query(
+        "-- hidden columns
+        SELECT attname::text AS name, format_type(atttypid, atttypmod) AS type_name
+        FROM pg_attribute
+        WHERE attrelid = $1::regclass AND attnum > 0 AND NOT attisdropped
+          AND starts_with(attname::text, 'upshift_kept_')
+        ORDER BY attnum",
+    )
+    .bind(table)
+    .persistent(false)
+    .fetch_all(tx)
+    .await
+    .map_err(failed())?;
+    rows.iter()
+        .map(|row| Ok((row.try_get("name")?, row.try_get("type_name")?)))
+        .collect::<sqlx::Result<_>>()
+        .map_err(failed())
 }
 
 fn list(columns: &[String]) -> String {

@@ -28,18 +28,15 @@ pub(super) fn choose(step: &AnalysedStep, dml: &BoundDml, number: u32) -> Result
         .as_ref()
         .map(|cut| template::key_range(&dml.alias, &cut.key, unit + 1));
     let deletes = matches!(step.bound.class, Class::Delete(_));
-    let kept = if deletes {
-        dml.columns.clone()
+    let kept = changed(key, dml);
+    let returned = if deletes {
+        format!("{}.*", ident(&dml.alias))
     } else {
-        changed(key, dml)
+        let columns = key.iter().map(|column| ident(&column.name));
+        let columns = columns.map(|column| format!("{}.{column}", ident(&dml.alias)));
+        columns.collect::<Vec<_>>().join(", ")
     };
-    let body = body(
-        step,
-        sql,
-        dml,
-        if deletes { &kept } else { key },
-        range.as_deref(),
-    )?;
+    let body = body(step, sql, &returned, range.as_deref())?;
     let operator = InPlace {
         table: dml.table.to_string(),
         action: if deletes {
@@ -48,13 +45,13 @@ pub(super) fn choose(step: &AnalysedStep, dml: &BoundDml, number: u32) -> Result
             InPlaceAction::Update(dml.assigned.clone())
         },
         sql: if deletes {
-            keep_deleted(&name, &kept, &body, unit)
+            keep_deleted(&name, &body, unit)
         } else {
             keep_updated(&name, dml, (key, &kept), &body, unit, cut.as_ref())
         },
         key: key.clone(),
         before_images: KeptTable {
-            create: create(&name, &dml.table, &kept),
+            create: create(&name, &dml.table, (!deletes).then_some(&kept)),
             name,
         },
         cut,
@@ -104,19 +101,14 @@ fn changed(key: &[KeyColumn], dml: &BoundDml) -> Vec<KeyColumn> {
     key.iter().cloned().chain(assigned).collect()
 }
 
-/// The statement itself, cut and returning the listed columns of its target.
+/// The statement itself, cut and returning what is listed of its target.
 fn body(
     step: &AnalysedStep,
     sql: &str,
-    dml: &BoundDml,
-    returned: &[KeyColumn],
+    returned: &str,
     range: Option<&str>,
 ) -> Result<String, String> {
-    let list: Vec<String> = returned
-        .iter()
-        .map(|column| format!("{}.{}", ident(&dml.alias), ident(&column.name)))
-        .collect();
-    let returning = Some(template::returning(&list.join(", "))?);
+    let returning = Some(template::returning(returned)?);
     match template::tree(step, sql)? {
         NodeEnum::UpdateStmt(mut statement) => {
             if let Some(range) = range {
@@ -136,16 +128,21 @@ fn body(
     }
 }
 
-fn create(name: &str, table: &QualifiedName, columns: &[KeyColumn]) -> String {
-    let columns: Vec<String> = columns
-        .iter()
-        .map(|column| format!("o.{}", ident(&column.name)))
-        .collect();
+/// The table of before-images: these columns, or all that the target has when the task's turn comes:
+/// a row that is deleted takes the values of hidden columns with it.
+fn create(name: &str, table: &QualifiedName, columns: Option<&Vec<KeyColumn>>) -> String {
+    let columns = match columns {
+        None => "o.*".to_owned(),
+        Some(columns) => columns
+            .iter()
+            .map(|column| format!("o.{}", ident(&column.name)))
+            .collect::<Vec<_>>()
+            .join(", "),
+    };
     format!(
-        "CREATE TABLE upshift_kept.{} AS SELECT 0::integer AS upshift_unit, {} FROM {table} AS o WITH \
-         NO DATA",
+        "CREATE TABLE upshift_kept.{} AS SELECT 0::integer AS upshift_unit, {columns} FROM {table} AS \
+         o WITH NO DATA",
         ident(name),
-        columns.join(", "),
     )
 }
 
@@ -182,12 +179,10 @@ fn keep_updated(
 }
 
 /// DELETE returns the rows as they were.
-fn keep_deleted(name: &str, kept: &[KeyColumn], body: &str, unit: usize) -> String {
-    let columns: Vec<String> = kept.iter().map(|column| ident(&column.name)).collect();
-    let columns = columns.join(", ");
+fn keep_deleted(name: &str, body: &str, unit: usize) -> String {
     format!(
-        "WITH upshift_changed AS ({body}) INSERT INTO upshift_kept.{} (upshift_unit, {columns}) SELECT \
-         ${unit}::text::integer, {columns} FROM upshift_changed",
+        "WITH upshift_changed AS ({body}) INSERT INTO upshift_kept.{} SELECT ${unit}::text::integer, c.* \
+         FROM upshift_changed AS c",
         ident(name),
     )
 }

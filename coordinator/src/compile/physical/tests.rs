@@ -125,9 +125,9 @@ fn a_delete_returns_what_it_deletes() {
     );
     assert_eq!(
         op.sql,
-        "WITH upshift_changed AS (DELETE FROM \"move line\" WHERE state = 'x' RETURNING \"move line\".id, \
-         \"move line\".state) INSERT INTO upshift_kept.\"{run}_t0_before\" (upshift_unit, \"id\", \
-         \"state\") SELECT $1::text::integer, \"id\", \"state\" FROM upshift_changed"
+        "WITH upshift_changed AS (DELETE FROM \"move line\" WHERE state = 'x' RETURNING \"move line\".*) \
+         INSERT INTO upshift_kept.\"{run}_t0_before\" SELECT $1::text::integer, c.* FROM \
+         upshift_changed AS c"
     );
     assert!(op.cut.is_none());
 }
