@@ -117,6 +117,8 @@ async fn if_exists_and_identity_and_types_after_their_columns() -> Result<()> {
         COMMENT ON FUNCTION f(integer, text) IS 'f'; GRANT EXECUTE ON FUNCTION f(integer, text) TO PUBLIC;
         CREATE TABLE t (id integer GENERATED ALWAYS AS IDENTITY (START 5 INCREMENT 3), m mood DEFAULT 'ok',
                         n integer DEFAULT f(1));
+        CREATE COLLATION \"C x\" (locale = 'C'); COMMENT ON COLLATION \"C x\" IS 'c';
+        CREATE MATERIALIZED VIEW stale AS SELECT count(*) AS n FROM t; CREATE UNIQUE INDEX si ON stale (n);
         INSERT INTO t (m) VALUES ('sad'), ('ok');";
     let column = |id, name: &str| {
         hidden(
@@ -140,7 +142,7 @@ async fn if_exists_and_identity_and_types_after_their_columns() -> Result<()> {
         )
     };
     let missing = hidden(
-        7,
+        9,
         "DROP TABLE IF EXISTS public.nothing",
         Hide::Table {
             table: s("public.nothing"),
@@ -156,6 +158,8 @@ async fn if_exists_and_identity_and_types_after_their_columns() -> Result<()> {
             column(3, "n"),
             object(4, "FUNCTION", "public.f(integer, text)"),
             column(5, "id"),
+            object(6, "MATERIALIZED VIEW", "public.stale"),
+            object(7, "COLLATION", "public.\"C x\""),
             missing,
         ],
     )

@@ -306,3 +306,26 @@ async fn timeouts_are_told_from_locks() -> Result<()> {
     );
     Ok(())
 }
+
+#[tokio::test]
+async fn taking_over_ends_what_an_older_holder_still_does() -> Result<()> {
+    let mut rig = Rig::new(TABLE).await?;
+    let run = rig.holder.run;
+    let mut taker = rig.database.connect().await?;
+    let (slow, _) = one(0, statement("SELECT pg_sleep(300)", StatementUndo::Nothing));
+    let work = rig.whole(&slow, Direction::Do);
+    let take = async {
+        // Until the unit holds the fence: its own session says so.
+        let working = "SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'upshift % t0 u0' \
+                       AND query LIKE '%pg_sleep(300)'";
+        while sqlx::query_scalar::<_, i64>(working).fetch_one(&mut taker).await? == 0 {
+            tokio::task::yield_now().await;
+        }
+        let deadline = std::time::Duration::from_secs(30);
+        anyhow::Ok(upshift_shared::ledger::fence::raise(&mut taker, run, deadline).await?)
+    };
+    let (worked, taken) = tokio::join!(work, take);
+    assert_eq!(taken?, Epoch(2));
+    assert_eq!(worked.expect_err("its session was ended").class, FailureClass::Later);
+    Ok(())
+}

@@ -32,7 +32,7 @@ use upshift_shared::{
         Target,
         transaction::{self, Isolation, Spec, Transaction},
     },
-    plan::{Operator, StatementUndo, Task},
+    plan::{Operator, Sequences, StatementUndo, Task},
 };
 
 pub use error::{FailureClass, UnitError};
@@ -202,7 +202,7 @@ async fn forward(tx: &mut PgConnection, unit: &UnitContext<'_>) -> Result<Option
         return Ok(None);
     }
     failpoint::reach(failpoint::AFTER_LEDGER_ROW);
-    if unit.task.operator.cut().is_none() {
+    if draws(unit) && unit.task.operator.cut().is_none() {
         // What an attempt that failed has drawn is given back. (Of a task that is cut, other units
         // may have drawn meanwhile.)
         ledger::sequence::restore(tx, unit.holder.run, unit.task.id).await?;
@@ -234,9 +234,16 @@ async fn back(tx: &mut PgConnection, unit: &UnitContext<'_>) -> Result<Option<u6
         Operator::Exec(_) => return Err(not_here()),
     };
     failpoint::reach(failpoint::AFTER_WORK);
-    // Last, because it does not roll back.
-    ledger::sequence::restore(tx, unit.holder.run, unit.task.id).await?;
+    if draws(unit) {
+        // Last, because it does not roll back.
+        ledger::sequence::restore(tx, unit.holder.run, unit.task.id).await?;
+    }
     Ok(Some(rows))
+}
+
+/// Whether the task may draw from sequences: where not, asking would cost every unit a round trip.
+fn draws(unit: &UnitContext<'_>) -> bool {
+    unit.task.sequences != Sequences::None
 }
 
 fn not_here() -> Error {

@@ -10,7 +10,7 @@ use super::capture;
 #[derive(Debug, Clone)]
 pub(super) struct Object {
     /// Its catalog, such as `pg_class`.
-    pub(super) class: &'static str,
+    pub(super) class: String,
     /// Its oid there.
     pub(super) oid: i64,
     /// A column's number, or 0.
@@ -181,7 +181,7 @@ pub(super) async fn probe(
 async fn candidates(tx: &mut PgConnection, object: &Object) -> Result<Vec<Dependent>> {
     let failed = || Error::database("reading what depends on an object");
     let rows = sqlx::query(include_str!("dependents.sql"))
-        .bind(object.class)
+        .bind(&object.class)
         .bind(object.oid)
         .bind(object.part)
         .persistent(false)
@@ -288,8 +288,9 @@ async fn classify(tx: &mut PgConnection, candidate: &Dependent) -> Result<Known>
 async fn visible_dependents(tx: &mut PgConnection, object: &Object) -> Result<i64> {
     let failed = || Error::database("reading what depends on an object");
     sqlx::query(include_str!("visible_dependents.sql"))
-        .bind(object.class)
+        .bind(&object.class)
         .bind(object.oid)
+        .bind(object.part)
         .persistent(false)
         .fetch_one(tx)
         .await

@@ -10,6 +10,7 @@ use upshift_shared::{
     pg::{
         execute_raw,
         ident::{QualifiedName, ident},
+        sql,
     },
     plan::Capture,
 };
@@ -17,7 +18,7 @@ use upshift_shared::{
 use super::{
     Effects, capture,
     dependents::{self, Gone, Kind, Object},
-    run_sql,
+    hide_table, run_sql,
 };
 use crate::unit::UnitContext;
 
@@ -34,7 +35,7 @@ pub(super) async fn column(
         return run_sql(tx, unit, drop).await;
     };
     let object = Object {
-        class: "pg_class",
+        class: "pg_class".to_owned(),
         oid: found.relation,
         part: i32::from(found.attribute),
     };
@@ -194,7 +195,7 @@ async fn find_column(tx: &mut PgConnection, table: &str, column: &str) -> Result
     }))
 }
 
-/// The schema and name of a relation, type or function.
+/// The schema and name of an object that has both.
 async fn schema_of(tx: &mut PgConnection, class: &str, oid: i64) -> Result<QualifiedName> {
     let failed = || Error::database("finding an object to hide");
     let row = sqlx::query(
@@ -208,7 +209,11 @@ async fn schema_of(tx: &mut PgConnection, class: &str, oid: i64) -> Result<Quali
             UNION ALL
             SELECT pronamespace, proname FROM pg_proc WHERE $1 = 'pg_proc' AND oid = $2::oid
         ) o
-        JOIN pg_namespace n ON n.oid = o.namespace",
+        JOIN pg_namespace n ON n.oid = o.namespace
+        UNION ALL
+        SELECT a.object_names[1], a.object_names[2]
+        FROM pg_identify_object_as_address($1::text::regclass, $2::oid, 0) a
+        WHERE $1 NOT IN ('pg_class', 'pg_type', 'pg_proc')",
     )
     .bind(class)
     .bind(oid)
@@ -222,7 +227,39 @@ async fn schema_of(tx: &mut PgConnection, class: &str, oid: i64) -> Result<Quali
     ))
 }
 
-/// Hides a sequence, type, domain, function or the like: moved to the schema of kept objects.
+/// Where an object is in the catalog: `pg_class` and the like, and its oid; `None` where it is not.
+async fn find_object(
+    tx: &mut PgConnection,
+    class: &str,
+    object: &str,
+) -> Result<Option<(String, i64)>> {
+    let found = match class {
+        "SEQUENCE" => "SELECT 'pg_class' AS class, to_regclass($1)::oid::bigint AS oid",
+        "TYPE" | "DOMAIN" => "SELECT 'pg_type' AS class, to_regtype($1)::oid::bigint AS oid",
+        "FUNCTION" | "PROCEDURE" | "AGGREGATE" | "ROUTINE" => {
+            "SELECT 'pg_proc' AS class, to_regprocedure($1)::oid::bigint AS oid"
+        }
+        _ => {
+            "SELECT a.classid::regclass::text AS class, a.objid::bigint AS oid
+             FROM pg_get_object_address(lower($2), parse_ident($1), '{}') a"
+        }
+    };
+    let failed = || Error::database(format!("finding {class} {object}"));
+    let row = sqlx::query(sql(format!(
+        "/* upshift: find an object to hide */ {found} WHERE $2::text IS NOT NULL"
+    )))
+    .bind(object)
+    .bind(class)
+    .persistent(false)
+    .fetch_one(tx)
+    .await
+    .map_err(failed())?;
+    let oid: Option<i64> = row.try_get("oid").map_err(failed())?;
+    let class: String = row.try_get("class").map_err(failed())?;
+    Ok(oid.map(|oid| (class, oid)))
+}
+
+/// Hides an object that ALTER … SET SCHEMA moves: a sequence, type, function, collation, ….
 pub(super) async fn object(
     tx: &mut PgConnection,
     unit: &UnitContext<'_>,
@@ -230,42 +267,24 @@ pub(super) async fn object(
     drop: &str,
     effects: &mut Effects,
 ) -> Result<()> {
-    let (catalog, lookup) = match class {
-        "SEQUENCE" => ("pg_class", "to_regclass($1)::oid"),
-        "TYPE" | "DOMAIN" => ("pg_type", "to_regtype($1)::oid"),
-        "FUNCTION" | "PROCEDURE" | "AGGREGATE" | "ROUTINE" => {
-            ("pg_proc", "to_regprocedure($1)::oid")
-        }
-        other => {
-            return Err(Error::Refused(format!(
-                "upshift does not know how to hide a {other}: mark the statement -- upshift: \
-                 irreversible, or give it an undo"
-            )));
-        }
-    };
-    let query = format!("-- find an object to hide\nSELECT ({lookup})::bigint::text");
-    let found = sqlx::query(upshift_shared::pg::sql(query))
-        .bind(object)
-        .persistent(false)
-        .fetch_one(&mut *tx)
-        .await
-        .and_then(|row| row.try_get::<Option<String>, _>(0))
-        .map_err(Error::database(format!("finding {class} {object}")))?;
-    let Some(number) = found.and_then(|text| text.parse::<i64>().ok()) else {
+    if matches!(class, "FOREIGN TABLE" | "MATERIALIZED VIEW" | "TABLE") {
+        return hide_table::table(tx, unit, object, drop, effects).await;
+    }
+    let Some((catalog, number)) = find_object(tx, class, object).await? else {
         return run_sql(tx, unit, drop).await;
     };
     let hidden = Object {
-        class: catalog,
+        class: catalog.clone(),
         oid: number,
         part: 0,
     };
     let gone = dependents::probe(tx, &hidden, drop, &unit.task.label).await?;
     let path = capture::enter_qualified(tx).await?;
-    let moved = moves(tx, unit, class, catalog, number).await?;
+    let moved = moves(tx, unit, class, &catalog, number).await?;
     // An owning column keeps a sequence in its schema.
     let parameters = match class {
         "SEQUENCE" => {
-            let name = schema_of(tx, catalog, number).await?.to_string();
+            let name = schema_of(tx, &catalog, number).await?.to_string();
             let query = include_str!("capture/sequence.sql");
             capture::texts(tx, query, &[Some(&name)]).await?
         }

@@ -1,4 +1,4 @@
-//! Hiding a table: it moves to the schema of kept objects under a unique name, with its indexes and
+//! Hiding a table, foreign table or materialized view: it moves to the schema of kept objects under a unique name, with its indexes and
 //! sequences. What would refuse or slow anything that the application does is dropped, its definition
 //! recorded: foreign keys both ways, views on it.
 
@@ -30,7 +30,7 @@ pub(super) async fn table(
         return run_sql(tx, unit, drop).await;
     };
     let object = Object {
-        class: "pg_class",
+        class: "pg_class".to_owned(),
         oid: found.oid,
         part: 0,
     };
@@ -66,7 +66,7 @@ async fn find(tx: &mut PgConnection, table: &str) -> Result<Option<Table>> {
     let row = sqlx::query(
         "-- find a table to hide
         SELECT c.oid::bigint AS oid, n.nspname::text AS schema, c.relname::text AS name,
-               c.relkind NOT IN ('r', 'f') OR c.relispartition
+               c.relkind NOT IN ('r', 'f', 'm') OR c.relispartition
                OR EXISTS (SELECT FROM pg_inherits i WHERE c.oid IN (i.inhparent, i.inhrelid))
                    AS inherited
         FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
