@@ -216,7 +216,9 @@ fn why_barrier(bound: &Bound) -> Option<String> {
     match &bound.class {
         Class::Opaque { why, .. } => Some(why.clone()),
         Class::Exec => Some("an external program may read and write anything".to_owned()),
-        _ if is_barrier(bound) => Some("it reads PostgreSQL's own catalogs".to_owned()),
+        _ if is_barrier(bound) => Some(
+            name(bound, &Resource::Everything).unwrap_or_else(|| "it may read anything".to_owned()),
+        ),
         _ => None,
     }
 }

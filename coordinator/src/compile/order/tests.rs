@@ -120,7 +120,7 @@ fn each_hazard_has_its_reason() {
     let state = || column(1, 1);
     let table = Resource::Table(RelId(1));
     let edges = dataflow(&[
-        step(&[table.clone()], &[state()]),
+        step(std::slice::from_ref(&table), &[state()]),
         step(&[table.clone(), state()], &[]),
         step(&[table], &[state()]),
     ]);
@@ -193,7 +193,7 @@ fn barriers_take_only_loose_ends() {
     assert_eq!(
         edges[5].reason,
         EdgeReason::Opaque {
-            why: "it reads PostgreSQL's own catalogs".to_owned()
+            why: "it may read anything".to_owned()
         }
     );
 }

@@ -48,7 +48,7 @@ impl Case<'_, '_> {
         let rules: [fn(&Self) -> Option<String>; 9] = [
             Self::locks_rows,
             Self::reads_clock,
-            Self::reads_catalog,
+            Self::reads_anything,
             Self::moves_unique,
             Self::refers_to_itself,
             Self::reads_system_columns,
@@ -95,9 +95,9 @@ impl Case<'_, '_> {
         ))
     }
 
-    fn reads_catalog(&self) -> Option<String> {
-        let why = self.walker.found.reads_catalog.as_ref()?;
-        Some(format!("{why}, which a run of many units changes"))
+    fn reads_anything(&self) -> Option<String> {
+        let why = self.walker.found.reads_anything.as_ref()?;
+        Some(format!("{why}, which other units change"))
     }
 
     /// PostgreSQL checks uniqueness row by row, so whether values may move depends on the order.

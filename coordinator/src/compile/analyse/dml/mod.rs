@@ -350,7 +350,7 @@ impl Binder<'_> {
             uses.reads.insert(Resource::Everything);
             uses.writes.insert(Resource::Everything);
         }
-        if let Some(why) = &self.walker.found.reads_catalog {
+        if let Some(why) = &self.walker.found.reads_anything {
             let warning =
                 format!("{why}: it waits for everything before it, and what follows waits");
             self.walker.found.warnings.push(warning);
@@ -358,8 +358,13 @@ impl Binder<'_> {
         let mut warnings = std::mem::take(&mut self.walker.found.warnings);
         warnings.dedup();
         warnings.extend(self.idle_directive(&class));
+        let mut names = uses.names(catalog);
+        if let Some(why) = &self.walker.found.reads_anything {
+            names.retain(|(resource, _)| *resource != Resource::Everything);
+            names.push((Resource::Everything, why.clone()));
+        }
         Ok(Bound {
-            names: uses.names(catalog),
+            names,
             tables: uses.named_tables(catalog),
             sequences: if is_opaque {
                 Sequences::All

@@ -54,7 +54,13 @@ fn verdict(bound: &Bound) -> String {
 
 fn names(bound: &Bound, resources: &BTreeSet<Resource>) -> String {
     let named = bound.names.iter().filter(|(r, _)| resources.contains(r));
-    let names: BTreeSet<&str> = named.map(|(_, name)| name.as_str()).collect();
+    let names: BTreeSet<&str> = named
+        .map(|(resource, name)| match resource {
+            // Its name is why.
+            Resource::Everything => "everything",
+            _ => name.as_str(),
+        })
+        .collect();
     names.into_iter().collect::<Vec<_>>().join(", ")
 }
 

@@ -200,7 +200,7 @@ impl Walker<'_> {
             return Ok(());
         }
         self.found
-            .reads_catalog
+            .reads_anything
             .get_or_insert_with(|| format!("the cast to {type_name} looks names up"));
         Ok(())
     }

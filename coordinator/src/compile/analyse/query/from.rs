@@ -84,7 +84,7 @@ impl<'a> Walker<'a> {
                 Ok(self.add_source(alias, Shape::Relation { relation, only }, renamed))
             }
             None => {
-                self.found.reads_catalog.get_or_insert_with(|| {
+                self.found.reads_anything.get_or_insert_with(|| {
                     format!("{} describes the database itself", range.relname)
                 });
                 Ok(self.add_derived(alias, Output::unknown(), renamed))

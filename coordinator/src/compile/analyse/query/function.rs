@@ -172,7 +172,7 @@ impl<'a> Walker<'a> {
             self.found.clock.get_or_insert_with(|| "age()".to_owned());
         } else if !immutable && reads_catalog(name) {
             self.found
-                .reads_catalog
+                .reads_anything
                 .get_or_insert_with(|| format!("{name}() looks at the database itself"));
         }
         Ok(())
@@ -210,9 +210,12 @@ impl<'a> Walker<'a> {
             Some(Volatility::Immutable) | None => {
                 self.found.promises.insert(format!("{name}()"));
             }
-            Some(Volatility::Stable) => self.found.make_opaque(format!(
-                "the user-defined function {name}() is STABLE: it may read any table"
-            )),
+            // PostgreSQL keeps functions that are not VOLATILE from writing.
+            Some(Volatility::Stable) => {
+                self.found.reads_anything.get_or_insert_with(|| {
+                    format!("the user-defined function {name}() is STABLE: it may read any table")
+                });
+            }
             Some(Volatility::Volatile) => self.found.make_opaque(format!(
                 "the user-defined function {name}() is VOLATILE: it may read and write any table"
             )),

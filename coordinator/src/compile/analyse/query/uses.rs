@@ -37,7 +37,7 @@ impl Uses {
             uses.writes.insert(Resource::Sequence(*sequence));
             uses.reads.insert(Resource::Table(*sequence));
         }
-        if walker.found.reads_catalog.is_some() {
+        if walker.found.reads_anything.is_some() {
             uses.reads.insert(Resource::Everything);
         }
         uses

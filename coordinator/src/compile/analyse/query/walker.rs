@@ -39,8 +39,9 @@ pub(crate) struct Walker<'a> {
 pub(crate) struct Findings {
     /// Why the statement cannot be understood: the first reason.
     pub(crate) opaque: Option<String>,
-    /// Why it reads what describes the database itself.
-    pub(crate) reads_catalog: Option<String>,
+    /// Why it may read anything: what describes the database itself, functions with a body of their
+    /// own.
+    pub(crate) reads_anything: Option<String>,
     /// Resources that are read otherwise than through a source: types, functions, `'t'::regclass`.
     pub(crate) reads: BTreeSet<Resource>,
     /// Sequences that it draws from or sets.
