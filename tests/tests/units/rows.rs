@@ -318,7 +318,11 @@ async fn taking_over_ends_what_an_older_holder_still_does() -> Result<()> {
         // Until the unit holds the fence: its own session says so.
         let working = "SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'upshift % t0 u0' \
                        AND query LIKE '%pg_sleep(300)'";
-        while sqlx::query_scalar::<_, i64>(working).fetch_one(&mut taker).await? == 0 {
+        while sqlx::query_scalar::<_, i64>(working)
+            .fetch_one(&mut taker)
+            .await?
+            == 0
+        {
             tokio::task::yield_now().await;
         }
         let deadline = std::time::Duration::from_secs(30);
@@ -326,6 +330,9 @@ async fn taking_over_ends_what_an_older_holder_still_does() -> Result<()> {
     };
     let (worked, taken) = tokio::join!(work, take);
     assert_eq!(taken?, Epoch(2));
-    assert_eq!(worked.expect_err("its session was ended").class, FailureClass::Later);
+    assert_eq!(
+        worked.expect_err("its session was ended").class,
+        FailureClass::Later
+    );
     Ok(())
 }

@@ -107,6 +107,7 @@ pub(super) fn drop(
         Err(error) if command.missing_ok => return Ok(Effect::Skip(error.message)),
         Err(error) => return Err(error),
     };
+    let generated = draft.column(table, name)?.generated.is_some();
     let cascade = alter_table::cascades(command.behavior);
     let dependents: Vec<(RelId, String)> = draft
         .catalog
@@ -132,8 +133,16 @@ pub(super) fn drop(
     }
     let quoted = draft.quoted(table);
     draft.writes_column(table, column);
-    for member in constraint::family(draft, table) {
+    let family = constraint::family(draft, table);
+    let inherited = family.len() > 1 || !draft.relation(table).inheritance.parents.is_empty();
+    for member in family {
         forget_column(draft, member, name);
+    }
+    if inherited {
+        return Effect::lost("DROP COLUMN on a table with partitions, children or parents");
+    }
+    if generated {
+        return Effect::lost("DROP COLUMN of a generated column");
     }
     Ok(alter_table::hide_column(quoted, name, cascade))
 }
@@ -164,6 +173,16 @@ fn forget_column(draft: &mut Draft<'_>, table: RelId, name: &str) {
         draft.takes_name(&name);
         draft.alters(sequence);
         draft.catalog.remove(sequence);
+    }
+    for constraint in draft.relation(table).constraints.clone() {
+        if constraint.columns.contains(&column) {
+            draft.takes_constraint_name(&schema, &constraint.name);
+            if let ConstraintKind::ForeignKey { table: target, .. } = constraint.kind
+                && draft.catalog.relation(target).is_some()
+            {
+                draft.alters(target);
+            }
+        }
     }
     draft.catalog.change(table, |relation| {
         relation
@@ -319,9 +338,9 @@ pub(super) fn change_type(
             },
         ]);
     }
-    if family.len() > 1 {
+    if family.len() > 1 || column.generated.is_some() {
         return Effect::lost(
-            "a change of type that loses information, on a table with partitions or children,",
+            "a change of type that loses information, of a generated column or on a table with partitions or children,",
         );
     }
     Ok(Effect::Run(DdlEffect::KeepColumn {

@@ -478,6 +478,8 @@ pub(super) fn capture_constraint(draft: &Draft<'_>, table: RelId, name: &str) ->
 
 /// Takes a constraint out, and the index that backs it.
 pub(super) fn forget_constraint(draft: &mut Draft<'_>, table: RelId, name: &str) {
+    let schema = draft.name(table).schema;
+    draft.takes_constraint_name(&schema, name);
     draft.catalog.change(table, |relation| {
         let backed = relation.constraints.iter().any(|c| {
             c.name == name

@@ -257,7 +257,7 @@ fn add_check(
             _ => None,
         };
         let (schema, table) = (relation.schema.clone(), relation.name.clone());
-        generated_name::constraint(draft.catalog, &schema, &table, column.as_deref(), "check")
+        generated_name::constraint(draft, &schema, &table, column.as_deref(), "check")
     } else {
         constraint.conname.clone()
     };
@@ -270,7 +270,7 @@ fn add_check(
     for member in family {
         // Columns have their own numbers in each table of an inheritance tree.
         let columns = expression::columns_of(draft.relation(member), expression);
-        draft.catalog.add_constraint(
+        draft.add_constraint(
             member,
             Constraint {
                 name: name.clone(),
@@ -306,17 +306,13 @@ pub(super) fn add_not_null(
         return;
     }
     let definition = format!("NOT NULL {}", upshift_shared::pg::ident::ident(&known.name));
+    let (schema, on) = (relation.schema.clone(), relation.name.clone());
+    let column_name = known.name.clone();
     let name = match constraint {
         Some(constraint) if !constraint.conname.is_empty() => constraint.conname.clone(),
-        _ => generated_name::constraint(
-            draft.catalog,
-            &relation.schema,
-            &relation.name,
-            Some(&known.name),
-            "not_null",
-        ),
+        _ => generated_name::constraint(draft, &schema, &on, Some(&column_name), "not_null"),
     };
-    draft.catalog.add_constraint(
+    draft.add_constraint(
         table,
         Constraint {
             name,
@@ -391,7 +387,7 @@ fn add_foreign_key(
     let name = if constraint.conname.is_empty() {
         let QualifiedName { schema, name } = draft.name(table);
         let addition = generated_name::addition(&own);
-        generated_name::constraint(draft.catalog, &schema, &name, Some(&addition), "fkey")
+        generated_name::constraint(draft, &schema, &name, Some(&addition), "fkey")
     } else {
         constraint.conname.clone()
     };
@@ -419,7 +415,7 @@ fn add_foreign_key(
             columns,
             ..record.clone()
         };
-        draft.catalog.add_constraint(member, record);
+        draft.add_constraint(member, record);
     }
     Ok(())
 }

@@ -148,7 +148,7 @@ fn inherit(draft: &mut Draft<'_>, table: RelId, parent: RelId, partition: bool) 
                 columns,
                 ..constraint
             };
-            draft.catalog.add_constraint(table, constraint);
+            draft.add_constraint(table, constraint);
         }
     }
 }
@@ -220,7 +220,7 @@ fn copy_index(
     let (schema, on) = (relation.schema.clone(), relation.name.clone());
     let is_constraint = backed.is_some();
     let name = generated_name::relation(
-        draft.catalog,
+        draft,
         &schema,
         &on,
         addition.as_deref(),
@@ -234,7 +234,7 @@ fn copy_index(
             columns: translate(numbers, &backed.columns),
             ..backed.clone()
         };
-        draft.catalog.add_constraint(table, constraint);
+        draft.add_constraint(table, constraint);
     }
     let mentions = translate(numbers, &index.mentions);
     draft.catalog.add_index(
@@ -330,7 +330,7 @@ fn like_constraints(
                 columns,
                 ..constraint.clone()
             };
-            draft.catalog.add_constraint(table, constraint);
+            draft.add_constraint(table, constraint);
         }
     }
     if like.options & LIKE_INDEXES != 0 {

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use pg_query::{NodeEnum, protobuf::RangeVar};
 use upshift_shared::{
-    catalog::{Catalog, Column, Relation},
+    catalog::{Catalog, Column, Constraint, Relation},
     ids::{ColId, RelId},
     pack::Directives,
     pg::ident::QualifiedName,
@@ -14,6 +14,7 @@ use upshift_shared::{
 
 use super::{expression, object};
 use crate::compile::{
+    analyse::query::ReadSet,
     error::BindError,
     model::{Binding, Bound, BoundDdl, Class, Resource},
 };
@@ -256,6 +257,41 @@ impl<'a> Draft<'a> {
         self.reads_object("schema", &QualifiedName::new("", &name.schema));
     }
 
+    /// Drops something that other objects may depend on in ways that the catalog does not have (a
+    /// function that a trigger calls, a type in a signature): it comes behind all DDL before it, which
+    /// may have dropped those.
+    pub(super) fn frees_dependents(&mut self) {
+        self.writes.insert(dependents());
+    }
+
+    /// What a bound query reads, and the sequences that it draws from.
+    pub(super) fn runs_query(&mut self, query: ReadSet) {
+        self.reads.extend(query.reads);
+        self.writes.extend(query.writes);
+        self.names.extend(query.names);
+        self.warnings.extend(query.warnings);
+        self.sequences = query.sequences;
+        for (id, ..) in query.tables {
+            self.touch(id, false);
+            self.add_rows(id);
+        }
+        if query.opaque.is_some() || !query.volatile.is_empty() {
+            self.touches_everything();
+        }
+    }
+
+    /// Adds a constraint to the catalog, whose name other statements may have to go round.
+    pub(super) fn add_constraint(&mut self, table: RelId, constraint: Constraint) {
+        let schema = self.name(table).schema;
+        self.takes_constraint_name(&schema, &constraint.name);
+        self.catalog.add_constraint(table, constraint);
+    }
+
+    /// A name of a constraint is taken or freed.
+    pub(super) fn takes_constraint_name(&mut self, schema: &str, name: &str) {
+        self.writes_object("constraint", &QualifiedName::new(schema, name));
+    }
+
     /// Nothing is known about what it reads and writes.
     pub(super) fn touches_everything(&mut self) {
         self.reads.insert(Resource::Everything);
@@ -274,11 +310,6 @@ impl<'a> Draft<'a> {
     }
 
     // Actions.
-
-    /// Sequences that it may draw from.
-    pub(super) fn draws(&mut self, sequences: Sequences) {
-        self.sequences = sequences;
-    }
 
     /// What it costs beyond a change of the catalog.
     pub(super) fn costs(&mut self, why: impl Into<String>) {
@@ -355,6 +386,9 @@ impl<'a> Draft<'a> {
             },
             Outcome::Done => Class::Ddl(self.ddl()?),
         };
+        self.reads.insert(dependents());
+        self.names
+            .push((dependents(), "what depends on other objects".to_owned()));
         let everything = self.writes.contains(&Resource::Everything);
         Ok(Binding::Bound(Box::new(Bound {
             class,
@@ -414,6 +448,11 @@ impl<'a> Draft<'a> {
             heavy,
         })
     }
+}
+
+/// Whatever depends on functions, types and sequences.
+fn dependents() -> Resource {
+    Resource::Object("dependents".to_owned(), String::new())
 }
 
 /// Writes a parse tree out as SQL.

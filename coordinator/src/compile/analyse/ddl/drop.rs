@@ -36,13 +36,6 @@ pub(super) fn bind(draft: &mut Draft<'_>, stmt: &DropStmt) -> Result<Outcome, Bi
         ObjectType::ObjectType | ObjectType::ObjectDomain => each(draft, stmt, user_type::drop),
         ObjectType::ObjectSchema => each(draft, stmt, schema::drop),
         ObjectType::ObjectExtension => each(draft, stmt, schema::drop_extension),
-        ObjectType::ObjectStatisticExt => each(draft, stmt, movable),
-        ObjectType::ObjectCollation
-        | ObjectType::ObjectConversion
-        | ObjectType::ObjectTsconfiguration
-        | ObjectType::ObjectTsdictionary
-        | ObjectType::ObjectTsparser
-        | ObjectType::ObjectTstemplate => each(draft, stmt, movable),
         other => {
             draft.touches_everything();
             draft.done_without_inverse(format!("DROP {}", words(other)))
@@ -157,6 +150,7 @@ fn sequence(draft: &mut Draft<'_>, stmt: &DropStmt, node: &Node) -> Result<Dropp
     let quoted = draft.quoted(sequence);
     let qualified = draft.name(sequence);
     draft.alters(sequence);
+    draft.frees_dependents();
     draft.takes_name(&qualified);
     let users: Vec<(RelId, String, upshift_shared::ids::ColId)> = draft
         .catalog
@@ -287,27 +281,6 @@ fn rule(draft: &mut Draft<'_>, _: &DropStmt, node: &Node) -> Result<Dropped, Bin
     };
     draft.alters(table);
     draft.no_inverse("DROP RULE");
-    Ok(Dropped::Yes)
-}
-
-/// Objects that the snapshot does not have, but that ALTER … SET SCHEMA moves.
-fn movable(draft: &mut Draft<'_>, stmt: &DropStmt, node: &Node) -> Result<Dropped, BindError> {
-    let parts = object::parts(node);
-    let kind = ObjectType::try_from(stmt.remove_type).unwrap_or(ObjectType::Undefined);
-    let class = words(kind);
-    let object = object::quote_parts(&parts);
-    if stmt.missing_ok || cascades(stmt.behavior) {
-        draft.no_inverse(format!("DROP {class} with IF EXISTS or CASCADE"));
-    }
-    let (schema, name) = object::split(&parts);
-    draft.writes_object(&class.to_lowercase(), &QualifiedName::new(schema, name));
-    draft.hide(
-        format!("DROP {class} {object}"),
-        Hide::Object {
-            class: class.to_owned(),
-            object,
-        },
-    );
     Ok(Dropped::Yes)
 }
 

@@ -70,16 +70,17 @@ pub(super) fn tables(draft: &mut Draft<'_>, stmt: &DropStmt) -> Result<Outcome, 
         if place > 0 {
             sql = format!("DROP TABLE {quoted}{cascade_word}");
         }
-        let hide = if draft.relation(*table).kind == RelationKind::ForeignTable {
-            Hide::Object {
-                class: "FOREIGN TABLE".to_owned(),
-                object: quoted,
-            }
-        } else {
-            Hide::Table {
-                table: quoted,
-                cascade,
-            }
+        let relation = draft.relation(*table);
+        let inheritance = &relation.inheritance;
+        if relation.kind == RelationKind::PartitionedTable
+            || !inheritance.parents.is_empty()
+            || !inheritance.children.is_empty()
+        {
+            draft.no_inverse("DROP of a table with partitions, children or parents");
+        }
+        let hide = Hide::Table {
+            table: quoted,
+            cascade,
         };
         draft.hide(sql.clone(), hide);
     }
@@ -162,6 +163,9 @@ fn touch(draft: &mut Draft<'_>, table: RelId) {
     draft.takes_name(&name);
     for index in draft.relation(table).indexes.clone() {
         draft.takes_name(&QualifiedName::new(&name.schema, &index.name));
+    }
+    for constraint in draft.relation(table).constraints.clone() {
+        draft.takes_constraint_name(&name.schema, &constraint.name);
     }
     let targets: Vec<RelId> = draft
         .relation(table)

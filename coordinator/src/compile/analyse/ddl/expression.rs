@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use pg_query::{
     Node, NodeEnum,
-    protobuf::{ParseResult, RangeVar, RawStmt},
+    protobuf::{ParseResult, RawStmt},
 };
 use serde_json::Value;
 use upshift_shared::{
@@ -193,33 +193,6 @@ pub(super) fn function_names(node: &Node) -> BTreeSet<String> {
         }
     });
     names
-}
-
-/// The relations that a query mentions, those that are names of its own WITH left out.
-pub(super) fn range_vars(node: &Node) -> Vec<RangeVar> {
-    let mut found = Vec::new();
-    let mut with = BTreeSet::new();
-    walk(&serialised(node), &mut |kind, value| match kind {
-        "RangeVar" => found.push(RangeVar {
-            schemaname: text_of(value, "schemaname"),
-            relname: text_of(value, "relname"),
-            location: value["location"]
-                .as_i64()
-                .and_then(|l| i32::try_from(l).ok())
-                .unwrap_or(-1),
-            ..RangeVar::default()
-        }),
-        "CommonTableExpr" => {
-            with.insert(text_of(value, "ctename"));
-        }
-        _ => {}
-    });
-    found.retain(|name| !name.schemaname.is_empty() || !with.contains(&name.relname));
-    found
-}
-
-fn text_of(value: &Value, field: &str) -> String {
-    value[field].as_str().unwrap_or_default().to_owned()
 }
 
 /// The name that PostgreSQL gives to a column of a SELECT list or index made from an expression

@@ -223,6 +223,7 @@ pub(super) fn drop(
             words(kind).to_lowercase()
         )));
     }
+    draft.frees_dependents();
     if cascades(stmt.behavior) {
         draft.no_inverse(format!("DROP {} … CASCADE", words(kind)));
     }

@@ -2,7 +2,9 @@
 //! `ChooseRelationName`, `ChooseIndexName` (indexcmds.c) and `ChooseConstraintName` (pg_constraint.c)
 //! do.
 
-use upshift_shared::catalog::Catalog;
+use upshift_shared::pg::ident::QualifiedName;
+
+use super::{draft::Draft, object};
 
 /// `NAMEDATALEN - 1`: the longest name, in bytes.
 const LONGEST: usize = 63;
@@ -38,13 +40,14 @@ fn object_name(name1: &str, name2: Option<&str>, label: &str) -> String {
     name
 }
 
-/// The first of `label`, `label1`, `label2`, … that gives a free name.
+/// The first of `label`, `label1`, `label2`, … that gives a free name, and those that were taken.
 fn first_free(
     name1: &str,
     name2: Option<&str>,
     label: &str,
     taken: impl Fn(&str) -> bool,
-) -> String {
+) -> (String, Vec<String>) {
+    let mut rejected = Vec::new();
     let mut pass = 0_u32;
     loop {
         let numbered = match pass {
@@ -53,39 +56,52 @@ fn first_free(
         };
         let name = object_name(name1, name2, &numbered);
         if !taken(&name) {
-            return name;
+            return (name, rejected);
         }
+        rejected.push(name);
         pass += 1;
     }
 }
 
-/// A name for a relation; for an index that backs a constraint it must be free among those too.
+/// A name for a relation; for an index that backs a constraint it must be free among those too. The
+/// statement is ordered behind those that took the names before it.
 pub(super) fn relation(
-    catalog: &Catalog,
+    draft: &mut Draft<'_>,
     schema: &str,
     name1: &str,
     name2: Option<&str>,
     label: &str,
     is_constraint: bool,
 ) -> String {
-    first_free(name1, name2, label, |name| {
-        catalog.find(Some(schema), name, &[]).is_some()
-            || catalog.index_owner(schema, name).is_some()
-            || (is_constraint && catalog.has_constraint(schema, name))
-    })
+    let (name, rejected) = first_free(name1, name2, label, |name| {
+        object::is_taken(draft, schema, name)
+            || (is_constraint && draft.catalog.has_constraint(schema, name))
+    });
+    for other in rejected {
+        let other = QualifiedName::new(schema, other);
+        draft.reads_object("relation", &other);
+        if is_constraint {
+            draft.reads_object("constraint", &other);
+        }
+    }
+    name
 }
 
 /// A name for a constraint that has no index.
 pub(super) fn constraint(
-    catalog: &Catalog,
+    draft: &mut Draft<'_>,
     schema: &str,
     name1: &str,
     name2: Option<&str>,
     label: &str,
 ) -> String {
-    first_free(name1, name2, label, |name| {
-        catalog.has_constraint(schema, name)
-    })
+    let (name, rejected) = first_free(name1, name2, label, |name| {
+        draft.catalog.has_constraint(schema, name)
+    });
+    for other in rejected {
+        draft.reads_object("constraint", &QualifiedName::new(schema, other));
+    }
+    name
 }
 
 /// Column names joined with `_`, as far as a name reaches (`ChooseIndexNameAddition`).
@@ -125,10 +141,7 @@ mod tests {
 
     #[test]
     fn names_are_cut_as_postgresql_cuts_them() {
-        let catalog = Catalog::default();
-        let name = |table: &str, column: &str| {
-            relation(&catalog, "public", table, Some(column), "idx", false)
-        };
+        let name = |table: &str, column: &str| object_name(table, Some(column), "idx");
         assert_eq!(name("t", "c"), "t_c_idx");
         let (a, b) = ("a".repeat(50), "b".repeat(50));
         let cut = name(&a, &b);
@@ -139,6 +152,14 @@ mod tests {
             format!("{}_c_idx", "ä".repeat(28)),
             "a character of two bytes is not cut in half"
         );
+    }
+
+    #[test]
+    fn taken_names_are_numbered() {
+        let taken = ["t_c_idx", "t_c_idx1"];
+        let (name, rejected) = first_free("t", Some("c"), "idx", |name| taken.contains(&name));
+        assert_eq!(name, "t_c_idx2");
+        assert_eq!(rejected, taken);
     }
 
     #[test]

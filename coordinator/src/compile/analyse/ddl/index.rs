@@ -187,7 +187,7 @@ pub(super) fn create(draft: &mut Draft<'_>, stmt: &IndexStmt) -> Result<Outcome,
     draft.costs("scans the table to build the index");
     let name = if stmt.idxname.is_empty() {
         let addition = generated_name::addition(&shape.names);
-        generated_name::relation(draft.catalog, &schema, &on, Some(&addition), "idx", false)
+        generated_name::relation(draft, &schema, &on, Some(&addition), "idx", false)
     } else {
         stmt.idxname.clone()
     };
@@ -263,8 +263,7 @@ fn add_to_partitions(
         let shape = Shape::of_index(draft, partition, stmt)?;
         let QualifiedName { schema, name } = draft.name(partition);
         let addition = generated_name::addition(&shape.names);
-        let name =
-            generated_name::relation(draft.catalog, &schema, &name, Some(&addition), "idx", false);
+        let name = generated_name::relation(draft, &schema, &name, Some(&addition), "idx", false);
         draft.alters(partition);
         draft.takes_name(&QualifiedName::new(schema, &name));
         let index = record(draft, partition, stmt, &name, &shape)?;
@@ -294,14 +293,7 @@ pub(super) fn add_backing(
         let name = if constraint.conname.is_empty() || member != table {
             let addition = generated_name::addition(&shape.names);
             let addition = (kind != ConstraintKind::PrimaryKey).then_some(addition);
-            generated_name::relation(
-                draft.catalog,
-                &schema,
-                &on,
-                addition.as_deref(),
-                label,
-                true,
-            )
+            generated_name::relation(draft, &schema, &on, addition.as_deref(), label, true)
         } else {
             constraint.conname.clone()
         };
@@ -339,7 +331,7 @@ pub(super) fn add_backing(
         };
         add(draft, member, &index);
         let definition = definition(&kind, &column_names);
-        draft.catalog.add_constraint(
+        draft.add_constraint(
             member,
             Constraint {
                 name,
@@ -417,6 +409,7 @@ pub(super) fn attach_constraint(
         .filter_map(|id| draft.relation(table).column_by_id(*id))
         .map(|column| column.name.clone())
         .collect::<Vec<_>>();
+    draft.takes_constraint_name(&schema, &name);
     if primary {
         for column in &columns {
             constraint::add_not_null(draft, table, *column, None);

@@ -4,6 +4,7 @@ use pg_query::{Node, NodeEnum, protobuf::RangeVar};
 use upshift_shared::pg::ident::{QualifiedName, ident};
 
 use super::draft::Draft;
+pub(super) use crate::compile::analyse::query::did_you_mean;
 use crate::compile::error::BindError;
 
 /// The strings of a list of `String` nodes: the parts of a name.
@@ -77,39 +78,6 @@ pub(super) fn no_relation(draft: &Draft<'_>, name: &RangeVar) -> String {
         format!("{schema}.{}", name.relname)
     };
     format!("relation \"{shown}\" does not exist{hint}")
-}
-
-/// ` (did you mean "…"?)`, or nothing where no name is near.
-pub(super) fn did_you_mean<'n>(wanted: &str, known: impl Iterator<Item = &'n str>) -> String {
-    let limit = (wanted.chars().count() / 3).max(1);
-    let nearest = known
-        .map(|name| (distance(wanted, name, limit), name))
-        .filter(|(distance, _)| *distance <= limit)
-        .min();
-    match nearest {
-        Some((_, name)) => format!(" (did you mean \"{name}\"?)"),
-        None => String::new(),
-    }
-}
-
-/// Levenshtein's distance, or more than `limit` where the lengths alone say so.
-fn distance(a: &str, b: &str, limit: usize) -> usize {
-    let a: Vec<char> = a.chars().collect();
-    let b: Vec<char> = b.chars().collect();
-    if a.len().abs_diff(b.len()) > limit {
-        return limit + 1;
-    }
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.iter().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, y) in b.iter().enumerate() {
-            let substituted = diagonal + usize::from(x != y);
-            diagonal = row[j + 1];
-            row[j + 1] = substituted.min(row[j] + 1).min(diagonal + 1);
-        }
-    }
-    row[b.len()]
 }
 
 /// The name that a CREATE of a table, view, sequence or index takes; an error where it is taken.

@@ -138,6 +138,9 @@ fn rename_index(
 }
 
 fn rename_both(draft: &mut Draft<'_>, table: RelId, old: &str, new: &str) {
+    let schema = draft.name(table).schema;
+    draft.takes_constraint_name(&schema, old);
+    draft.takes_constraint_name(&schema, new);
     draft.catalog.change(table, |relation| {
         let mut backs = false;
         for index in relation.indexes.iter_mut().filter(|i| i.name == old) {

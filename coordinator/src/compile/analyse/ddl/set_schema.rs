@@ -90,6 +90,10 @@ fn relation(draft: &mut Draft<'_>, id: RelId, schema: &str) -> Result<Outcome, B
         draft.takes_name(&QualifiedName::new(&old.schema, name));
         draft.takes_name(&QualifiedName::new(schema, name));
     }
+    for constraint in draft.relation(id).constraints.clone() {
+        draft.takes_constraint_name(&old.schema, &constraint.name);
+        draft.takes_constraint_name(schema, &constraint.name);
+    }
     for (member, name) in moved {
         draft.alters(member);
         draft.catalog.rename(member, schema, &name);

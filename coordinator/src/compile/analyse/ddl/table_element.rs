@@ -254,14 +254,8 @@ pub(super) fn add_identity(
 /// Adds the sequence that comes with a `serial` or identity column.
 fn own_sequence(draft: &mut Draft<'_>, table: RelId, column: ColId, name: &str) -> RelId {
     let owner = draft.name(table);
-    let sequence = generated_name::relation(
-        draft.catalog,
-        &owner.schema,
-        &owner.name,
-        Some(name),
-        "seq",
-        false,
-    );
+    let sequence =
+        generated_name::relation(draft, &owner.schema, &owner.name, Some(name), "seq", false);
     let sequence = QualifiedName::new(owner.schema, sequence);
     draft.takes_name(&sequence);
     let mut relation = empty_relation(&sequence, RelationKind::Sequence);

@@ -223,6 +223,7 @@ pub(super) fn drop(
     };
     let kind = ObjectType::try_from(stmt.remove_type).unwrap_or(ObjectType::Undefined);
     draft.writes_object("type", &name);
+    draft.frees_dependents();
     if cascades(stmt.behavior) {
         draft.no_inverse(format!("DROP {} … CASCADE", words(kind)));
     }

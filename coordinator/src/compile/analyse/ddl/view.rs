@@ -8,51 +8,38 @@ use upshift_shared::{
     catalog::{Persistence, RelationKind},
     ids::RelId,
     pg::ident::QualifiedName,
-    plan::{Capture, Sequences},
+    plan::Capture,
 };
 
 use super::{
     draft::{Draft, Outcome},
-    expression, object,
+    object,
     query_columns::{self, Columns},
     table_element,
 };
-use crate::compile::error::BindError;
+use crate::compile::{
+    analyse::query::{ReadSet, read_set},
+    error::BindError,
+};
 
-/// The relations that a query reads.
-fn sources(draft: &Draft<'_>, query: &Node) -> Result<Vec<RelId>, BindError> {
-    let mut sources = Vec::new();
-    for name in expression::range_vars(query) {
-        match draft.find(&name) {
-            Some(id) => sources.push(id),
-            // PostgreSQL's own tables are not in the snapshot.
-            None if is_system(&name) => {}
-            None => {
-                return Err(BindError::at(
-                    name.location,
-                    object::no_relation(draft, &name),
-                ));
-            }
-        }
-    }
-    sources.sort_unstable();
-    sources.dedup();
-    Ok(sources)
-}
-
-fn is_system(name: &pg_query::protobuf::RangeVar) -> bool {
-    matches!(
-        name.schemaname.as_str(),
-        "pg_catalog" | "information_schema"
-    ) || (name.schemaname.is_empty() && name.relname.starts_with("pg_"))
+/// The query, bound.
+fn read(draft: &Draft<'_>, query: &Node) -> Result<ReadSet, BindError> {
+    read_set(query, draft.text, draft.catalog, draft.path)
 }
 
 fn columns(
     draft: &Draft<'_>,
     query: &Node,
+    bound: &ReadSet,
     aliases: &[Node],
 ) -> Result<Option<Columns>, BindError> {
-    let Some(mut columns) = query_columns::of(draft, query) else {
+    let plain = query_columns::of(draft, query);
+    let found = plain.or_else(|| {
+        let columns = bound.columns.as_ref()?.iter();
+        let named = columns.map(|c| (c.name.clone(), c.type_name.clone().unwrap_or_default()));
+        Some(named.collect())
+    });
+    let Some(mut columns) = found else {
         return Ok(None);
     };
     for ((name, _), alias) in columns.iter_mut().zip(object::strings(aliases)) {
@@ -83,8 +70,9 @@ pub(super) fn create_view(draft: &mut Draft<'_>, stmt: &ViewStmt) -> Result<Outc
         return Err(BindError::new("CREATE VIEW needs a name and a query"));
     };
     let schema = object::creation_schema(draft, name)?;
-    let read = sources(draft, query)?;
-    let columns = columns(draft, query, &stmt.aliases)?;
+    let bound = read(draft, query)?;
+    let columns = columns(draft, query, &bound, &stmt.aliases)?;
+    let read = bound.relations;
     for source in &read {
         draft.mentions(*source);
     }
@@ -196,17 +184,11 @@ fn from_query(
         )));
     }
     let name = object::free_relation_name(draft, relation)?;
-    let read = sources(draft, query)?;
-    let columns = columns(draft, query, &into.col_names)?;
-    for source in &read {
-        draft.scans_all(*source);
-    }
+    let bound = read(draft, query)?;
+    let columns = columns(draft, query, &bound, &into.col_names)?;
+    let read = bound.relations.clone();
+    draft.runs_query(bound);
     table_element::use_functions(draft, query);
-    let drawn = expression::sequences(draft, query);
-    let drawn: Vec<String> = drawn.iter().map(|id| draft.quoted(*id)).collect();
-    if !drawn.is_empty() {
-        draft.draws(Sequences::Named(drawn));
-    }
     draft.costs("writes the result of its query");
     let mut relation_ = table_element::empty_relation(&name, kind);
     if relation.relpersistence == "u" {
