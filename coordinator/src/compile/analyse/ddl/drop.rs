@@ -36,6 +36,13 @@ pub(super) fn bind(draft: &mut Draft<'_>, stmt: &DropStmt) -> Result<Outcome, Bi
         ObjectType::ObjectType | ObjectType::ObjectDomain => each(draft, stmt, user_type::drop),
         ObjectType::ObjectSchema => each(draft, stmt, schema::drop),
         ObjectType::ObjectExtension => each(draft, stmt, schema::drop_extension),
+        ObjectType::ObjectStatisticExt
+        | ObjectType::ObjectCollation
+        | ObjectType::ObjectConversion
+        | ObjectType::ObjectTsconfiguration
+        | ObjectType::ObjectTsdictionary
+        | ObjectType::ObjectTsparser
+        | ObjectType::ObjectTstemplate => each(draft, stmt, movable),
         other => {
             draft.touches_everything();
             draft.done_without_inverse(format!("DROP {}", words(other)))
@@ -281,6 +288,28 @@ fn rule(draft: &mut Draft<'_>, _: &DropStmt, node: &Node) -> Result<Dropped, Bin
     };
     draft.alters(table);
     draft.no_inverse("DROP RULE");
+    Ok(Dropped::Yes)
+}
+
+/// Objects that the snapshot does not have, but that ALTER … SET SCHEMA moves.
+fn movable(draft: &mut Draft<'_>, stmt: &DropStmt, node: &Node) -> Result<Dropped, BindError> {
+    let parts = object::parts(node);
+    let kind = ObjectType::try_from(stmt.remove_type).unwrap_or(ObjectType::Undefined);
+    let class = words(kind);
+    if cascades(stmt.behavior) || stmt.missing_ok {
+        // Whether it is there, and what depends on it, is not in the snapshot.
+        draft.no_inverse(format!("DROP {class} with IF EXISTS or CASCADE"));
+    }
+    draft.frees_dependents();
+    draft.writes_object(&class.to_lowercase(), &named(node));
+    let object = object::quote_parts(&parts);
+    draft.hide(
+        format!("DROP {class} {object}"),
+        Hide::Object {
+            class: class.to_owned(),
+            object,
+        },
+    );
     Ok(Dropped::Yes)
 }
 
