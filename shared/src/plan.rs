@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     ids::{StepId, TaskId},
     pack::{Location, Phase, Version},
+    pg::ident::QualifiedName,
 };
 
 /// The version of this format. A reader refuses a newer one; older ones stay readable.
@@ -334,7 +335,7 @@ pub struct InPlace {
     /// and its command tag counts the rows. Text parameters, in order: the instant of `now()` where
     /// the task has `pinned_now`; the unit's number; where `cut` is set, the lower bound (one
     /// parameter per key column, NULL for none), then the upper bound likewise.
-    pub sql: String,
+    pub sql: Template,
     /// The target's key, by which before-images are put back.
     pub key: Vec<KeyColumn>,
     /// Where the before-images go: created by the task's preparation, dropped by commit.
@@ -353,14 +354,45 @@ pub enum InPlaceAction {
     Delete,
 }
 
-/// A table in the ledger's schema that keeps what undo needs.
+/// A table in the schema of kept objects that keeps what undo needs: a column `upshift_unit integer`,
+/// then columns of the table that it is about, with its types and nothing else of it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KeptTable {
-    /// Its name in the schema of kept objects, not quoted. It contains `{run}`, which stands for
-    /// [`crate::ids::RunId::short`]; so does the template that writes to it.
+    /// Its name, not quoted. `{run}` in it stands for [`crate::ids::RunId::short`].
     pub name: String,
-    /// Its CREATE TABLE statement, `{run}` included. The first column is `upshift_unit integer`.
-    pub create: String,
+    /// The table that it is about, quoted and qualified.
+    pub table: String,
+    /// The columns of that table that it keeps, not quoted; `None` for whole rows, with whatever this
+    /// run has hidden in them: who deletes a row must be able to bring all of it back.
+    pub columns: Option<Vec<String>>,
+}
+
+/// SQL with places that are filled in when the unit runs. What the author wrote stands in `Text` and
+/// is never searched for placeholders.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Template(pub Vec<Fragment>);
+
+/// A piece of a [`Template`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Fragment {
+    /// SQL as it stands.
+    Text(String),
+    /// The task's kept table, quoted and qualified.
+    Kept,
+}
+
+impl Template {
+    /// The SQL for a kept table.
+    #[must_use]
+    pub fn render(&self, kept: &QualifiedName) -> String {
+        let fragment = |fragment: &Fragment| match fragment {
+            Fragment::Text(text) => text.clone(),
+            Fragment::Kept => kept.to_string(),
+        };
+        self.0.iter().map(fragment).collect()
+    }
 }
 
 /// INSERT … SELECT, INSERT … VALUES.
@@ -370,7 +402,7 @@ pub struct Append {
     pub table: String,
     /// The statement as a template; parameters as in [`InPlace::sql`]. It ends by inserting the keys
     /// of the new rows into `recorded`.
-    pub sql: String,
+    pub sql: Template,
     /// The target's key, by which the new rows are found again.
     pub key: Vec<KeyColumn>,
     /// Where the keys of the new rows go.

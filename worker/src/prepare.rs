@@ -8,7 +8,7 @@ use upshift_shared::{
     ledger::{self, Holder, KEPT_SCHEMA, fence},
     pg::{
         execute_raw,
-        ident::QualifiedName,
+        ident::{QualifiedName, ident},
         transaction::{self, Spec},
     },
     plan::{KeptTable, Operator, StatementUndo, Task},
@@ -106,9 +106,7 @@ async fn create_kept(
     if there {
         return Ok(());
     }
-    execute_raw(tx, ledger::substitute(&kept.create, run))
-        .await
-        .map_err(failed())?;
+    create_empty(tx, &name, kept).await?;
     if indexed {
         // Undo goes unit by unit.
         execute_raw(tx, format!("CREATE INDEX ON {name} (upshift_unit)"))
@@ -116,6 +114,50 @@ async fn create_kept(
             .map_err(failed())?;
     }
     Ok(())
+}
+
+/// Creates a kept table with the types of its columns and nothing else: it must be inert.
+pub(crate) async fn create_empty(
+    tx: &mut PgConnection,
+    name: &QualifiedName,
+    kept: &KeptTable,
+) -> Result<()> {
+    let columns: String = match &kept.columns {
+        None => ", o.*".to_owned(),
+        Some(columns) => columns
+            .iter()
+            .map(|column| format!(", o.{}", ident(column)))
+            .collect(),
+    };
+    let create = format!(
+        "CREATE TABLE {name} AS SELECT 0::integer AS upshift_unit{columns} FROM {} AS o WITH NO DATA",
+        kept.table
+    );
+    execute_raw(tx, create)
+        .await
+        .map_err(Error::database(format!("creating {}", name.plain())))?;
+    Ok(())
+}
+
+/// The columns that are hidden in a table until commit. Whatever keeps a whole row keeps them too.
+pub(crate) async fn hidden_columns(tx: &mut PgConnection, table: &str) -> Result<Vec<String>> {
+    let failed = || Error::database(format!("reading the hidden columns of {table}"));
+    let rows = sqlx::query(
+        "-- hidden columns of a table
+        SELECT attname::text AS name FROM pg_attribute
+        WHERE attrelid = $1::regclass AND attnum > 0 AND NOT attisdropped
+          AND attname ~ '^upshift_kept_' AND attgenerated = ''
+        ORDER BY attnum",
+    )
+    .bind(table)
+    .persistent(false)
+    .fetch_all(tx)
+    .await
+    .map_err(failed())?;
+    rows.iter()
+        .map(|row| row.try_get("name"))
+        .collect::<sqlx::Result<_>>()
+        .map_err(failed())
 }
 
 pub(crate) async fn drop_kept(tx: &mut PgConnection, run: RunId, kept: &KeptTable) -> Result<()> {

@@ -6,8 +6,8 @@ use upshift_shared::{
     ids::Epoch,
     ledger::Bounds,
     plan::{
-        Append, Check, CopiedTable, Cut, InPlace, InPlaceAction, KeptTable, KeyColumn, Operator,
-        Sequences, StatementUndo,
+        Append, Check, CopiedTable, Cut, Fragment, InPlace, InPlaceAction, KeptTable, KeyColumn,
+        Operator, Sequences, StatementUndo, Template,
     },
 };
 use upshift_worker::unit::{Direction, FailureClass};
@@ -26,13 +26,20 @@ fn key(name: &str, type_name: &str) -> Vec<KeyColumn> {
 }
 
 fn kept(purpose: &str, columns: &str, table: &str) -> KeptTable {
-    let name = format!("{{run}}_t0_{purpose}");
     KeptTable {
-        create: format!(
-            "CREATE TABLE upshift_kept.\"{name}\" AS SELECT 0::integer AS upshift_unit, {columns} FROM {table} WITH NO DATA"
-        ),
-        name,
+        name: format!("{{run}}_t0_{purpose}"),
+        table: table.to_owned(),
+        columns: Some(columns.split(", ").map(str::to_owned).collect()),
     }
+}
+
+/// What stands before and after the name of the kept table.
+fn template(before: impl Into<String>, after: &str) -> Template {
+    Template(vec![
+        Fragment::Text(before.into()),
+        Fragment::Kept,
+        Fragment::Text(after.to_owned()),
+    ])
 }
 
 fn cut() -> Option<Cut> {
@@ -62,10 +69,12 @@ fn update() -> Operator {
     Operator::InPlace(InPlace {
         table: "public.t".to_owned(),
         action: InPlaceAction::Update(vec!["a".to_owned(), "b".to_owned()]),
-        sql: format!(
-            "WITH c AS (UPDATE public.t SET a = a + 1, b = NULL WHERE a > 2 AND {RANGE} RETURNING t.id) \
-             INSERT INTO upshift_kept.\"{{run}}_t0_before\" (upshift_unit, id, a, b) \
-             SELECT $1::text::integer, o.id, o.a, o.b FROM public.t AS o JOIN c ON o.id = c.id"
+        sql: template(
+            format!(
+                "WITH c AS (UPDATE public.t SET a = a + 1, b = NULL WHERE a > 2 AND {RANGE} RETURNING t.id) INSERT INTO "
+            ),
+            " (upshift_unit, id, a, b) \
+             SELECT $1::text::integer, o.id, o.a, o.b FROM public.t AS o JOIN c ON o.id = c.id",
         ),
         key: key("id", "integer"),
         before_images: kept("before", "id, a, b", "public.t"),
@@ -80,10 +89,11 @@ async fn in_place_updates_and_deletes() -> Result<()> {
     let delete = Operator::InPlace(InPlace {
         table: "public.t".to_owned(),
         action: InPlaceAction::Delete,
-        sql: format!(
-            "WITH c AS (DELETE FROM public.t WHERE a > 2 AND {RANGE} RETURNING t.id, t.a, t.b, t.double) \
-             INSERT INTO upshift_kept.\"{{run}}_t0_before\" (upshift_unit, id, a, b, double) \
-             SELECT $1::text::integer, id, a, b, double FROM c"
+        sql: template(
+            format!(
+                "WITH c AS (DELETE FROM public.t WHERE a > 2 AND {RANGE} RETURNING t.id, t.a, t.b, t.double) INSERT INTO "
+            ),
+            " (upshift_unit, id, a, b, double) SELECT $1::text::integer, id, a, b, double FROM c",
         ),
         key: key("id", "integer"),
         before_images: kept("before", "id, a, b, double", "public.t"),
@@ -129,8 +139,10 @@ async fn append_records_keys_and_gives_sequences_back() -> Result<()> {
     );
     let append = Operator::Append(Append {
         table: "public.copy".to_owned(),
-        sql: "WITH i AS (INSERT INTO public.copy (a, at) SELECT a, $1::text::timestamptz - $1::text::timestamptz + '2020-01-01Z'::timestamptz FROM public.t ORDER BY id RETURNING id) \
-              INSERT INTO upshift_kept.\"{run}_t0_new\" (upshift_unit, id) SELECT $2::text::integer, id FROM i".to_owned(),
+        sql: template(
+            "WITH i AS (INSERT INTO public.copy (a, at) SELECT a, $1::text::timestamptz - $1::text::timestamptz + '2020-01-01Z'::timestamptz FROM public.t ORDER BY id RETURNING id) INSERT INTO ",
+            " (upshift_unit, id) SELECT $2::text::integer, id FROM i",
+        ),
         key: key("id", "integer"),
         recorded: kept("new", "id", "public.copy"),
         cut: None,

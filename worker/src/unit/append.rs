@@ -16,7 +16,7 @@ use crate::prepare::kept_name;
 
 /// Runs the unit; returns the rows that it inserted.
 pub(super) async fn run(tx: &mut PgConnection, unit: &UnitContext<'_>, op: &Append) -> Result<u64> {
-    run_template(tx, unit, &op.sql).await
+    run_template(tx, unit, (&op.sql, &op.recorded)).await
 }
 
 /// Deletes the rows that the unit inserted.

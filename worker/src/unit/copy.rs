@@ -16,7 +16,7 @@ use upshift_shared::{
 };
 
 use super::{UnitContext, in_place::join_on};
-use crate::prepare::{drop_kept, kept_name};
+use crate::prepare::{create_empty, drop_kept, hidden_columns, kept_name};
 
 /// LOCK statements, to be run before the transaction's snapshot: TRUNCATE would otherwise hide rows
 /// from a snapshot taken before it.
@@ -37,28 +37,13 @@ pub(super) async fn make(
         let kept = kept_name(unit.holder.run, &table.kept);
         let failed = || Error::database(format!("copying {}", table.table));
         drop_kept(tx, unit.holder.run, &table.kept).await?;
-        execute_raw(tx, unit.substitute(&table.kept.create))
-            .await
-            .map_err(failed())?;
-        let hidden = hidden(tx, &table.table).await?;
-        for (name, type_name) in &hidden {
-            let name = ident(name);
-            execute_raw(
-                tx,
-                format!("ALTER TABLE {kept} ADD COLUMN {name} {type_name}"),
-            )
-            .await
-            .map_err(failed())?;
-        }
-        let hidden = hidden.into_iter().map(|(name, _)| name);
-        let columns: Vec<String> = table.columns.iter().cloned().chain(hidden).collect();
-        let columns = list(&columns);
-        // A CREATE TABLE AS … WITH DATA has filled it already.
+        create_empty(tx, &kept, &table.kept).await?;
+        let columns = list(&columns(tx, table).await?);
         execute_raw(
             tx,
             format!(
                 "/* upshift: copy a table */ INSERT INTO {kept} (upshift_unit{}{columns}) \
-                 SELECT {}{}{columns} FROM {} WHERE NOT EXISTS (SELECT FROM {kept})",
+                 SELECT {}{}{columns} FROM {}",
                 comma(&columns),
                 unit.unit.0,
                 comma(&columns),
@@ -78,12 +63,6 @@ pub(super) async fn restore(
     tables: &[CopiedTable],
 ) -> Result<u64> {
     let failed = || Error::database(format!("undo of {}", unit.task.label));
-    let mut with_hidden = tables.to_vec();
-    for table in &mut with_hidden {
-        let kept = hidden(tx, &kept_name(unit.holder.run, &table.kept).to_string()).await?;
-        table.columns.extend(kept.into_iter().map(|(name, _)| name));
-    }
-    let tables = with_hidden.as_slice();
     let foreign_keys = foreign_keys(tx, tables).await?;
     let reactions = reactions(tx, tables).await?;
     let ordered = parents_first(tables, &foreign_keys);
@@ -119,27 +98,11 @@ pub(super) async fn restore(
     Ok(rows)
 }
 
-/// Hidden columns of a table, with their types: a row that is deleted takes their values with it, so
-/// they are part of its copy.
-async fn hidden(tx: &mut PgConnection, table: &str) -> Result<Vec<(String, String)>> {
-    let failed = || Error::database(format!("reading the columns of {table}"));
-    let rows = sqlx::query(
-        "-- hidden columns
-        SELECT attname::text AS name, format_type(atttypid, atttypmod) AS type_name
-        FROM pg_attribute
-        WHERE attrelid = $1::regclass AND attnum > 0 AND NOT attisdropped
-          AND starts_with(attname::text, 'upshift_kept_')
-        ORDER BY attnum",
-    )
-    .bind(table)
-    .persistent(false)
-    .fetch_all(tx)
-    .await
-    .map_err(failed())?;
-    rows.iter()
-        .map(|row| Ok((row.try_get("name")?, row.try_get("type_name")?)))
-        .collect::<sqlx::Result<_>>()
-        .map_err(failed())
+/// What a copy holds: the columns of the plan, and those that this run has hidden.
+async fn columns(tx: &mut PgConnection, table: &CopiedTable) -> Result<Vec<String>> {
+    let mut columns = table.columns.clone();
+    columns.extend(hidden_columns(tx, &table.table).await?);
+    Ok(columns)
 }
 
 fn list(columns: &[String]) -> String {
@@ -172,7 +135,8 @@ async fn put_back(
     table: &CopiedTable,
 ) -> Result<Vec<String>> {
     let kept = kept_name(unit.holder.run, &table.kept);
-    let columns = list(&table.columns);
+    let all = columns(tx, table).await?;
+    let columns = list(&all);
     if table.key.is_empty() {
         return Ok(vec![format!(
             "/* upshift: fill again */ INSERT INTO {} ({columns}) OVERRIDING SYSTEM VALUE \
@@ -181,7 +145,7 @@ async fn put_back(
         )]);
     }
     let mut statements = Vec::new();
-    let assignable = assignable(tx, table).await?;
+    let assignable = assignable(tx, table, all).await?;
     if !assignable.is_empty() {
         let side = |alias: &str| {
             let columns: Vec<String> = assignable
@@ -216,7 +180,11 @@ async fn put_back(
 }
 
 /// Columns that an UPDATE may assign: not the key, and not GENERATED ALWAYS AS IDENTITY.
-async fn assignable(tx: &mut PgConnection, table: &CopiedTable) -> Result<Vec<String>> {
+async fn assignable(
+    tx: &mut PgConnection,
+    table: &CopiedTable,
+    columns: Vec<String>,
+) -> Result<Vec<String>> {
     let failed = || Error::database(format!("reading the columns of {}", table.table));
     let rows = sqlx::query(
         "-- columns that may be assigned
@@ -235,11 +203,9 @@ async fn assignable(tx: &mut PgConnection, table: &CopiedTable) -> Result<Vec<St
         .collect::<sqlx::Result<BTreeSet<String>>>()
         .map_err(failed())?;
     let is_key = |name: &String| table.key.iter().any(|key: &KeyColumn| key.name == *name);
-    Ok(table
-        .columns
-        .iter()
-        .filter(|name| names.contains(*name) && !is_key(name))
-        .cloned()
+    Ok(columns
+        .into_iter()
+        .filter(|name| names.contains(name) && !is_key(name))
         .collect())
 }
 

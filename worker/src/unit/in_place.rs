@@ -21,7 +21,7 @@ pub(super) async fn run(
     unit: &UnitContext<'_>,
     op: &InPlace,
 ) -> Result<u64> {
-    run_template(tx, unit, &op.sql).await
+    run_template(tx, unit, (&op.sql, &op.before_images)).await
 }
 
 /// Puts the unit's before-images back.

@@ -32,12 +32,12 @@ use upshift_shared::{
         Target,
         transaction::{self, Isolation, Spec, Transaction},
     },
-    plan::{Operator, Sequences, StatementUndo, Task},
+    plan::{KeptTable, Operator, Sequences, StatementUndo, Task, Template},
 };
 
 pub use error::{FailureClass, UnitError};
 
-use crate::failpoint;
+use crate::{failpoint, prepare::kept_name};
 
 /// Which way a unit goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -98,10 +98,6 @@ impl UnitContext<'_> {
     /// What other sessions see.
     pub(crate) fn application_name(&self) -> String {
         ledger::application_name(self.holder.run, self.task.id, self.unit)
-    }
-
-    fn substitute(&self, template: &str) -> String {
-        ledger::substitute(template, self.holder.run)
     }
 }
 
@@ -271,9 +267,9 @@ fn parameters(unit: &UnitContext<'_>) -> Vec<Option<String>> {
 async fn run_template(
     tx: &mut PgConnection,
     unit: &UnitContext<'_>,
-    template: &str,
+    (template, kept): (&Template, &KeptTable),
 ) -> Result<u64> {
-    let text = unit.substitute(template);
+    let text = template.render(&kept_name(unit.holder.run, kept));
     let mut query = sqlx::query(upshift_shared::pg::sql(text)).persistent(false);
     for parameter in parameters(unit) {
         query = query.bind(parameter);

@@ -153,7 +153,7 @@ async fn take_back(
     statements: &[String],
 ) -> Result<()> {
     for statement in statements {
-        execute_raw(conn, unit.substitute(statement))
+        execute_raw(conn, statement.clone())
             .await
             .map_err(Error::database(format!("undo of {}", unit.task.label)))?;
     }

@@ -48,7 +48,7 @@ pub(super) async fn undo(
         StatementUndo::Sql { statements } => {
             let mut rows = 0;
             for statement in statements {
-                rows += execute_raw(tx, unit.substitute(statement))
+                rows += execute_raw(tx, statement.clone())
                     .await
                     .map_err(Error::database(format!("undo of {}", unit.task.label)))?;
             }

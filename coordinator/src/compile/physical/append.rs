@@ -5,7 +5,7 @@ use pg_query::NodeEnum;
 use upshift_shared::{
     pack::{StepKind, StrategyDirective},
     pg::ident::ident,
-    plan::{Append, Cut, KeptTable, Operator, UndoKind},
+    plan::{Append, Cut, Fragment, KeptTable, Operator, Template, UndoKind},
 };
 
 use super::{Chosen, estimate, template};
@@ -45,23 +45,21 @@ pub(super) fn choose(
     }
     statement.returning_clause = Some(template::returning(&columns)?);
     let body = template::deparse(NodeEnum::InsertStmt(statement))?;
-    let name = format!("{{run}}_t{number}_new");
     let operator = Append {
         table: insert.table.to_string(),
-        sql: format!(
-            "WITH upshift_inserted AS ({body}) INSERT INTO upshift_kept.{} (upshift_unit, {columns}) \
-             SELECT ${unit}::text::integer, {columns} FROM upshift_inserted",
-            ident(&name),
-        ),
+        sql: Template(vec![
+            Fragment::Text(format!("WITH upshift_inserted AS ({body}) INSERT INTO ")),
+            Fragment::Kept,
+            Fragment::Text(format!(
+                " (upshift_unit, {columns}) SELECT ${unit}::text::integer, {columns} FROM \
+                 upshift_inserted"
+            )),
+        ]),
         key: key.clone(),
         recorded: KeptTable {
-            create: format!(
-                "CREATE TABLE upshift_kept.{} AS SELECT 0::integer AS upshift_unit, {columns} FROM {} \
-                 WITH NO DATA",
-                ident(&name),
-                insert.table,
-            ),
-            name,
+            name: format!("{{run}}_t{number}_new"),
+            table: insert.table.to_string(),
+            columns: Some(key.iter().map(|column| column.name.clone()).collect()),
         },
         cut,
     };

@@ -4,8 +4,10 @@
 use pg_query::NodeEnum;
 use upshift_shared::{
     pack::{StepKind, StrategyDirective},
-    pg::ident::{QualifiedName, ident},
-    plan::{Cut, InPlace, InPlaceAction, KeptTable, KeyColumn, Operator, UndoKind},
+    pg::ident::ident,
+    plan::{
+        Cut, Fragment, InPlace, InPlaceAction, KeptTable, KeyColumn, Operator, Template, UndoKind,
+    },
 };
 
 use super::{Chosen, estimate, template};
@@ -21,7 +23,6 @@ pub(super) fn choose(step: &AnalysedStep, dml: &BoundDml, number: u32) -> Result
         .as_ref()
         .ok_or("a table without a key cannot be changed in place")?;
     let (cut, why) = cut(step, dml, key);
-    let name = format!("{{run}}_t{number}_before");
     let pinned_now = !step.bound.now_calls.is_empty();
     let unit = if pinned_now { 2 } else { 1 };
     let range = cut
@@ -45,14 +46,15 @@ pub(super) fn choose(step: &AnalysedStep, dml: &BoundDml, number: u32) -> Result
             InPlaceAction::Update(dml.assigned.clone())
         },
         sql: if deletes {
-            keep_deleted(&name, &body, unit)
+            keep_deleted(&body, unit)
         } else {
-            keep_updated(&name, dml, (key, &kept), &body, unit, cut.as_ref())
+            keep_updated(dml, (key, &kept), &body, unit, cut.as_ref())
         },
         key: key.clone(),
         before_images: KeptTable {
-            create: create(&name, &dml.table, (!deletes).then_some(&kept)),
-            name,
+            name: format!("{{run}}_t{number}_before"),
+            table: dml.table.to_string(),
+            columns: (!deletes).then(|| kept.iter().map(|column| column.name.clone()).collect()),
         },
         cut,
     };
@@ -128,35 +130,16 @@ fn body(
     }
 }
 
-/// The table of before-images: these columns, or all that the target has when the task's turn comes:
-/// a row that is deleted takes the values of hidden columns with it.
-fn create(name: &str, table: &QualifiedName, columns: Option<&Vec<KeyColumn>>) -> String {
-    let columns = match columns {
-        None => "o.*".to_owned(),
-        Some(columns) => columns
-            .iter()
-            .map(|column| format!("o.{}", ident(&column.name)))
-            .collect::<Vec<_>>()
-            .join(", "),
-    };
-    format!(
-        "CREATE TABLE upshift_kept.{} AS SELECT 0::integer AS upshift_unit, {columns} FROM {table} AS \
-         o WITH NO DATA",
-        ident(name),
-    )
-}
-
 /// The outer query of a statement with a writable CTE sees the rows as they were before it
 /// (PostgreSQL manual, 7.8.4): the before-images. It is cut like the statement itself, or every unit
 /// would read the whole table.
 fn keep_updated(
-    name: &str,
     dml: &BoundDml,
     (key, kept): (&[KeyColumn], &[KeyColumn]),
     body: &str,
     unit: usize,
     cut: Option<&Cut>,
-) -> String {
+) -> Template {
     let columns: Vec<String> = kept.iter().map(|column| ident(&column.name)).collect();
     let old: Vec<String> = columns.iter().map(|column| format!("o.{column}")).collect();
     let on: Vec<String> = key
@@ -167,22 +150,27 @@ fn keep_updated(
     let range = cut
         .map(|cut| format!(" WHERE {}", template::key_range("o", &cut.key, unit + 1)))
         .unwrap_or_default();
-    format!(
-        "WITH upshift_changed AS ({body}) INSERT INTO upshift_kept.{} (upshift_unit, {}) SELECT \
-         ${unit}::text::integer, {} FROM {} AS o JOIN upshift_changed AS c ON {}{range}",
-        ident(name),
-        columns.join(", "),
-        old.join(", "),
-        dml.table,
-        on.join(" AND "),
-    )
+    Template(vec![
+        Fragment::Text(format!("WITH upshift_changed AS ({body}) INSERT INTO ")),
+        Fragment::Kept,
+        Fragment::Text(format!(
+            " (upshift_unit, {}) SELECT ${unit}::text::integer, {} FROM {} AS o JOIN upshift_changed \
+             AS c ON {}{range}",
+            columns.join(", "),
+            old.join(", "),
+            dml.table,
+            on.join(" AND "),
+        )),
+    ])
 }
 
-/// DELETE returns the rows as they were.
-fn keep_deleted(name: &str, body: &str, unit: usize) -> String {
-    format!(
-        "WITH upshift_changed AS ({body}) INSERT INTO upshift_kept.{} SELECT ${unit}::text::integer, c.* \
-         FROM upshift_changed AS c",
-        ident(name),
-    )
+/// DELETE returns the rows as they were, whole: what this run has hidden in them goes with them.
+fn keep_deleted(body: &str, unit: usize) -> Template {
+    Template(vec![
+        Fragment::Text(format!("WITH upshift_changed AS ({body}) INSERT INTO ")),
+        Fragment::Kept,
+        Fragment::Text(format!(
+            " SELECT ${unit}::text::integer, c.* FROM upshift_changed AS c"
+        )),
+    ])
 }

@@ -149,13 +149,12 @@ fn transactional(class: &Class) -> (bool, Option<String>) {
 }
 
 fn number_copies(tables: &[CopiedTable], number: u32) -> Vec<CopiedTable> {
-    let fill = |text: &str| text.replace("{task}", &number.to_string());
     tables
         .iter()
         .map(|table| CopiedTable {
             kept: KeptTable {
-                name: fill(&table.kept.name),
-                create: fill(&table.kept.create),
+                name: table.kept.name.replace("{task}", &number.to_string()),
+                ..table.kept.clone()
             },
             ..table.clone()
         })

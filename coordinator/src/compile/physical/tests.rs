@@ -6,7 +6,9 @@ use upshift_shared::{
     ids::{RelId, StepId},
     pack::{Directives, Location, Phase, StepKind},
     pg::ident::QualifiedName,
-    plan::{KeyColumn, Operator, Sequences, StatementUndo, Strategy, UndoKind},
+    plan::{
+        KeptTable, KeyColumn, Operator, Sequences, StatementUndo, Strategy, Template, UndoKind,
+    },
 };
 
 use super::choose;
@@ -70,6 +72,12 @@ fn dml(alias: &str, assigned: &[&str], chunk: Chunk) -> BoundDml {
     }
 }
 
+/// As it runs.
+fn rendered(template: &Template, kept: &KeptTable) -> String {
+    let name = QualifiedName::new("upshift_kept", kept.name.replace("{run}", "r"));
+    template.render(&name)
+}
+
 fn by_key() -> Chunk {
     Chunk::ByKey("it reads only the row at hand".to_owned())
 }
@@ -94,20 +102,17 @@ fn an_update_keeps_before_images_of_its_own_range() {
     assert_eq!(chosen.undo, UndoKind::BeforeImages);
     assert_eq!(chosen.why, "cut by id: it reads only the row at hand");
     assert_eq!(
-        op.sql,
+        rendered(&op.sql, &op.before_images),
         "WITH upshift_changed AS (UPDATE \"move line\" l SET state = p.state FROM p WHERE (p.id = l.p_id \
          OR $1::text::timestamptz < l.d) AND (($3::text IS NULL OR l.id > $3::text::int) AND \
          ($4::text IS NULL OR l.id <= $4::text::int)) RETURNING l.id) INSERT INTO \
-         upshift_kept.\"{run}_t7_before\" (upshift_unit, \"id\", \"state\") SELECT $2::text::integer, \
+         \"upshift_kept\".\"r_t7_before\" (upshift_unit, \"id\", \"state\") SELECT $2::text::integer, \
          o.\"id\", o.\"state\" FROM \"public\".\"move line\" AS o JOIN upshift_changed AS c ON \
          o.\"id\" = c.\"id\" WHERE ($3::text IS NULL OR \"o\".\"id\" > CAST($3::text AS integer)) AND \
          ($4::text IS NULL OR \"o\".\"id\" <= CAST($4::text AS integer))"
     );
-    assert_eq!(
-        op.before_images.create,
-        "CREATE TABLE upshift_kept.\"{run}_t7_before\" AS SELECT 0::integer AS upshift_unit, o.\"id\", \
-         o.\"state\" FROM \"public\".\"move line\" AS o WITH NO DATA"
-    );
+    let kept = Some(vec!["id".to_owned(), "state".to_owned()]);
+    assert_eq!(op.before_images.columns, kept);
 }
 
 #[test]
@@ -124,11 +129,12 @@ fn a_delete_returns_what_it_deletes() {
         "in one unit: a foreign key of the table points at itself"
     );
     assert_eq!(
-        op.sql,
+        rendered(&op.sql, &op.before_images),
         "WITH upshift_changed AS (DELETE FROM \"move line\" WHERE state = 'x' RETURNING \"move line\".*) \
-         INSERT INTO upshift_kept.\"{run}_t0_before\" SELECT $1::text::integer, c.* FROM \
+         INSERT INTO \"upshift_kept\".\"r_t0_before\" SELECT $1::text::integer, c.* FROM \
          upshift_changed AS c"
     );
+    assert_eq!(op.before_images.columns, None);
     assert!(op.cut.is_none());
 }
 
@@ -153,10 +159,10 @@ fn an_insert_is_cut_by_what_drives_it() {
         panic!("append is expected")
     };
     assert_eq!(
-        op.sql,
+        rendered(&op.sql, &op.recorded),
         "WITH upshift_inserted AS (INSERT INTO tag (id, name) SELECT s.id, s.name FROM source s WHERE \
          (s.ok OR s.maybe) AND (($2::text IS NULL OR s.id > $2::text::bigint) AND ($3::text IS NULL OR \
-         s.id <= $3::text::bigint)) RETURNING id) INSERT INTO upshift_kept.\"{run}_t3_new\" \
+         s.id <= $3::text::bigint)) RETURNING id) INSERT INTO \"upshift_kept\".\"r_t3_new\" \
          (upshift_unit, \"id\") SELECT $1::text::integer, \"id\" FROM upshift_inserted"
     );
 }

@@ -40,11 +40,12 @@ fn in_place(cut: bool) -> Operator {
     Operator::InPlace(InPlace {
         table: "\"public\".\"account_move\"".to_owned(),
         action: InPlaceAction::Update(vec!["state".to_owned()]),
-        sql: String::new(),
+        sql: upshift_shared::plan::Template::default(),
         key: key(),
         before_images: KeptTable {
             name: String::new(),
-            create: String::new(),
+            table: String::new(),
+            columns: None,
         },
         cut: cut.then(|| Cut {
             table: "\"public\".\"account_move\"".to_owned(),

@@ -65,7 +65,7 @@ async fn run_action(
     match &action.effect {
         DdlEffect::Invert { undo } => {
             run_sql(tx, unit, &action.sql).await?;
-            effects.undo(undo.iter().map(|undo| unit.substitute(undo)).collect());
+            effects.undo(undo.clone());
         }
         DdlEffect::Capture { objects } => {
             let undo = run_captured(tx, unit, &action.sql, objects).await?;

@@ -5,7 +5,6 @@ use std::collections::BTreeSet;
 use upshift_shared::{
     catalog::{Catalog, Relation, RelationKind},
     ids::RelId,
-    pg::ident::ident,
     plan::{CopiedTable, KeptTable, KeyColumn},
 };
 
@@ -58,21 +57,16 @@ fn is_covered(catalog: &Catalog, relation: &Relation, copied: &BTreeSet<RelId>) 
 
 fn copied(relation: &Relation, number: usize) -> CopiedTable {
     let table = qualified(relation);
-    let name = format!("{{run}}_t{{task}}_copy{number}");
     let columns: Vec<String> = data_columns(relation).into_iter().map(|c| c.name).collect();
-    let listed: String = columns.iter().map(|c| format!(", {}", ident(c))).collect();
     CopiedTable {
         table: table.to_string(),
         key: key_columns(relation).unwrap_or_default(),
-        columns,
         kept: KeptTable {
-            create: format!(
-                "CREATE TABLE upshift_kept.{} AS SELECT 0::integer AS upshift_unit{listed} FROM {table} \
-                 WITH NO DATA",
-                ident(&name)
-            ),
-            name,
+            name: format!("{{run}}_t{{task}}_copy{number}"),
+            table: table.to_string(),
+            columns: None,
         },
+        columns,
     }
 }
 
