@@ -179,7 +179,25 @@ pub(super) async fn column_type(
     using: Option<&str>,
 ) -> Result<Vec<String>> {
     let query = include_str!("capture/type.sql");
-    let mut statements = texts(tx, query, &[Some(table), Some(column), using]).await?;
+    let change = texts(tx, query, &[Some(table), Some(column), using]).await?;
+    // Expressions over the column are parsed again for the other type, and get casts that do not go
+    // away with it: constraints and indexes that have any are made anew.
+    let both = [Some(table), Some(column)];
+    let (mut statements, mut again) = (Vec::new(), Vec::new());
+    let query = include_str!("capture/type_indexes.sql");
+    for name in texts(tx, query, &both).await? {
+        let mut made = index(tx, &name).await?;
+        again.extend(made.drain(1.min(made.len())..));
+        statements.extend(made);
+    }
+    let query = include_str!("capture/type_constraints.sql");
+    for name in texts(tx, query, &both).await? {
+        let mut made = constraint(tx, table, &name).await?;
+        again.extend(made.drain(1.min(made.len())..));
+        statements.extend(made);
+    }
+    statements.extend(change);
+    statements.extend(again);
     // A change of type sets storage and compression to those of the new type.
     let query = include_str!("capture/column_attributes.sql");
     statements.extend(texts(tx, query, &[Some(table), Some(column)]).await?);
