@@ -96,3 +96,70 @@ pub fn read_set(
         writes: uses.writes,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::compile::analyse::fixture::{catalog, path};
+
+    fn read(sql: &str) -> ReadSet {
+        let parsed = pg_query::parse(sql, 0).expect("it parses").protobuf;
+        let node = parsed.stmts[0].stmt.as_ref().expect("a statement");
+        read_set(node, sql, &catalog(), &path()).expect("it binds")
+    }
+
+    #[test]
+    fn columns_have_names_and_where_plain_types() {
+        let set = read(
+            "SELECT p.id, name AS n, count(*), 1 AS one, 'x'::character varying(3) AS cut, now() \
+             FROM partner p GROUP BY p.id",
+        );
+        let columns = set.columns.expect("a closed list");
+        let columns: Vec<(&str, Option<&str>)> = columns
+            .iter()
+            .map(|column| (column.name.as_str(), column.type_name.as_deref()))
+            .collect();
+        assert_eq!(
+            columns,
+            [
+                ("id", Some("integer")),
+                ("n", Some("character varying")),
+                ("count", None),
+                ("one", Some("integer")),
+                ("cut", Some("character varying(3)")),
+                ("now", None),
+            ]
+        );
+        assert_eq!(set.now_calls.len(), 1);
+        assert_eq!(set.opaque, None);
+    }
+
+    #[test]
+    fn views_are_followed_in_reads_and_not_in_relations() {
+        let set = read("SELECT * FROM move_view");
+        let catalog = catalog();
+        let id = |name: &str| catalog.find(None, name, &path()).expect("known").id;
+        assert_eq!(set.relations, [id("move_view")]);
+        assert!(set.reads.contains(&Resource::Rows(id("move"))));
+        assert!(set.tables.iter().any(|(table, ..)| *table == id("move")));
+        let names = set.columns.expect("a closed list");
+        assert_eq!(
+            names.iter().map(|c| c.name.as_str()).collect::<Vec<_>>(),
+            ["id", "name"]
+        );
+    }
+
+    #[test]
+    fn what_changes_data_or_is_unknown_is_opaque() {
+        let deleting = read("WITH gone AS (DELETE FROM line RETURNING id) SELECT id FROM gone");
+        assert_eq!(
+            deleting.opaque.as_deref(),
+            Some("a WITH query in it changes data")
+        );
+        assert!(read("SELECT log(name) FROM partner").opaque.is_some());
+        assert_eq!(read("SELECT * FROM pg_class").columns, None);
+        let drawing = read("SELECT nextval('partner_id_seq'), random()");
+        assert!(matches!(drawing.sequences, Sequences::Named(names) if names.len() == 1));
+        assert_eq!(drawing.volatile, ["random()"]);
+    }
+}
