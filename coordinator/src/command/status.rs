@@ -217,7 +217,7 @@ fn text(status: &Status) -> String {
     if !status.checkpoints.is_empty() {
         lines.push(format!(
             "  checkpoints prepared: {}",
-            status.checkpoints.join(", ")
+            short_list(&status.checkpoints)
         ));
     }
     for task in &status.open {
@@ -250,6 +250,14 @@ fn text(status: &Status) -> String {
         ));
     }
     lines.join("\n")
+}
+
+/// All of a short list; of a long one the number and the end.
+fn short_list(names: &[String]) -> String {
+    match names.len() {
+        0..=10 => names.join(", "),
+        n => format!("{n}, up to {}", names[n - 3..].join(", ")),
+    }
 }
 
 fn state_text(status: &Status) -> String {

@@ -29,6 +29,9 @@ SELECT EXISTS (SELECT FROM upshift.deferred WHERE run = $1::uuid)
                 WHERE c.relnamespace = to_regnamespace('upshift_kept')
                   AND starts_with(c.relname, $2)) AS pending";
 
+const FORGET_CUTS: &str = "-- upshift: nothing will be cut again
+DELETE FROM upshift.cut WHERE run = $1::uuid";
+
 /// Whether a committed run still has something to destroy.
 ///
 /// # Errors
@@ -84,6 +87,11 @@ pub async fn commit(
         let event = ProgressEvent::TaskDone { task: task.id };
         progress.show(watch.elapsed(), &event);
     }
+    sqlx::query(FORGET_CUTS)
+        .bind(holder.run.to_string())
+        .execute(&mut *conn)
+        .await
+        .map_err(Error::database("forgetting where units were cut"))?;
     let event = ProgressEvent::RunEnded {
         ending: Ending::Committed,
         message: "there is no way back now".to_owned(),

@@ -202,18 +202,159 @@ async fn read(
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use tokio_util::sync::CancellationToken;
+    use upshift_proto::v1::{Credit, Heartbeat, session_client::SessionClient};
 
-    #[test]
-    fn another_version_is_refused() {
-        let hello = |version: &str, slots| Hello {
+    use super::*;
+    use crate::server::{OperatorService, PrivateSocket, serve};
+
+    /// A server with a session service whose workers may be silent for this long.
+    struct Stage {
+        events: mpsc::Receiver<SessionEvent>,
+        client: SessionClient<tonic::transport::Channel>,
+        stop: CancellationToken,
+        serving: tokio::task::JoinSet<()>,
+        _socket: PrivateSocket,
+    }
+
+    impl Stage {
+        async fn set(heartbeat_deadline: Duration) -> Self {
+            let socket = PrivateSocket::create().expect("a directory");
+            let listener = socket.listen().expect("a socket");
+            let (sender, events) = mpsc::channel(8);
+            let session = SessionService {
+                heartbeat_deadline,
+                ..SessionService::new(sender, TaskTracker::new())
+            };
+            let operator =
+                OperatorService::new(mpsc::channel(1).0, tokio::sync::broadcast::channel(1).0);
+            let stop = CancellationToken::new();
+            let mut serving = tokio::task::JoinSet::new();
+            let server = serve(listener, session, operator, stop.clone());
+            serving.spawn(async { server.await.expect("the server works") });
+            let address = format!("unix:{}", socket.path().display());
+            let endpoint = tonic::transport::Endpoint::try_from(address).expect("an address");
+            let channel = endpoint.connect().await.expect("it listens");
+            let client = SessionClient::new(channel);
+            Self {
+                events,
+                client,
+                stop,
+                serving,
+                _socket: socket,
+            }
+        }
+
+        async fn event(&mut self) -> SessionEvent {
+            let event = timeout(Duration::from_secs(30), self.events.recv()).await;
+            event.expect("it comes soon").expect("the server is there")
+        }
+
+        async fn end(mut self) {
+            drop((self.client, self.events));
+            self.stop.cancel();
+            while self.serving.join_next().await.is_some() {}
+        }
+    }
+
+    fn say(message: worker_message::Message) -> WorkerMessage {
+        WorkerMessage {
+            message: Some(message),
+        }
+    }
+
+    fn hello(version: &str, slots: u32) -> Hello {
+        Hello {
             version: version.to_owned(),
             name: "host:1".to_owned(),
             slots,
-        };
+        }
+    }
+
+    #[test]
+    fn another_version_is_refused() {
         assert!(check(&hello(env!("CARGO_PKG_VERSION"), 1)).is_ok());
         let refused = check(&hello("0.0.1", 1)).expect_err("it is another version");
         assert!(refused.message().contains("install the same version"));
         assert!(check(&hello(env!("CARGO_PKG_VERSION"), 0)).is_err());
+    }
+
+    #[tokio::test]
+    async fn a_session_begins_goes_on_and_ends() {
+        let mut stage = Stage::set(HEARTBEAT_DEADLINE).await;
+        let (up, outbound) = mpsc::channel(8);
+        let send = async |message| up.send(say(message)).await.expect("the stream is open");
+        send(worker_message::Message::Hello(hello(
+            env!("CARGO_PKG_VERSION"),
+            2,
+        )))
+        .await;
+        let stream = stage.client.open(ReceiverStream::new(outbound)).await;
+        let mut down = stream.expect("it is welcome").into_inner();
+        let SessionEvent::Joined { worker, outbox, .. } = stage.event().await else {
+            panic!("it joins first");
+        };
+        let welcome = down
+            .message()
+            .await
+            .expect("it is open")
+            .expect("Welcome comes");
+        assert!(matches!(
+            welcome.message,
+            Some(coordinator_message::Message::Welcome(_))
+        ));
+        send(worker_message::Message::Heartbeat(Heartbeat {})).await;
+        let answer = down
+            .message()
+            .await
+            .expect("it is open")
+            .expect("an answer comes");
+        assert!(matches!(
+            answer.message,
+            Some(coordinator_message::Message::HeartbeatAck(_))
+        ));
+        send(worker_message::Message::Credit(Credit { units: 2 })).await;
+        assert!(matches!(
+            stage.event().await,
+            SessionEvent::Said { worker: of, message: worker_message::Message::Credit(_) } if of == worker
+        ));
+        drop(outbox);
+        assert!(
+            down.message().await.expect("it ends well").is_none(),
+            "the driver ended it"
+        );
+        drop(up);
+        assert!(
+            matches!(stage.event().await, SessionEvent::Lost { worker: of, .. } if of == worker)
+        );
+        drop(down);
+        stage.end().await;
+    }
+
+    #[tokio::test]
+    async fn a_silent_worker_is_lost_and_a_rude_one_refused() {
+        let mut stage = Stage::set(Duration::from_millis(50)).await;
+        let (up, outbound) = mpsc::channel(8);
+        let first = say(worker_message::Message::Heartbeat(Heartbeat {}));
+        up.send(first).await.expect("the stream is open");
+        let refused = stage.client.open(ReceiverStream::new(outbound)).await;
+        assert!(refused.is_err(), "Hello has to come first");
+        let (up, outbound) = mpsc::channel(8);
+        let first = say(worker_message::Message::Hello(hello(
+            env!("CARGO_PKG_VERSION"),
+            1,
+        )));
+        up.send(first).await.expect("the stream is open");
+        let stream = stage.client.open(ReceiverStream::new(outbound)).await;
+        let _down = stream.expect("it is welcome");
+        // Held: a dropped outbox would end the session by itself.
+        let joined = stage.event().await;
+        assert!(matches!(joined, SessionEvent::Joined { .. }));
+        match stage.event().await {
+            SessionEvent::Lost { reason, .. } => assert!(reason.contains("silent"), "{reason}"),
+            other => panic!("it is lost: {other:?}"),
+        }
+        drop((up, joined));
+        stage.end().await;
     }
 }

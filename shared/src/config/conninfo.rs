@@ -190,81 +190,84 @@ mod tests {
         }
     }
 
+    /// Connection strings and what they say.
+    const CASES: &[(&str, &str)] = &[
+        ("postgres://", ""),
+        ("postgresql://localhost", "host=localhost"),
+        ("postgres:///mydb", "dbname=mydb"),
+        (
+            "postgres://u:p@h:5433/d?sslmode=require&sslrootcert=/ca.pem",
+            "dbname=d host=h password=p port=5433 sslmode=require sslrootcert=/ca.pem user=u",
+        ),
+        (
+            "postgres://u%40corp:p%2F%3A%40%25@h/d%20b",
+            "dbname=d b host=h password=p/:@% user=u@corp",
+        ),
+        (
+            "postgres://u@%2Fvar%2Frun/d",
+            "dbname=d host=/var/run user=u",
+        ),
+        (
+            "postgres:///d?host=/var/run&port=5555",
+            "dbname=d host=/var/run port=5555",
+        ),
+        ("postgres://[::1]:5432/d", "dbname=d host=::1 port=5432"),
+        ("postgres://h?dbname=x", "dbname=x host=h"),
+        ("postgres://h/d?ssl=true", "dbname=d host=h sslmode=require"),
+        (
+            "postgres://h/d?options=-c%20geqo%3Doff",
+            "dbname=d host=h options=-c geqo=off",
+        ),
+        ("host=/tmp dbname=d", "dbname=d host=/tmp"),
+        (
+            r"password = 'it\'s a \\' user=u",
+            r"password=it's a \ user=u",
+        ),
+        (r"dbname=a\ b", "dbname=a b"),
+        ("host='' dbname=d", "dbname=d host="),
+        (
+            "host=h dbnam=d",
+            "error: unknown connection parameter \"dbnam\" (did you mean \"dbname\"?)",
+        ),
+        (
+            "postgres://h/d?bogus=1",
+            "error: unknown connection parameter \"bogus\"",
+        ),
+        (
+            "postgres://a:b@c@h/d",
+            "error: connection URL: more than one @ before the host: write @ in a user name or \
+                 password as %40",
+        ),
+        (
+            "postgres://u:100%@h/d",
+            "error: connection URL: % not followed by two hexadecimal digits: write % as %25",
+        ),
+        (
+            "postgres://h/d%00",
+            "error: connection URL: %00 cannot be part of a value",
+        ),
+        (
+            "postgres://a,b/d",
+            "error: several hosts in one connection string: name the primary alone",
+        ),
+        (
+            "postgres://[::1/d",
+            "error: connection URL: an IPv6 address begins with [ and has no ]",
+        ),
+        (
+            "host=h dbname='d",
+            "error: connection string: a quoted value has no closing '",
+        ),
+        (
+            "host=h dbname",
+            "error: connection string: missing = behind the last parameter",
+        ),
+    ];
+
     #[test]
     fn connection_strings_mean_what_libpq_takes_them_for() {
-        for (text, expected) in [
-            ("postgres://", ""),
-            ("postgresql://localhost", "host=localhost"),
-            ("postgres:///mydb", "dbname=mydb"),
-            (
-                "postgres://u:p@h:5433/d?sslmode=require&sslrootcert=/ca.pem",
-                "dbname=d host=h password=p port=5433 sslmode=require sslrootcert=/ca.pem user=u",
-            ),
-            (
-                "postgres://u%40corp:p%2F%3A%40%25@h/d%20b",
-                "dbname=d b host=h password=p/:@% user=u@corp",
-            ),
-            (
-                "postgres://u@%2Fvar%2Frun/d",
-                "dbname=d host=/var/run user=u",
-            ),
-            (
-                "postgres:///d?host=/var/run&port=5555",
-                "dbname=d host=/var/run port=5555",
-            ),
-            ("postgres://[::1]:5432/d", "dbname=d host=::1 port=5432"),
-            ("postgres://h?dbname=x", "dbname=x host=h"),
-            ("postgres://h/d?ssl=true", "dbname=d host=h sslmode=require"),
-            (
-                "postgres://h/d?options=-c%20geqo%3Doff",
-                "dbname=d host=h options=-c geqo=off",
-            ),
-            ("host=/tmp dbname=d", "dbname=d host=/tmp"),
-            (
-                r"password = 'it\'s a \\' user=u",
-                r"password=it's a \ user=u",
-            ),
-            (r"dbname=a\ b", "dbname=a b"),
-            ("host='' dbname=d", "dbname=d host="),
-            (
-                "host=h dbnam=d",
-                "error: unknown connection parameter \"dbnam\" (did you mean \"dbname\"?)",
-            ),
-            (
-                "postgres://h/d?bogus=1",
-                "error: unknown connection parameter \"bogus\"",
-            ),
-            (
-                "postgres://a:b@c@h/d",
-                "error: connection URL: more than one @ before the host: write @ in a user name or \
-                 password as %40",
-            ),
-            (
-                "postgres://u:100%@h/d",
-                "error: connection URL: % not followed by two hexadecimal digits: write % as %25",
-            ),
-            (
-                "postgres://h/d%00",
-                "error: connection URL: %00 cannot be part of a value",
-            ),
-            (
-                "postgres://a,b/d",
-                "error: several hosts in one connection string: name the primary alone",
-            ),
-            (
-                "postgres://[::1/d",
-                "error: connection URL: an IPv6 address begins with [ and has no ]",
-            ),
-            (
-                "host=h dbname='d",
-                "error: connection string: a quoted value has no closing '",
-            ),
-            (
-                "host=h dbname",
-                "error: connection string: missing = behind the last parameter",
-            ),
-        ] {
-            assert_eq!(parsed(text), expected, "{text}");
+        for (text, expected) in CASES {
+            assert_eq!(parsed(text), *expected, "{text}");
         }
     }
 
