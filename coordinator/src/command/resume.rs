@@ -52,12 +52,15 @@ pub(super) async fn run(arguments: Arguments, config: Option<&Path>) -> Result<(
             )
             .await;
         }
+        // The same order twice: the second one finds it done.
         RunState::Prepared => {
-            return Err(Failure::refused(format!(
-                "run {} is prepared: nothing is left to do; keep it with: {}",
-                row.run,
-                next("commit")
-            )));
+            let commit = next("commit");
+            eprintln!(
+                "upshift: run {} is prepared already; keep it with: {commit}",
+                row.run
+            );
+            driving.close().await;
+            return Ok(());
         }
         RunState::Stuck => {
             return Err(Failure::refused(format!(

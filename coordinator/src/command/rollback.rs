@@ -46,8 +46,14 @@ pub(super) async fn run(arguments: Arguments, config: Option<&Path>) -> Result<(
             "run {} is committed: there is no way back; restore a backup",
             row.run
         ))),
+        // The same order twice: the second one finds it done.
+        RunState::RolledBack if row.rollback_to.is_none() && arguments.to.is_none() => {
+            eprintln!("upshift: run {} is rolled back already", row.run);
+            driving.close().await;
+            Ok(())
+        }
         RunState::RolledBack if row.rollback_to.is_none() => Err(Failure::refused(format!(
-            "run {} is rolled back already",
+            "run {} is rolled back to the start: there is no checkpoint to go to",
             row.run
         ))),
         RunState::Planned => {
