@@ -7,6 +7,7 @@ pub mod dml;
 pub(crate) mod fixture;
 pub mod query;
 mod search_path;
+mod spell_out;
 mod when;
 
 use std::{collections::BTreeSet, sync::Arc};
@@ -14,6 +15,7 @@ use std::{collections::BTreeSet, sync::Arc};
 use pg_query::{Node, NodeEnum};
 use upshift_shared::{
     catalog::Catalog,
+    ids::RelId,
     pack::{
         Complaint, Directives, Location, StepKind,
         grammar::{self, ParseFault},
@@ -38,6 +40,7 @@ pub fn analyse(
     let mut analyser = Analyser {
         catalog,
         strategy,
+        hidden: BTreeSet::new(),
         unsure_since: None,
         analysis: Analysis {
             steps: Vec::new(),
@@ -59,6 +62,8 @@ pub fn analyse(
 struct Analyser {
     catalog: Catalog,
     strategy: Strategy,
+    /// Tables with a column that is hidden until commit.
+    hidden: BTreeSet<RelId>,
     /// The first opaque step: from there on the snapshot may not be what the database will be.
     unsure_since: Option<Location>,
     analysis: Analysis,
@@ -86,7 +91,47 @@ impl Analyser {
                 return;
             }
         };
-        match self.bind(step, parsed.as_deref(), &path) {
+        match self.spelled_out(step, parsed.as_deref(), &path) {
+            Ok(None) => self.bind_parsed(step, parsed, &path),
+            Ok(Some((spelled, parsed))) => self.bind_parsed(&spelled, Some(parsed), &path),
+            Err(error) => self
+                .complaints
+                .push(complain(step, error.position, error.message)),
+        }
+    }
+
+    /// The step and its parse tree, where hidden columns make it necessary to write columns out.
+    fn spelled_out(
+        &self,
+        step: &ResolvedStep,
+        parsed: Option<&Node>,
+        path: &[String],
+    ) -> Result<Option<(ResolvedStep, Arc<Node>)>, BindError> {
+        let spelled = match parsed {
+            Some(node) => spell_out::spell_out(node, &self.catalog, path, &self.hidden)?,
+            None => None,
+        };
+        let Some(spelled) = spelled else {
+            return Ok(None);
+        };
+        let text = spell_out::deparse(spelled)?;
+        let mut step = step.clone();
+        match &mut step.kind {
+            StepKind::Sql(sql) => *sql = text,
+            StepKind::Check(check) => check.query = text,
+            StepKind::Exec(_) => return Ok(None),
+        }
+        // Parsed again: what is bound speaks of places in this text.
+        match parse(&step.kind) {
+            Ok(Some(parsed)) => Ok(Some((step, Arc::new(parsed)))),
+            _ => Err(BindError::new(
+                "its columns could not be written out: please report this",
+            )),
+        }
+    }
+
+    fn bind_parsed(&mut self, step: &ResolvedStep, parsed: Option<Arc<Node>>, path: &[String]) {
+        match self.bind(step, parsed.as_deref(), path) {
             Ok(Binding::Skipped(why)) => self.skip(step, why),
             Ok(Binding::Bound(bound)) => self.bound(step, *bound, parsed),
             Err(error) => match &self.unsure_since {
@@ -151,6 +196,8 @@ impl Analyser {
         {
             self.unsure_since = Some(step.location.clone());
         }
+        self.hidden
+            .extend(spell_out::hides(&bound.class, &self.catalog));
         for message in std::mem::take(&mut bound.warnings) {
             let source = Some(step.location.clone());
             self.analysis.warnings.push(Warning { source, message });
