@@ -112,15 +112,18 @@ impl<W: Write> Lines<W> {
             return format!("{task} done ({so_far})");
         };
         let took = at.saturating_sub(running.since).as_secs_f64();
-        let units = if running.cut {
-            format!(" in {}", figures::counted(running.units, "unit"))
-        } else {
-            String::new()
+        let amount = match (running.rows, running.cut) {
+            (0, false) => String::new(),
+            (rows, false) => format!(" {},", figures::counted(rows, "row")),
+            (rows, true) => format!(
+                " {} in {},",
+                figures::counted(rows, "row"),
+                figures::counted(running.units, "unit")
+            ),
         };
         format!(
-            "{task} {}: done: {}{units}, {} ({so_far})",
+            "{task} {}: done:{amount} {} ({so_far})",
             running.label,
-            figures::counted(running.rows, "row"),
             figures::seconds(took),
         )
     }

@@ -240,8 +240,8 @@ fn what_will_happen(plan: &Plan) -> Vec<String> {
         format!("{}, one statement after another", estimated(total))
     } else {
         format!(
-            "{} on one worker; on many, at least {}: the longest chain of tasks that wait for each \
-             other and cannot be cut",
+            "{} on one worker; the longest chain of tasks that wait for each other and cannot be cut \
+             takes {} however many workers there are",
             estimated(total),
             estimated(longest_chain(plan)),
         )
