@@ -54,9 +54,10 @@ async fn its_pack_equals_psql_and_comes_back() -> Result<()> {
     let compiled = naive.copy()?;
     oracle::upgrade(&naive, &pack).await?;
     let run = || {
-        Upshift::on(&compiled, ["run", "--config"])
-            .argument(&config)
+        Upshift::on(&compiled, ["run"])
             .argument(&pack)
+            .argument("--config")
+            .argument(&config)
     };
     run().succeed()?;
     Upshift::on(&compiled, ["rollback"]).succeed()?;

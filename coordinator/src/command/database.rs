@@ -36,13 +36,15 @@ impl DatabaseArguments {
     /// Reads the configuration and resolves the database; warnings go to standard error.
     pub(super) fn resolve(&self, config: Option<&Path>) -> Result<Chosen, Failure> {
         let environment = Environment::capture();
-        let config = Config::load(config, &environment)?;
+        let config = Config::load(config, &environment).map_err(misconfigured)?;
         let ResolvedDatabase {
             name,
             connection,
             password_given,
             warnings,
-        } = config.database(self.database.as_deref(), &environment)?;
+        } = config
+            .database(self.database.as_deref(), &environment)
+            .map_err(misconfigured)?;
         let hint = match &self.database {
             None => String::new(),
             Some(_) if password_given => " --database …".to_owned(),
@@ -58,6 +60,12 @@ impl DatabaseArguments {
             hint,
         })
     }
+}
+
+/// Whatever is wrong with the configuration, a file that cannot be read included, is the user's to mend
+/// before anything is touched.
+fn misconfigured(error: upshift_shared::Error) -> Failure {
+    Failure::usage(error.to_string())
 }
 
 impl Chosen {

@@ -42,9 +42,10 @@ pub async fn run(rows: u32, unit_rows: u32) -> Result<()> {
     }
     let upgraded = start.copy()?;
     let config = folder.path().join("upshift.toml");
-    let outcome = Upshift::on(&upgraded, ["run", "--json", "--config"])
-        .argument(&config)
+    let outcome = Upshift::on(&upgraded, ["run", "--json"])
         .argument(folder.path().join("pack"))
+        .argument("--config")
+        .argument(&config)
         .succeed()?;
     let units = events(&outcome.stdout)?;
     let bare = bare(&upgraded, &start).await?;

@@ -124,11 +124,6 @@ async fn bad_connection_strings_and_arguments() -> Result<()> {
             &["guess", "resolve"],
         ),
         (
-            "a run that is no id",
-            &["status", "seven", "--database", &url],
-            &["seven"],
-        ),
-        (
             "no such configuration",
             &[
                 "run",

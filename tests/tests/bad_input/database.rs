@@ -127,6 +127,10 @@ async fn a_check_that_does_not_hold() -> Result<()> {
 #[tokio::test]
 async fn orders_without_a_run() -> Result<()> {
     let world = World::new("").await?;
+    let unknown = Upshift::on(&world.database, ["status", "seven"]).run()?;
+    world
+        .expect("status of a run", unknown, 3, &["never run"])
+        .await?;
     for verb in ["resume", "rollback", "commit"] {
         let outcome = Upshift::on(&world.database, [verb]).run()?;
         world.expect(verb, outcome, 3, &["run"]).await?;
@@ -146,6 +150,13 @@ async fn orders_that_the_state_of_a_run_does_not_allow() -> Result<()> {
         &again,
         3,
         &["commit", "rollback"],
+    )?;
+    let unknown = Upshift::on(&world.database, ["status", "seven"]).run()?;
+    expect_said(
+        "an unknown run",
+        &unknown,
+        2,
+        &["there is no run \"seven\""],
     )?;
     let unknown = Upshift::on(&world.database, ["rollback", "--to", "web"]).run()?;
     let code = unknown.code.unwrap_or(-1);
