@@ -241,7 +241,9 @@ async fn find_object(
         }
         _ => {
             "SELECT a.classid::regclass::text AS class, a.objid::bigint AS oid
-             FROM pg_get_object_address(lower($2), parse_ident($1), '{}') a"
+             FROM pg_get_object_address(
+                 CASE $2 WHEN 'STATISTICS' THEN 'statistics object' ELSE lower($2) END,
+                 parse_ident($1), '{}') a"
         }
     };
     let failed = || Error::database(format!("finding {class} {object}"));
