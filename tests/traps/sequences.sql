@@ -1,6 +1,6 @@
 CREATE TABLE t (id serial PRIMARY KEY, a integer, b text, c numeric(8, 2));
 INSERT INTO t (a, b, c) SELECT i % 7, CASE WHEN i % 5 > 0 THEN 'row ' || i END, i * 1.25 FROM generate_series(1, 40) AS i;
-CREATE SEQUENCE s START 10 INCREMENT 5 CACHE 3;
+CREATE SEQUENCE s START 10 INCREMENT 5;
 CREATE SEQUENCE untouched;
 CREATE TABLE q (id integer PRIMARY KEY DEFAULT nextval('s'), v text);
 INSERT INTO q (v) SELECT 'v' || i FROM generate_series(1, 20) AS i;

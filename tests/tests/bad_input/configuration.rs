@@ -64,6 +64,7 @@ async fn bad_configurations_name_the_key_and_what_to_write() -> Result<()> {
 }
 
 #[tokio::test]
+#[expect(clippy::too_many_lines, reason = "a table of cases")]
 async fn bad_connection_strings_and_arguments() -> Result<()> {
     let world = World::new("").await?;
     let pack = pack_with(&[])?;

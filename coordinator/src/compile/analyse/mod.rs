@@ -164,6 +164,11 @@ impl Analyser {
             StepKind::Check(check) => {
                 let node = parsed.ok_or_else(|| BindError::new("the check has no query"))?;
                 let bound = dml::bind(node, &check.query, &directives, &self.catalog, path)?;
+                if !matches!(bound.class, Class::Query | Class::Opaque { .. }) {
+                    let message = "a check must only read: write its query as a SELECT that changes \
+                                   nothing";
+                    return Err(BindError::new(message));
+                }
                 Ok(Binding::Bound(Box::new(Bound {
                     class: Class::Check,
                     now_calls: Vec::new(),
@@ -196,6 +201,7 @@ impl Analyser {
         {
             self.unsure_since = Some(step.location.clone());
         }
+        own_copies(&mut bound, &self.catalog);
         self.hidden
             .extend(spell_out::hides(&bound.class, &self.catalog));
         for message in std::mem::take(&mut bound.warnings) {
@@ -216,6 +222,36 @@ impl Analyser {
             source,
             why,
         });
+    }
+}
+
+/// A copy is of whole tables, and undo brings the whole of them back: so the step counts as one that
+/// writes all of each, or undo would take back what other steps did there meanwhile.
+fn own_copies(bound: &mut Bound, catalog: &Catalog) {
+    let Class::Copying { tables, .. } = &bound.class else {
+        return;
+    };
+    for (relation, name, write) in &mut bound.tables {
+        let quoted = name.to_string();
+        if !tables.iter().any(|copied| copied.table == quoted) {
+            continue;
+        }
+        *write = true;
+        let plain = name.plain();
+        let rows = (Resource::Rows(*relation), format!("rows of {plain}"));
+        let columns = catalog
+            .relation(*relation)
+            .into_iter()
+            .flat_map(|r| &r.columns);
+        let columns = columns.map(|column| {
+            let resource = Resource::Column(*relation, column.id);
+            (resource, format!("{plain}.{}", column.name))
+        });
+        for (resource, name) in columns.chain([rows]) {
+            if bound.writes.insert(resource.clone()) {
+                bound.names.push((resource, name));
+            }
+        }
     }
 }
 

@@ -241,6 +241,10 @@ impl<'a> Draft<'a> {
         self.names
             .push((resource.clone(), format!("{class} {}", name.plain())));
         self.writes.insert(resource);
+        // It lives in a schema that an earlier step may have made.
+        if !name.schema.is_empty() {
+            self.reads_object("schema", &QualifiedName::new("", &name.schema));
+        }
     }
 
     /// Uses a schema-level object.

@@ -197,6 +197,20 @@ fn sequence(draft: &mut Draft<'_>, stmt: &DropStmt, node: &Node) -> Result<Dropp
             }],
         );
     }
+    disown(draft, sequence, &quoted);
+    draft.catalog.remove(sequence);
+    draft.hide(
+        format!("DROP SEQUENCE {quoted}"),
+        Hide::Object {
+            class: "SEQUENCE".to_owned(),
+            object: quoted,
+        },
+    );
+    Ok(Dropped::Yes)
+}
+
+/// An owned sequence cannot be moved out of its table's schema.
+fn disown(draft: &mut Draft<'_>, sequence: RelId, quoted: &str) {
     let owner = draft
         .relation(sequence)
         .owned_by
@@ -207,21 +221,11 @@ fn sequence(draft: &mut Draft<'_>, stmt: &DropStmt, node: &Node) -> Result<Dropp
             Some(format!("{table}.{}", ident(&column.name)))
         });
     if let Some(owner) = owner {
-        // An owned sequence cannot be moved out of its table's schema.
         draft.invert(
             format!("ALTER SEQUENCE {quoted} OWNED BY NONE"),
             vec![format!("ALTER SEQUENCE {quoted} OWNED BY {owner}")],
         );
     }
-    draft.catalog.remove(sequence);
-    draft.hide(
-        format!("DROP SEQUENCE {quoted}"),
-        Hide::Object {
-            class: "SEQUENCE".to_owned(),
-            object: quoted,
-        },
-    );
-    Ok(Dropped::Yes)
 }
 
 /// The table and the name of something that lives on it.

@@ -56,7 +56,7 @@ impl Scope {
             return Some(columns.collect());
         }
         for node in &select.from_clause {
-            let columns = scope.from_item(draft, node)?;
+            let columns = scope.item_columns(draft, node)?;
             scope.star.extend(columns);
         }
         let mut result = Columns::new();
@@ -97,7 +97,7 @@ impl Scope {
     }
 
     /// Adds what an item of FROM brings; its columns for `*`.
-    fn from_item(&mut self, draft: &Draft<'_>, node: &Node) -> Option<Columns> {
+    fn item_columns(&mut self, draft: &Draft<'_>, node: &Node) -> Option<Columns> {
         match &node.node {
             Some(NodeEnum::RangeVar(table)) => self.table(draft, table),
             Some(NodeEnum::RangeSubselect(subquery)) => self.subquery(draft, subquery),
@@ -146,8 +146,8 @@ impl Scope {
     }
 
     fn join(&mut self, draft: &Draft<'_>, join: &JoinExpr) -> Option<Columns> {
-        let left = self.from_item(draft, join.larg.as_ref()?)?;
-        let right = self.from_item(draft, join.rarg.as_ref()?)?;
+        let left = self.item_columns(draft, join.larg.as_ref()?)?;
+        let right = self.item_columns(draft, join.rarg.as_ref()?)?;
         let merged: Vec<String> = if join.is_natural {
             let names = left.iter().map(|(name, _)| name.clone());
             names

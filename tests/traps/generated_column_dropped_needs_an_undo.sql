@@ -1,3 +1,4 @@
+-- expect: refused: undo
 CREATE TABLE t (id serial PRIMARY KEY, a integer, twice integer GENERATED ALWAYS AS (a * 2) STORED);
 INSERT INTO t (a) SELECT i FROM generate_series(1, 25) AS i;
 -- upgrade
