@@ -44,7 +44,7 @@ pub struct Module {
     pub renamed_from: Vec<String>,
     /// Modules that were merged into it.
     pub merged: Vec<String>,
-    /// Migrations by version, ascending; [`Version::always`] (`0.0.0`) first where present.
+    /// Migrations by version, ascending; `0.0.0` first where present.
     pub migrations: Vec<Migration>,
     /// Where it is declared.
     pub location: Location,
