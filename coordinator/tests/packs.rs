@@ -1,5 +1,8 @@
 //! Good packs: what is read from disk, and the order in which it runs.
-#![expect(clippy::unwrap_used, reason = "in a test, a fault of its own set-up may panic")]
+#![expect(
+    clippy::unwrap_used,
+    reason = "in a test, a fault of its own set-up may panic"
+)]
 
 use std::{collections::BTreeMap, fs, path::Path};
 

@@ -1,4 +1,4 @@
-CREATE TABLE "we""ird; --" ("select" integer PRIMARY KEY, "a b" text, "upshift_unit" integer, "ä€" text);
+CREATE TABLE "we""ird; --" ("select" integer PRIMARY KEY, "a b" text, "upshift_units" integer, "ä€" text);
 INSERT INTO "we""ird; --" SELECT i, 'x', i, 'y' FROM generate_series(1, 20) AS i;
 CREATE TABLE upshift_changed (id integer PRIMARY KEY, o integer, c integer);
 INSERT INTO upshift_changed SELECT i, i, i FROM generate_series(1, 20) AS i;
@@ -8,7 +8,7 @@ INSERT INTO "Other Schema"."T" SELECT i, 'v' FROM generate_series(1, 20) AS i;
 CREATE TABLE a_name_that_is_exactly_as_long_as_postgresql_allows_namely_63_c (id integer PRIMARY KEY, another_name_that_is_exactly_as_long_as_postgresql_allows_it_63 text);
 INSERT INTO a_name_that_is_exactly_as_long_as_postgresql_allows_namely_63_c SELECT i, 'x' FROM generate_series(1, 12) AS i;
 -- upgrade
-UPDATE "we""ird; --" SET "a b" = "select"::text, upshift_unit = 0;
+UPDATE "we""ird; --" SET "a b" = "select"::text, upshift_units = 0;
 DELETE FROM "we""ird; --" AS "al;ias" WHERE "al;ias"."select" > 15;
 ALTER TABLE "we""ird; --" DROP COLUMN "ä€";
 UPDATE upshift_changed SET o = o + 1;

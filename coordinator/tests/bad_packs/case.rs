@@ -1,5 +1,8 @@
 //! What a case is, and how its pack is written to disk and read.
-#![expect(clippy::unwrap_used, reason = "in a test, a fault of its own set-up may panic")]
+#![expect(
+    clippy::unwrap_used,
+    reason = "in a test, a fault of its own set-up may panic"
+)]
 
 use std::{fs, path::Path};
 

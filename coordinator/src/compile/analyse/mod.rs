@@ -5,9 +5,9 @@ pub mod ddl;
 pub mod dml;
 #[cfg(test)]
 pub(crate) mod fixture;
+mod hidden;
 pub mod query;
 mod search_path;
-mod spell_out;
 mod when;
 
 use std::{collections::BTreeSet, sync::Arc};
@@ -15,13 +15,14 @@ use std::{collections::BTreeSet, sync::Arc};
 use pg_query::{Node, NodeEnum};
 use upshift_shared::{
     catalog::Catalog,
-    ids::RelId,
     pack::{
-        Complaint, Directives, Location, StepKind,
+        CheckStep, Complaint, Directives, Location, StepKind,
         grammar::{self, ParseFault},
     },
     plan::{Sequences, SkippedStep, Strategy, Warning},
 };
+
+use hidden::Hidden;
 
 use super::{
     error::{BindError, CompileError},
@@ -40,8 +41,8 @@ pub fn analyse(
     let mut analyser = Analyser {
         catalog,
         strategy,
-        hidden: BTreeSet::new(),
         unsure_since: None,
+        hidden: Hidden::default(),
         analysis: Analysis {
             steps: Vec::new(),
             skipped: Vec::new(),
@@ -62,10 +63,10 @@ pub fn analyse(
 struct Analyser {
     catalog: Catalog,
     strategy: Strategy,
-    /// Tables with a column that is hidden until commit.
-    hidden: BTreeSet<RelId>,
     /// The first opaque step: from there on the snapshot may not be what the database will be.
     unsure_since: Option<Location>,
+    /// Tables with columns that a step of this plan dropped, and that are there until commit.
+    hidden: Hidden,
     analysis: Analysis,
     complaints: Vec<Complaint>,
 }
@@ -91,47 +92,21 @@ impl Analyser {
                 return;
             }
         };
-        match self.spelled_out(step, parsed.as_deref(), &path) {
-            Ok(None) => self.bind_parsed(step, parsed, &path),
-            Ok(Some((spelled, parsed))) => self.bind_parsed(&spelled, Some(parsed), &path),
-            Err(error) => self
-                .complaints
-                .push(complain(step, error.position, error.message)),
-        }
-    }
-
-    /// The step and its parse tree, where hidden columns make it necessary to write columns out.
-    fn spelled_out(
-        &self,
-        step: &ResolvedStep,
-        parsed: Option<&Node>,
-        path: &[String],
-    ) -> Result<Option<(ResolvedStep, Arc<Node>)>, BindError> {
-        let spelled = match parsed {
-            Some(node) => spell_out::spell_out(node, &self.catalog, path, &self.hidden)?,
-            None => None,
+        let written = parsed
+            .as_deref()
+            .map(|node| self.without_hidden(step, node, &path))
+            .transpose();
+        let (written, parsed) = match written {
+            Ok(Some(Some((step, node)))) => (Some(step), Some(Arc::new(node))),
+            Ok(_) => (None, parsed),
+            Err(error) => {
+                self.complaints
+                    .push(complain(step, error.position, error.message));
+                return;
+            }
         };
-        let Some(spelled) = spelled else {
-            return Ok(None);
-        };
-        let text = spell_out::deparse(spelled)?;
-        let mut step = step.clone();
-        match &mut step.kind {
-            StepKind::Sql(sql) => *sql = text,
-            StepKind::Check(check) => check.query = text,
-            StepKind::Exec(_) => return Ok(None),
-        }
-        // Parsed again: what is bound speaks of places in this text.
-        match parse(&step.kind) {
-            Ok(Some(parsed)) => Ok(Some((step, Arc::new(parsed)))),
-            _ => Err(BindError::new(
-                "its columns could not be written out: please report this",
-            )),
-        }
-    }
-
-    fn bind_parsed(&mut self, step: &ResolvedStep, parsed: Option<Arc<Node>>, path: &[String]) {
-        match self.bind(step, parsed.as_deref(), path) {
+        let step = written.as_ref().unwrap_or(step);
+        match self.bind(step, parsed.as_deref(), &path) {
             Ok(Binding::Skipped(why)) => self.skip(step, why),
             Ok(Binding::Bound(bound)) => self.bound(step, *bound, parsed),
             Err(error) => match &self.unsure_since {
@@ -147,6 +122,31 @@ impl Analyser {
                     .push(complain(step, error.position, error.message)),
             },
         }
+    }
+
+    /// The step with stars over hidden columns written out, where it has some.
+    fn without_hidden(
+        &self,
+        step: &ResolvedStep,
+        node: &Node,
+        path: &[String],
+    ) -> Result<Option<(ResolvedStep, Node)>, BindError> {
+        if self.hidden.is_empty() {
+            return Ok(None);
+        }
+        let (StepKind::Sql(sql) | StepKind::Check(CheckStep { query: sql, .. })) = &step.kind
+        else {
+            return Ok(None);
+        };
+        let expanded = self.hidden.expand(node, sql, &self.catalog, path)?;
+        Ok(expanded.map(|(node, text)| {
+            let mut step = step.clone();
+            match &mut step.kind {
+                StepKind::Check(check) => check.query = text,
+                kind => *kind = StepKind::Sql(text),
+            }
+            (step, node)
+        }))
     }
 
     fn bind(
@@ -202,8 +202,14 @@ impl Analyser {
             self.unsure_since = Some(step.location.clone());
         }
         own_copies(&mut bound, &self.catalog);
-        self.hidden
-            .extend(spell_out::hides(&bound.class, &self.catalog));
+        self.hidden.note(&bound, &self.catalog, &step.location);
+        if let StepKind::Sql(text) = &step.kind
+            && is_beyond_view(&bound.class, parsed.as_deref())
+        {
+            bound
+                .warnings
+                .extend(self.hidden.warning(text, &self.catalog));
+        }
         for message in std::mem::take(&mut bound.warnings) {
             let source = Some(step.location.clone());
             self.analysis.warnings.push(Warning { source, message });
@@ -304,6 +310,20 @@ fn parse(kind: &StepKind) -> Result<Option<Node>, Unparsed> {
             "exactly one statement is expected here",
         ))),
     }
+}
+
+/// Whether a statement has code that runs without being looked into.
+fn is_beyond_view(class: &Class, node: Option<&Node>) -> bool {
+    let function = matches!(
+        node.and_then(|node| node.node.as_ref()),
+        Some(NodeEnum::CreateFunctionStmt(_))
+    );
+    // What is merely unknown was written out all the same.
+    let block = matches!(
+        node.map(|node| node.node.as_ref()),
+        None | Some(Some(NodeEnum::DoStmt(_) | NodeEnum::CallStmt(_)))
+    );
+    function || (block && matches!(class, Class::Opaque { .. }))
 }
 
 fn is_dml(node: &Node) -> bool {

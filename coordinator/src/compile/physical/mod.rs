@@ -197,6 +197,11 @@ fn label(kind: &StepKind, class: &Class) -> String {
 
 fn choose(step: &AnalysedStep, number: u32, strategy: Strategy) -> Result<Chosen, Box<Complaint>> {
     let bug = |message: String| Box::new(complain(&step.step, None, message));
+    if strategy != Strategy::Sequential && keeps_reserved_name(&step.bound.class) {
+        let message = "the table has a column upshift_unit, which is what Upshift calls a column of its \
+                       own beside the rows that it keeps: rename it first";
+        return Err(bug(message.to_owned()));
+    }
     match (&step.step.kind, &step.bound.class) {
         (StepKind::Check(check), _) => Ok(Chosen {
             operator: Operator::Check(Check {
@@ -224,6 +229,22 @@ fn choose(step: &AnalysedStep, number: u32, strategy: Strategy) -> Result<Chosen
             None => append::choose(step, insert, number).map_err(bug),
         },
         (StepKind::Sql(sql), _) => statement::choose(step, sql, number),
+    }
+}
+
+/// Whether a column of a table whose rows are kept has the name of the kept table's own column.
+fn keeps_reserved_name(class: &Class) -> bool {
+    let is = |name: &str| name == "upshift_unit";
+    match class {
+        Class::Update(dml) | Class::Delete(dml) => {
+            dml.columns.iter().any(|column| is(&column.name))
+        }
+        Class::Insert(insert) => insert.columns.iter().any(|column| is(&column.name)),
+        Class::Copying { tables, .. } => tables
+            .iter()
+            .flat_map(|table| &table.columns)
+            .any(|name| is(name)),
+        _ => false,
     }
 }
 
