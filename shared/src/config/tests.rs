@@ -217,3 +217,22 @@ fn a_service_stands_above_the_environment() {
         "sd on s:9 as me"
     );
 }
+
+#[test]
+fn the_sample_is_right() {
+    let text = include_str!("../../../deploy/upshift.toml");
+    let config = Config::parse(text, PathBuf::from("upshift.toml"), false).expect("it is right");
+    let environment = Environment::of(None, "me", &[("ERP_PASSWORD", "geheim")]);
+    for (name, shown) in [
+        ("production", "erp on db.example.org:5432 as erp_owner"),
+        (
+            "staging",
+            "erp_staging on /var/run/postgresql:5432 as erp_owner",
+        ),
+    ] {
+        let resolved = config
+            .database(Some(name), &environment)
+            .expect("it is there");
+        assert_eq!(resolved.connection.to_string(), shown);
+    }
+}
