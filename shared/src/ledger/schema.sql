@@ -96,7 +96,8 @@ CREATE TABLE IF NOT EXISTS upshift.deferred (
 CREATE TABLE IF NOT EXISTS upshift.sequence_state (
     run uuid NOT NULL,
     task integer NOT NULL,
-    sequence oid NOT NULL,
+    -- by name, not by oid: taking back a changed identity makes a sequence anew
+    sequence text NOT NULL,
     last_value bigint NOT NULL,
     is_called boolean NOT NULL,
     PRIMARY KEY (run, task, sequence)

@@ -32,12 +32,15 @@ pub async fn record(
     }
     let branches: Vec<String> = found
         .iter()
-        .map(|(oid, name)| format!("SELECT {oid}::oid AS oid, last_value, is_called FROM {name}"))
+        .map(|(_, name)| {
+            let text = literal(name);
+            format!("SELECT {text}::text AS name, last_value, is_called FROM {name}")
+        })
         .collect();
     let statement = format!(
         "-- record sequences
         INSERT INTO upshift.sequence_state (run, task, sequence, last_value, is_called)
-        SELECT $1::uuid, $2, s.oid, s.last_value, s.is_called FROM ({}) AS s
+        SELECT $1::uuid, $2, s.name, s.last_value, s.is_called FROM ({}) AS s
         ON CONFLICT (run, task, sequence) DO NOTHING",
         branches.join(" UNION ALL ")
     );
@@ -65,7 +68,7 @@ pub async fn restore(tx: &mut PgConnection, run: RunId, task: TaskId) -> Result<
         SELECT format('%I.%I', n.nspname, c.relname) AS name, c.oid::bigint AS oid,
                s.last_value, s.is_called
         FROM upshift.sequence_state s
-        JOIN pg_class c ON c.oid = s.sequence AND c.relkind = 'S'
+        JOIN pg_class c ON c.oid = to_regclass(s.sequence) AND c.relkind = 'S'
         JOIN pg_namespace n ON n.oid = c.relnamespace
         WHERE s.run = $1::uuid AND s.task = $2",
     )
