@@ -1,6 +1,6 @@
 //! The driver: turns what workers, operators and timers report into engine events, and the engine's
 //! commands into ledger writes and unit leases. One `select!` loop a process (`process.rs`), whose
-//! arms only build an [`Input`]; everything is handled here, one input at a time.
+//! arms only build an `Input`; everything is handled here, one input at a time.
 //!
 //! Shutdown, in this order: no new units (the engine stops offering), units in flight end, the run's
 //! end is recorded, workers are drained, the database's lock is given back.
