@@ -24,9 +24,9 @@ step documentation
 RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked --quiet
 step build
 cargo build --workspace --all-targets --locked
+step "examples in the documentation"
+cargo test --workspace --doc --locked --quiet
 step tests
 # Where a real database is at hand, the tests of the main job end with it; else they say that they skip it.
 export UPSHIFT_ODOO_DUMP=${UPSHIFT_ODOO_DUMP:-$PWD/../shared/odoo17_demo.dump}
 target/debug/upshift-test-server cargo nextest run --workspace --profile ci "$@"
-step "examples in the documentation"
-cargo test --workspace --doc --locked --quiet
