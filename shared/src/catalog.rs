@@ -85,6 +85,9 @@ pub struct Relation {
     pub rows: f64,
     /// Size of the main fork and TOAST, in bytes.
     pub bytes: u64,
+    /// What hangs on a table and could not be carried over to a new one by a shadow pass.
+    #[serde(default)]
+    pub obstacles: Vec<String>,
 }
 
 /// `pg_class.relkind`.

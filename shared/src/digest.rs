@@ -80,7 +80,7 @@ SELECT n.nspname::text AS schema, c.relname::text AS name,
     ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
    AND a.attname NOT LIKE 'upshift\\_kept\\_%'
  WHERE c.relkind IN ('r', 'm') AND c.relispopulated AND c.relpersistence <> 't'
-   AND n.nspname NOT IN ('pg_catalog', 'information_schema', 'upshift', 'upshift_kept')
+   AND n.nspname NOT IN ('pg_catalog', 'information_schema') AND n.nspname !~ '^upshift(_kept.*)?$'
    AND n.nspname NOT LIKE 'pg\\_toast%'
  GROUP BY n.nspname, c.relname
  ORDER BY 1, 2";
@@ -90,7 +90,7 @@ SELECT n.nspname::text AS schema, c.relname::text AS name
   FROM pg_catalog.pg_class c
   JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
  WHERE c.relkind = 'S' AND c.relpersistence <> 't'
-   AND n.nspname NOT IN ('pg_catalog', 'information_schema', 'upshift', 'upshift_kept')
+   AND n.nspname NOT IN ('pg_catalog', 'information_schema') AND n.nspname !~ '^upshift(_kept.*)?$'
  ORDER BY 1, 2";
 
 /// Digests a whole database. It changes text settings of the session, such as `datestyle`.

@@ -5,6 +5,8 @@
 //! unit is bound as text parameters, never spliced in. The parameters of a template are, in order:
 //! see [`InPlace::sql`].
 
+mod shadow;
+
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -13,8 +15,10 @@ use crate::{
     pg::ident::QualifiedName,
 };
 
+pub use shadow::{AddedKey, Shadow, ShadowStage};
+
 /// The version of this format. A reader refuses a newer one; older ones stay readable.
-pub const PLAN_FORMAT: u32 = 1;
+pub const PLAN_FORMAT: u32 = 2;
 
 /// The compiled DAG of tasks for one database.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -70,6 +74,10 @@ pub struct PlannedModule {
     pub to: Version,
     /// The modules it depends on that have work too.
     pub depends: Vec<String>,
+    /// A later module whose statements share a pass over a table with this one's, or with one before
+    /// it: there is no coming back to between the two, so this module has no checkpoint of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub joined_with: Option<String>,
 }
 
 /// One node of the plan.
@@ -83,7 +91,7 @@ pub struct Task {
     pub version: Version,
     /// The phase it comes from.
     pub phase: Phase,
-    /// The steps that went into it (one, until the rewrite compiler fuses).
+    /// The steps that went into it.
     pub steps: Vec<StepId>,
     /// Where they stand.
     pub sources: Vec<Location>,
@@ -110,6 +118,10 @@ pub struct Task {
     /// Whether the SQL of the operator has `now()` and its kin replaced by the first parameter, one
     /// instant per task that the ledger records.
     pub pinned_now: bool,
+    /// More that a person may want to know: what other ways there were and what they would cost, and
+    /// which statements on the table were left out, with the reason.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
 }
 
 /// Sequences that a task may draw from.
@@ -152,6 +164,8 @@ pub enum Operator {
     Check(Check),
     /// An external program.
     Exec(Exec),
+    /// A stage of a pass that builds a table anew.
+    Shadow(Shadow),
 }
 
 impl Operator {
@@ -165,6 +179,7 @@ impl Operator {
             Self::Statement(_) => "statement",
             Self::Check(_) => "check",
             Self::Exec(_) => "exec",
+            Self::Shadow(op) => op.stage.name(),
         }
     }
 
@@ -174,6 +189,7 @@ impl Operator {
         match self {
             Self::InPlace(op) => op.cut.as_ref(),
             Self::Append(op) => op.cut.as_ref(),
+            Self::Shadow(op) => op.stage.cut(),
             _ => None,
         }
     }
@@ -304,14 +320,33 @@ pub enum Hide {
     },
 }
 
-/// How a task is cut into units: by ranges of a unique key. Unit bounds are `(lower, upper]` in key
-/// order; the first has no lower bound and the last no upper one.
+/// How a task is cut into units: by ranges of a unique key, or of pages. Unit bounds are
+/// `(lower, upper]` in key order; the first has no lower bound and the last no upper one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cut {
     /// Quoted, qualified table whose key is cut.
     pub table: String,
     /// The key's columns, in index order.
     pub key: Vec<KeyColumn>,
+}
+
+impl Cut {
+    /// By pages: the key is `ctid`, whose ranges PostgreSQL scans directly (TID range scans, from
+    /// version 14 on). Only for a table that nobody writes meanwhile: a row that is written moves.
+    #[must_use]
+    pub fn pages(table: String) -> Self {
+        let key = vec![KeyColumn {
+            name: "ctid".to_owned(),
+            type_name: "tid".to_owned(),
+        }];
+        Self { table, key }
+    }
+
+    /// Whether it is cut by pages.
+    #[must_use]
+    pub fn is_by_pages(&self) -> bool {
+        matches!(self.key.as_slice(), [only] if only.name == "ctid")
+    }
 }
 
 /// A column of a key.
@@ -496,6 +531,8 @@ pub enum UndoKind {
     Directive,
     /// A copy of the tables it writes.
     Copy,
+    /// The old table is kept, and swapped back.
+    SwapBack,
     /// Nothing to take back.
     Nothing,
     /// There is no way back: the author marked it, or the strategy keeps none.
@@ -544,6 +581,8 @@ pub enum EdgeReason {
     },
     /// `--strategy sequential`, or a check that looks at what came before it.
     Sequence,
+    /// A stage of a pass comes after another.
+    Stage,
 }
 
 /// A step that will not run.

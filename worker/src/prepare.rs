@@ -36,8 +36,11 @@ pub async fn prepare(conn: &mut PgConnection, holder: Holder, task: &Task) -> Re
             create_kept(&mut tx, holder.run, &op.recorded, op.cut.is_some()).await?;
         }
         // A statement's copies are made in its own transaction: they have to be of that instant.
-        Operator::Metadata(_) | Operator::Statement(_) | Operator::Check(_) | Operator::Exec(_) => {
-        }
+        Operator::Metadata(_)
+        | Operator::Statement(_)
+        | Operator::Check(_)
+        | Operator::Exec(_)
+        | Operator::Shadow(_) => {}
     }
     ledger::sequence::record(&mut tx, holder.run, task.id, &task.sequences).await?;
     let pinned_now = ledger::task::prepare(&mut tx, holder.run, task.id).await?;
@@ -80,7 +83,9 @@ pub(crate) fn kept_tables(operator: &Operator) -> Vec<&KeptTable> {
             StatementUndo::Copy { tables } => tables.iter().map(|table| &table.kept).collect(),
             _ => Vec::new(),
         },
-        Operator::Metadata(_) | Operator::Check(_) | Operator::Exec(_) => Vec::new(),
+        Operator::Metadata(_) | Operator::Check(_) | Operator::Exec(_) | Operator::Shadow(_) => {
+            Vec::new()
+        }
     }
 }
 

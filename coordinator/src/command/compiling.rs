@@ -14,7 +14,7 @@ use upshift_shared::{
 };
 
 use super::Failure;
-use crate::compile;
+use crate::compile::{self, Options, Passes};
 
 /// Which pack, and how it is ordered.
 #[derive(Debug, Clone, Args)]
@@ -25,6 +25,34 @@ pub(super) struct PackArguments {
     /// How steps are ordered
     #[arg(long, value_enum, default_value_t = StrategyArgument::Dataflow)]
     pub(super) strategy: StrategyArgument,
+    /// Whether statements on a table become one pass that builds it anew
+    #[arg(long, value_enum, default_value_t = PassesArgument::ByCost)]
+    pub(super) passes: PassesArgument,
+}
+
+impl PackArguments {
+    /// What the compiler is asked for.
+    pub(super) fn options(&self) -> Options {
+        Options {
+            passes: match self.passes {
+                PassesArgument::ByCost => Passes::ByCost,
+                PassesArgument::Shadow => Passes::Shadow,
+                PassesArgument::InPlace => Passes::InPlace,
+            },
+            ..Options::from(Strategy::from(self.strategy))
+        }
+    }
+}
+
+/// `--passes`
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum PassesArgument {
+    /// Where that is cheaper than changing rows in place
+    ByCost,
+    /// Wherever it can be done
+    Shadow,
+    /// Nowhere
+    InPlace,
 }
 
 /// `--strategy`
@@ -72,11 +100,11 @@ pub(super) async fn read(conn: &mut PgConnection, pack: Pack) -> Result<Sources,
 }
 
 /// All stages.
-pub(super) fn compile(sources: Sources, strategy: Strategy) -> Result<Plan, Failure> {
+pub(super) fn compile(sources: Sources, options: &Options) -> Result<Plan, Failure> {
     let Sources {
         pack,
         installed,
         catalog,
     } = sources;
-    Ok(compile::compile(&pack, &installed, catalog, strategy)?)
+    Ok(compile::compile(&pack, &installed, catalog, options)?)
 }

@@ -9,7 +9,7 @@ use super::{
     compiling::{self, PackArguments, Sources},
     database::{DatabaseArguments, print_json, print_line},
 };
-use crate::compile::{self, analyse, order, resolve};
+use crate::compile::{self, analyse, optimise, order, resolve};
 
 /// Columns of the printed plan; long labels and reasons are cut there. Fixed, so that plans can be
 /// compared.
@@ -42,6 +42,8 @@ enum Stage {
     Analyse,
     /// What must come before what, and why
     Order,
+    /// Which statements on a table become one pass, at what cost, and which do not
+    Optimise,
     /// The tasks, how each is done and taken back
     Physical,
 }
@@ -55,7 +57,7 @@ pub(super) async fn run(arguments: Arguments, config: Option<&Path>) -> Result<(
     if arguments.stage != Stage::Physical {
         return print_stage(sources, &arguments);
     }
-    let plan = compiling::compile(sources, arguments.pack.strategy.into())?;
+    let plan = compiling::compile(sources, &arguments.pack.options())?;
     if arguments.json {
         return print_json(&plan);
     }
@@ -69,7 +71,7 @@ pub(super) async fn run(arguments: Arguments, config: Option<&Path>) -> Result<(
 }
 
 fn print_stage(sources: Sources, arguments: &Arguments) -> Result<(), Failure> {
-    let strategy = arguments.pack.strategy.into();
+    let options = arguments.pack.options();
     let resolved = resolve::resolve(&sources.pack, &sources.installed)?;
     if arguments.stage == Stage::Resolve {
         return match arguments.json {
@@ -77,14 +79,21 @@ fn print_stage(sources: Sources, arguments: &Arguments) -> Result<(), Failure> {
             false => print_text(&compile::render::stage_resolved(&resolved)),
         };
     }
-    let analysis = analyse::analyse(&resolved, sources.catalog, strategy)?;
+    let analysis = analyse::analyse(&resolved, sources.catalog, &options)?;
     if arguments.stage == Stage::Analyse {
         return match arguments.json {
             true => print_json(&analysis),
             false => print_text(&compile::render::stage_analysis(&analysis)),
         };
     }
-    let ordered = order::order(&analysis, &resolved, strategy);
+    let ordered = order::order(&analysis, &resolved, options.strategy);
+    if arguments.stage == Stage::Optimise {
+        let optimised = optimise::optimise(&analysis, &ordered, &options);
+        return match arguments.json {
+            true => print_json(&optimised),
+            false => print_text(&compile::render::stage_optimised(&optimised, &analysis)),
+        };
+    }
     match arguments.json {
         true => print_json(&ordered),
         false => print_text(&compile::render::stage_ordered(&ordered, &analysis)),

@@ -1,9 +1,10 @@
-//! The compiler: `load → resolve → analyse → order → physical`, each stage a pure function from data
+//! The compiler: `load → resolve → analyse → order → optimise → physical`, each stage a pure function from data
 //! to data. Nothing here does I/O.
 
 pub mod analyse;
 pub mod error;
 pub mod model;
+pub mod optimise;
 pub mod order;
 pub mod physical;
 pub mod render;
@@ -14,10 +15,11 @@ use std::collections::BTreeMap;
 use upshift_shared::{
     catalog::Catalog,
     pack::{Pack, Version},
-    plan::{Plan, Strategy},
+    plan::Plan,
 };
 
 pub use error::CompileError;
+pub use model::{Options, Passes};
 
 /// All stages, one after another.
 ///
@@ -27,13 +29,14 @@ pub fn compile(
     pack: &Pack,
     installed: &BTreeMap<String, Version>,
     catalog: Catalog,
-    strategy: Strategy,
+    options: &Options,
 ) -> Result<Plan, CompileError> {
     let heading = heading(pack, &catalog);
     let resolved = resolve::resolve(pack, installed)?;
-    let analysis = analyse::analyse(&resolved, catalog, strategy)?;
-    let ordered = order::order(&analysis, &resolved, strategy);
-    physical::plan(heading, &resolved, analysis, ordered, strategy)
+    let analysis = analyse::analyse(&resolved, catalog, options)?;
+    let ordered = order::order(&analysis, &resolved, options.strategy);
+    let optimised = optimise::optimise(&analysis, &ordered, options);
+    physical::plan(heading, &resolved, analysis, &optimised, options.strategy)
 }
 
 /// What the plan repeats about pack and database.

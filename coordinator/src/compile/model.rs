@@ -1,16 +1,53 @@
 //! What the stages hand to each other.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use serde::Serialize;
 use upshift_shared::{
+    catalog::{Constraint, Relation},
     ids::{ColId, RelId, StepId},
     pack::{Directives, Location, Phase, StepKind, Version},
     pg::ident::QualifiedName,
     plan::{
-        CopiedTable, DdlAction, EdgeReason, KeyColumn, Sequences, SkippedStep, UndoKind, Warning,
+        CopiedTable, DdlAction, EdgeReason, KeyColumn, Sequences, SkippedStep, Strategy, UndoKind,
+        Warning,
     },
 };
+
+/// What the compiler is asked for, beside the pack and the catalog.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Options {
+    /// How steps are ordered.
+    pub strategy: Strategy,
+    /// How it is chosen whether a table's statements become one pass.
+    pub passes: Passes,
+    /// PostgreSQL's own estimates of the rows that steps touch, where it was asked.
+    pub estimates: BTreeMap<StepId, u64>,
+}
+
+impl From<Strategy> for Options {
+    fn from(strategy: Strategy) -> Self {
+        Self {
+            strategy,
+            ..Self::default()
+        }
+    }
+}
+
+/// Whether statements on a table are fused into a pass that builds it anew.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Passes {
+    /// Where that is cheaper.
+    #[default]
+    ByCost,
+    /// Wherever it can be done.
+    Shadow,
+    /// Nowhere.
+    InPlace,
+}
 
 /// Result of `resolve`: the modules to upgrade and their steps in sequential order.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -68,6 +105,9 @@ pub struct Analysis {
     pub skipped: Vec<SkippedStep>,
     /// What the reader should know.
     pub warnings: Vec<Warning>,
+    /// User-defined types that are enums: casts to them are assignments.
+    #[serde(skip)]
+    pub enums: BTreeSet<String>,
 }
 
 /// A step, bound against the catalog as it is when its turn comes.
@@ -82,6 +122,26 @@ pub struct AnalysedStep {
     /// one statement.
     #[serde(skip)]
     pub parsed: Option<Arc<pg_query::protobuf::Node>>,
+    /// Its table around it, where a pass over the table may be worth while.
+    #[serde(skip)]
+    pub around: Option<Arc<Around>>,
+}
+
+/// The one table that a step changes, as the step finds and leaves it.
+#[derive(Debug, Clone)]
+pub struct Around {
+    /// Before the step.
+    pub before: Arc<Relation>,
+    /// After it.
+    pub after: Arc<Relation>,
+    /// Foreign keys of other tables that point at it: the table and its name, the constraint.
+    pub incoming: Vec<(RelId, QualifiedName, Constraint)>,
+    /// Names of the tables that its own foreign keys point at.
+    pub parents: Vec<(RelId, QualifiedName)>,
+    /// Names of the columns of those.
+    pub parent_columns: Vec<(RelId, BTreeMap<ColId, String>)>,
+    /// Views that read it directly.
+    pub views: Vec<RelId>,
 }
 
 /// What the binder found out about one statement.
@@ -211,6 +271,26 @@ pub struct BoundDml {
     pub key: Option<Vec<KeyColumn>>,
     /// Whether it may be cut by the key, and why (not).
     pub chunk: Chunk,
+    /// What a pass over the table has to know.
+    #[serde(skip)]
+    pub joins: Joins,
+}
+
+/// How a bound UPDATE or DELETE meets rows of its own target and of others.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Joins {
+    /// What FROM calls the row at hand again: self-joins on the key.
+    pub at_hand: Vec<String>,
+    /// Columns that it reads of other rows of the target.
+    pub others: BTreeSet<ColId>,
+    /// Every source of FROM has at most one row for the row at hand.
+    pub single: bool,
+    /// Volatile functions that it calls for each row.
+    pub volatile: BTreeSet<String>,
+    /// FROM names a view or something else without rows of its own.
+    pub rowless: Vec<String>,
+    /// Why the names in it forbid to compose it with others.
+    pub unfit: Option<&'static str>,
 }
 
 /// INSERT, bound.

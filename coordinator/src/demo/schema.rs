@@ -18,7 +18,7 @@ pub fn dump(binaries: &Path, url: &str) -> Result<String> {
     }
     let output = command
         .args(["--schema-only", "--no-password"])
-        .args(["-N", "upshift", "-N", "upshift_kept", "-d", url])
+        .args(["-N", "upshift", "-N", "upshift_kept*", "-d", url])
         .output()
         .map_err(|source| Error::Io {
             context: "starting pg_dump".to_owned(),

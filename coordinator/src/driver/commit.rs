@@ -125,6 +125,7 @@ async fn destroy(
             target,
             cancel: &cancel,
             force: false,
+            units_at_once: 1,
         };
         let Err(error) = unit::execute(conn, &context).await else {
             return Ok(());

@@ -2,6 +2,8 @@
 //! batch of units, each by a short walk along the key's index; they are recorded before any unit is
 //! leased, so that a resumed run cuts where the first one did.
 
+mod pages;
+
 use sqlx::Row;
 use upshift_shared::{
     Error, Result,
@@ -51,7 +53,11 @@ pub(super) async fn cut(
     frontier: &Frontier,
     (rows, units): (u64, u32),
 ) -> Result<Batch> {
-    let found = bounds(conn, cut, frontier.after.as_deref(), (rows, units)).await?;
+    let after = frontier.after.as_deref();
+    let found = match cut.is_by_pages() {
+        true => pages::bounds(conn, &cut.table, after, (rows, units)).await?,
+        false => bounds(conn, cut, after, (rows, units)).await?,
+    };
     let exhausted = found.len() < units as usize;
     let mut lower = frontier.after.clone();
     let mut bounds: Vec<Bounds> = Vec::with_capacity(found.len() + 1);
@@ -84,7 +90,11 @@ pub(super) async fn split(
     cut: &Cut,
     (unit, bounds, new): (UnitId, &Bounds, UnitId),
 ) -> Result<Option<Vec<String>>> {
-    let Some(middle) = middle(conn, cut, bounds).await? else {
+    let middle = match cut.is_by_pages() {
+        true => pages::middle(conn, &cut.table, bounds).await?,
+        false => middle(conn, cut, bounds).await?,
+    };
+    let Some(middle) = middle else {
         return Ok(None);
     };
     let split = ledger::cut::split(conn, holder, task, unit, new, &middle).await?;

@@ -70,6 +70,7 @@ impl Leases {
             statement_timeout_millis: millis(statement_timeout),
             attempt,
             force: limits.force,
+            units_at_once: limits.max_units.min(limits.workers.max(1)),
         })
     }
 

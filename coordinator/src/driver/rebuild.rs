@@ -12,7 +12,7 @@ use upshift_shared::{
         unit::UnitState,
     },
     pg::PgConnection,
-    plan::{Plan, Task, UndoKind},
+    plan::{Operator, Plan, Task, UndoKind},
 };
 
 use super::{Limits, units::UnitBook};
@@ -259,7 +259,7 @@ pub async fn back(
         tasks.push(GraphTask {
             prepared: true,
             cut_exhausted: true,
-            units: effective.iter().map(|unit| (*unit, false)).collect(),
+            units: to_take_back(task, effective),
             ..graph_task(task, behind)
         });
     }
@@ -272,6 +272,18 @@ pub async fn back(
         without_effect,
         modules_left,
     })
+}
+
+/// The units to take back. What a pass has filled goes as a whole with its new table, so one unit
+/// stands for all of them: the way back of a pass does not grow with the table.
+fn to_take_back(task: &Task, effective: &[UnitId]) -> Vec<(UnitId, bool)> {
+    let whole = matches!(&task.operator, Operator::Shadow(_));
+    let count = if whole { 1 } else { effective.len() };
+    effective
+        .iter()
+        .take(count)
+        .map(|unit| (*unit, false))
+        .collect()
 }
 
 /// Which tasks are taken back: those of later modules, and whatever came after one of them.

@@ -14,6 +14,9 @@ use crate::{
     ids::{ColId, RelId},
 };
 
+/// What a shadow pass could not carry over: `relation` (oid) and `obstacle`, of all tables.
+pub const OBSTACLES: &str = include_str!("sql/obstacles.sql");
+
 /// Reads the catalog. The connection must not be in a transaction.
 ///
 /// # Errors
@@ -61,6 +64,12 @@ async fn read_in_transaction(conn: &mut PgConnection, database: &[PgRow]) -> Res
     }
     for row in fetch(conn, include_str!("sql/view_reads.sql"), "views").await? {
         reader.view_read(&row)?;
+    }
+    for row in fetch(conn, OBSTACLES, "dependents").await? {
+        let obstacle: String = get(&row, "obstacle")?;
+        if let Some(relation) = reader.of(&row, "relation")? {
+            relation.obstacles.push(obstacle);
+        }
     }
     for row in fetch(conn, include_str!("sql/sequences.sql"), "sequences").await? {
         reader.sequence(&row)?;
@@ -148,6 +157,7 @@ impl Reader {
             owned_by: None,
             rows: get(row, "rows")?,
             bytes: get::<i64>(row, "bytes")?.unsigned_abs(),
+            obstacles: Vec::new(),
         };
         let id = self.catalog.insert(relation);
         self.numbers.insert(oid, id);

@@ -5,7 +5,7 @@ use sqlx::{PgConnection, Row};
 use crate::{Error, Result, pg::transaction};
 
 /// The ledger's format. A newer one is refused; an older one is brought here by [`create`].
-pub const FORMAT: i32 = 1;
+pub const FORMAT: i32 = 2;
 
 const SCHEMA: &str = include_str!("schema.sql");
 
@@ -22,7 +22,7 @@ pub async fn exists(conn: &mut PgConnection) -> Result<bool> {
 /// # Errors
 /// When the role may not create schemas, or the ledger is newer than this program.
 pub async fn create(conn: &mut PgConnection) -> Result<()> {
-    if exists(conn).await? {
+    if format(conn).await? == Some(FORMAT) {
         return Ok(());
     }
     let created = transaction::run(conn, "create the ledger", |tx, _scope| {
@@ -45,15 +45,17 @@ async fn create_within(tx: &mut PgConnection) -> Result<()> {
         .execute(&mut *tx)
         .await
         .map_err(Error::database("locking the creation of the ledger"))?;
-    if format(tx).await?.is_some() {
+    if format(tx).await? == Some(FORMAT) {
         return Ok(());
     }
+    // Every statement of it leaves alone what is there: an older ledger gets what it lacks.
     sqlx::raw_sql(SCHEMA)
         .execute(&mut *tx)
         .await
         .map_err(Error::database("creating the ledger"))?;
     sqlx::query(
         "-- record the ledger's format
+        WITH raised AS (UPDATE upshift.meta SET format = $1 RETURNING format)
         INSERT INTO upshift.meta (format)
         SELECT $1 WHERE NOT EXISTS (SELECT FROM upshift.meta)",
     )

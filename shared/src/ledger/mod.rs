@@ -12,6 +12,7 @@ pub mod fence;
 pub mod module;
 pub mod run;
 pub mod sequence;
+pub mod shadow;
 pub mod task;
 pub mod undo;
 pub mod unit;

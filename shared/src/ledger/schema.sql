@@ -1,4 +1,4 @@
--- upshift: create the ledger (format 1)
+-- upshift: create the ledger (format 2)
 -- What was done in this database, written in the same transaction as the work itself. Schema
 -- "upshift" holds the ledger, schema "upshift_kept" what undo needs: before-images, recorded keys,
 -- copies, and whatever was dropped but not yet destroyed.
@@ -126,3 +126,25 @@ CREATE TABLE IF NOT EXISTS upshift.decision (
     answer text NOT NULL,
     decided_at timestamptz NOT NULL DEFAULT clock_timestamp()
 );
+
+-- What the stages of a shadow pass tell each other: statements, in order, by the task that builds.
+CREATE TABLE IF NOT EXISTS upshift.shadow (
+    run uuid NOT NULL,
+    task integer NOT NULL,
+    seq integer NOT NULL,
+    -- index (CREATE INDEX), attach (makes an index a constraint), mark (what is set on it)
+    kind text NOT NULL,
+    -- the index's name
+    name text NOT NULL,
+    statement text NOT NULL,
+    PRIMARY KEY (run, task, seq)
+);
+
+-- Stands guard over a table that is being built anew: a write to the old one would be lost.
+CREATE OR REPLACE FUNCTION upshift.refuse_write() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    RAISE EXCEPTION 'table %.% is being built anew by upshift: it cannot be written until that is done or rolled back',
+        quote_ident(TG_TABLE_SCHEMA), quote_ident(TG_TABLE_NAME)
+        USING ERRCODE = 'object_in_use';
+END
+$$;

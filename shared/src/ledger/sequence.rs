@@ -133,7 +133,7 @@ async fn all(tx: &mut PgConnection) -> Result<Vec<(i64, String)>> {
         tx,
         // In a CASE: PostgreSQL may evaluate conditions in any order, and the function fails for what
         // is no sequence.
-        "n.nspname <> 'upshift' AND NOT pg_is_other_temp_schema(n.oid) \
+        "n.nspname !~ '^upshift(_kept_.*)?$' AND NOT pg_is_other_temp_schema(n.oid) \
          AND has_schema_privilege(n.oid, 'USAGE') \
          AND CASE WHEN c.relkind = 'S' THEN has_sequence_privilege(c.oid, 'SELECT') END",
     )

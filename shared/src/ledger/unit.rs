@@ -245,6 +245,24 @@ pub async fn claim_undo(tx: &mut PgConnection, key: UnitKey) -> Result<Option<(u
     )))
 }
 
+/// Sets every unit of a task that is in effect to `undone`: for a task whose work goes as a whole.
+///
+/// # Errors
+/// When the ledger cannot be written.
+pub async fn undo_all(tx: &mut PgConnection, run: RunId, task: TaskId) -> Result<()> {
+    sqlx::query(
+        "-- all units of a task are undone
+        UPDATE upshift.unit SET state = 'undone', finished_at = clock_timestamp()
+        WHERE run = $1::uuid AND task = $2 AND state <> 'undone'",
+    )
+    .bind(run.to_string())
+    .bind(signed(task.0))
+    .execute(tx)
+    .await
+    .map_err(Error::database(format!("taking {task} back")))?;
+    Ok(())
+}
+
 /// All units of a run that have a row, in order.
 ///
 /// # Errors

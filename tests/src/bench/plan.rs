@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fmt::Write as _, fs, path::Path};
 
 use anyhow::{Context, Result};
 use upshift_coordinator::{
-    compile::{self, analyse, order, physical, resolve},
+    compile::{self, analyse, optimise, order, physical, resolve},
     demo::cluster::{Cluster, ClusterOptions},
 };
 use upshift_shared::{
@@ -60,16 +60,20 @@ pub async fn run(modules: u32, statements: u32) -> Result<()> {
         .map_err(anyhow::Error::msg)?;
     let heading = compile::heading(&pack, &catalog);
     let watch = Stopwatch::start();
+    let options = compile::Options::from(Strategy::Dataflow);
     let resolved = resolve::resolve(&pack, &installed)?;
     took("resolve", watch);
     let watch = Stopwatch::start();
-    let analysis = analyse::analyse(&resolved, catalog, Strategy::Dataflow)?;
+    let analysis = analyse::analyse(&resolved, catalog, &options)?;
     took("analyse", watch);
     let watch = Stopwatch::start();
     let ordered = order::order(&analysis, &resolved, Strategy::Dataflow);
     took("order", watch);
     let watch = Stopwatch::start();
-    let plan = physical::plan(heading, &resolved, analysis, ordered, Strategy::Dataflow)?;
+    let optimised = optimise::optimise(&analysis, &ordered, &options);
+    took("optimise", watch);
+    let watch = Stopwatch::start();
+    let plan = physical::plan(heading, &resolved, analysis, &optimised, Strategy::Dataflow)?;
     took("physical plan", watch);
     println!("{:<28} {total:>8.2} s", "in all");
     println!("{} tasks, {} edges", plan.tasks.len(), plan.edges.len());

@@ -77,6 +77,7 @@ impl Rig {
             target: &self.target,
             cancel: &cancel,
             force: self.force,
+            units_at_once: 1,
         };
         execute(&mut self.conn, &context).await
     }
@@ -241,6 +242,7 @@ pub(crate) fn task(id: u32, operator: Operator) -> Task {
         settings: Vec::new(),
         sequences: Sequences::None,
         pinned_now: false,
+        notes: Vec::new(),
     }
 }
 

@@ -69,6 +69,7 @@ impl Running {
             target: &spec.target,
             cancel: &cancel,
             force: unit.force,
+            units_at_once: unit.units_at_once,
         };
         let place = Place {
             target: spec.target.clone(),

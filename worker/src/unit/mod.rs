@@ -14,6 +14,7 @@ mod exec;
 mod in_place;
 mod metadata;
 mod outside;
+mod shadow;
 mod statement;
 
 use std::time::Duration;
@@ -84,6 +85,8 @@ pub struct UnitContext<'a> {
     pub cancel: &'a CancellationToken,
     /// Undo: go on where fewer rows come back than were kept.
     pub force: bool,
+    /// How many units may run at once, this one among them: what memory is shared out over.
+    pub units_at_once: u32,
 }
 
 impl UnitContext<'_> {
@@ -173,7 +176,10 @@ async fn begin<'c>(conn: &'c mut PgConnection, unit: &UnitContext<'_>) -> Result
                 locks.extend(copy::locks(tables));
             }
         }
-        (Operator::Metadata(_) | Operator::Check(_) | Operator::Exec(_), _) => {}
+        (
+            Operator::Metadata(_) | Operator::Check(_) | Operator::Exec(_) | Operator::Shadow(_),
+            _,
+        ) => {}
     }
     let name = unit.application_name();
     transaction::begin(
@@ -209,6 +215,7 @@ async fn forward(tx: &mut PgConnection, unit: &UnitContext<'_>) -> Result<Option
         Operator::Append(op) => append::run(tx, unit, op).await?,
         Operator::Statement(op) => statement::run(tx, unit, op).await?,
         Operator::Check(op) => check::run(tx, unit, op).await?,
+        Operator::Shadow(op) => shadow::run(tx, unit, op).await?,
         Operator::Exec(_) => return Err(not_here()),
     };
     failpoint::reach(failpoint::AFTER_WORK);
@@ -226,6 +233,7 @@ async fn back(tx: &mut PgConnection, unit: &UnitContext<'_>) -> Result<Option<u6
         Operator::InPlace(op) => in_place::undo(tx, unit, op, touched).await?,
         Operator::Append(op) => append::undo(tx, unit, op, touched).await?,
         Operator::Statement(op) => statement::undo(tx, unit, op).await?,
+        Operator::Shadow(op) => shadow::undo(tx, unit, op).await?,
         Operator::Check(_) => 0,
         Operator::Exec(_) => return Err(not_here()),
     };

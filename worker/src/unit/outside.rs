@@ -20,7 +20,7 @@ use upshift_shared::{
     plan::{Operator, Statement, StatementUndo},
 };
 
-use super::{Direction, UnitContext, exec, statement};
+use super::{Direction, UnitContext, exec, shadow, statement};
 use crate::failpoint;
 
 /// Whether this operator works outside a transaction.
@@ -28,6 +28,7 @@ pub(super) fn concerns(operator: &Operator) -> bool {
     match operator {
         Operator::Exec(_) => true,
         Operator::Statement(op) => !op.transactional,
+        Operator::Shadow(op) => shadow::is_outside(op),
         Operator::Metadata(_) | Operator::InPlace(_) | Operator::Append(_) | Operator::Check(_) => {
             false
         }
@@ -70,6 +71,12 @@ async fn forward(conn: &mut PgConnection, unit: &UnitContext<'_>) -> Result<Opti
 async fn work(conn: &mut PgConnection, unit: &UnitContext<'_>, claim: Claim) -> Result<u64> {
     match &unit.task.operator {
         Operator::Exec(op) => exec::run(unit, op, &op.command).await,
+        Operator::Shadow(op) => {
+            enter(conn, unit).await?;
+            let outcome = shadow::outside(conn, unit, op).await;
+            leave(conn, unit).await;
+            outcome
+        }
         Operator::Statement(op) => {
             enter(conn, unit).await?;
             let outcome = bare(conn, unit, op, claim).await;

@@ -61,6 +61,7 @@ impl Table {
                 owned_by: None,
                 rows: 1_000_000.0,
                 bytes: 1 << 27,
+                obstacles: Vec::new(),
             },
         }
     }

@@ -1,6 +1,7 @@
 //! `analyse`: every statement through PostgreSQL's own grammar, bound against a catalog snapshot that
 //! evolves step by step.
 
+mod around;
 pub mod ddl;
 pub mod dml;
 #[cfg(test)]
@@ -19,6 +20,7 @@ use upshift_shared::{
         CheckStep, Complaint, Directives, Location, StepKind,
         grammar::{self, ParseFault},
     },
+    pg::ident::ident,
     plan::{Sequences, SkippedStep, Strategy, Warning},
 };
 
@@ -26,7 +28,9 @@ use hidden::Hidden;
 
 use super::{
     error::{BindError, CompileError},
-    model::{AnalysedStep, Analysis, Binding, Bound, Class, Resolved, ResolvedStep, Resource},
+    model::{
+        AnalysedStep, Analysis, Binding, Bound, Class, Options, Resolved, ResolvedStep, Resource,
+    },
 };
 
 /// Binds every step in sequential order against the catalog as the steps before it leave it.
@@ -36,17 +40,28 @@ use super::{
 pub fn analyse(
     resolved: &Resolved,
     catalog: Catalog,
-    strategy: Strategy,
+    options: &Options,
 ) -> Result<Analysis, CompileError> {
+    let enums = catalog.types.iter().filter(|t| t.kind == 'e');
+    // As format_type prints them, which quotes a name only where it must.
+    let printed = enums.flat_map(|t| {
+        let either = |name: &str| [name.to_owned(), ident(name)];
+        let [schema, quoted] = either(&t.schema);
+        let names = either(&t.name).into_iter();
+        names.flat_map(move |name| [format!("{schema}.{name}"), format!("{quoted}.{name}")])
+    });
+    let enums = printed.collect();
     let mut analyser = Analyser {
+        passes: around::Tables::of(resolved, &catalog, options),
         catalog,
-        strategy,
+        options,
         unsure_since: None,
         hidden: Hidden::default(),
         analysis: Analysis {
             steps: Vec::new(),
             skipped: Vec::new(),
             warnings: Vec::new(),
+            enums,
         },
         complaints: Vec::new(),
     };
@@ -60,9 +75,11 @@ pub fn analyse(
     }
 }
 
-struct Analyser {
+struct Analyser<'o> {
     catalog: Catalog,
-    strategy: Strategy,
+    options: &'o Options,
+    /// The tables that a pass may be worth while for.
+    passes: around::Tables,
     /// The first opaque step: from there on the snapshot may not be what the database will be.
     unsure_since: Option<Location>,
     /// Tables with columns that a step of this plan dropped, and that are there until commit.
@@ -71,7 +88,7 @@ struct Analyser {
     complaints: Vec<Complaint>,
 }
 
-impl Analyser {
+impl Analyser<'_> {
     fn step(&mut self, step: &ResolvedStep, installed: &BTreeSet<String>) {
         let path = search_path::of(&step.settings, &self.catalog.search_path);
         if let Some(when) = &step.directives.when
@@ -106,9 +123,15 @@ impl Analyser {
             }
         };
         let step = written.as_ref().unwrap_or(step);
+        let before = self.passes.before(parsed.as_deref(), &self.catalog, &path);
         match self.bind(step, parsed.as_deref(), &path) {
             Ok(Binding::Skipped(why)) => self.skip(step, why),
-            Ok(Binding::Bound(bound)) => self.bound(step, *bound, parsed),
+            Ok(Binding::Bound(bound)) => {
+                self.bound(step, *bound, parsed);
+                if let (Some(before), Some(step)) = (before, self.analysis.steps.last_mut()) {
+                    step.around = Some(Arc::new(before.after(&self.catalog)));
+                }
+            }
             Err(error) => match &self.unsure_since {
                 Some(since) if matches!(step.kind, StepKind::Sql(_)) => {
                     let why = format!(
@@ -190,7 +213,7 @@ impl Analyser {
     /// The naive run keeps nothing for a way back, so it asks for no inverse either.
     fn directives(&self, directives: &Directives) -> Directives {
         let mut directives = directives.clone();
-        directives.irreversible |= self.strategy == Strategy::Sequential;
+        directives.irreversible |= self.options.strategy == Strategy::Sequential;
         directives
     }
 
@@ -200,6 +223,9 @@ impl Analyser {
             && self.unsure_since.is_none()
         {
             self.unsure_since = Some(step.location.clone());
+        }
+        if let Some(rows) = self.options.estimates.get(&step.id) {
+            bound.rows = *rows;
         }
         own_copies(&mut bound, &self.catalog);
         self.hidden.note(&bound, &self.catalog, &step.location);
@@ -218,6 +244,7 @@ impl Analyser {
             step: step.clone(),
             bound,
             parsed,
+            around: None,
         });
     }
 

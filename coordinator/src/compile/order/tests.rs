@@ -79,6 +79,7 @@ fn analysed(place: usize, step: &Step) -> AnalysedStep {
             warnings: Vec::new(),
         },
         parsed: None,
+        around: None,
     }
 }
 
@@ -91,6 +92,7 @@ fn ordered(steps: &[Step], depends: &[Vec<u32>], strategy: Strategy) -> Vec<Orde
             .collect(),
         skipped: Vec::new(),
         warnings: Vec::new(),
+        enums: BTreeSet::new(),
     };
     let module = |(number, depends): (usize, &Vec<u32>)| ResolvedModule {
         name: format!("m{number}"),

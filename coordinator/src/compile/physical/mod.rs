@@ -4,10 +4,16 @@
 mod append;
 mod estimate;
 mod in_place;
+mod shadow;
 mod statement;
-mod template;
+pub(in crate::compile) mod template;
 #[cfg(test)]
 mod tests;
+
+use std::{
+    cmp::Reverse,
+    collections::{BTreeMap, BinaryHeap, HashMap},
+};
 
 use upshift_shared::{
     ids::TaskId,
@@ -21,7 +27,8 @@ use upshift_shared::{
 use super::{
     analyse::complain,
     error::CompileError,
-    model::{AnalysedStep, Analysis, BoundDdl, Class, Ordered, Resolved},
+    model::{AnalysedStep, Analysis, BoundDdl, Class, Resolved},
+    optimise::{Contracted, Optimised, Pass},
 };
 
 /// Facts about the pack and the database that the plan repeats.
@@ -54,37 +61,46 @@ pub fn plan(
     heading: Heading,
     resolved: &Resolved,
     analysis: Analysis,
-    ordered: Ordered,
+    optimised: &Optimised,
     strategy: Strategy,
 ) -> Result<Plan, CompileError> {
-    let mut tasks = Vec::with_capacity(analysis.steps.len());
-    let mut complaints = Vec::new();
-    let mut warnings = analysis.warnings;
-    for (number, step) in analysis.steps.into_iter().enumerate() {
-        let number = u32::try_from(number).expect("a plan has fewer than 2^32 tasks");
-        match choose(&step, number, strategy) {
-            Ok(chosen) => {
-                if let Some(message) = &chosen.warning {
-                    let source = Some(step.step.location.clone());
-                    warnings.push(Warning {
-                        source,
-                        message: message.clone(),
-                    });
-                }
-                tasks.push(task(step, number, chosen));
-            }
-            Err(complaint) => complaints.push(*complaint),
+    let mut maker = Maker {
+        analysis: &analysis,
+        strategy,
+        tasks: Vec::with_capacity(analysis.steps.len()),
+        edges: Vec::new(),
+        ends: BTreeMap::new(),
+        complaints: Vec::new(),
+        warnings: analysis.warnings.clone(),
+    };
+    let passes: BTreeMap<u32, &Pass> = optimised.passes.iter().map(|p| (p.steps[0], p)).collect();
+    for node in sequence(&optimised.order, analysis.steps.len()) {
+        match passes.get(&node) {
+            Some(pass) => maker.pass(pass, node),
+            None => maker.step(node),
         }
     }
+    for (from, to, reason) in optimised.order.edges() {
+        if let (Some((_, from)), Some((to, _))) = (maker.ends.get(&from), maker.ends.get(&to)) {
+            maker.edges.push(Edge {
+                from: *from,
+                to: *to,
+                reason: reason.clone(),
+            });
+        }
+    }
+    let Maker {
+        tasks,
+        mut edges,
+        complaints,
+        warnings,
+        ..
+    } = maker;
     if !complaints.is_empty() {
         return Err(CompileError::Complaints(complaints));
     }
-    let edge = |e: super::model::OrderEdge| Edge {
-        from: TaskId(e.from),
-        to: TaskId(e.to),
-        reason: e.reason,
-    };
-    let modules = planned_modules(resolved);
+    edges.sort_by_key(|edge| (edge.to, edge.from));
+    let modules = planned_modules(resolved, &analysis, &optimised.passes);
     let way_back = way_back(&tasks, &modules, strategy);
     Ok(Plan {
         format: PLAN_FORMAT,
@@ -94,7 +110,7 @@ pub fn plan(
         server_version: heading.server_version,
         strategy,
         modules,
-        edges: ordered.edges.into_iter().map(edge).collect(),
+        edges,
         tasks,
         skipped: analysis.skipped,
         warnings,
@@ -102,9 +118,98 @@ pub fn plan(
     })
 }
 
-fn planned_modules(resolved: &Resolved) -> Vec<PlannedModule> {
+/// The plan in the making.
+struct Maker<'a> {
+    analysis: &'a Analysis,
+    strategy: Strategy,
+    tasks: Vec<Task>,
+    edges: Vec<Edge>,
+    /// Of each node, the task that waits for what is before it, and the one that what is after it
+    /// waits for.
+    ends: BTreeMap<u32, (TaskId, TaskId)>,
+    complaints: Vec<Complaint>,
+    warnings: Vec<Warning>,
+}
+
+impl Maker<'_> {
+    fn next(&self) -> u32 {
+        // Refused steps are counted too, so that numbers in complaints and kept names stay apart.
+        u32::try_from(self.tasks.len()).expect("a plan has fewer than 2^32 tasks")
+    }
+
+    fn pass(&mut self, pass: &Pass, node: u32) {
+        let stages = shadow::stages(pass, self.analysis, self.next());
+        let first = TaskId(self.next());
+        self.ends.insert(node, (first, stages.exit));
+        self.tasks.extend(stages.tasks);
+        self.edges.extend(stages.edges);
+    }
+
+    fn step(&mut self, node: u32) {
+        let step = &self.analysis.steps[node as usize];
+        let number = self.next();
+        match choose(step, number, self.strategy) {
+            Ok(chosen) => {
+                if let Some(message) = &chosen.warning {
+                    let source = Some(step.step.location.clone());
+                    self.warnings.push(Warning {
+                        source,
+                        message: message.clone(),
+                    });
+                }
+                self.ends.insert(node, (TaskId(number), TaskId(number)));
+                self.tasks.push(task(step.clone(), number, chosen));
+            }
+            Err(complaint) => self.complaints.push(*complaint),
+        }
+    }
+}
+
+/// The nodes, each after all that it depends on, and otherwise in the order of the steps.
+fn sequence(order: &Contracted, steps: usize) -> Vec<u32> {
+    let steps = u32::try_from(steps).unwrap_or(u32::MAX);
+    let mut waits: BTreeMap<u32, usize> = (0..steps)
+        .filter(|step| order.node(*step) == *step)
+        .map(|node| (node, 0))
+        .collect();
+    let mut next: HashMap<u32, Vec<u32>> = HashMap::new();
+    for (from, to, _) in order.edges() {
+        next.entry(from).or_default().push(to);
+        *waits.entry(to).or_default() += 1;
+    }
+    let ready = waits.iter().filter(|(_, waits)| **waits == 0);
+    let mut ready: BinaryHeap<Reverse<u32>> = ready.map(|(node, _)| Reverse(*node)).collect();
+    let mut sequence = Vec::with_capacity(waits.len());
+    while let Some(Reverse(node)) = ready.pop() {
+        sequence.push(node);
+        for to in next.get(&node).into_iter().flatten() {
+            let waiting = waits.entry(*to).or_default();
+            *waiting -= 1;
+            if *waiting == 0 {
+                ready.push(Reverse(*to));
+            }
+        }
+    }
+    sequence
+}
+
+fn planned_modules(
+    resolved: &Resolved,
+    analysis: &Analysis,
+    passes: &[Pass],
+) -> Vec<PlannedModule> {
     let name = |place: &u32| resolved.modules[*place as usize].name.clone();
-    resolved
+    let mut joined: BTreeMap<u32, u32> = BTreeMap::new();
+    for pass in passes {
+        let of = |place: &u32| analysis.steps[*place as usize].step.module;
+        let modules = pass.steps.iter().map(of);
+        let (first, last) = modules.fold((u32::MAX, 0), |(a, b), m| (a.min(m), b.max(m)));
+        for module in first..last {
+            let with = joined.entry(module).or_default();
+            *with = last.max(*with);
+        }
+    }
+    let mut planned: Vec<PlannedModule> = resolved
         .modules
         .iter()
         .map(|module| PlannedModule {
@@ -112,8 +217,13 @@ fn planned_modules(resolved: &Resolved) -> Vec<PlannedModule> {
             from: module.from.clone(),
             to: module.to.clone(),
             depends: module.depends.iter().map(name).collect(),
+            joined_with: None,
         })
-        .collect()
+        .collect();
+    for (module, with) in joined {
+        planned[module as usize].joined_with = Some(name(&with));
+    }
+    planned
 }
 
 /// One can come back to the checkpoint of the last module that has an irreversible task, not before.
@@ -168,6 +278,7 @@ fn task(step: AnalysedStep, number: u32, chosen: Chosen) -> Task {
         settings: step.settings,
         sequences: bound.sequences,
         pinned_now: chosen.pinned_now,
+        notes: Vec::new(),
     }
 }
 

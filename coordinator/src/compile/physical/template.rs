@@ -10,7 +10,7 @@ use upshift_shared::{pg::ident::ident, plan::KeyColumn};
 use crate::compile::model::{AnalysedStep, NowCall};
 
 /// The parse tree of a step, with `now()` and its kin replaced by the first parameter.
-pub(super) fn tree(step: &AnalysedStep, sql: &str) -> Result<NodeEnum, String> {
+pub(in crate::compile) fn tree(step: &AnalysedStep, sql: &str) -> Result<NodeEnum, String> {
     let node = if step.bound.now_calls.is_empty() {
         step.parsed.as_deref().and_then(|node| node.node.clone())
     } else {
@@ -34,14 +34,14 @@ pub(super) fn pinned(sql: &str, calls: &[NowCall]) -> String {
     text
 }
 
-fn parse(sql: &str) -> Result<Option<NodeEnum>, String> {
+pub(in crate::compile) fn parse(sql: &str) -> Result<Option<NodeEnum>, String> {
     let mut result = pg_query::parse(sql, 0).map_err(|e| e.to_string())?;
     let statement = result.protobuf.stmts.pop().and_then(|raw| raw.stmt);
     Ok(statement.and_then(|node| node.node))
 }
 
 /// Writes a parse tree out as SQL.
-pub(super) fn deparse(node: NodeEnum) -> Result<String, String> {
+pub(in crate::compile) fn deparse(node: NodeEnum) -> Result<String, String> {
     let statement = RawStmt {
         stmt: Some(Box::new(Node { node: Some(node) })),
         stmt_location: 0,
@@ -89,7 +89,7 @@ pub(super) fn conjoin(
 /// The condition that cuts a statement by `(lower, upper]`. Bounds are text parameters, one for each
 /// key column, from `$first` on: NULL means no bound. A custom plan folds the NULL test away, so what
 /// is left is an index condition.
-pub(super) fn key_range(alias: &str, key: &[KeyColumn], first: usize) -> String {
+pub(in crate::compile) fn key_range(alias: &str, key: &[KeyColumn], first: usize) -> String {
     let side = |operator: &str, first: usize| {
         let columns: Vec<String> = key
             .iter()

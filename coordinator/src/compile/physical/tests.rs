@@ -57,6 +57,7 @@ fn step(sql: &str, class: Class) -> AnalysedStep {
             warnings: Vec::new(),
         },
         parsed: parsed.map(|node| Arc::new(*node)),
+        around: None,
     }
 }
 
@@ -69,6 +70,7 @@ fn dml(alias: &str, assigned: &[&str], chunk: Chunk) -> BoundDml {
         columns: vec![column("id", "integer"), column("state", "text")],
         key: Some(vec![column("id", "integer")]),
         chunk,
+        joins: crate::compile::model::Joins::default(),
     }
 }
 

@@ -1,6 +1,7 @@
 //! What plans and stages look like for people. Programs take the JSON, which is the data itself.
 
 mod dot;
+mod passes;
 mod stage;
 pub(crate) mod text;
 mod tree;
@@ -9,6 +10,7 @@ mod tree;
 mod tests;
 
 pub use dot::dot;
+pub use passes::stage_optimised;
 pub use stage::{stage_analysis, stage_ordered, stage_resolved};
 pub use tree::tree;
 
@@ -34,6 +36,7 @@ fn reason(reason: &EdgeReason) -> String {
         EdgeReason::Opaque { why } => format!("opaque: {why}"),
         EdgeReason::ModuleOrder { rule } => format!("module order: {rule}"),
         EdgeReason::Sequence => "in sequence".to_owned(),
+        EdgeReason::Stage => "the pass's next stage".to_owned(),
     }
 }
 
@@ -46,6 +49,7 @@ fn undo(undo: &UndoKind) -> &'static str {
         UndoKind::RecordedKeys => "recorded keys",
         UndoKind::Directive => "the pack's undo",
         UndoKind::Copy => "copy of what it writes",
+        UndoKind::SwapBack => "swap back, in constant time",
         UndoKind::Nothing => "nothing to undo",
         UndoKind::Irreversible => "NONE, IRREVERSIBLE",
     }

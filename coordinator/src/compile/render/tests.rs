@@ -93,6 +93,7 @@ fn task(id: u32, module: u32, label: &str, operator: Operator, undo: UndoKind) -
         settings: Vec::new(),
         sequences: Sequences::None,
         pinned_now: false,
+        notes: Vec::new(),
     }
 }
 
@@ -168,6 +169,7 @@ fn module(name: &str, depends: &[&str]) -> PlannedModule {
         from: version("17.0.1.3"),
         to: version("18.0.1.0"),
         depends: depends.iter().map(|d| (*d).to_owned()).collect(),
+        joined_with: None,
     }
 }
 
@@ -305,6 +307,7 @@ fn analysis() -> Analysis {
         columns: Vec::new(),
         key: Some(key()),
         chunk: Chunk::ByKey("it reads only the row at hand".to_owned()),
+        joins: crate::compile::model::Joins::default(),
     };
     let opaque = Class::Opaque {
         why: "VACUUM is not looked into".to_owned(),
@@ -354,9 +357,11 @@ fn analysis() -> Analysis {
                 step,
                 bound,
                 parsed: None,
+                around: None,
             })
             .collect(),
         skipped: Vec::new(),
+        enums: std::collections::BTreeSet::new(),
         warnings: vec![Warning {
             source: None,
             message: "statistics are older than a month".to_owned(),

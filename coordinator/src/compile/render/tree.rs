@@ -174,11 +174,18 @@ fn push_task(out: &mut String, task: &Task, last: bool, layout: &Layout, depends
         .iter()
         .map(|s| format!("{}:{}", printable(&s.file.display().to_string()), s.line))
         .collect();
-    for text in [
-        facts.join(" · "),
-        printable(&task.why),
-        list(&sources, NAMED),
-    ] {
+    let first_of_pass = matches!(&task.operator, Operator::Shadow(op) if op.pass == task.id);
+    let sources = match &task.operator {
+        // The pass's first task names them all.
+        Operator::Shadow(_) if !first_of_pass => String::new(),
+        Operator::Shadow(_) => list(&sources, usize::MAX),
+        _ => list(&sources, NAMED),
+    };
+    let notes = task.notes.iter().map(|note| printable(note));
+    for text in [facts.join(" · "), printable(&task.why), sources]
+        .into_iter()
+        .chain(notes)
+    {
         for line in wrap(&text, layout.most.saturating_sub(layout.indent() + 5)) {
             let indent = " ".repeat(layout.indent());
             out.push_str(&format!("  {stem} {indent}{line}\n"));
@@ -272,7 +279,7 @@ fn what_will_happen(plan: &Plan) -> Vec<String> {
 fn writes_rows(task: &Task) -> bool {
     matches!(
         task.operator,
-        Operator::InPlace(_) | Operator::Append(_) | Operator::Statement(_)
+        Operator::InPlace(_) | Operator::Append(_) | Operator::Statement(_) | Operator::Shadow(_)
     )
 }
 

@@ -15,5 +15,5 @@ LEFT JOIN pg_catalog.pg_attrdef AS d ON d.adrelid = a.attrelid AND d.adnum = a.a
 WHERE a.attnum > 0 AND NOT a.attisdropped
   AND a.attname !~ '^upshift_kept_'
   AND c.relkind IN ('r', 'p', 'v', 'm', 'S', 'f', 'c')
-  AND n.nspname !~ '^pg_' AND n.nspname NOT IN ('information_schema', 'upshift', 'upshift_kept')
+  AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema' AND n.nspname !~ '^upshift(_kept.*)?$'
 ORDER BY a.attrelid, a.attnum

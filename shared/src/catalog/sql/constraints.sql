@@ -14,5 +14,5 @@ SELECT o.conrelid::bigint AS relation,
 FROM pg_catalog.pg_constraint AS o
 JOIN pg_catalog.pg_class AS c ON c.oid = o.conrelid
 JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
-WHERE n.nspname !~ '^pg_' AND n.nspname NOT IN ('information_schema', 'upshift', 'upshift_kept')
+WHERE n.nspname !~ '^pg_' AND n.nspname <> 'information_schema' AND n.nspname !~ '^upshift(_kept.*)?$'
 ORDER BY o.conrelid, o.conname

@@ -9,6 +9,6 @@ SELECT n.nspname::text AS schema,
        p.pronargs::integer AS arguments
 FROM pg_catalog.pg_proc AS p
 JOIN pg_catalog.pg_namespace AS n ON n.oid = p.pronamespace
-WHERE n.nspname NOT IN ('information_schema', 'upshift', 'upshift_kept')
+WHERE n.nspname <> 'information_schema' AND n.nspname !~ '^upshift(_kept.*)?$'
   AND n.nspname !~ '^pg_(toast|temp)'
 ORDER BY p.oid

@@ -20,5 +20,5 @@ SELECT c.oid::bigint AS oid,
 FROM pg_catalog.pg_class AS c
 JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
 WHERE c.relkind IN ('r', 'p', 'v', 'm', 'S', 'f', 'c')
-  AND n.nspname !~ '^pg_' AND n.nspname NOT IN ('information_schema', 'upshift', 'upshift_kept')
+  AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema' AND n.nspname !~ '^upshift(_kept.*)?$'
 ORDER BY c.oid

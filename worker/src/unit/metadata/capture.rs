@@ -26,7 +26,7 @@ struct ViewDefinition {
 }
 
 /// Rows of one text column, with an empty search path.
-pub(super) async fn texts(
+pub(in crate::unit) async fn texts(
     tx: &mut PgConnection,
     query: impl Into<String>,
     parameters: &[Option<&str>],
@@ -46,7 +46,7 @@ pub(super) async fn texts(
 }
 
 /// Runs with an empty search path from [`leave_qualified`] back.
-pub(super) async fn enter_qualified(tx: &mut PgConnection) -> Result<String> {
+pub(in crate::unit) async fn enter_qualified(tx: &mut PgConnection) -> Result<String> {
     let old = texts(
         tx,
         "-- the search path\nSELECT current_setting('search_path')",
@@ -63,7 +63,7 @@ pub(super) async fn enter_qualified(tx: &mut PgConnection) -> Result<String> {
 }
 
 /// Puts the search path back.
-pub(super) async fn leave_qualified(tx: &mut PgConnection, old: &str) -> Result<()> {
+pub(in crate::unit) async fn leave_qualified(tx: &mut PgConnection, old: &str) -> Result<()> {
     let query = "-- put the search path back\nSELECT set_config('search_path', $1, true)";
     texts(tx, query, &[Some(old)]).await?;
     Ok(())
@@ -253,7 +253,10 @@ async fn index(tx: &mut PgConnection, index: &str) -> Result<Vec<String>> {
     Ok(statements)
 }
 
-async fn index_marks(tx: &mut PgConnection, index: &str) -> Result<Vec<String>> {
+pub(in crate::unit) async fn index_marks(
+    tx: &mut PgConnection,
+    index: &str,
+) -> Result<Vec<String>> {
     texts(tx, include_str!("capture/index_marks.sql"), &[Some(index)]).await
 }
 
@@ -266,7 +269,10 @@ async fn owner(tx: &mut PgConnection, object: &str) -> Result<Vec<String>> {
 }
 
 /// Revokes whatever is there by default and grants what is there now.
-async fn privileges(tx: &mut PgConnection, object: &str) -> Result<Vec<String>> {
+pub(in crate::unit) async fn privileges(
+    tx: &mut PgConnection,
+    object: &str,
+) -> Result<Vec<String>> {
     let query = include_str!("capture/privileges_after.sql");
     let mut statements = texts(tx, query, &[Some(object)]).await?;
     let query = include_str!("capture/privileges.sql");

@@ -5,7 +5,7 @@
 //! before they change) and recorded in `upshift.undo` in the same transaction; undo executes that
 //! from the last statement to the first. What a DROP would destroy is hidden until commit.
 
-mod capture;
+pub(super) mod capture;
 mod dependents;
 mod hide;
 mod hide_table;

@@ -16,5 +16,5 @@ LEFT JOIN pg_attribute a ON d.classid = 'pg_class'::regclass AND a.attrelid = d.
          AND a.attnum = d.objsubid AND d.objsubid > 0
 WHERE d.refclassid = $1::text::regclass AND d.refobjid = $2::oid AND d.deptype IN ('n', 'a')
   AND ($3 = 0 OR d.refobjsubid = $3)
-  AND coalesce(n.nspname, '') <> 'upshift_kept'
+  AND coalesce(n.nspname, '') !~ '^upshift_kept'
   AND coalesce(a.attname, '') NOT LIKE 'upshift\_kept\_%'

@@ -283,6 +283,7 @@ pub(super) fn empty_relation(name: &QualifiedName, kind: RelationKind) -> Relati
         owned_by: None,
         rows: 0.0,
         bytes: 0,
+        obstacles: Vec::new(),
     }
 }
 

@@ -15,7 +15,7 @@ use upshift_shared::{
 use super::walk::Walked;
 use crate::compile::{
     analyse::query::{LevelId, Place, Source, SourceId, Span, Walker, descendants, under_view},
-    model::Resource,
+    model::{Joins, Resource},
 };
 
 /// What kind of statement it is about.
@@ -223,6 +223,44 @@ impl Case<'_, '_> {
             _ => None,
         });
         columns.collect()
+    }
+
+    /// How it meets rows, for passes.
+    pub(super) fn joins(&self) -> Joins {
+        let at_hand = self.at_hand();
+        let mut fixed = at_hand.clone();
+        self.walker.fix(&mut fixed, &self.walked.joined);
+        let mut joins = Joins {
+            single: self.walked.joined.iter().all(|s| fixed.contains(s)),
+            volatile: self.walker.found.volatile.clone(),
+            unfit: self.walker.found.unfit,
+            ..Joins::default()
+        };
+        let family = family(self.walker.catalog, self.walked.relation);
+        for (id, source) in self.walker.sources.iter().enumerate() {
+            let Some(relation) = source.relation().filter(|_| !source.target) else {
+                continue;
+            };
+            if self.walked.joined.contains(&id)
+                && !matches!(
+                    relation.kind,
+                    RelationKind::Table
+                        | RelationKind::PartitionedTable
+                        | RelationKind::MaterializedView
+                )
+            {
+                joins.rowless.push(source.alias.clone());
+            }
+            if !family.contains(&relation.id) {
+                continue;
+            }
+            if at_hand.contains(&id) && self.walked.joined.contains(&id) {
+                joins.at_hand.push(source.alias.clone());
+            } else {
+                joins.others.extend(&source.read);
+            }
+        }
+        joins
     }
 
     fn at_hand(&self) -> BTreeSet<SourceId> {

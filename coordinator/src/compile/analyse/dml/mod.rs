@@ -245,6 +245,7 @@ impl Binder<'_> {
             columns: data_columns(relation),
             key: self.key(relation)?,
             chunk: self.directed(case.verdict(self.directives.parallel_filter)),
+            joins: case.joins(),
         })
     }
 

@@ -68,7 +68,15 @@ impl Walker<'_> {
 
     /// Resolves a reference and notes what it reads. Stars are the select list's business.
     pub(super) fn column_ref(&mut self, reference: &ColumnRef) -> Result<(), BindError> {
-        match self.meaning(reference)? {
+        let meaning = self.meaning(reference)?;
+        if matches!(meaning, Meaning::Row(_)) {
+            self.found
+                .note_unfit("it mentions a whole row, whose type is the table's own");
+        } else if reference.fields.len() > 2 {
+            self.found
+                .note_unfit("it mentions a column with its schema");
+        }
+        match meaning {
             Meaning::Column(at) => self.mark(at),
             Meaning::Row(source) => self.mark_row(source),
             Meaning::System(source) => self.mark_system(source, reference),

@@ -62,11 +62,18 @@ pub(crate) struct Findings {
     pub(crate) locks_rows: bool,
     /// What data-modifying CTEs do.
     pub(crate) modifying: Option<Effects>,
+    /// Why the statement cannot be part of a pass, as far as the names in it go: the first reason.
+    pub(crate) unfit: Option<&'static str>,
     /// Things to tell the reader.
     pub(crate) warnings: Vec<String>,
 }
 
 impl Findings {
+    /// Notes the first reason why the statement cannot be part of a pass.
+    pub(crate) fn note_unfit(&mut self, why: &'static str) {
+        self.unfit.get_or_insert(why);
+    }
+
     /// Notes the first reason why the statement is opaque.
     pub(crate) fn make_opaque(&mut self, why: impl Into<String>) {
         self.opaque.get_or_insert_with(|| why.into());

@@ -1,0 +1,134 @@
+//! The table that a step changes, kept as the step finds and leaves it: what `optimise` composes
+//! passes from. Only for tables that a pass may be worth while for, because every step costs a copy.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use pg_query::{Node, NodeEnum};
+use upshift_shared::{
+    catalog::{Catalog, ConstraintKind, Relation, RelationKind},
+    ids::RelId,
+    pack::StrategyDirective,
+    pg::ident::QualifiedName,
+    plan::Strategy,
+};
+
+use super::query::qualified;
+use crate::compile::model::{Around, Options, Passes, Resolved};
+
+/// With fewer rows than this, a table's statements are over before a pass has begun.
+const WORTH_A_PASS: f64 = 20_000.0;
+
+/// The tables that a pass may be worth while for.
+pub(super) struct Tables(BTreeSet<RelId>);
+
+/// A table before a step.
+pub(super) struct Before {
+    relation: Arc<Relation>,
+    around: Around,
+}
+
+impl Tables {
+    pub(super) fn of(resolved: &Resolved, catalog: &Catalog, options: &Options) -> Self {
+        if options.strategy == Strategy::Sequential || options.passes == Passes::InPlace {
+            return Self(BTreeSet::new());
+        }
+        let asked = options.passes == Passes::Shadow
+            || resolved
+                .steps
+                .iter()
+                .any(|step| step.directives.strategy == Some(StrategyDirective::Shadow));
+        let ordinary = catalog
+            .relations()
+            .filter(|relation| relation.kind == RelationKind::Table && relation.oid.is_some());
+        let large = ordinary.filter(|relation| asked || relation.rows >= WORTH_A_PASS);
+        Self(large.map(|relation| relation.id).collect())
+    }
+
+    /// The table that a statement changes, as it is now.
+    pub(super) fn before(
+        &self,
+        node: Option<&Node>,
+        catalog: &Catalog,
+        path: &[String],
+    ) -> Option<Before> {
+        if self.0.is_empty() {
+            return None;
+        }
+        let id = target(node?, catalog, path)?;
+        let relation = catalog.relation(id).filter(|_| self.0.contains(&id))?;
+        let relation = Arc::new(relation.clone());
+        let incoming = catalog.incoming(id);
+        let incoming = incoming
+            .map(|(child, key)| (child.id, qualified(child), key.clone()))
+            .collect();
+        let views = catalog.relations();
+        let views =
+            views.filter(|view| view.kind == RelationKind::View && view.reads.contains(&id));
+        Some(Before {
+            around: Around {
+                before: Arc::clone(&relation),
+                after: Arc::clone(&relation),
+                incoming,
+                parents: Vec::new(),
+                parent_columns: Vec::new(),
+                views: views.map(|view| view.id).collect(),
+            },
+            relation,
+        })
+    }
+}
+
+impl Before {
+    /// With the table as it is after the step.
+    pub(super) fn after(self, catalog: &Catalog) -> Around {
+        let Some(now) = catalog.relation(self.relation.id) else {
+            return self.around;
+        };
+        let after = if *now == *self.relation {
+            self.relation
+        } else {
+            Arc::new(now.clone())
+        };
+        let keys = self
+            .around
+            .before
+            .constraints
+            .iter()
+            .chain(&after.constraints);
+        let parents: BTreeSet<RelId> = keys
+            .filter_map(|key| match &key.kind {
+                ConstraintKind::ForeignKey { table, .. } => Some(*table),
+                _ => None,
+            })
+            .collect();
+        let named = |id: RelId| -> Option<(RelId, QualifiedName)> {
+            Some((id, qualified(catalog.relation(id)?)))
+        };
+        let columns = |id: &RelId| {
+            let columns = catalog.relation(*id)?.columns.iter();
+            Some((*id, columns.map(|c| (c.id, c.name.clone())).collect()))
+        };
+        Around {
+            after,
+            parent_columns: parents.iter().filter_map(columns).collect(),
+            parents: parents.into_iter().filter_map(named).collect(),
+            ..self.around
+        }
+    }
+}
+
+/// The one table that a statement changes, where it is of a kind that passes know.
+fn target(node: &Node, catalog: &Catalog, path: &[String]) -> Option<RelId> {
+    let range = match node.node.as_ref()? {
+        NodeEnum::UpdateStmt(statement) => statement.relation.as_ref(),
+        NodeEnum::DeleteStmt(statement) => statement.relation.as_ref(),
+        NodeEnum::AlterTableStmt(statement) => statement.relation.as_ref(),
+        NodeEnum::RenameStmt(statement) => statement.relation.as_ref(),
+        NodeEnum::IndexStmt(statement) => statement.relation.as_ref(),
+        _ => None,
+    }?;
+    let schema = (!range.schemaname.is_empty()).then_some(range.schemaname.as_str());
+    catalog
+        .find(schema, &range.relname, path)
+        .map(|relation| relation.id)
+}

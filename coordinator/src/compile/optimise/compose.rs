@@ -1,0 +1,446 @@
+//! Composition: the steps of a pass, one after another, as layers of a SELECT. Each layer gives what
+//! the table's rows are after one more step; PostgreSQL's planner flattens what it can.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use pg_query::{
+    Node, NodeEnum,
+    protobuf::{DeleteStmt, ResTarget, SelectStmt, UpdateStmt},
+};
+use upshift_shared::{
+    catalog::Relation,
+    ids::{ColId, RelId},
+    pack::StepKind,
+    pg::ident::ident,
+    plan::{AddedKey, Cut, KeyColumn},
+};
+
+use super::{
+    Composed,
+    cast::{self, Carried},
+    from,
+};
+use crate::compile::{
+    model::{AnalysedStep, Around, BoundDml, Resource},
+    physical::template::{self, deparse, parse},
+};
+
+/// What the rows of a table are after the steps so far.
+#[derive(Debug, Clone)]
+pub(super) struct Composer<'a> {
+    pub(super) enums: &'a BTreeSet<String>,
+    pub(super) table: RelId,
+    /// A SELECT of `columns`, in that order.
+    pub(super) sql: String,
+    pub(super) columns: Vec<Carry>,
+    /// Columns that a step so far writes.
+    pub(super) written: BTreeSet<ColId>,
+    /// Columns that are computed by the new table, and that no step can read.
+    pub(super) computed: BTreeSet<ColId>,
+    pub(super) evolve: Vec<String>,
+    pub(super) renames: Vec<(String, String)>,
+    pub(super) dropped_keys: Vec<String>,
+    pub(super) added_keys: Vec<AddedKey>,
+    /// Whether anything so far changes rows: without it there is nothing to pass over.
+    pub(super) changes_rows: bool,
+}
+
+/// A column on its way to the new table.
+#[derive(Debug, Clone)]
+pub(super) struct Carry {
+    pub(super) id: ColId,
+    pub(super) name: String,
+    /// How a value that some step gave it is carried; [`Carried::Exact`] where none did.
+    pub(super) carried: Carried,
+}
+
+impl<'a> Composer<'a> {
+    /// The rows as they are. `pinned_now`: whether `now()` is the first parameter.
+    pub(super) fn new(enums: &'a BTreeSet<String>, before: &Relation, pinned_now: bool) -> Self {
+        let stored = before.columns.iter();
+        let columns: Vec<Carry> = stored
+            .map(|column| Carry {
+                id: column.id,
+                name: column.name.clone(),
+                carried: Carried::Exact,
+            })
+            .collect();
+        let list: Vec<String> = columns
+            .iter()
+            .map(|column| format!("o.{}", ident(&column.name)))
+            .collect();
+        let table = format!("{}.{}", ident(&before.schema), ident(&before.name));
+        let cut = Cut::pages(table.clone());
+        let range = template::key_range("o", &cut.key, if pinned_now { 2 } else { 1 });
+        Self {
+            enums,
+            table: before.id,
+            sql: format!(
+                "SELECT {} FROM ONLY {table} AS o WHERE {range}",
+                list.join(", ")
+            ),
+            columns,
+            written: BTreeSet::new(),
+            computed: BTreeSet::new(),
+            evolve: Vec::new(),
+            renames: Vec::new(),
+            dropped_keys: Vec::new(),
+            added_keys: Vec::new(),
+            changes_rows: false,
+        }
+    }
+
+    /// Adds an UPDATE or DELETE.
+    pub(super) fn dml(
+        &mut self,
+        step: &AnalysedStep,
+        dml: &BoundDml,
+        around: &Around,
+    ) -> Result<(), String> {
+        let StepKind::Sql(text) = &step.step.kind else {
+            return Err("it is no SQL statement".to_owned());
+        };
+        self.may_read(step, dml, around)?;
+        match template::tree(step, text)? {
+            NodeEnum::UpdateStmt(statement) => self.update(&statement, dml, around)?,
+            NodeEnum::DeleteStmt(statement) => self.delete(&statement, dml)?,
+            _ => return Err("it is neither UPDATE nor DELETE".to_owned()),
+        }
+        self.explain(step, dml, &around.before)?;
+        self.written.extend(
+            step.bound
+                .writes
+                .iter()
+                .filter_map(|resource| match resource {
+                    Resource::Column(table, column) if *table == self.table => Some(*column),
+                    _ => None,
+                }),
+        );
+        self.changes_rows = true;
+        Ok(())
+    }
+
+    /// Whether what it reads is in the row at hand as the steps so far leave it.
+    fn may_read(
+        &mut self,
+        step: &AnalysedStep,
+        dml: &BoundDml,
+        around: &Around,
+    ) -> Result<(), String> {
+        if let Some(why) = dml.joins.unfit {
+            return Err(why.to_owned());
+        }
+        let name = |column: &ColId| {
+            let column = around.before.column_by_id(*column);
+            column.map_or_else(String::new, |column| column.name.clone())
+        };
+        if let Some(column) = dml.joins.others.iter().find(|c| self.written.contains(c)) {
+            return Err(format!(
+                "it reads {} of other rows, which an earlier statement of the pass writes",
+                name(column)
+            ));
+        }
+        let reads = |column: &ColId| {
+            let resource = Resource::Column(self.table, *column);
+            step.bound.reads.contains(&resource)
+        };
+        let generated = around
+            .before
+            .columns
+            .iter()
+            .filter(|c| c.generated.is_some());
+        let stale = generated
+            .map(|column| column.id)
+            .find(|id| reads(id) && (self.written.contains(id) || self.computed.contains(id)));
+        if let Some(column) = stale {
+            return Err(format!(
+                "it reads {}, which is generated from what an earlier statement of the pass writes",
+                name(&column)
+            ));
+        }
+        // Lengths are looked at before anybody reads what may be too long.
+        let unchecked = |column: &Carry| column.carried != Carried::Exact && reads(&column.id);
+        if self.columns.iter().any(unchecked) {
+            let list: Vec<String> = self
+                .columns
+                .iter()
+                .map(|column| {
+                    let quoted = ident(&column.name);
+                    let value = if unchecked(column) {
+                        cast::look_at(&format!("l.{quoted}"), column.carried)
+                    } else {
+                        format!("l.{quoted}")
+                    };
+                    format!("{value} AS {quoted}")
+                })
+                .collect();
+            self.sql = format!("SELECT {} FROM ({}) AS l", list.join(", "), self.sql);
+        }
+        Ok(())
+    }
+
+    fn update(
+        &mut self,
+        statement: &UpdateStmt,
+        dml: &BoundDml,
+        around: &Around,
+    ) -> Result<(), String> {
+        if statement.with_clause.is_some() {
+            return Err("it has a WITH clause".to_owned());
+        }
+        if !dml.joins.single {
+            return Err("a row may meet several rows of its FROM".to_owned());
+        }
+        let joined = from::take_apart(
+            &statement.from_clause,
+            &dml.joins,
+            &dml.alias,
+            &self.names(),
+        )?;
+        let condition = statement
+            .where_clause
+            .as_deref()
+            .map(expression)
+            .transpose()?;
+        if let Some(condition) = &condition
+            && let Some(function) = dml.joins.volatile.iter().find(|f| mentions(condition, f))
+        {
+            return Err(format!("its WHERE calls {function}, which is volatile"));
+        }
+        let hit = match (&joined.mark, &condition) {
+            (Some(mark), _) => Some(format!("{mark} IS NOT NULL")),
+            (None, Some(condition)) => Some(format!("({condition})")),
+            (None, None) => None,
+        };
+        let mut values = Vec::new();
+        for target in &statement.target_list {
+            let Some(NodeEnum::ResTarget(target)) = &target.node else {
+                return Err("its SET is of a form that passes do not know".to_owned());
+            };
+            values.push(self.assigned(target, around)?);
+        }
+        let alias = ident(&dml.alias);
+        let mut list = Vec::with_capacity(self.columns.len());
+        for column in &mut self.columns {
+            let quoted = ident(&column.name);
+            let old = format!("{alias}.{quoted}");
+            let given = values.iter().find(|(name, ..)| *name == column.name);
+            list.push(match given {
+                None => format!("{old} AS {quoted}"),
+                Some((_, value, carried)) => {
+                    column.carried = *carried;
+                    let value = cast::carry(value, &type_of(around, &column.name)?, *carried);
+                    match &hit {
+                        Some(hit) => {
+                            format!("CASE WHEN {hit} THEN {value} ELSE {old} END AS {quoted}")
+                        }
+                        None => format!("{value} AS {quoted}"),
+                    }
+                }
+            });
+        }
+        let mut sql = format!("SELECT {} FROM ({}) AS {alias}", list.join(", "), self.sql);
+        for item in &joined.always {
+            sql.push_str(&format!(" CROSS JOIN {item}"));
+        }
+        if let Some(item) = &joined.perhaps {
+            let condition = condition.as_deref().unwrap_or("true");
+            sql.push_str(&format!(" LEFT JOIN {item} ON ({condition})"));
+        }
+        self.sql = sql;
+        Ok(())
+    }
+
+    /// A column of SET, its value, and how the value is carried.
+    fn assigned(
+        &self,
+        target: &ResTarget,
+        around: &Around,
+    ) -> Result<(String, String, Carried), String> {
+        let value = target.val.as_deref().ok_or("its SET gives no value")?;
+        match &value.node {
+            Some(NodeEnum::SetToDefault(_)) => return Err("it sets a column to DEFAULT".to_owned()),
+            Some(NodeEnum::MultiAssignRef(_)) => {
+                return Err("it sets several columns from one row".to_owned());
+            }
+            _ if !target.indirection.is_empty() => {
+                return Err("it sets a part of a column".to_owned());
+            }
+            _ => {}
+        }
+        let type_name = type_of(around, &target.name)?;
+        let carried = cast::carried(&type_name, self.enums).ok_or_else(|| {
+            format!(
+                "{} is of type {type_name}, whose assignment casts are its own",
+                target.name
+            )
+        })?;
+        Ok((target.name.clone(), expression(value)?, carried))
+    }
+
+    fn delete(&mut self, statement: &DeleteStmt, dml: &BoundDml) -> Result<(), String> {
+        if statement.with_clause.is_some() {
+            return Err("it has a WITH clause".to_owned());
+        }
+        let condition = statement
+            .where_clause
+            .as_deref()
+            .map(expression)
+            .transpose()?;
+        let condition = condition.ok_or("it deletes every row")?;
+        if let Some(function) = dml.joins.volatile.first() {
+            return Err(format!("it calls {function}, which is volatile"));
+        }
+        let alias = ident(&dml.alias);
+        let spared = if statement.using_clause.is_empty() {
+            format!("({condition}) IS NOT TRUE")
+        } else {
+            let using = from::using(
+                &statement.using_clause,
+                &dml.joins,
+                &dml.alias,
+                &self.names(),
+            )?;
+            format!("NOT EXISTS (SELECT 1 FROM {using} WHERE {condition})")
+        };
+        let list: Vec<String> = self
+            .columns
+            .iter()
+            .map(|column| format!("{alias}.{}", ident(&column.name)))
+            .collect();
+        self.sql = format!(
+            "SELECT {} FROM ({}) AS {alias} WHERE {spared}",
+            list.join(", "),
+            self.sql
+        );
+        Ok(())
+    }
+
+    /// The statement as EXPLAIN against the new table, so that PostgreSQL says at that point what it
+    /// would say to the statement itself.
+    fn explain(
+        &mut self,
+        step: &AnalysedStep,
+        dml: &BoundDml,
+        table: &Relation,
+    ) -> Result<(), String> {
+        let nested = !dml.joins.others.is_empty();
+        let mut tree = step.parsed.as_deref().and_then(|node| node.node.clone());
+        let (relation, items) = match &mut tree {
+            Some(NodeEnum::UpdateStmt(s)) => (s.relation.as_mut(), &mut s.from_clause),
+            Some(NodeEnum::DeleteStmt(s)) => (s.relation.as_mut(), &mut s.using_clause),
+            _ => return Ok(()),
+        };
+        let Some(relation) = relation else {
+            return Ok(());
+        };
+        let schema = std::mem::take(&mut relation.schemaname);
+        for item in items {
+            unqualify(item, table);
+        }
+        let Some(tree) = tree else {
+            return Ok(());
+        };
+        let text = deparse(tree)?;
+        // A subquery that names the table with its schema means the old table, which may lack columns.
+        if !nested || schema.is_empty() {
+            self.evolve.push(format!("EXPLAIN {text}"));
+        }
+        Ok(())
+    }
+
+    pub(super) fn names(&self) -> Vec<String> {
+        let stored = self.columns.iter();
+        stored.map(|column| column.name.clone()).collect()
+    }
+
+    /// What it all comes to.
+    pub(super) fn finish(
+        self,
+        after: &Arc<Relation>,
+        pinned_now: bool,
+        settings: &[(String, String)],
+    ) -> Composed {
+        let columns: Vec<KeyColumn> = after
+            .columns
+            .iter()
+            .filter(|column| column.generated.is_none())
+            .map(|column| KeyColumn {
+                name: column.name.clone(),
+                type_name: column.type_name.clone(),
+            })
+            .collect();
+        let names: Vec<String> = columns.iter().map(|column| ident(&column.name)).collect();
+        let list = names.join(", ");
+        let values: Vec<String> = names.iter().map(|name| format!("u.{name}")).collect();
+        Composed {
+            fill: (
+                "INSERT INTO ".to_owned(),
+                format!(
+                    " ({list}) OVERRIDING SYSTEM VALUE SELECT {} FROM ({}) AS u",
+                    values.join(", "),
+                    self.sql
+                ),
+            ),
+            evolve: self.evolve,
+            renames: self.renames,
+            dropped_keys: self.dropped_keys,
+            added_keys: self.added_keys,
+            pinned_now,
+            settings: settings.to_vec(),
+            columns,
+        }
+    }
+}
+
+fn type_of(around: &Around, column: &str) -> Result<String, String> {
+    let column = around.before.column(column);
+    column
+        .map(|column| column.type_name.clone())
+        .ok_or_else(|| "it sets a column that is not there: please report this".to_owned())
+}
+
+/// An expression as SQL.
+pub(super) fn expression(node: &Node) -> Result<String, String> {
+    let target = ResTarget {
+        val: Some(Box::new(node.clone())),
+        ..ResTarget::default()
+    };
+    let Some(NodeEnum::SelectStmt(select)) = parse("SELECT 1")? else {
+        return Err("an expression could not be written: please report this".to_owned());
+    };
+    let select = SelectStmt {
+        target_list: vec![Node {
+            node: Some(NodeEnum::ResTarget(Box::new(target))),
+        }],
+        ..*select
+    };
+    let text = deparse(NodeEnum::SelectStmt(Box::new(select)))?;
+    text.strip_prefix("SELECT ")
+        .map(str::to_owned)
+        .ok_or_else(|| "an expression could not be written: please report this".to_owned())
+}
+
+/// Whether a function's name stands in the text of an expression.
+fn mentions(expression: &str, function: &str) -> bool {
+    let name = function.trim_end_matches("()");
+    let name = name.rsplit('.').next().unwrap_or(name);
+    expression.contains(name)
+}
+
+/// Takes the schema away where FROM names the table itself.
+fn unqualify(item: &mut Node, table: &Relation) {
+    match &mut item.node {
+        Some(NodeEnum::RangeVar(range))
+            if range.relname == table.name && range.schemaname == table.schema =>
+        {
+            range.schemaname.clear();
+        }
+        Some(NodeEnum::JoinExpr(join)) => {
+            for side in [&mut join.larg, &mut join.rarg].into_iter().flatten() {
+                unqualify(side, table);
+            }
+        }
+        _ => {}
+    }
+}

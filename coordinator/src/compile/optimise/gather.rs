@@ -1,0 +1,314 @@
+//! Gathering: which of the statements on a table become one pass, as far as what must come between
+//! two of them allows.
+
+use std::collections::BTreeSet;
+
+use upshift_shared::{
+    catalog::{Persistence, Relation},
+    ids::RelId,
+    pack::{ChunkDirective, Location, StrategyDirective},
+    pg::ident::QualifiedName,
+    plan::EdgeReason,
+};
+
+use super::{Pass, compose::Composer, cost, graph::Contracted};
+use crate::compile::model::{
+    AnalysedStep, Analysis, Around, Chunk, Class, Options, Passes, Resource,
+};
+
+/// Finds the passes over one table. `places`: the steps that change it, in order.
+pub(super) fn passes_of(
+    analysis: &Analysis,
+    places: &[u32],
+    options: &Options,
+    order: &mut Contracted,
+    passes: &mut Vec<Pass>,
+) {
+    let mut rest: Vec<u32> = places.to_vec();
+    while let Some(first) = rest.first().copied() {
+        let mut attempt = order.clone();
+        let Some(gathered) = gather(analysis, &rest, &mut attempt) else {
+            rest.retain(|place| *place != first);
+            continue;
+        };
+        rest.retain(|place| !gathered.steps.contains(place));
+        if let Some(pass) = chosen(analysis, gathered, options) {
+            *order = attempt;
+            passes.push(pass);
+        }
+    }
+}
+
+/// Steps that can be one pass.
+struct Gathered<'a> {
+    steps: Vec<u32>,
+    composer: Composer<'a>,
+    left_out: Vec<(Location, String)>,
+    pinned_now: bool,
+}
+
+fn around(step: &AnalysedStep) -> Option<&Around> {
+    step.around.as_deref()
+}
+
+/// Gathers from the first of `places` on; `None` where that one cannot be part of a pass.
+fn gather<'a>(
+    analysis: &'a Analysis,
+    places: &[u32],
+    order: &mut Contracted,
+) -> Option<Gathered<'a>> {
+    let first = *places.first()?;
+    let step = &analysis.steps[first as usize];
+    let table = around(step)?;
+    if not_eligible(analysis, first, &table.before).is_some() {
+        return None;
+    }
+    let pinned_now = places
+        .iter()
+        .any(|place| !analysis.steps[*place as usize].bound.now_calls.is_empty());
+    let mut composer = Composer::new(&analysis.enums, &table.before, pinned_now);
+    take(&mut composer, step).ok()?;
+    let mut gathered = Gathered {
+        steps: vec![first],
+        composer,
+        left_out: Vec::new(),
+        pinned_now,
+    };
+    let linked = linked(table);
+    for (place, other) in (0_u32..).zip(&analysis.steps) {
+        let mentions = mentions(other, table.before.id, &linked);
+        if !mentions || place == first {
+            continue;
+        }
+        if place < first {
+            order.add(place, first, reason(&table.before, other));
+            continue;
+        }
+        let why = match places.contains(&place) {
+            true => join(&mut gathered, other, place, step, order).err(),
+            false => None,
+        };
+        if gathered.steps.last() == Some(&place) {
+            continue;
+        }
+        order.add(first, place, reason(&table.before, other));
+        if let Some(why) = why {
+            gathered.left_out.push((other.step.location.clone(), why));
+        }
+    }
+    Some(gathered)
+}
+
+/// Takes one more step in, if it can be.
+fn join(
+    gathered: &mut Gathered<'_>,
+    step: &AnalysedStep,
+    place: u32,
+    first: &AnalysedStep,
+    order: &mut Contracted,
+) -> Result<(), String> {
+    if step.step.settings != first.step.settings {
+        return Err("its script has other settings (SET)".to_owned());
+    }
+    if !order.can_join(gathered.steps[0], place) {
+        return Err("something that is not part of the pass must come between".to_owned());
+    }
+    let mut composer = gathered.composer.clone();
+    take(&mut composer, step)?;
+    gathered.composer = composer;
+    order.join(gathered.steps[0], place);
+    gathered.steps.push(place);
+    Ok(())
+}
+
+/// Composes a step into a pass, or says why it cannot be part of one.
+fn take(composer: &mut Composer<'_>, step: &AnalysedStep) -> Result<(), String> {
+    let around = around(step).ok_or("it is not about this table alone")?;
+    let directives = &step.step.directives;
+    if directives.undo.is_some() {
+        return Err("its author gave it an undo of its own".to_owned());
+    }
+    if directives.when.is_some() {
+        return Err("it has a condition (when)".to_owned());
+    }
+    if directives.chunk == Some(ChunkDirective::None) {
+        return Err("its author said chunk = none".to_owned());
+    }
+    match directives.strategy {
+        Some(StrategyDirective::InPlace) => return Err("its author said in_place".to_owned()),
+        Some(StrategyDirective::Single) => return Err("its author said single".to_owned()),
+        Some(StrategyDirective::Shadow) | None => {}
+    }
+    match &step.bound.class {
+        Class::Update(dml) | Class::Delete(dml) => match &dml.chunk {
+            Chunk::Whole(why) => Err(format!("it cannot be taken apart: {why}")),
+            Chunk::ByKey(_) => composer.dml(step, dml, around),
+        },
+        Class::Ddl(_) if !step.bound.writes.contains(&Resource::Everything) => {
+            composer.ddl(step, around)
+        }
+        Class::Ddl(_) | Class::Opaque { .. } => Err("it is opaque".to_owned()),
+        Class::Copying { why, .. } => Err(why.clone()),
+        _ => Err("it is neither UPDATE, DELETE nor DDL on the table".to_owned()),
+    }
+}
+
+/// Why a table cannot be built anew.
+fn not_eligible(analysis: &Analysis, first: u32, table: &Relation) -> Option<String> {
+    if let Some(obstacle) = table.obstacles.first() {
+        return Some(format!(
+            "{obstacle} could not be carried over to a new table"
+        ));
+    }
+    if !table.inheritance.parents.is_empty() || !table.inheritance.children.is_empty() {
+        return Some("it is in an inheritance or partition tree".to_owned());
+    }
+    if table.persistence == Persistence::Temporary {
+        return Some("it is a temporary table".to_owned());
+    }
+    if table.has_rules {
+        return Some("it has rules".to_owned());
+    }
+    // What an earlier step of the pack hangs on the table is not in the snapshot.
+    let unknown = analysis.steps[..first as usize].iter().any(|step| {
+        matches!(step.bound.class, Class::Ddl(_))
+            && step.around.is_none()
+            && step.bound.tables.iter().any(|(id, ..)| *id == table.id)
+            && hangs_something_on(step)
+    });
+    unknown.then(|| "an earlier statement hangs something on it".to_owned())
+}
+
+/// Whether DDL may leave something on a table that a pass does not carry.
+fn hangs_something_on(step: &AnalysedStep) -> bool {
+    use pg_query::NodeEnum as N;
+    !matches!(
+        step.parsed.as_deref().and_then(|node| node.node.as_ref()),
+        Some(
+            N::AlterTableStmt(_)
+                | N::IndexStmt(_)
+                | N::RenameStmt(_)
+                | N::CommentStmt(_)
+                | N::GrantStmt(_)
+                | N::ViewStmt(_)
+                | N::DropStmt(_)
+        )
+    )
+}
+
+/// Tables whose definitions the swap changes too, and views on the table.
+fn linked(around: &Around) -> BTreeSet<RelId> {
+    let children = around.incoming.iter().map(|(id, ..)| *id);
+    let parents = around.parents.iter().map(|(id, _)| *id);
+    children
+        .chain(parents)
+        .chain(around.views.iter().copied())
+        .collect()
+}
+
+/// Whether a step has to come before or after the whole pass: it mentions the table, or changes the
+/// definition of one that the swap changes too.
+fn mentions(step: &AnalysedStep, table: RelId, linked: &BTreeSet<RelId>) -> bool {
+    let bound = &step.bound;
+    if bound.tables.iter().any(|(id, ..)| *id == table)
+        || bound.reads.contains(&Resource::Table(table))
+    {
+        return true;
+    }
+    let ddl = matches!(bound.class, Class::Ddl(_));
+    ddl && bound
+        .tables
+        .iter()
+        .any(|(id, _, written)| *written && linked.contains(id))
+}
+
+fn reason(table: &Relation, other: &AnalysedStep) -> EdgeReason {
+    let name = QualifiedName::new(&table.schema, &table.name).plain();
+    let writes = other
+        .bound
+        .tables
+        .iter()
+        .any(|(id, _, write)| *id == table.id && *write);
+    let what = format!("{name}, which is built anew");
+    if writes {
+        EdgeReason::WriteAfterWrite { what }
+    } else {
+        EdgeReason::ReadAfterWrite { what }
+    }
+}
+
+/// The pass, where it is worth while.
+fn chosen(analysis: &Analysis, gathered: Gathered<'_>, options: &Options) -> Option<Pass> {
+    if !gathered.composer.changes_rows {
+        return None;
+    }
+    let steps: Vec<&AnalysedStep> = gathered
+        .steps
+        .iter()
+        .map(|place| &analysis.steps[*place as usize])
+        .collect();
+    let first = around(steps.first()?)?;
+    let last = around(steps.last()?)?;
+    let asked = steps
+        .iter()
+        .any(|step| step.step.directives.strategy == Some(StrategyDirective::Shadow));
+    let touched: Vec<u64> = steps
+        .iter()
+        .filter(|step| !matches!(step.bound.class, Class::Ddl(_)))
+        .map(|step| step.bound.rows)
+        .collect();
+    let incoming: Vec<f64> = last
+        .incoming
+        .iter()
+        .map(|_| first.before.rows / 10.0)
+        .collect();
+    let cost = cost::of_pass(&last.after, first.before.rows, &touched, &incoming);
+    let wanted = asked || options.passes == Passes::Shadow;
+    if !wanted && cost.total >= cost.in_place {
+        return None;
+    }
+    let names = |count: usize| match count {
+        1 => "1 statement".to_owned(),
+        many => format!("{many} statements"),
+    };
+    let why = format!(
+        "{} in one pass that builds the table anew: about {:.1} s on one worker, against {:.1} s in \
+         place{}",
+        names(steps.len()),
+        cost.total,
+        cost.in_place,
+        if wanted { " (asked for)" } else { "" },
+    );
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "an estimate, never negative"
+    )]
+    let rows = first.before.rows as u64;
+    let settings = steps
+        .first()
+        .map(|step| step.step.settings.clone())
+        .unwrap_or_default();
+    Some(Pass {
+        relation: first.before.id,
+        table: QualifiedName::new(&first.before.schema, &first.before.name),
+        why,
+        left_out: gathered.left_out,
+        rows,
+        cost,
+        composed: gathered
+            .composer
+            .finish(&last.after, gathered.pinned_now, &settings),
+        before: first.before.clone(),
+        after: last.after.clone(),
+        incoming: last.incoming.clone(),
+        parents: steps
+            .iter()
+            .filter_map(|step| around(step))
+            .flat_map(|around| around.parents.clone())
+            .collect::<BTreeSet<_>>()
+            .into_iter()
+            .collect(),
+        steps: gathered.steps,
+    })
+}

@@ -1,0 +1,106 @@
+//! The order of steps with some of them contracted into one node.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use upshift_shared::plan::EdgeReason;
+
+use crate::compile::model::OrderEdge;
+
+/// A directed acyclic graph of nodes; a node stands for one step, or for several.
+#[derive(Debug, Clone)]
+pub struct Contracted {
+    /// The node of each step.
+    node: Vec<u32>,
+    next: Vec<BTreeMap<u32, EdgeReason>>,
+}
+
+impl Contracted {
+    /// Every step by itself.
+    pub(super) fn new(steps: usize, edges: &[OrderEdge]) -> Self {
+        let mut graph = Self {
+            node: (0..u32::try_from(steps).unwrap_or(u32::MAX)).collect(),
+            next: vec![BTreeMap::new(); steps],
+        };
+        for edge in edges {
+            graph.next[edge.from as usize].insert(edge.to, edge.reason.clone());
+        }
+        graph
+    }
+
+    /// The node of a step: the number of the first step in it.
+    #[must_use]
+    pub fn node(&self, step: u32) -> u32 {
+        self.node[step as usize]
+    }
+
+    /// All edges between nodes.
+    pub fn edges(&self) -> impl Iterator<Item = (u32, u32, &EdgeReason)> {
+        (0_u32..)
+            .zip(&self.next)
+            .flat_map(|(from, next)| next.iter().map(move |(to, reason)| (from, *to, reason)))
+    }
+
+    /// Adds an edge between the nodes of two steps.
+    pub(super) fn add(&mut self, from: u32, to: u32, reason: EdgeReason) {
+        let (from, to) = (self.node(from), self.node(to));
+        if from != to {
+            self.next[from as usize].entry(to).or_insert(reason);
+        }
+    }
+
+    /// Whether the two nodes can become one: nothing else comes after one and before the other.
+    pub(super) fn can_join(&self, a: u32, b: u32) -> bool {
+        let (a, b) = (self.node(a), self.node(b));
+        a == b || !(self.reaches_around(a, b) || self.reaches_around(b, a))
+    }
+
+    /// Whether a path of at least two edges leads from one node to the other.
+    fn reaches_around(&self, from: u32, to: u32) -> bool {
+        let mut seen = BTreeSet::new();
+        let mut open: Vec<u32> = self.next[from as usize]
+            .keys()
+            .copied()
+            .filter(|next| *next != to)
+            .collect();
+        while let Some(node) = open.pop() {
+            if !seen.insert(node) {
+                continue;
+            }
+            for next in self.next[node as usize].keys() {
+                if *next == to {
+                    return true;
+                }
+                open.push(*next);
+            }
+        }
+        false
+    }
+
+    /// Makes the nodes of two steps one.
+    pub(super) fn join(&mut self, a: u32, b: u32) {
+        let (a, b) = (self.node(a), self.node(b));
+        if a == b {
+            return;
+        }
+        let (keep, gone) = (a.min(b), a.max(b));
+        for node in &mut self.node {
+            if *node == gone {
+                *node = keep;
+            }
+        }
+        let moved = std::mem::take(&mut self.next[gone as usize]);
+        for (to, reason) in moved {
+            if to != keep {
+                self.next[keep as usize].entry(to).or_insert(reason);
+            }
+        }
+        for (from, next) in (0_u32..).zip(&mut self.next) {
+            if let Some(reason) = next.remove(&gone)
+                && from != keep
+            {
+                next.entry(keep).or_insert(reason);
+            }
+        }
+        self.next[keep as usize].remove(&keep);
+    }
+}

@@ -1,0 +1,131 @@
+//! `optimise`: which statements on a table become one pass over it.
+//!
+//! A pass gathers the statements on one table, also of different files and modules, as far as nothing
+//! that must come between two of them stands outside it; composes them into one SELECT that gives
+//! every row its final values; and is chosen where building the table anew costs less than writing
+//! its rows in place.
+
+mod alter;
+mod cast;
+mod compose;
+mod cost;
+mod from;
+mod gather;
+mod graph;
+#[cfg(test)]
+mod tests;
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use serde::Serialize;
+use upshift_shared::{
+    catalog::{Constraint, Relation},
+    ids::RelId,
+    pack::Location,
+    pg::ident::QualifiedName,
+    plan::{AddedKey, KeyColumn, Strategy},
+};
+
+use super::model::{Analysis, Options, Ordered};
+
+pub use graph::Contracted;
+
+/// Result of `optimise`.
+#[derive(Debug, Clone, Serialize)]
+pub struct Optimised {
+    /// The passes.
+    pub passes: Vec<Pass>,
+    /// The steps' order, with each pass as one node.
+    #[serde(skip)]
+    pub order: Contracted,
+}
+
+/// Several statements on one table, as one pass over it.
+#[derive(Debug, Clone, Serialize)]
+pub struct Pass {
+    /// Places in [`Analysis::steps`], in order.
+    pub steps: Vec<u32>,
+    /// The table.
+    pub relation: RelId,
+    /// Its name.
+    pub table: QualifiedName,
+    /// Why a pass, and what the alternatives would cost.
+    pub why: String,
+    /// Statements on the table that did not come in, and why.
+    pub left_out: Vec<(Location, String)>,
+    /// Rows of the table.
+    pub rows: u64,
+    /// What it is expected to cost.
+    pub cost: Cost,
+    /// What it does.
+    #[serde(skip)]
+    pub composed: Composed,
+    /// The table before the first and after the last of the steps.
+    #[serde(skip)]
+    pub before: Arc<Relation>,
+    /// See [`Self::before`].
+    #[serde(skip)]
+    pub after: Arc<Relation>,
+    /// Foreign keys of other tables that point at it.
+    #[serde(skip)]
+    pub incoming: Vec<(RelId, QualifiedName, Constraint)>,
+    /// Tables that its own foreign keys point at.
+    #[serde(skip)]
+    pub parents: Vec<(RelId, QualifiedName)>,
+}
+
+/// Expected seconds on one worker.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Cost {
+    /// Filling the new table.
+    pub fill: f64,
+    /// Each index.
+    pub index: f64,
+    /// Each of its foreign keys.
+    pub key: f64,
+    /// The whole pass.
+    pub total: f64,
+    /// The same statements in place, cut into chunks.
+    pub in_place: f64,
+}
+
+/// What the steps of a pass come to.
+#[derive(Debug, Clone)]
+pub struct Composed {
+    /// `INSERT INTO` this, with the new table between the two parts.
+    pub fill: (String, String),
+    /// What the pack does to the table, for [`upshift_shared::plan::ShadowStage::Build`].
+    pub evolve: Vec<String>,
+    /// Columns renamed on the way.
+    pub renames: Vec<(String, String)>,
+    /// Foreign keys dropped.
+    pub dropped_keys: Vec<String>,
+    /// Foreign keys added.
+    pub added_keys: Vec<AddedKey>,
+    /// Whether `now()` is the first parameter.
+    pub pinned_now: bool,
+    /// Settings of the scripts.
+    pub settings: Vec<(String, String)>,
+    /// The new table's columns that the fill gives values to.
+    pub columns: Vec<KeyColumn>,
+}
+
+/// Finds the passes.
+#[must_use]
+pub fn optimise(analysis: &Analysis, ordered: &Ordered, options: &Options) -> Optimised {
+    let mut order = Contracted::new(analysis.steps.len(), &ordered.edges);
+    let mut passes = Vec::new();
+    if options.strategy != Strategy::Sequential {
+        let mut tables: BTreeMap<RelId, Vec<u32>> = BTreeMap::new();
+        for (place, step) in (0_u32..).zip(&analysis.steps) {
+            if let Some(around) = &step.around {
+                tables.entry(around.before.id).or_default().push(place);
+            }
+        }
+        for places in tables.values() {
+            gather::passes_of(analysis, places, options, &mut order, &mut passes);
+        }
+    }
+    passes.sort_by_key(|pass: &Pass| pass.steps[0]);
+    Optimised { passes, order }
+}

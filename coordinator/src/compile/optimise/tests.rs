@@ -1,0 +1,1 @@
+//! Passes: statements in, one SELECT out.

@@ -1,0 +1,272 @@
+//! The tasks of a shadow pass, in the order of their numbers: build, fill, indexes, the gates for the
+//! way back, swap, foreign keys, settle.
+
+use std::collections::BTreeMap;
+
+use upshift_shared::{
+    catalog::{Constraint, ConstraintKind},
+    ids::{RelId, StepId, TaskId},
+    pack::{Location, Phase, Version},
+    pg::ident::QualifiedName,
+    plan::{
+        Cut, Edge, EdgeReason, Fragment, Operator, Sequences, Shadow, ShadowStage, TableUse, Task,
+        Template, UndoKind,
+    },
+};
+
+use crate::{
+    compile::{
+        model::{AnalysedStep, Analysis},
+        optimise::Pass,
+    },
+    figures::counted,
+};
+
+/// The tasks of a pass.
+pub(super) struct Stages {
+    pub(super) tasks: Vec<Task>,
+    /// Between them.
+    pub(super) edges: Vec<Edge>,
+    /// What whoever comes after the pass waits for.
+    pub(super) exit: TaskId,
+}
+
+/// Foreign keys by the table that has them.
+type Keys = BTreeMap<(RelId, QualifiedName), Vec<String>>;
+
+/// Makes the tasks of a pass, numbered from `first` on.
+pub(super) fn stages(pass: &Pass, analysis: &Analysis, first: u32) -> Stages {
+    let steps: Vec<&AnalysedStep> = pass
+        .steps
+        .iter()
+        .map(|place| &analysis.steps[*place as usize])
+        .collect();
+    let maker = Maker {
+        pass,
+        module: steps.iter().map(|step| step.step.module).max().unwrap_or(0),
+        version: steps[steps.len() - 1].step.version.clone(),
+        phase: steps[steps.len() - 1].step.phase,
+        steps: steps.iter().map(|step| step.step.id).collect(),
+        sources: steps
+            .iter()
+            .map(|step| step.step.location.clone())
+            .collect(),
+        first: TaskId(first),
+    };
+    maker.stages()
+}
+
+struct Maker<'p> {
+    pass: &'p Pass,
+    module: u32,
+    version: Version,
+    phase: Phase,
+    steps: Vec<StepId>,
+    sources: Vec<Location>,
+    first: TaskId,
+}
+
+impl Maker<'_> {
+    fn stages(&self) -> Stages {
+        let pass = self.pass;
+        let mut made = Stages {
+            tasks: Vec::new(),
+            edges: Vec::new(),
+            exit: self.first,
+        };
+        let build = self.push(&mut made, self.build(), &[]);
+        let fill = self.push(&mut made, self.fill(), &[build]);
+        let mut ready = vec![fill];
+        for index in &pass.after.indexes {
+            let stage = ShadowStage::Index {
+                name: index.name.clone(),
+            };
+            let label = format!("index {}", index.name);
+            let task = self.task(stage, (label, pass.cost.index), Vec::new());
+            ready.push(self.push(&mut made, task, &[fill]));
+        }
+        let mut gates = Vec::new();
+        for ((id, table), keys) in self.keys_before() {
+            let label = format!("for the way back: foreign keys of {}", table.plain());
+            let uses = vec![used(id, &table, true)];
+            let stage = ShadowStage::Before { table, keys };
+            gates.push(self.push(&mut made, self.task(stage, (label, 0.01), uses), &ready));
+        }
+        gates.extend(ready);
+        let swap = self.push(&mut made, self.swap(), &gates);
+        for ((id, table), keys) in self.keys_after() {
+            let seconds = pass.cost.key * keys.len() as f64;
+            let label = format!(
+                "validate {} of {}",
+                counted(keys.len() as u64, "foreign key"),
+                table.plain()
+            );
+            let uses = vec![used(id, &table, true)];
+            let stage = ShadowStage::Validate { table, keys };
+            self.push(&mut made, self.task(stage, (label, seconds), uses), &[swap]);
+        }
+        let label = format!("statistics and visibility map of {}", pass.table.plain());
+        let uses = vec![used(pass.relation, &pass.table, true)];
+        let settle = self.task(
+            ShadowStage::Settle,
+            (label, 0.2 + pass.cost.fill / 8.0),
+            uses,
+        );
+        made.exit = self.push(&mut made, settle, &[swap]);
+        made
+    }
+
+    fn push(&self, made: &mut Stages, mut task: Task, after: &[TaskId]) -> TaskId {
+        let number = u32::try_from(made.tasks.len()).expect("a pass has fewer than 2^32 tasks");
+        task.id = TaskId(self.first.0 + number);
+        for before in after {
+            made.edges.push(Edge {
+                from: *before,
+                to: task.id,
+                reason: EdgeReason::Stage,
+            });
+        }
+        made.tasks.push(task);
+        made.tasks[number as usize].id
+    }
+
+    fn build(&self) -> Task {
+        let pass = self.pass;
+        let label = format!(
+            "build {} anew: {}",
+            pass.table.plain(),
+            counted(pass.steps.len() as u64, "statement")
+        );
+        let stage = ShadowStage::Build {
+            evolve: pass.composed.evolve.clone(),
+        };
+        let uses = vec![used(pass.relation, &pass.table, true)];
+        let mut task = self.task(stage, (label, 0.1), uses);
+        task.why.clone_from(&pass.why);
+        task.settings.clone_from(&pass.composed.settings);
+        task.notes = pass
+            .left_out
+            .iter()
+            .map(|(location, why)| format!("not part of the pass: {location}: {why}"))
+            .collect();
+        task
+    }
+
+    fn fill(&self) -> Task {
+        let pass = self.pass;
+        let (before, after) = &pass.composed.fill;
+        let stage = ShadowStage::Fill {
+            sql: Template(vec![
+                Fragment::Text(before.clone()),
+                Fragment::Kept,
+                Fragment::Text(after.clone()),
+            ]),
+            cut: Cut::pages(pass.table.to_string()),
+        };
+        let label = format!("fill the new {}", pass.table.plain());
+        let uses = vec![used(pass.relation, &pass.table, false)];
+        let mut task = self.task(stage, (label, pass.cost.fill), uses);
+        task.rows = pass.rows;
+        task.why = "cut by pages of the old table, which nobody can write meanwhile".to_owned();
+        task.pinned_now = pass.composed.pinned_now;
+        task.settings.clone_from(&pass.composed.settings);
+        task
+    }
+
+    fn swap(&self) -> Task {
+        let pass = self.pass;
+        let stage = ShadowStage::Swap {
+            renames: pass.composed.renames.clone(),
+            dropped_keys: pass.composed.dropped_keys.clone(),
+            added_keys: pass.composed.added_keys.clone(),
+        };
+        let mut tables = BTreeMap::from([(pass.relation, pass.table.clone())]);
+        tables.extend(
+            pass.incoming
+                .iter()
+                .map(|(id, name, _)| (*id, name.clone())),
+        );
+        tables.extend(pass.parents.iter().cloned());
+        let uses = tables
+            .iter()
+            .map(|(id, name)| used(*id, name, true))
+            .collect();
+        let label = format!(
+            "swap {}: the old table is kept until commit",
+            pass.table.plain()
+        );
+        self.task(stage, (label, 0.1), uses)
+    }
+
+    /// Foreign keys that the swap back makes again.
+    fn keys_before(&self) -> Keys {
+        self.keys(&self.pass.before.constraints)
+    }
+
+    /// Foreign keys that the swap makes.
+    fn keys_after(&self) -> Keys {
+        self.keys(&self.pass.after.constraints)
+    }
+
+    fn keys(&self, own: &[Constraint]) -> Keys {
+        let pass = self.pass;
+        let mut keys = Keys::new();
+        let mine = (pass.relation, pass.table.clone());
+        let is_key =
+            |c: &&Constraint| matches!(c.kind, ConstraintKind::ForeignKey { .. }) && c.validated;
+        for key in own.iter().filter(is_key) {
+            keys.entry(mine.clone()).or_default().push(key.name.clone());
+        }
+        for (id, table, key) in &pass.incoming {
+            if *id != pass.relation && key.validated {
+                keys.entry((*id, table.clone()))
+                    .or_default()
+                    .push(key.name.clone());
+            }
+        }
+        keys
+    }
+
+    fn task(
+        &self,
+        stage: ShadowStage,
+        (label, seconds): (String, f64),
+        uses: Vec<TableUse>,
+    ) -> Task {
+        let undo = match &stage {
+            ShadowStage::Swap { .. } => UndoKind::SwapBack,
+            _ => UndoKind::Nothing,
+        };
+        Task {
+            id: self.first,
+            module: self.module,
+            version: self.version.clone(),
+            phase: self.phase,
+            steps: self.steps.clone(),
+            sources: self.sources.clone(),
+            label,
+            operator: Operator::Shadow(Shadow {
+                table: self.pass.table.clone(),
+                pass: self.first,
+                stage,
+            }),
+            why: String::new(),
+            rows: 0,
+            seconds,
+            undo,
+            tables: uses,
+            settings: Vec::new(),
+            sequences: Sequences::None,
+            pinned_now: false,
+            notes: Vec::new(),
+        }
+    }
+}
+
+fn used(relation: RelId, table: &QualifiedName, write: bool) -> TableUse {
+    TableUse {
+        table: table.to_string(),
+        relation: relation.0,
+        write,
+    }
+}

@@ -1,0 +1,75 @@
+-- upshift: read what a shadow pass could not carry over to a new table
+-- Whatever depends on a table, its columns or its row type (pg_depend), apart from what the pass is
+-- known to carry: indexes, sequences, defaults, constraints, foreign keys both ways, triggers,
+-- policies, extended statistics, views.
+WITH ordinary AS (
+    SELECT c.oid, c.reltype, c.relam, c.reloftype, t.typarray
+    FROM pg_catalog.pg_class AS c
+    JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
+    LEFT JOIN pg_catalog.pg_type AS t ON t.oid = c.reltype
+    WHERE c.relkind = 'r' AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
+      AND n.nspname !~ '^upshift(_kept.*)?$'
+), found AS (
+    SELECT o.oid, d.classid, d.objid, d.objsubid
+    FROM ordinary AS o
+    JOIN pg_catalog.pg_depend AS d
+      ON d.refclassid = 'pg_catalog.pg_class'::regclass AND d.refobjid = o.oid
+    LEFT JOIN pg_catalog.pg_class AS c
+      ON d.classid = 'pg_catalog.pg_class'::regclass AND c.oid = d.objid
+    LEFT JOIN pg_catalog.pg_constraint AS k
+      ON d.classid = 'pg_catalog.pg_constraint'::regclass AND k.oid = d.objid
+    LEFT JOIN pg_catalog.pg_rewrite AS r
+      ON d.classid = 'pg_catalog.pg_rewrite'::regclass AND r.oid = d.objid
+    LEFT JOIN pg_catalog.pg_class AS v ON v.oid = r.ev_class
+    LEFT JOIN pg_catalog.pg_trigger AS g
+      ON d.classid = 'pg_catalog.pg_trigger'::regclass AND g.oid = d.objid
+    LEFT JOIN pg_catalog.pg_policy AS p
+      ON d.classid = 'pg_catalog.pg_policy'::regclass AND p.oid = d.objid
+    LEFT JOIN pg_catalog.pg_attrdef AS f
+      ON d.classid = 'pg_catalog.pg_attrdef'::regclass AND f.oid = d.objid
+    WHERE NOT coalesce(CASE d.classid
+        WHEN 'pg_catalog.pg_class'::regclass
+            THEN c.oid = o.oid OR c.relkind IN ('i', 't') OR (c.relkind = 'S' AND d.deptype IN ('a', 'i'))
+        WHEN 'pg_catalog.pg_constraint'::regclass
+            THEN k.conrelid = o.oid OR (k.contype = 'f' AND k.confrelid = o.oid)
+        WHEN 'pg_catalog.pg_rewrite'::regclass THEN v.oid <> o.oid AND v.relkind = 'v'
+        WHEN 'pg_catalog.pg_trigger'::regclass THEN g.tgisinternal OR (g.tgrelid = o.oid AND g.tgconstrrelid = 0)
+        WHEN 'pg_catalog.pg_policy'::regclass THEN p.polrelid = o.oid AND d.deptype = 'a'
+        WHEN 'pg_catalog.pg_attrdef'::regclass THEN f.adrelid = o.oid
+        WHEN 'pg_catalog.pg_type'::regclass THEN d.deptype = 'i'
+        WHEN 'pg_catalog.pg_statistic_ext'::regclass THEN true
+        ELSE false
+    END, false)
+    UNION ALL
+    SELECT o.oid, d.classid, d.objid, d.objsubid
+    FROM ordinary AS o
+    JOIN pg_catalog.pg_depend AS d
+      ON d.refclassid = 'pg_catalog.pg_type'::regclass AND d.refobjid IN (o.reltype, o.typarray)
+    WHERE d.deptype <> 'i'
+), said AS (
+    SELECT oid, pg_catalog.pg_describe_object(classid, objid, objsubid) AS obstacle FROM found
+    UNION ALL
+    SELECT d.objid, 'it belongs to extension ' || e.extname
+    FROM pg_catalog.pg_depend AS d JOIN pg_catalog.pg_extension AS e ON e.oid = d.refobjid
+    WHERE d.classid = 'pg_catalog.pg_class'::regclass AND d.deptype = 'e'
+      AND d.refclassid = 'pg_catalog.pg_extension'::regclass
+    UNION ALL
+    SELECT o.oid, 'its access method is ' || a.amname
+    FROM ordinary AS o JOIN pg_catalog.pg_am AS a ON a.oid = o.relam WHERE a.amname <> 'heap'
+    UNION ALL
+    SELECT oid, 'it is a typed table' FROM ordinary WHERE reloftype <> 0
+    UNION ALL
+    SELECT k.conrelid, 'constraint ' || k.conname || ', which is NOT VALID'
+    FROM pg_catalog.pg_constraint AS k WHERE k.contype IN ('c', 'n') AND NOT k.convalidated
+    UNION ALL
+    SELECT i.indrelid, 'index ' || c.relname || ', which is not valid'
+    FROM pg_catalog.pg_index AS i JOIN pg_catalog.pg_class AS c ON c.oid = i.indexrelid
+    WHERE NOT i.indisvalid
+    UNION ALL
+    SELECT l.objoid, 'security label ' || l.provider
+    FROM pg_catalog.pg_seclabel AS l WHERE l.classoid = 'pg_catalog.pg_class'::regclass
+)
+SELECT DISTINCT s.oid::bigint AS relation, s.obstacle::text AS obstacle
+FROM said AS s JOIN ordinary AS o ON o.oid = s.oid
+WHERE s.obstacle IS NOT NULL
+ORDER BY 1, 2

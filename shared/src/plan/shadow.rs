@@ -1,0 +1,139 @@
+//! The shadow pass: a table built anew beside the old one, in stages that are tasks of their own, so
+//! that the engine runs them in parallel, resumes them and takes them back like any other.
+//!
+//! ```text
+//! build ──► fill (page ranges) ──► index, index, … ──► before ──► swap ──► validate, … ──► settle
+//! ```
+
+use serde::{Deserialize, Serialize};
+
+use super::{Cut, Template};
+use crate::{
+    ids::{RunId, TaskId},
+    pg::ident::QualifiedName,
+};
+
+/// A stage of a shadow pass.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Shadow {
+    /// The table, not quoted. New and old one have this name, each in a schema of its own until the
+    /// swap moves them.
+    pub table: QualifiedName,
+    /// The task that builds the new table: it numbers the pass.
+    pub pass: TaskId,
+    /// What is done.
+    pub stage: ShadowStage,
+}
+
+impl Shadow {
+    /// The schema where the new table lives until the swap.
+    #[must_use]
+    pub fn new_home(&self, run: RunId) -> String {
+        format!("upshift_kept_{}_{}_new", run.short(), self.pass)
+    }
+
+    /// The schema where the old table is kept from the swap on.
+    #[must_use]
+    pub fn old_home(&self, run: RunId) -> String {
+        format!("upshift_kept_{}_{}_old", run.short(), self.pass)
+    }
+
+    /// The new table before the swap.
+    #[must_use]
+    pub fn new_table(&self, run: RunId) -> QualifiedName {
+        QualifiedName::new(self.new_home(run), &self.table.name)
+    }
+
+    /// The old table after the swap.
+    #[must_use]
+    pub fn old_table(&self, run: RunId) -> QualifiedName {
+        QualifiedName::new(self.old_home(run), &self.table.name)
+    }
+}
+
+/// What a stage does.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "stage")]
+pub enum ShadowStage {
+    /// Makes the new table, empty and in its final shape, and lets nobody write the old one any more.
+    /// Its undo drops the new table.
+    Build {
+        /// What the pack does to the table, in order, with the table's name not qualified: DDL as
+        /// written; DML as `EXPLAIN`, so that PostgreSQL itself says what is wrong with it at that
+        /// point.
+        evolve: Vec<String>,
+    },
+    /// Copies a range of pages of the old table, changed, into the new one.
+    Fill {
+        /// The INSERT … SELECT; its kept table is the new table. Parameters as of an in-place task.
+        sql: Template,
+        /// By pages of the old table.
+        cut: Cut,
+    },
+    /// Builds one index of the new table.
+    Index {
+        /// Its name, not quoted.
+        name: String,
+    },
+    /// Does nothing going forward. Its undo comes right after that of the swap, and validates foreign
+    /// keys of one table that the swap back has made again.
+    Before {
+        /// The table that has them.
+        table: QualifiedName,
+        /// Their names, not quoted.
+        keys: Vec<String>,
+    },
+    /// One short transaction: the old table goes out of sight, the new one takes its place. Its undo
+    /// is the same the other way round.
+    Swap {
+        /// Columns that the pass renames, in order: old name, new name; not quoted.
+        renames: Vec<(String, String)>,
+        /// Foreign keys of the table that the pass drops, by their names at the start.
+        dropped_keys: Vec<String>,
+        /// Foreign keys that the pass adds.
+        added_keys: Vec<AddedKey>,
+    },
+    /// Validates foreign keys of one table that the swap has made.
+    Validate {
+        /// The table that has them.
+        table: QualifiedName,
+        /// Their names, not quoted.
+        keys: Vec<String>,
+    },
+    /// Statistics and the visibility map of the new table.
+    Settle,
+}
+
+/// A foreign key that a pass adds.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AddedKey {
+    /// Its name, not quoted.
+    pub name: String,
+    /// What stands behind ADD CONSTRAINT and the name.
+    pub definition: String,
+}
+
+impl ShadowStage {
+    /// The stage's name, as people see it.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Build { .. } => "shadow build",
+            Self::Fill { .. } => "shadow fill",
+            Self::Index { .. } => "shadow index",
+            Self::Before { .. } => "shadow back",
+            Self::Swap { .. } => "shadow swap",
+            Self::Validate { .. } => "shadow key",
+            Self::Settle => "shadow settle",
+        }
+    }
+
+    /// How it is cut into units.
+    #[must_use]
+    pub fn cut(&self) -> Option<&Cut> {
+        match self {
+            Self::Fill { cut, .. } => Some(cut),
+            _ => None,
+        }
+    }
+}

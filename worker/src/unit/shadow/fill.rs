@@ -1,0 +1,36 @@
+//! Fill: a range of the old table's pages, changed, into the new table.
+//!
+//! Advances its unit to `done`; split on the statement timeout; aborted by anything in the data. Its
+//! undo is that of the build, which drops the new table.
+
+use sqlx::PgConnection;
+use upshift_shared::{
+    Error, Result,
+    pg::sql,
+    plan::{Shadow, Template},
+};
+
+use super::super::UnitContext;
+
+pub(super) async fn run(
+    tx: &mut PgConnection,
+    unit: &UnitContext<'_>,
+    op: &Shadow,
+    template: &Template,
+) -> Result<u64> {
+    let text = template.render(&op.new_table(unit.holder.run));
+    // Planned for these very pages: a generic plan would not scan by ranges of them.
+    let mut query = sqlx::query(sql(text)).persistent(false);
+    if unit.task.pinned_now {
+        query = query.bind(unit.pinned_now);
+    }
+    for side in [&unit.bounds.lower, &unit.bounds.upper] {
+        let value = side.as_deref().and_then(|values| values.first());
+        query = query.bind(value.cloned());
+    }
+    let done = query
+        .execute(tx)
+        .await
+        .map_err(Error::database(unit.task.label.clone()))?;
+    Ok(done.rows_affected())
+}

@@ -1,0 +1,25 @@
+//! Settle: statistics and the visibility map, so that the first query of the application is planned
+//! and runs as it would on a table that has been there for long.
+//!
+//! Outside a transaction, because VACUUM has to be; again is fine. Nothing to undo.
+
+use sqlx::PgConnection;
+use upshift_shared::{Error, Result, pg::execute_raw, plan::Shadow};
+
+use super::super::UnitContext;
+
+pub(super) async fn run(
+    conn: &mut PgConnection,
+    unit: &UnitContext<'_>,
+    op: &Shadow,
+) -> Result<u64> {
+    // Nothing is dead in it, so its indexes need no visit.
+    let statement = format!(
+        "VACUUM (ANALYZE, INDEX_CLEANUP OFF, TRUNCATE OFF) {}",
+        op.table
+    );
+    execute_raw(conn, statement)
+        .await
+        .map_err(Error::database(unit.task.label.clone()))?;
+    Ok(0)
+}

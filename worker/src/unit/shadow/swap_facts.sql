@@ -1,0 +1,61 @@
+-- what the swap of a table has to take along ($1 table): one row for each thing
+SELECT s.kind, s.object, s.name, s.definition, s.valid, s.remark
+FROM pg_class c
+JOIN pg_namespace n ON n.oid = c.relnamespace
+CROSS JOIN LATERAL (
+    -- Its own foreign keys, and those of other tables that point at it.
+    SELECT CASE WHEN k.conrelid = c.oid THEN 'own_key' ELSE 'key' END AS kind, k.oid,
+           format('%I.%I', kn.nspname, kc.relname) AS object, k.conname::text AS name,
+           pg_get_constraintdef(k.oid) AS definition, k.convalidated AS valid,
+           obj_description(k.oid, 'pg_constraint') AS remark
+    FROM pg_constraint k
+    JOIN pg_class kc ON kc.oid = k.conrelid
+    JOIN pg_namespace kn ON kn.oid = kc.relnamespace
+    WHERE k.contype = 'f' AND c.oid IN (k.conrelid, k.confrelid) AND k.conparentid = 0
+    UNION ALL
+    SELECT 'trigger', t.oid, format('%I.%I', n.nspname, c.relname), t.tgname::text,
+           pg_get_triggerdef(t.oid), true, obj_description(t.oid, 'pg_trigger')
+    FROM pg_trigger t
+    WHERE t.tgrelid = c.oid AND NOT t.tgisinternal AND t.tgname <> 'upshift_guard'
+    UNION ALL
+    SELECT 'trigger_state', t.oid, format('%I.%I', n.nspname, c.relname), t.tgname::text,
+           CASE t.tgenabled WHEN 'D' THEN 'DISABLE' WHEN 'R' THEN 'ENABLE REPLICA'
+                            ELSE 'ENABLE ALWAYS' END, true, NULL
+    FROM pg_trigger t
+    WHERE t.tgrelid = c.oid AND NOT t.tgisinternal AND t.tgname <> 'upshift_guard'
+      AND t.tgenabled <> 'O'
+    UNION ALL
+    SELECT 'sequence', q.oid, format('%I.%I', qn.nspname, q.relname), a.attname::text, NULL, true, NULL
+    FROM pg_depend d
+    JOIN pg_class q ON q.oid = d.objid AND q.relkind = 'S'
+    JOIN pg_namespace qn ON qn.oid = q.relnamespace
+    JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = d.refobjsubid
+    WHERE d.classid = 'pg_class'::regclass AND d.refclassid = 'pg_class'::regclass
+      AND d.refobjid = c.oid AND d.deptype = 'a'
+    UNION ALL
+    SELECT 'identity', q.oid, format('%I.%I', qn.nspname, q.relname), q.relname::text, NULL, true, NULL
+    FROM pg_depend d
+    JOIN pg_class q ON q.oid = d.objid AND q.relkind = 'S'
+    JOIN pg_namespace qn ON qn.oid = q.relnamespace
+    WHERE d.classid = 'pg_class'::regclass AND d.refclassid = 'pg_class'::regclass
+      AND d.refobjid = c.oid AND d.deptype = 'i'
+    UNION ALL
+    SELECT 'statistics', e.oid, quote_ident(en.nspname), e.stxname::text, NULL, true, NULL
+    FROM pg_statistic_ext e JOIN pg_namespace en ON en.oid = e.stxnamespace
+    WHERE e.stxrelid = c.oid
+    UNION ALL
+    SELECT DISTINCT 'view', v.oid, format('%I.%I', vn.nspname, v.relname), v.relname::text,
+           format('CREATE OR REPLACE VIEW %I.%I (%s)%s AS %s', vn.nspname, v.relname,
+                  (SELECT string_agg(quote_ident(a.attname), ', ' ORDER BY a.attnum)
+                   FROM pg_attribute a WHERE a.attrelid = v.oid AND a.attnum > 0),
+                  coalesce(' WITH (' || array_to_string(v.reloptions, ', ') || ')', ''),
+                  rtrim(pg_get_viewdef(v.oid), ';')), true, NULL
+    FROM pg_depend d
+    JOIN pg_rewrite r ON r.oid = d.objid
+    JOIN pg_class v ON v.oid = r.ev_class AND v.relkind = 'v'
+    JOIN pg_namespace vn ON vn.oid = v.relnamespace
+    WHERE d.classid = 'pg_rewrite'::regclass AND d.refclassid = 'pg_class'::regclass
+      AND d.refobjid = c.oid
+) s
+WHERE c.oid = to_regclass($1)
+ORDER BY s.kind, s.oid
