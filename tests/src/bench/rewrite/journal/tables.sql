@@ -49,7 +49,7 @@ WITH texts AS MATERIALIZED (
 INSERT INTO account_move_line (move_id, company_id, journal_id, account_id, partner_id, product_id, name, ref,
        display_type, date, date_maturity, debit, credit, amount_residual, reconciled, narration, create_date,
        write_date)
-SELECT m.id, 1, m.journal_id, 1 + i * 31 % 400, CASE WHEN i % 6 < 5 THEN 1 + i * 7919::bigint % 30000 END,
+SELECT m.id, 1, m.journal_id, 1 + i * 31::bigint % 400, CASE WHEN i % 6 < 5 THEN 1 + i * 7919::bigint % 30000 END,
        CASE WHEN i % 3 = 0 THEN 1 + i * 31337::bigint % 2000 END, 'Product ' || i % 2000, 'REF/' || i / 4,
        (ARRAY['product', 'product', 'product', 'product', 'tax', 'payment_term'])[1 + i % 6], m.date,
        CASE WHEN i % 6 = 5 THEN m.date + 30 END, CASE WHEN i % 2 = 0 THEN a ELSE 0 END,
