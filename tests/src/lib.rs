@@ -5,5 +5,6 @@ pub mod bench;
 pub mod compare;
 pub mod generator;
 pub mod harness;
+pub mod odoo;
 pub mod oracle;
 pub mod small_erp;

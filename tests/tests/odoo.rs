@@ -1,10 +1,7 @@
 //! The main job on a real database: an Odoo 17 with demo data, from its own dump, upgraded by a pack
 //! written for its real tables. Skipped where the dump is not there.
 
-use std::{
-    collections::BTreeMap,
-    path::{Path, PathBuf},
-};
+use std::{collections::BTreeMap, path::PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 use rand::{RngExt, SeedableRng, rngs::StdRng};
@@ -12,48 +9,14 @@ use serde_json::Value;
 use upshift_tests::{
     compare::{self, Snapshot},
     harness::{Database, Upshift, repository},
-    oracle,
+    odoo, oracle,
 };
-
-/// Where the dump is, if not beside the repository.
-const DUMP_VARIABLE: &str = "UPSHIFT_ODOO_DUMP";
 
 /// Seeds the instants at which processes are killed.
 const SEED: u64 = 0x0d00_2026;
 
 fn pack() -> PathBuf {
     repository().join("tests/packs/odoo18")
-}
-
-/// A copy of the restored dump; `None`, with a line that says so, where there is no dump.
-async fn odoo() -> Result<Option<Database>> {
-    let dump = std::env::var_os(DUMP_VARIABLE).map_or_else(
-        || repository().join("../shared/odoo17_demo.dump"),
-        PathBuf::from,
-    );
-    if !dump.is_file() {
-        println!("skipped: no dump at {} ({DUMP_VARIABLE})", dump.display());
-        return Ok(None);
-    }
-    let restored = Database::of_template("odoo17", |database| restore(database, &dump)).await?;
-    Ok(Some(restored))
-}
-
-/// As the role that will own the objects, which is no superuser.
-fn restore(database: &Database, dump: &Path) -> Result<()> {
-    let output = database
-        .server()
-        .program("pg_restore")
-        .args(["--no-owner", "--exit-on-error", "-d"])
-        .arg(database.url())
-        .arg(dump)
-        .output()?;
-    ensure!(
-        output.status.success(),
-        "pg_restore: {}",
-        String::from_utf8_lossy(&output.stderr)
-    );
-    Ok(())
 }
 
 /// `upshift VERB PACK` on this database.
@@ -84,7 +47,7 @@ fn expect_nothing_kept(database: &Database) -> Result<()> {
 
 #[tokio::test]
 async fn modules_come_in_the_order_of_the_databases_own_dependencies() -> Result<()> {
-    let Some(database) = odoo().await? else {
+    let Some(database) = odoo::restored().await? else {
         return Ok(());
     };
     let before = Snapshot::take(&database).await?;
@@ -135,7 +98,7 @@ async fn modules_come_in_the_order_of_the_databases_own_dependencies() -> Result
 /// What the other tests rest on: the same files with `psql` give the same, every time.
 #[tokio::test]
 async fn the_oracle_is_deterministic() -> Result<()> {
-    let Some(one) = odoo().await? else {
+    let Some(one) = odoo::restored().await? else {
         return Ok(());
     };
     let two = one.copy()?;
@@ -146,7 +109,7 @@ async fn the_oracle_is_deterministic() -> Result<()> {
 
 #[tokio::test]
 async fn a_run_on_four_workers_equals_psql_and_the_sequential_run() -> Result<()> {
-    let Some(parallel) = odoo().await? else {
+    let Some(parallel) = odoo::restored().await? else {
         return Ok(());
     };
     let naive = parallel.copy()?;
@@ -178,7 +141,7 @@ async fn a_run_on_four_workers_equals_psql_and_the_sequential_run() -> Result<()
 
 #[tokio::test]
 async fn the_strict_order_gives_the_same() -> Result<()> {
-    let Some(strict) = odoo().await? else {
+    let Some(strict) = odoo::restored().await? else {
         return Ok(());
     };
     let naive = strict.copy()?;
@@ -198,7 +161,7 @@ async fn the_strict_order_gives_the_same() -> Result<()> {
 
 #[tokio::test]
 async fn it_comes_back_untouched_and_can_go_forward_again() -> Result<()> {
-    let Some(database) = odoo().await? else {
+    let Some(database) = odoo::restored().await? else {
         return Ok(());
     };
     let untouched = database.copy()?;
@@ -214,7 +177,7 @@ async fn it_comes_back_untouched_and_can_go_forward_again() -> Result<()> {
 
 #[tokio::test]
 async fn killed_it_goes_on_or_comes_back() -> Result<()> {
-    let Some(untouched) = odoo().await? else {
+    let Some(untouched) = odoo::restored().await? else {
         return Ok(());
     };
     let upgraded = untouched.copy()?;

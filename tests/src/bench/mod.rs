@@ -4,3 +4,4 @@ pub mod engine;
 pub mod in_place;
 pub mod overhead;
 pub mod plan;
+pub mod rewrite;

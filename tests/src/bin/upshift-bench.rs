@@ -48,6 +48,8 @@ enum Benchmark {
         #[arg(long, default_value_t = 1_000_000)]
         rows: u32,
     },
+    /// An upgrade of a large table in several ways: psql, chunks, an expert's script, Upshift.
+    Rewrite(bench::rewrite::Options),
 }
 
 #[tokio::main]
@@ -64,5 +66,6 @@ async fn main() -> anyhow::Result<()> {
         } => bench::plan::run(modules, statements).await,
         Benchmark::Overhead { rows, unit_rows } => bench::overhead::run(rows, unit_rows).await,
         Benchmark::InPlace { rows } => bench::in_place::run(rows).await,
+        Benchmark::Rewrite(options) => bench::rewrite::run(&options).await,
     }
 }

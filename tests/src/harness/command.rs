@@ -18,13 +18,14 @@ use nix::{
 
 use super::database::Database;
 
-/// No line and no end of the process may take longer than this.
+/// No line and no end of the process may take longer than this, unless [`Upshift::patience`] says so.
 const DEADLINE: Duration = Duration::from_secs(240);
 
 /// A call of `upshift`, not yet started.
 #[derive(Debug)]
 pub struct Upshift {
     command: Command,
+    patience: Duration,
 }
 
 impl Upshift {
@@ -38,7 +39,10 @@ impl Upshift {
                 command.env_remove(&variable);
             }
         }
-        Self { command }
+        Self {
+            command,
+            patience: DEADLINE,
+        }
     }
 
     /// With these arguments, on this database.
@@ -73,6 +77,13 @@ impl Upshift {
     #[must_use]
     pub fn folder(mut self, folder: &std::path::Path) -> Self {
         self.command.current_dir(folder);
+        self
+    }
+
+    /// It may say nothing for so long: for benchmarks, whose statements take minutes.
+    #[must_use]
+    pub fn patience(mut self, patience: Duration) -> Self {
+        self.patience = patience;
         self
     }
 
@@ -121,6 +132,7 @@ impl Upshift {
         });
         Ok(Running {
             arguments: said,
+            patience: self.patience,
             child,
             lines,
             seen: Vec::new(),
@@ -133,6 +145,7 @@ impl Upshift {
 #[derive(Debug)]
 pub struct Running {
     arguments: String,
+    patience: Duration,
     child: Child,
     lines: Receiver<String>,
     seen: Vec<String>,
@@ -145,15 +158,16 @@ impl Running {
     /// # Errors
     /// Where it prints nothing for too long.
     pub fn next_line(&mut self) -> Result<Option<String>> {
-        match self.lines.recv_timeout(DEADLINE) {
+        match self.lines.recv_timeout(self.patience) {
             Ok(line) => {
                 self.seen.push(line.clone());
                 Ok(Some(line))
             }
             Err(RecvTimeoutError::Disconnected) => Ok(None),
             Err(RecvTimeoutError::Timeout) => bail!(
-                "upshift {} said nothing for {DEADLINE:?}; so far:\n{}",
+                "upshift {} said nothing for {:?}; so far:\n{}",
                 self.arguments,
+                self.patience,
                 self.seen.join("\n")
             ),
         }

@@ -1,0 +1,17 @@
+ALTER TABLE account_move_line RENAME TO account_move_line_old;
+ALTER TABLE account_move_line_old RENAME CONSTRAINT account_move_line_pkey TO account_move_line_old_pkey;
+ALTER TABLE account_move_line_old RENAME CONSTRAINT account_move_line_move_id_fkey TO account_move_line_old_fkey;
+ALTER INDEX account_move_line_move_id_idx RENAME TO account_move_line_old_move_id_idx;
+ALTER INDEX account_move_line_journal_id_idx RENAME TO account_move_line_old_journal_id_idx;
+ALTER INDEX account_move_line_account_id_date_idx RENAME TO account_move_line_old_account_id_date_idx;
+ALTER INDEX account_move_line_partner_id_ref_idx RENAME TO account_move_line_old_partner_id_ref_idx;
+ALTER INDEX account_move_line_date_maturity_idx RENAME TO account_move_line_old_date_maturity_idx;
+ALTER TABLE account_move_line_new RENAME TO account_move_line;
+ALTER TABLE account_move_line RENAME CONSTRAINT new_pkey TO account_move_line_pkey;
+ALTER TABLE account_move_line RENAME CONSTRAINT new_move_id_fkey TO account_move_line_move_id_fkey;
+ALTER INDEX new_move_id_idx RENAME TO account_move_line_move_id_idx;
+ALTER INDEX new_journal_id_idx RENAME TO account_move_line_journal_id_idx;
+ALTER INDEX new_account_id_date_idx RENAME TO account_move_line_account_id_date_idx;
+ALTER INDEX new_partner_id_ref_idx RENAME TO account_move_line_partner_id_ref_idx;
+ALTER INDEX new_date_maturity_idx RENAME TO account_move_line_date_maturity_idx;
+ALTER SEQUENCE account_move_line_id_seq OWNED BY account_move_line.id;
