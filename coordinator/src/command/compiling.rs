@@ -1,5 +1,7 @@
 //! From a pack on disk and a live database to a plan: the part that `plan` and `run` share.
 
+mod estimates;
+
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
@@ -8,6 +10,7 @@ use std::{
 use clap::{Args, ValueEnum};
 use upshift_shared::{
     catalog::{self, Catalog},
+    ids::StepId,
     pack::{self, Pack, Version},
     pg::PgConnection,
     plan::{Plan, Strategy},
@@ -32,7 +35,7 @@ pub(super) struct PackArguments {
 
 impl PackArguments {
     /// What the compiler is asked for.
-    pub(super) fn options(&self) -> Options {
+    fn options(&self) -> Options {
         Options {
             passes: match self.passes {
                 PassesArgument::ByCost => Passes::ByCost,
@@ -81,6 +84,18 @@ pub(super) struct Sources {
     pub(super) pack: Pack,
     pub(super) installed: BTreeMap<String, Version>,
     pub(super) catalog: Catalog,
+    /// Rows that statements on large tables touch, as PostgreSQL's planner has it.
+    pub(super) estimates: BTreeMap<StepId, u64>,
+}
+
+impl Sources {
+    /// What the compiler is asked for.
+    pub(super) fn options(&self, arguments: &PackArguments) -> Options {
+        Options {
+            estimates: self.estimates.clone(),
+            ..arguments.options()
+        }
+    }
 }
 
 /// Reads the pack; nothing else is touched when it is wrong.
@@ -92,10 +107,16 @@ pub(super) fn load(path: &Path) -> Result<Pack, Failure> {
 pub(super) async fn read(conn: &mut PgConnection, pack: Pack) -> Result<Sources, Failure> {
     let catalog = catalog::snapshot::read(conn).await?;
     let installed = catalog::installed::installed(conn, &catalog, pack.installed.as_ref()).await?;
+    // What is wrong with the pack, the compiler says.
+    let estimates = match compile::resolve::resolve(&pack, &installed) {
+        Ok(resolved) => estimates::ask(conn, &catalog, &resolved).await,
+        Err(_) => BTreeMap::new(),
+    };
     Ok(Sources {
         pack,
         installed,
         catalog,
+        estimates,
     })
 }
 
@@ -105,6 +126,7 @@ pub(super) fn compile(sources: Sources, options: &Options) -> Result<Plan, Failu
         pack,
         installed,
         catalog,
+        ..
     } = sources;
     Ok(compile::compile(&pack, &installed, catalog, options)?)
 }

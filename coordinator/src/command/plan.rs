@@ -57,7 +57,8 @@ pub(super) async fn run(arguments: Arguments, config: Option<&Path>) -> Result<(
     if arguments.stage != Stage::Physical {
         return print_stage(sources, &arguments);
     }
-    let plan = compiling::compile(sources, &arguments.pack.options())?;
+    let options = sources.options(&arguments.pack);
+    let plan = compiling::compile(sources, &options)?;
     if arguments.json {
         return print_json(&plan);
     }
@@ -71,7 +72,7 @@ pub(super) async fn run(arguments: Arguments, config: Option<&Path>) -> Result<(
 }
 
 fn print_stage(sources: Sources, arguments: &Arguments) -> Result<(), Failure> {
-    let options = arguments.pack.options();
+    let options = sources.options(&arguments.pack);
     let resolved = resolve::resolve(&sources.pack, &sources.installed)?;
     if arguments.stage == Stage::Resolve {
         return match arguments.json {

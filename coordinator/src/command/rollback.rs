@@ -24,7 +24,8 @@ pub(super) struct Arguments {
     /// Go back to the checkpoint of this module [default: to the start]
     #[arg(long, value_name = "MODULE")]
     to: Option<String>,
-    /// Go on where rows that were changed are gone meanwhile, and cannot get their old values back
+    /// Go on where rows that were changed are gone meanwhile, and cannot get their old values back;
+    /// and lose what an application has written to tables that a pass built anew
     #[arg(long)]
     force: bool,
     #[command(flatten)]
@@ -80,6 +81,7 @@ pub(super) async fn go_back(
     let place = rollback::destination(&mut driving.conn, row, &plan, to).await?;
     // What has no way back is refused before anybody is disturbed.
     crate::driver::back(&mut driving.conn, row.run, &plan, place, &driving.limits).await?;
+    rollback::refuse_lost_writes(&mut driving.conn, row, &plan, place, &driving.limits).await?;
     let holder = driving.take_over(row.run).await?;
     let rebuilt = rollback::begin(
         &mut driving.conn,

@@ -54,7 +54,8 @@ pub(super) async fn run(arguments: Arguments, config: Option<&Path>) -> Result<(
     let hint = driving.chosen.hint.clone();
     refuse_unfinished(&mut driving, &hint).await?;
     let sources = compiling::read(&mut driving.conn, pack).await?;
-    let plan = Arc::new(compiling::compile(sources, &arguments.pack.options())?);
+    let options = sources.options(&arguments.pack);
+    let plan = Arc::new(compiling::compile(sources, &options)?);
     if !arguments.driving.json {
         eprintln!("{}", summary(&plan));
     }

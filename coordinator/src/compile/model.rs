@@ -136,6 +136,8 @@ pub struct Around {
     pub after: Arc<Relation>,
     /// Foreign keys of other tables that point at it: the table and its name, the constraint.
     pub incoming: Vec<(RelId, QualifiedName, Constraint)>,
+    /// Rows of those tables, in the same order.
+    pub incoming_rows: Vec<f64>,
     /// Names of the tables that its own foreign keys point at.
     pub parents: Vec<(RelId, QualifiedName)>,
     /// Names of the columns of those.

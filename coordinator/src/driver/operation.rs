@@ -134,8 +134,11 @@ impl Scene {
                 record_undone(conn, holder, task, false).await?;
             }
             Operation::RecordCheckpoint(module) => {
-                let name = &self.plan.modules[*module as usize].name;
-                ledger::checkpoint::insert(conn, holder, *module, name).await?;
+                let planned = &self.plan.modules[*module as usize];
+                // One that shares a pass with a later module is no point to come back to.
+                if planned.joined_with.is_none() {
+                    ledger::checkpoint::insert(conn, holder, *module, &planned.name).await?;
+                }
             }
             Operation::End {
                 state,

@@ -287,7 +287,7 @@ fn to_take_back(task: &Task, effective: &[UnitId]) -> Vec<(UnitId, bool)> {
 }
 
 /// Which tasks are taken back: those of later modules, and whatever came after one of them.
-fn chosen(plan: &Plan, to: Option<u32>) -> Vec<bool> {
+pub(super) fn chosen(plan: &Plan, to: Option<u32>) -> Vec<bool> {
     let mut chosen: Vec<bool> = plan
         .tasks
         .iter()

@@ -58,9 +58,9 @@ impl Tables {
         let relation = catalog.relation(id).filter(|_| self.0.contains(&id))?;
         let relation = Arc::new(relation.clone());
         let incoming = catalog.incoming(id);
-        let incoming = incoming
-            .map(|(child, key)| (child.id, qualified(child), key.clone()))
-            .collect();
+        let (incoming, incoming_rows) = incoming
+            .map(|(child, key)| ((child.id, qualified(child), key.clone()), child.rows))
+            .unzip();
         let views = catalog.relations();
         let views =
             views.filter(|view| view.kind == RelationKind::View && view.reads.contains(&id));
@@ -69,6 +69,7 @@ impl Tables {
                 before: Arc::clone(&relation),
                 after: Arc::clone(&relation),
                 incoming,
+                incoming_rows,
                 parents: Vec::new(),
                 parent_columns: Vec::new(),
                 views: views.map(|view| view.id).collect(),

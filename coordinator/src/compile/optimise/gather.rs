@@ -11,9 +11,10 @@ use upshift_shared::{
     plan::EdgeReason,
 };
 
-use super::{Pass, compose::Composer, cost, graph::Contracted};
-use crate::compile::model::{
-    AnalysedStep, Analysis, Around, Chunk, Class, Options, Passes, Resource,
+use super::{Cost, Pass, compose::Composer, cost, graph::Contracted};
+use crate::{
+    compile::model::{AnalysedStep, Analysis, Around, Chunk, Class, Options, Passes, Resource},
+    figures::counted,
 };
 
 /// Finds the passes over one table. `places`: the steps that change it, in order.
@@ -257,28 +258,16 @@ fn chosen(analysis: &Analysis, gathered: Gathered<'_>, options: &Options) -> Opt
         .filter(|step| !matches!(step.bound.class, Class::Ddl(_)))
         .map(|step| step.bound.rows)
         .collect();
-    let incoming: Vec<f64> = last
-        .incoming
-        .iter()
-        .map(|_| first.before.rows / 10.0)
-        .collect();
-    let cost = cost::of_pass(&last.after, first.before.rows, &touched, &incoming);
+    let cost = cost::of_pass(
+        &last.after,
+        first.before.rows,
+        &touched,
+        &last.incoming_rows,
+    );
     let wanted = asked || options.passes == Passes::Shadow;
     if !wanted && cost.total >= cost.in_place {
         return None;
     }
-    let names = |count: usize| match count {
-        1 => "1 statement".to_owned(),
-        many => format!("{many} statements"),
-    };
-    let why = format!(
-        "{} in one pass that builds the table anew: about {:.1} s on one worker, against {:.1} s in \
-         place{}",
-        names(steps.len()),
-        cost.total,
-        cost.in_place,
-        if wanted { " (asked for)" } else { "" },
-    );
     #[expect(
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,
@@ -292,7 +281,7 @@ fn chosen(analysis: &Analysis, gathered: Gathered<'_>, options: &Options) -> Opt
     Some(Pass {
         relation: first.before.id,
         table: QualifiedName::new(&first.before.schema, &first.before.name),
-        why,
+        why: why(steps.len(), &cost, wanted),
         left_out: gathered.left_out,
         rows,
         cost,
@@ -311,4 +300,15 @@ fn chosen(analysis: &Analysis, gathered: Gathered<'_>, options: &Options) -> Opt
             .collect(),
         steps: gathered.steps,
     })
+}
+
+fn why(statements: usize, cost: &Cost, wanted: bool) -> String {
+    let asked = if wanted { " (asked for)" } else { "" };
+    format!(
+        "{} in one pass that builds the table anew: about {:.1} s on one worker, against {:.1} s in \
+         place{asked}",
+        counted(statements as u64, "statement"),
+        cost.total,
+        cost.in_place,
+    )
 }

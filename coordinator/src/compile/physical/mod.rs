@@ -238,8 +238,9 @@ fn way_back(tasks: &[Task], modules: &[PlannedModule], strategy: Strategy) -> Wa
     let Some(module) = irreversible.iter().map(|task| task.module).max() else {
         return WayBack::Whole;
     };
+    let module = &modules[module as usize];
     WayBack::After {
-        module: modules[module as usize].name.clone(),
+        module: module.joined_with.as_ref().unwrap_or(&module.name).clone(),
         tasks: irreversible.iter().map(|task| task.id).collect(),
     }
 }

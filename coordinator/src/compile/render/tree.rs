@@ -140,7 +140,14 @@ fn push_module(
         push_task(out, task, last, layout, &depends[task.id.0 as usize]);
     }
     if checkpoint {
-        out.push_str(&format!("  └─ checkpoint {}\n", printable(&module.name)));
+        let end = match &module.joined_with {
+            None => format!("checkpoint {}", printable(&module.name)),
+            Some(with) => format!(
+                "no checkpoint here: a pass has statements of modules up to this one and of {}",
+                printable(with)
+            ),
+        };
+        out.push_str(&format!("  └─ {end}\n"));
     }
 }
 
