@@ -155,6 +155,10 @@ pub struct Bound {
     pub reads: BTreeSet<Resource>,
     /// What it writes.
     pub writes: BTreeSet<Resource>,
+    /// What it adds to, beside others that do: of these, none waits for another, but for whoever
+    /// reads or writes it.
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    pub shares: BTreeSet<Resource>,
     /// For messages: the names of the resources above, as they are at this step.
     #[serde(skip)]
     pub names: Vec<(Resource, String)>,

@@ -83,6 +83,8 @@ fn note<'a>(causes: &mut BTreeMap<u32, Cause<'a>>, from: u32, cause: Cause<'a>) 
 #[derive(Default)]
 struct Use {
     last_writer: Option<u32>,
+    /// Those that added to it since, side by side.
+    sharers: Vec<u32>,
     readers: Vec<u32>,
 }
 
@@ -103,6 +105,7 @@ fn hazards<'a>(bounds: &[&'a Bound]) -> Causes<'a> {
             last_barrier = Some(to);
         } else {
             read(&mut uses, &mut mine, bound, to);
+            share(&mut uses, &mut mine, bound, to);
             write(&mut uses, &mut mine, bound, to);
             if let (true, Some(barrier)) = (mine.is_empty(), last_barrier) {
                 mine.insert(barrier, Cause::Barrier);
@@ -130,12 +133,30 @@ fn read<'a>(
 ) {
     for resource in &bound.reads {
         let used = uses.entry(resource).or_default();
-        if let Some(writer) = used.last_writer {
-            note(mine, writer, Cause::ReadAfterWrite(telling(resource)));
+        for writer in used.last_writer.iter().chain(&used.sharers) {
+            note(mine, *writer, Cause::ReadAfterWrite(telling(resource)));
         }
         if !bound.writes.contains(resource) {
             used.readers.push(to);
         }
+    }
+}
+
+fn share<'a>(
+    uses: &mut HashMap<&'a Resource, Use>,
+    mine: &mut BTreeMap<u32, Cause<'a>>,
+    bound: &'a Bound,
+    to: u32,
+) {
+    for resource in &bound.shares {
+        let used = uses.entry(resource).or_default();
+        if let Some(writer) = used.last_writer {
+            note(mine, writer, Cause::WriteAfterWrite(telling(resource)));
+        }
+        for reader in &used.readers {
+            note(mine, *reader, Cause::WriteAfterRead(telling(resource)));
+        }
+        used.sharers.push(to);
     }
 }
 
@@ -147,7 +168,12 @@ fn write<'a>(
 ) {
     for resource in &bound.writes {
         let used = uses.entry(resource).or_default();
-        if let Some(writer) = used.last_writer.replace(to) {
+        for writer in used
+            .last_writer
+            .replace(to)
+            .into_iter()
+            .chain(used.sharers.drain(..))
+        {
             note(mine, writer, Cause::WriteAfterWrite(telling(resource)));
         }
         for reader in used.readers.drain(..) {

@@ -301,6 +301,7 @@ fn opaque(why: String) -> Bound {
         names: Vec::new(),
         tables: Vec::new(),
         sequences: Sequences::All,
+        shares: BTreeSet::new(),
         now_calls: Vec::new(),
         rows: 0,
         warnings: Vec::new(),

@@ -20,6 +20,7 @@ use crate::compile::model::{
 struct Step {
     reads: BTreeSet<Resource>,
     writes: BTreeSet<Resource>,
+    shares: BTreeSet<Resource>,
     module: u32,
     end: bool,
 }
@@ -74,6 +75,7 @@ fn analysed(place: usize, step: &Step) -> AnalysedStep {
             names: vec![(column(1, 1), "account_move.state".to_owned())],
             tables: Vec::new(),
             sequences: Sequences::None,
+            shares: step.shares.clone(),
             now_calls: Vec::new(),
             rows: 0,
             warnings: Vec::new(),
@@ -115,6 +117,22 @@ fn dataflow(steps: &[Step]) -> Vec<OrderEdge> {
 
 fn pairs(edges: &[OrderEdge]) -> Vec<(u32, u32)> {
     edges.iter().map(|edge| (edge.from, edge.to)).collect()
+}
+
+#[test]
+fn what_adds_side_by_side_waits_for_others_only() {
+    let table = Resource::Table(RelId(1));
+    let adds = || Step {
+        shares: BTreeSet::from([table.clone()]),
+        ..Step::default()
+    };
+    let reads = || step(std::slice::from_ref(&table), &[]);
+    let writes = || step(&[], std::slice::from_ref(&table));
+    // write, two that add, one that reads, one more that adds, write
+    let edges = dataflow(&[writes(), adds(), adds(), reads(), adds(), writes()]);
+    let mut found = pairs(&edges);
+    found.sort_unstable();
+    assert_eq!(found, [(0, 1), (0, 2), (1, 3), (2, 3), (3, 4), (4, 5)]);
 }
 
 #[test]
@@ -282,6 +300,7 @@ fn random_step() -> impl proptest::strategy::Strategy<Value = Step> {
         |(reads, writes, module, end)| Step {
             reads,
             writes,
+            shares: BTreeSet::new(),
             module,
             end,
         },

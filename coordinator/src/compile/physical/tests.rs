@@ -52,6 +52,7 @@ fn step(sql: &str, class: Class) -> AnalysedStep {
             names: Vec::new(),
             tables: Vec::new(),
             sequences: Sequences::None,
+            shares: BTreeSet::new(),
             now_calls: Vec::new(),
             rows: 1_000_000,
             warnings: Vec::new(),

@@ -206,7 +206,7 @@ fn analysed(step: &AnalysedStep) -> Vec<String> {
         place(&step.step),
         printable(&cutting),
         resources(bound, &bound.reads),
-        resources(bound, &bound.writes),
+        resources(bound, &bound.writes.union(&bound.shares).cloned().collect()),
     ]
 }
 

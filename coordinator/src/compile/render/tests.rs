@@ -1,5 +1,7 @@
 //! Snapshots of rendered text.
 
+use std::collections::BTreeSet;
+
 use upshift_shared::{
     ids::{ColId, RelId, StepId, TaskId},
     pack::{Directives, Location, Phase, StepKind, Version},
@@ -322,6 +324,7 @@ fn analysis() -> Analysis {
         names: Vec::new(),
         tables: Vec::new(),
         sequences: Sequences::None,
+        shares: BTreeSet::new(),
         now_calls: Vec::new(),
         rows: 0,
         warnings: Vec::new(),
@@ -361,7 +364,7 @@ fn analysis() -> Analysis {
             })
             .collect(),
         skipped: Vec::new(),
-        enums: std::collections::BTreeSet::new(),
+        enums: BTreeSet::new(),
         warnings: vec![Warning {
             source: None,
             message: "statistics are older than a month".to_owned(),

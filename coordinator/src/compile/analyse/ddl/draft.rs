@@ -52,6 +52,7 @@ pub(super) struct Draft<'a> {
     actions: Vec<DdlAction>,
     reads: BTreeSet<Resource>,
     writes: BTreeSet<Resource>,
+    shares: BTreeSet<Resource>,
     names: Vec<(Resource, String)>,
     tables: Vec<(RelId, QualifiedName, bool)>,
     warnings: Vec<String>,
@@ -76,6 +77,7 @@ impl<'a> Draft<'a> {
             actions: Vec::new(),
             reads: BTreeSet::new(),
             writes: BTreeSet::new(),
+            shares: BTreeSet::new(),
             names: Vec::new(),
             tables: Vec::new(),
             warnings: Vec::new(),
@@ -161,6 +163,14 @@ impl<'a> Draft<'a> {
         self.touch(id, true);
         self.writes.insert(Resource::Table(id));
         self.reads.insert(Resource::Table(id));
+    }
+
+    /// DDL that adds something to a relation that others of its kind can add to at the same time:
+    /// ordered against everything that mentions it, but for those.
+    pub(super) fn adds_to(&mut self, id: RelId) {
+        self.touch(id, false);
+        self.reads.remove(&Resource::Table(id));
+        self.shares.insert(Resource::Table(id));
     }
 
     /// Mentions a relation.
@@ -405,6 +415,7 @@ impl<'a> Draft<'a> {
             } else {
                 self.sequences
             },
+            shares: self.shares,
             now_calls: Vec::new(),
             rows: self.rows,
             warnings: self.warnings,

@@ -183,7 +183,13 @@ pub(super) fn create(draft: &mut Draft<'_>, stmt: &IndexStmt) -> Result<Outcome,
         }
     }
     draft.scans(table, &shape.mentions.clone());
-    draft.alters(table);
+    // CREATE INDEX locks out writers only, so several are built at once; a name that is made up hangs
+    // on those that are there.
+    if stmt.idxname.is_empty() || stmt.concurrent {
+        draft.alters(table);
+    } else {
+        draft.adds_to(table);
+    }
     draft.costs("scans the table to build the index");
     let name = if stmt.idxname.is_empty() {
         let addition = generated_name::addition(&shape.names);

@@ -372,6 +372,7 @@ impl Binder<'_> {
             } else {
                 named_sequences(sequences.iter(), catalog)
             },
+            shares: std::collections::BTreeSet::new(),
             now_calls: self.walker.now_calls().unwrap_or_default(),
             class,
             reads: uses.reads,

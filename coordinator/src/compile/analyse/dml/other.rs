@@ -49,6 +49,7 @@ pub(super) fn bind(statement: &NodeEnum) -> Result<Bound, BindError> {
         names: Vec::new(),
         tables: Vec::new(),
         sequences: Sequences::All,
+        shares: BTreeSet::new(),
         now_calls: Vec::new(),
         rows: 0,
         warnings: Vec::new(),
