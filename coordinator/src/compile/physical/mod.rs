@@ -9,6 +9,7 @@ mod template;
 #[cfg(test)]
 mod tests;
 
+use rayon::prelude::*;
 use upshift_shared::{
     ids::TaskId,
     pack::{Complaint, StepKind},
@@ -60,9 +61,16 @@ pub fn plan(
     let mut tasks = Vec::with_capacity(analysis.steps.len());
     let mut complaints = Vec::new();
     let mut warnings = analysis.warnings;
-    for (number, step) in analysis.steps.into_iter().enumerate() {
-        let number = u32::try_from(number).expect("a plan has fewer than 2^32 tasks");
-        match choose(&step, number, strategy) {
+    let count = u32::try_from(analysis.steps.len()).expect("a plan has fewer than 2^32 tasks");
+    // Each for itself: most of it is parsing and writing out templates.
+    let chosen: Vec<_> = analysis
+        .steps
+        .par_iter()
+        .zip(0..count)
+        .map(|(step, number)| choose(step, number, strategy))
+        .collect();
+    for ((number, step), chosen) in (0..count).zip(analysis.steps).zip(chosen) {
+        match chosen {
             Ok(chosen) => {
                 if let Some(message) = &chosen.warning {
                     let source = Some(step.step.location.clone());
