@@ -1,6 +1,9 @@
 #!/usr/bin/env bash
 # Everything that CI runs: format, lints, documentation, build, tests. Installs what is missing. The tests'
-# PostgreSQL is a throwaway cluster on a free port, below an unprivileged user, gone when this ends.
+# PostgreSQL is a throwaway cluster on a free port, below an unprivileged user, gone when this ends: the
+# distribution's newest, or the one whose programs are in the folder that UPSHIFT_PG_BIN names, such as
+#   UPSHIFT_PG_BIN=$(deploy/postgres18.sh) deploy/test.sh
+# Arguments go to the last step, `cargo nextest run`.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 # shellcheck source=deploy/prepare.sh
@@ -26,6 +29,17 @@ step build
 cargo build --workspace --all-targets --locked
 step "examples in the documentation"
 cargo test --workspace --doc --locked --quiet
+step "tests on PostgreSQL 18"
+# What meets the catalog most, on the newest version too. A machine that cannot fetch it goes without.
+if [ -n "${UPSHIFT_PG_BIN:-}" ] || [ "$#" -gt 0 ]; then
+    echo "skipped: the tests to run, or the server to run them on, were chosen"
+elif binaries=$(deploy/postgres18.sh); then
+    UPSHIFT_PG_BIN=$binaries target/debug/upshift-test-server cargo nextest run --package upshift-tests \
+        --profile ci -E 'binary(/^(catalog_evolution|ddl_undo|kitchen_sink|traps)$/)'
+else
+    echo "skipped: PostgreSQL 18 cannot be fetched here"
+fi
+
 step tests
 # Where a real database is at hand, the tests of the main job end with it; else they say that they skip it.
 export UPSHIFT_ODOO_DUMP=${UPSHIFT_ODOO_DUMP:-$PWD/../shared/odoo17_demo.dump}

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 
-use crate::harness::{Database, repository};
+use crate::harness::{Database, Server, repository};
 
 /// The pack's folder.
 #[must_use]
@@ -17,9 +17,20 @@ pub fn pack() -> PathBuf {
 /// # Errors
 /// Where the server says no.
 pub async fn database() -> Result<Database> {
+    Database::of_template("small_erp", fill).await
+}
+
+/// The same on a server of the test's own.
+///
+/// # Errors
+/// Where the server says no.
+pub fn database_on(server: &'static Server) -> Result<Database> {
+    let database = Database::create_on(server)?;
+    fill(&database)?;
+    Ok(database)
+}
+
+fn fill(database: &Database) -> Result<()> {
     let schema = repository().join("tests/packs/small_erp.sql");
-    Database::of_template("small_erp", |database| {
-        database.psql_file(&schema).map(drop)
-    })
-    .await
+    database.psql_file(&schema).map(drop)
 }

@@ -149,6 +149,10 @@ async fn every_fourth(from: usize) -> Result<()> {
         let trap = Trap::read(path)?;
         match trap.check().await {
             Ok(()) => println!("{}: ok", trap.name),
+            // Some servers lack a library that a case is about.
+            Err(e) if format!("{e:#}").contains("the server to be built with") => {
+                println!("{}: skipped: {e:#}", trap.name);
+            }
             Err(e) => failures.push(format!("== {}: {e:#}", trap.name)),
         }
     }

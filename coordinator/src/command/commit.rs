@@ -10,8 +10,7 @@ use upshift_shared::{
 
 use super::{
     Failure,
-    driving::{After, Driving, DrivingArguments},
-    selection::select,
+    driving::{Driving, DrivingArguments},
 };
 use crate::driver::commit::is_pending;
 
@@ -49,12 +48,7 @@ async fn commit(
     config: Option<&Path>,
     wanted: Option<&str>,
 ) -> Result<(), Failure> {
-    let mut driving = Driving::open(arguments, config).await?;
-    let row = select(&mut driving.conn, wanted).await?;
-    let after = After {
-        run: row.run,
-        hint: driving.chosen.hint.clone(),
-    };
+    let (mut driving, row, after) = Driving::open_run(arguments, config, wanted).await?;
     match row.state {
         RunState::Prepared => {}
         RunState::Committed if is_pending(&mut driving.conn, row.run).await? => {}

@@ -16,6 +16,7 @@ use upshift_shared::{
 use super::{
     Failure,
     database::{Chosen, DatabaseArguments},
+    selection::select,
 };
 use crate::{
     coordination::{Coordination, Embedded, Held, Locked},
@@ -130,6 +131,26 @@ impl Driving {
         })
     }
 
+    /// The same for the run that `wanted` names, with the commands that come after this one.
+    pub(super) async fn open_run(
+        arguments: &DrivingArguments,
+        config: Option<&Path>,
+        wanted: Option<&str>,
+    ) -> Result<(Self, RunRow, After), Failure> {
+        let mut driving = Self::open(arguments, config).await?;
+        let row = select(&mut driving.conn, wanted).await?;
+        let after = driving.after(row.run);
+        Ok((driving, row, after))
+    }
+
+    /// The commands that come next for a run.
+    pub(super) fn after(&self, run: RunId) -> After {
+        After {
+            run,
+            hint: self.chosen.hint.clone(),
+        }
+    }
+
     /// Takes a run over: nobody who drove it before can write for it any more.
     pub(super) async fn take_over(&mut self, run: RunId) -> Result<Holder, Failure> {
         let epoch = fence::raise(&mut self.conn, run, TAKE_OVER_DEADLINE).await?;
@@ -143,10 +164,7 @@ impl Driving {
         (aim, rebuilt, resumed): (Aim, Rebuilt, bool),
         progress: Box<dyn Progress>,
     ) -> Result<Ended, Failure> {
-        let after = After {
-            run: holder.run,
-            hint: self.chosen.hint.clone(),
-        };
+        let after = self.after(holder.run);
         let checkpoint = match &aim {
             Aim::Back { to } => to.clone(),
             Aim::Forward => None,

@@ -11,8 +11,7 @@ use upshift_shared::ledger::{
 
 use super::{
     Failure,
-    driving::{After, Driving, DrivingArguments},
-    selection::select,
+    driving::{Driving, DrivingArguments},
 };
 use crate::driver::{self, Aim};
 
@@ -33,12 +32,8 @@ impl Arguments {
 }
 
 pub(super) async fn run(arguments: Arguments, config: Option<&Path>) -> Result<(), Failure> {
-    let mut driving = Driving::open(&arguments.driving, config).await?;
-    let row = select(&mut driving.conn, arguments.run.as_deref()).await?;
-    let after = After {
-        run: row.run,
-        hint: driving.chosen.hint.clone(),
-    };
+    let wanted = arguments.run.as_deref();
+    let (mut driving, row, after) = Driving::open_run(&arguments.driving, config, wanted).await?;
     let next = |verb: &str| after.command(verb);
     match row.state {
         RunState::Planned | RunState::Running | RunState::Failed => {}

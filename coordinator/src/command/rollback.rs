@@ -10,8 +10,7 @@ use upshift_shared::ledger::{
 
 use super::{
     Failure,
-    driving::{After, Driving, DrivingArguments},
-    selection::select,
+    driving::{Driving, DrivingArguments},
 };
 use crate::driver::{Aim, rollback};
 
@@ -39,9 +38,9 @@ impl Arguments {
 }
 
 pub(super) async fn run(arguments: Arguments, config: Option<&Path>) -> Result<(), Failure> {
-    let mut driving = Driving::open(&arguments.driving, config).await?;
+    let wanted = arguments.run.as_deref();
+    let (mut driving, row, _) = Driving::open_run(&arguments.driving, config, wanted).await?;
     driving.limits.force = arguments.force;
-    let row = select(&mut driving.conn, arguments.run.as_deref()).await?;
     match row.state {
         RunState::Committed => Err(Failure::refused(format!(
             "run {} is committed: there is no way back; restore a backup",
@@ -91,10 +90,7 @@ pub(super) async fn go_back(
         &driving.limits,
     )
     .await?;
-    let after = After {
-        run: row.run,
-        hint: driving.chosen.hint.clone(),
-    };
+    let after = driving.after(row.run);
     let aim = Aim::Back {
         to: to.map(str::to_owned),
     };

@@ -4,31 +4,29 @@
 
 use std::{
     fs::{self, File},
-    io::{BufRead, BufReader, Read, Write},
+    io::{Read, Write},
     net::TcpListener,
-    os::unix::{fs::PermissionsExt, process::CommandExt},
+    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
-    process::{Child, ChildStderr, Command, Stdio},
-    sync::mpsc,
-    time::Duration,
+    process::{Command, Stdio},
 };
 
 use tempfile::TempDir;
 use upshift_shared::{Error, Result};
 
-use super::server_user::ServerUser;
-
-/// How long a server may take to accept connections.
-const START_DEADLINE: Duration = Duration::from_secs(60);
+use super::{
+    postmaster::{Launch, Postmaster},
+    server_user::ServerUser,
+};
 
 /// A port is free when it is chosen, not when it is used: so many other ports are tried.
 const PORT_ATTEMPTS: u32 = 5;
 
-/// What the server says once it accepts connections (under `lc_messages = C`).
-const READY_MESSAGE: &str = "database system is ready to accept connections";
-
 /// What the server says when somebody took the port in between.
 const PORT_TAKEN_MESSAGE: &str = "could not bind IPv4 address";
+
+/// The file, in the cluster's directory, by which clients know its server; there where it has TLS.
+pub const CERTIFICATE: &str = "server.crt";
 
 /// Settings of every throwaway cluster: it need not survive a power cut.
 const SETTINGS: &[(&str, &str)] = &[
@@ -41,20 +39,6 @@ const SETTINGS: &[(&str, &str)] = &[
     ("logging_collector", "off"),
 ];
 
-/// Runs the server, and when its own input ends (closed by [`Cluster`]'s drop, or by the kernel because
-/// this process was killed) stops it and deletes the directory. SIGQUIT is an immediate shutdown:
-/// nothing in it is worth a checkpoint. Without job control a shell's background process reads
-/// /dev/null, and the shell closes its own stderr so that the server's end is the end of the log.
-const SUPERVISOR: &str = r#"directory=$1; shift
-"$@" &
-server=$!
-exec 2>/dev/null
-cat >/dev/null
-kill -QUIT "$server"
-wait "$server"
-cd / && rm -rf -- "$directory"
-"#;
-
 /// How to make a cluster.
 #[derive(Debug, Clone, Default)]
 pub struct ClusterOptions {
@@ -63,18 +47,20 @@ pub struct ClusterOptions {
     /// Settings besides (and over) those of every throwaway cluster.
     pub settings: Vec<(String, String)>,
     /// Whether it accepts TLS on loopback, with a certificate for `localhost` and `127.0.0.1` that
-    /// [`Cluster::certificate`] names.
+    /// [`Cluster::certificate`] names. A server that was built without TLS goes without it.
     pub tls: bool,
 }
 
 /// A running throwaway cluster. Dropping it stops the server and deletes the directory.
 #[derive(Debug)]
 pub struct Cluster {
-    binaries: PathBuf,
+    // Dropped first: the server ends before its directory goes.
+    postmaster: Option<Postmaster>,
+    launch: Launch,
     directory: TempDir,
     password: String,
     port: u16,
-    supervisor: Child,
+    tls: bool,
 }
 
 impl Cluster {
@@ -88,20 +74,28 @@ impl Cluster {
         let directory = private_directory(user)?;
         let password = random_password()?;
         create(&binaries, directory.path(), user, &password)?;
-        if options.tls {
+        let tls = options.tls && knows_tls(&binaries, directory.path(), user)?;
+        if tls {
             create_certificate(directory.path(), user)?;
         }
+        let launch = Launch {
+            settings: settings(directory.path(), tls, options),
+            directory: directory.path().to_owned(),
+            binaries,
+            user,
+        };
         let mut attempt = 1;
         loop {
             let port = free_port()?;
-            match launch(&binaries, directory.path(), user, port, options) {
-                Ok(supervisor) => {
+            match launch.start(port) {
+                Ok(postmaster) => {
                     return Ok(Self {
-                        binaries,
+                        postmaster: Some(postmaster),
+                        launch,
                         directory,
                         password,
                         port,
-                        supervisor,
+                        tls,
                     });
                 }
                 Err(e) if attempt < PORT_ATTEMPTS && e.to_string().contains(PORT_TAKEN_MESSAGE) => {
@@ -110,6 +104,24 @@ impl Cluster {
                 Err(e) => return Err(e),
             }
         }
+    }
+
+    /// Ends the server as a crash does: every session is cut off, nothing is written any more. Its data
+    /// stay for [`Self::start_again`].
+    ///
+    /// # Errors
+    /// Where the server cannot be found or told.
+    pub fn crash(&mut self) -> Result<()> {
+        self.postmaster.take().map_or(Ok(()), Postmaster::crash)
+    }
+
+    /// Starts the server again after [`Self::crash`], where it was; returns once it accepts connections.
+    ///
+    /// # Errors
+    /// Where it does not start: with the end of its log.
+    pub fn start_again(&mut self) -> Result<()> {
+        self.postmaster = Some(self.launch.start(self.port)?);
+        Ok(())
     }
 
     /// The URL of a database of this cluster through its Unix socket, as the superuser `postgres`.
@@ -131,7 +143,7 @@ impl Cluster {
     /// The folder of the server's and client's programs.
     #[must_use]
     pub fn binaries(&self) -> &Path {
-        &self.binaries
+        &self.launch.binaries
     }
 
     /// The folder of the Unix socket.
@@ -152,10 +164,10 @@ impl Cluster {
         &self.password
     }
 
-    /// The certificate by which a client knows the server, where the cluster has TLS.
+    /// The certificate by which a client knows the server; `None` where the cluster has no TLS.
     #[must_use]
-    pub fn certificate(&self) -> PathBuf {
-        self.directory.path().join("server.crt")
+    pub fn certificate(&self) -> Option<PathBuf> {
+        self.tls.then(|| self.directory.path().join(CERTIFICATE))
     }
 
     /// Its data directory.
@@ -163,18 +175,6 @@ impl Cluster {
     pub fn data_directory(&self) -> PathBuf {
         self.directory.path().join("data")
     }
-}
-
-impl Drop for Cluster {
-    fn drop(&mut self) {
-        stop(&mut self.supervisor);
-    }
-}
-
-/// Closes the supervisor's input, which makes it stop the server, and waits for that.
-fn stop(supervisor: &mut Child) {
-    drop(supervisor.stdin.take());
-    let _ = supervisor.wait();
 }
 
 /// The folder that holds `initdb` and `postgres`: the one given, `$UPSHIFT_PG_BIN`, that of
@@ -189,9 +189,22 @@ pub fn find_binaries(given: Option<&Path>) -> Result<PathBuf> {
     if let Some(folder) = std::env::var_os("UPSHIFT_PG_BIN") {
         return holds_server(Path::new(&folder)).ok_or_else(|| no_server("$UPSHIFT_PG_BIN"));
     }
-    newest_debian_folder()
+    newest_debian_folder(|folder| holds_server(folder).is_some())
         .or_else(|| pg_config_folder().and_then(|folder| holds_server(&folder)))
         .ok_or_else(|| no_server("/usr/lib/postgresql and the folder of pg_config"))
+}
+
+/// A client program that goes with a server: the one in its folder, else (some packages hold a server
+/// alone) the newest of the distribution's, else the one of `PATH`. `pg_dump` itself refuses a server
+/// that is newer than it is.
+#[must_use]
+pub fn find_client(binaries: &Path, name: &str) -> PathBuf {
+    let own = binaries.join(name);
+    if own.is_file() {
+        return own;
+    }
+    newest_debian_folder(|folder| folder.join(name).is_file())
+        .map_or_else(|| PathBuf::from(name), |folder| folder.join(name))
 }
 
 fn no_server(place: &str) -> Error {
@@ -208,13 +221,14 @@ fn holds_server(folder: &Path) -> Option<PathBuf> {
     complete.then(|| folder.to_owned())
 }
 
-fn newest_debian_folder() -> Option<PathBuf> {
+fn newest_debian_folder(holds: impl Fn(&Path) -> bool) -> Option<PathBuf> {
     let entries = fs::read_dir("/usr/lib/postgresql").ok()?;
     entries
         .filter_map(|entry| {
             let folder = entry.ok()?.path();
             let version: u32 = folder.file_name()?.to_str()?.parse().ok()?;
-            Some((version, holds_server(&folder.join("bin"))?))
+            let folder = folder.join("bin");
+            holds(&folder).then_some((version, folder))
         })
         .max()
         .map(|(_, folder)| folder)
@@ -288,6 +302,18 @@ fn create(binaries: &Path, directory: &Path, user: ServerUser, password: &str) -
     })
 }
 
+/// Whether the server was built with TLS; some that are packaged for other uses were not, and would not
+/// start with `ssl = on`.
+fn knows_tls(binaries: &Path, directory: &Path, user: ServerUser) -> Result<bool> {
+    let mut command = Command::new(binaries.join("postgres"));
+    command
+        .args(["-C", "ssl_library", "-D"])
+        .arg(directory.join("data"));
+    Ok(!run(command, directory, user, "postgres -C")?
+        .trim()
+        .is_empty())
+}
+
 fn create_certificate(directory: &Path, user: ServerUser) -> Result<()> {
     let mut command = Command::new("openssl");
     command
@@ -302,7 +328,7 @@ fn create_certificate(directory: &Path, user: ServerUser) -> Result<()> {
         .args(["-nodes", "-days", "3650", "-subj", "/CN=localhost"])
         .args(["-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"])
         .args(["-addext", "basicConstraints=critical,CA:FALSE"])
-        .args(["-keyout", "server.key", "-out", "server.crt"]);
+        .args(["-keyout", "server.key", "-out", CERTIFICATE]);
     run(command, directory, user, "openssl")?;
     let key = directory.join("server.key");
     fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).map_err(|source| Error::Io {
@@ -324,8 +350,8 @@ fn write_owned(path: &Path, content: &str, user: ServerUser) -> Result<()> {
     user.own(path)
 }
 
-/// Runs a program of the cluster's making to its end.
-fn run(mut command: Command, directory: &Path, user: ServerUser, name: &str) -> Result<()> {
+/// Runs a program of the cluster's making to its end, and returns what it printed.
+fn run(mut command: Command, directory: &Path, user: ServerUser, name: &str) -> Result<String> {
     user.apply(&mut command);
     let output = command
         .current_dir(directory)
@@ -337,7 +363,7 @@ fn run(mut command: Command, directory: &Path, user: ServerUser, name: &str) -> 
             source,
         })?;
     if output.status.success() {
-        return Ok(());
+        return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
     }
     Err(Error::Config(format!(
         "{name} failed ({}): {}",
@@ -346,88 +372,23 @@ fn run(mut command: Command, directory: &Path, user: ServerUser, name: &str) -> 
     )))
 }
 
-/// Starts the server below its supervisor, which is returned, and waits until it says that it accepts
-/// connections.
-fn launch(
-    binaries: &Path,
-    directory: &Path,
-    user: ServerUser,
-    port: u16,
-    options: &ClusterOptions,
-) -> Result<Child> {
-    let mut command = Command::new("/bin/sh");
-    command
-        .args(["-c", SUPERVISOR, "upshift-supervisor"])
-        .arg(directory)
-        .arg(binaries.join("postgres"))
-        .arg("-D")
-        .arg(directory.join("data"))
-        .args(["-c", "listen_addresses=127.0.0.1"])
-        .arg("-c")
-        .arg(format!("unix_socket_directories={}", directory.display()))
-        .arg("-c")
-        .arg(format!("port={port}"));
-    for (name, value) in SETTINGS {
-        command.arg("-c").arg(format!("{name}={value}"));
+/// What the server is told besides its port; of two values the later one holds.
+fn settings(directory: &Path, tls: bool, options: &ClusterOptions) -> Vec<(String, String)> {
+    let place = |name: &str| directory.join(name).display().to_string();
+    let mut settings = vec![
+        ("listen_addresses".to_owned(), "127.0.0.1".to_owned()),
+        (
+            "unix_socket_directories".to_owned(),
+            directory.display().to_string(),
+        ),
+    ];
+    let fixed = SETTINGS.iter();
+    settings.extend(fixed.map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
+    if tls {
+        settings.push(("ssl".to_owned(), "on".to_owned()));
+        settings.push(("ssl_cert_file".to_owned(), place(CERTIFICATE)));
+        settings.push(("ssl_key_file".to_owned(), place("server.key")));
     }
-    if options.tls {
-        let place = |name: &str| directory.join(name).display().to_string();
-        command
-            .args(["-c", "ssl=on", "-c"])
-            .arg(format!("ssl_cert_file={}", place("server.crt")))
-            .arg("-c")
-            .arg(format!("ssl_key_file={}", place("server.key")));
-    }
-    for (name, value) in &options.settings {
-        command.arg("-c").arg(format!("{name}={value}"));
-    }
-    user.apply(&mut command);
-    let mut supervisor = command
-        .current_dir(directory)
-        // A Ctrl-C in the terminal is for this program, which then stops the server.
-        .process_group(0)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .spawn()
-        .map_err(|source| Error::Io {
-            context: "starting postgres".to_owned(),
-            source,
-        })?;
-    let messages = supervisor.stderr.take().expect("stderr is piped above");
-    let ready = await_ready(messages, directory.join("log"));
-    if ready.is_err() {
-        stop(&mut supervisor);
-    }
-    ready.map(|()| supervisor)
-}
-
-/// Copies the server's messages to a file for as long as it lives, and waits for the one that says
-/// that it accepts connections.
-fn await_ready(messages: ChildStderr, log: PathBuf) -> Result<()> {
-    let mut file = File::create(&log).map_err(|source| Error::Io {
-        context: format!("creating {}", log.display()),
-        source,
-    })?;
-    let (ready, is_ready) = mpsc::sync_channel(1);
-    std::thread::spawn(move || {
-        for line in BufReader::new(messages).split(b'\n').map_while(Result::ok) {
-            let _ = file.write_all(&line).and_then(|()| file.write_all(b"\n"));
-            if String::from_utf8_lossy(&line).contains(READY_MESSAGE) {
-                let _ = ready.try_send(());
-            }
-        }
-    });
-    let failure = match is_ready.recv_timeout(START_DEADLINE) {
-        Ok(()) => return Ok(()),
-        Err(mpsc::RecvTimeoutError::Timeout) => "did not start within a minute",
-        Err(mpsc::RecvTimeoutError::Disconnected) => "ended at once",
-    };
-    let text = fs::read_to_string(&log).unwrap_or_default();
-    let end: Vec<&str> = text.lines().rev().take(12).collect();
-    let end: Vec<&str> = end.into_iter().rev().collect();
-    Err(Error::Config(format!(
-        "the throwaway PostgreSQL server {failure}; the end of its log:\n{}",
-        end.join("\n")
-    )))
+    settings.extend(options.settings.iter().cloned());
+    settings
 }

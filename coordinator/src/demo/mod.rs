@@ -3,6 +3,7 @@
 pub mod cluster;
 pub mod database;
 pub mod pack;
+mod postmaster;
 pub mod schema;
 mod server_user;
 mod show;

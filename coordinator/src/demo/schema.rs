@@ -4,13 +4,15 @@ use std::{path::Path, process::Command};
 
 use upshift_shared::{Error, Result};
 
+use super::cluster::find_client;
+
 /// Dumps the schema of the database at a URL, without Upshift's own schemas and without what differs
 /// from dump to dump.
 ///
 /// # Errors
 /// With what `pg_dump` says.
 pub fn dump(binaries: &Path, url: &str) -> Result<String> {
-    let mut command = Command::new(binaries.join("pg_dump"));
+    let mut command = Command::new(find_client(binaries, "pg_dump"));
     for (variable, _) in std::env::vars_os() {
         if variable.to_string_lossy().starts_with("PG") {
             command.env_remove(variable);

@@ -5,8 +5,12 @@
 //! What the engine holds is volatile: after a crash a new one is given the graph with what the ledger
 //! has ([`RunGraph`]), and goes on.
 
+#[cfg(test)]
+mod bench;
 mod checkpoint;
 mod event;
+#[cfg(test)]
+mod failure_tests;
 #[cfg(test)]
 mod property_tests;
 mod retry;

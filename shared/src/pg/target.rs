@@ -142,6 +142,9 @@ impl fmt::Debug for Target {
 /// `ALTER DATABASE`, `ALTER ROLE` or the server's configuration say; a pack's statements have to see
 /// what they would see in `psql`, so both are put back as far as the catalog tells.
 ///
+/// Where commits are asynchronous by default, ours are durable: a driver that was told of a commit goes
+/// on from it, so a crash of the server must not take it back.
+///
 /// # Errors
 /// When the database cannot be reached within 10 seconds or refuses the session.
 pub async fn connect(target: &Target, application_name: &str) -> Result<PgConnection> {
@@ -213,7 +216,10 @@ async fn restore_session_settings(conn: &mut PgConnection) -> sqlx::Result<()> {
         "-- set up the session
         SELECT set_config('client_min_messages', 'warning', false),
                set_config('TimeZone', coalesce($1, current_setting('TimeZone')), false),
-               set_config('DateStyle', coalesce($2, current_setting('DateStyle')), false)",
+               set_config('DateStyle', coalesce($2, current_setting('DateStyle')), false),
+               set_config('synchronous_commit',
+                          coalesce(nullif(current_setting('synchronous_commit'), 'off'), 'local'),
+                          false)",
     )
     .bind(time_zone)
     .bind(date_style)

@@ -1,12 +1,16 @@
 //! Databases of a test: made for it, owned by an ordinary role, dropped after it.
 
-use std::{path::Path, str::FromStr};
+use std::{path::Path, str::FromStr, time::Duration};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use sqlx::{Connection, PgConnection, postgres::PgConnectOptions};
 use upshift_coordinator::demo::schema;
+use upshift_shared::clock::Stopwatch;
 
 use super::server::{OWNER, OWNER_PASSWORD, Server};
+
+/// How long [`Database::await_answer`] waits.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A database that is dropped with this guard.
 #[derive(Debug)]
@@ -21,7 +25,15 @@ impl Database {
     /// # Errors
     /// Where the server says no.
     pub fn create() -> Result<Self> {
-        Self::from_template("template0")
+        Self::create_on(Server::shared())
+    }
+
+    /// An empty database on this server.
+    ///
+    /// # Errors
+    /// Where the server says no.
+    pub fn create_on(server: &'static Server) -> Result<Self> {
+        Self::from_template(server, "template0")
     }
 
     /// A copy of this database: data, schema, sequences and privileges.
@@ -29,11 +41,10 @@ impl Database {
     /// # Errors
     /// Where the server says no, for example because somebody is connected.
     pub fn copy(&self) -> Result<Self> {
-        Self::from_template(&self.name)
+        Self::from_template(self.server, &self.name)
     }
 
-    fn from_template(template: &str) -> Result<Self> {
-        let server = Server::shared();
+    fn from_template(server: &'static Server, template: &str) -> Result<Self> {
         let name = format!("t_{:016x}", rand::random::<u64>());
         server.psql(
             "postgres",
@@ -74,7 +85,7 @@ impl Database {
                 ),
             )?;
         }
-        let copy = Self::from_template(&template);
+        let copy = Self::from_template(server, &template);
         admin.close().await?;
         copy
     }
@@ -103,15 +114,17 @@ impl Database {
         self.server.url(OWNER, &self.name)
     }
 
-    /// Its URL as the owner over loopback with TLS, without the password, which
-    /// [`Self::password`] gives.
+    /// Its URL as the owner over loopback, with TLS where the server was built with it, without the
+    /// password, which [`Self::password`] gives.
     #[must_use]
-    pub fn tls_url(&self) -> String {
+    pub fn loopback_url(&self) -> String {
+        let tls = self.server.tls();
+        let tls: Vec<String> = tls.iter().map(|(k, v)| format!("{k}={v}")).collect();
         format!(
-            "postgresql://{OWNER}@127.0.0.1:{}/{}?sslmode=verify-full&sslrootcert={}",
+            "postgresql://{OWNER}@127.0.0.1:{}/{}?{}",
             self.server.port(),
             self.name,
-            self.server.certificate().display()
+            tls.join("&")
         )
     }
 
@@ -143,6 +156,21 @@ impl Database {
     /// With what `psql` says.
     pub fn psql_file(&self, file: &Path) -> Result<String> {
         self.server.psql_file(OWNER, &self.name, file)
+    }
+
+    /// Asks again and again until the answer is not empty, and returns it.
+    ///
+    /// # Errors
+    /// With what `psql` says, and where there is no answer for a minute.
+    pub fn await_answer(&self, sql: &str) -> Result<String> {
+        let watch = Stopwatch::start();
+        loop {
+            let answer = self.psql_as_superuser(sql)?.trim().to_owned();
+            if !answer.is_empty() {
+                return Ok(answer);
+            }
+            ensure!(watch.elapsed() < PATIENCE, "still nothing: {sql}");
+        }
     }
 
     /// A connection as the owner.

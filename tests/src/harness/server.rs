@@ -5,12 +5,14 @@ use std::{
     path::{Path, PathBuf},
     process::{Command, Output, Stdio},
     str::FromStr,
-    sync::OnceLock,
+    sync::{Mutex, OnceLock, PoisonError},
 };
 
 use anyhow::{Context, Result, bail};
 use sqlx::postgres::PgConnectOptions;
-use upshift_coordinator::demo::cluster::{Cluster, ClusterOptions, find_binaries};
+use upshift_coordinator::demo::cluster::{
+    CERTIFICATE, Cluster, ClusterOptions, find_binaries, find_client,
+};
 
 /// The environment variable that names the server of a test run: a URL of its superuser, through its
 /// Unix socket.
@@ -27,10 +29,11 @@ pub struct Server {
     binaries: PathBuf,
     socket_directory: PathBuf,
     port: u16,
-    certificate: PathBuf,
+    /// `None` where the server was built without TLS.
+    certificate: Option<PathBuf>,
     /// Where this process started it: stopped with it (a static is never dropped, but the cluster
     /// watches this process).
-    _own: Option<Cluster>,
+    own: Option<Mutex<Cluster>>,
 }
 
 impl Server {
@@ -41,6 +44,39 @@ impl Server {
     pub fn shared() -> &'static Self {
         static SERVER: OnceLock<Server> = OnceLock::new();
         SERVER.get_or_init(|| Self::find().expect("a PostgreSQL server for tests"))
+    }
+
+    /// A server that only the caller uses, and so may crash. It lives as long as this process.
+    ///
+    /// # Errors
+    /// Where it does not start.
+    pub fn own() -> Result<&'static Self> {
+        let server = Self::of(Cluster::start(&Self::options())?);
+        server.create_owner()?;
+        Ok(Box::leak(Box::new(server)))
+    }
+
+    /// Ends a server of [`Self::own`] as a crash does, or `pg_ctl stop -m immediate`.
+    ///
+    /// # Errors
+    /// Where it is not this process's, or cannot be ended.
+    pub fn crash(&self) -> Result<()> {
+        self.with_own(Cluster::crash)
+    }
+
+    /// Starts it again, at the same place.
+    ///
+    /// # Errors
+    /// Where it is not this process's, or does not start.
+    pub fn start_again(&self) -> Result<()> {
+        self.with_own(Cluster::start_again)
+    }
+
+    fn with_own(&self, act: fn(&mut Cluster) -> upshift_shared::Result<()>) -> Result<()> {
+        let own = self.own.as_ref();
+        let own = own.context("the server belongs to the whole test run")?;
+        let mut cluster = own.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(act(&mut cluster)?)
     }
 
     fn find() -> Result<Self> {
@@ -73,7 +109,7 @@ impl Server {
             socket_directory: cluster.socket_directory().to_owned(),
             port: cluster.port(),
             certificate: cluster.certificate(),
-            _own: Some(cluster),
+            own: Some(Mutex::new(cluster)),
         }
     }
 
@@ -86,10 +122,10 @@ impl Server {
             .with_context(|| format!("{SERVER_VARIABLE} names no Unix socket"))?;
         Ok(Self {
             binaries: find_binaries(None)?,
-            certificate: socket_directory.join("server.crt"),
+            certificate: Some(socket_directory.join(CERTIFICATE)).filter(|file| file.is_file()),
             socket_directory,
             port: options.get_port(),
-            _own: None,
+            own: None,
         })
     }
 
@@ -128,16 +164,29 @@ impl Server {
         self.port
     }
 
-    /// The certificate by which clients know the server on 127.0.0.1.
+    /// The certificate by which clients know the server on 127.0.0.1; `None` where it was built without
+    /// TLS.
     #[must_use]
-    pub fn certificate(&self) -> &Path {
-        &self.certificate
+    pub fn certificate(&self) -> Option<&Path> {
+        self.certificate.as_deref()
+    }
+
+    /// libpq's `sslmode` and `sslrootcert` for this server on 127.0.0.1: as strict as it can do.
+    #[must_use]
+    pub fn tls(&self) -> Vec<(&'static str, String)> {
+        match &self.certificate {
+            Some(file) => vec![
+                ("sslmode", "verify-full".to_owned()),
+                ("sslrootcert", file.display().to_string()),
+            ],
+            None => vec![("sslmode", "disable".to_owned())],
+        }
     }
 
     /// A program of PostgreSQL, with nothing of this process's environment that libpq would heed.
     #[must_use]
     pub fn program(&self, name: &str) -> Command {
-        let mut command = Command::new(self.binaries.join(name));
+        let mut command = Command::new(find_client(&self.binaries, name));
         for (variable, _) in std::env::vars_os() {
             if variable.to_string_lossy().starts_with("PG") {
                 command.env_remove(variable);

@@ -12,7 +12,7 @@ async fn databases_that_cannot_be_reached() -> Result<()> {
     let url = world.database.url();
     let nowhere = url.replace(world.database.name(), "nowhere_at_all");
     let nobody = url.replace(world.database.owner(), "nobody_at_all");
-    let no_tls = world.database.tls_url();
+    let loopback = world.database.loopback_url();
     for (name, url, said) in [
         ("no such database", nowhere.as_str(), "nowhere_at_all"),
         ("no such role", nobody.as_str(), "nobody_at_all"),
@@ -21,12 +21,12 @@ async fn databases_that_cannot_be_reached() -> Result<()> {
             "postgresql://127.0.0.1:1/d",
             "connecting to",
         ),
-        ("no password", no_tls.as_str(), "password"),
+        ("no password", loopback.as_str(), "password"),
     ] {
         let call = Upshift::new(["run", "--database", url]).argument(pack.path());
         world.expect(name, call.run()?, 1, &[said]).await?;
     }
-    let call = Upshift::new(["run", "--database", &no_tls])
+    let call = Upshift::new(["run", "--database", &loopback])
         .argument(pack.path())
         .variable("PGPASSWORD", "guess");
     world

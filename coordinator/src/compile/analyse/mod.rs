@@ -14,6 +14,7 @@ mod when;
 use std::{collections::BTreeSet, sync::Arc};
 
 use pg_query::{Node, NodeEnum};
+use rayon::prelude::*;
 use upshift_shared::{
     catalog::Catalog,
     pack::{
@@ -65,8 +66,10 @@ pub fn analyse(
         },
         complaints: Vec::new(),
     };
-    for step in &resolved.steps {
-        analyser.step(step, &resolved.installed);
+    // Parsing is most of the work, and asks nothing of the steps before.
+    let parsed: Vec<_> = resolved.steps.par_iter().map(parse).collect();
+    for (step, parsed) in resolved.steps.iter().zip(parsed) {
+        analyser.step(step, parsed, &resolved.installed);
     }
     if analyser.complaints.is_empty() {
         Ok(analyser.analysis)
@@ -89,7 +92,7 @@ struct Analyser<'o> {
 }
 
 impl Analyser<'_> {
-    fn step(&mut self, step: &ResolvedStep, installed: &BTreeSet<String>) {
+    fn step(&mut self, step: &ResolvedStep, parsed: Parsed, installed: &BTreeSet<String>) {
         let path = search_path::of(&step.settings, &self.catalog.search_path);
         if let Some(when) = &step.directives.when
             && let Some(why) = when::fails(when, &self.catalog, &path, installed)
@@ -97,7 +100,7 @@ impl Analyser<'_> {
             self.skip(step, why);
             return;
         }
-        let parsed = match parse(&step.kind) {
+        let parsed = match parsed {
             Ok(parsed) => parsed.map(Arc::new),
             Err(Unparsed::TooDeep) => {
                 let why = "it is nested too deep to be analysed".to_owned();
@@ -308,6 +311,9 @@ fn opaque(why: String) -> Bound {
     }
 }
 
+/// One statement's parse tree; `None` for typed steps without SQL.
+type Parsed = Result<Option<Node>, Unparsed>;
+
 /// Why there is no parse tree.
 enum Unparsed {
     /// The statement is wrong.
@@ -316,9 +322,8 @@ enum Unparsed {
     TooDeep,
 }
 
-/// One statement's parse tree; `None` for typed steps without SQL.
-fn parse(kind: &StepKind) -> Result<Option<Node>, Unparsed> {
-    let sql = match kind {
+fn parse(step: &ResolvedStep) -> Parsed {
+    let sql = match &step.kind {
         StepKind::Sql(sql) => sql,
         StepKind::Check(check) => &check.query,
         StepKind::Exec(_) => return Ok(None),

@@ -15,6 +15,7 @@ use std::{
     collections::{BTreeMap, BinaryHeap, HashMap},
 };
 
+use rayon::prelude::*;
 use upshift_shared::{
     ids::TaskId,
     pack::{Complaint, StepKind},
@@ -64,38 +65,51 @@ pub fn plan(
     optimised: &Optimised,
     strategy: Strategy,
 ) -> Result<Plan, CompileError> {
-    let mut maker = Maker {
-        analysis: &analysis,
-        strategy,
-        tasks: Vec::with_capacity(analysis.steps.len()),
-        edges: Vec::new(),
-        ends: BTreeMap::new(),
-        complaints: Vec::new(),
-        warnings: analysis.warnings.clone(),
-    };
-    let passes: BTreeMap<u32, &Pass> = optimised.passes.iter().map(|p| (p.steps[0], p)).collect();
-    for node in sequence(&optimised.order, analysis.steps.len()) {
-        match passes.get(&node) {
-            Some(pass) => maker.pass(pass, node),
-            None => maker.step(node),
+    let mut warnings = analysis.warnings.clone();
+    let pieces = pieces(&analysis, optimised);
+    // Each for itself: most of it is parsing and writing out templates.
+    let chosen: Vec<_> = pieces
+        .par_iter()
+        .map(|piece| match &piece.work {
+            Work::Step(step) => Some(choose(step, piece.first, strategy)),
+            Work::Pass(_) => None,
+        })
+        .collect();
+    let (mut tasks, mut edges) = (Vec::with_capacity(analysis.steps.len()), Vec::new());
+    let mut ends = BTreeMap::new();
+    let mut complaints = Vec::new();
+    for (piece, chosen) in pieces.into_iter().zip(chosen) {
+        let first = TaskId(piece.first);
+        match (piece.work, chosen) {
+            (Work::Pass(stages), _) => {
+                ends.insert(piece.node, (first, stages.exit));
+                tasks.extend(stages.tasks);
+                edges.extend(stages.edges);
+            }
+            (Work::Step(step), Some(Ok(chosen))) => {
+                if let Some(message) = &chosen.warning {
+                    let source = Some(step.step.location.clone());
+                    warnings.push(Warning {
+                        source,
+                        message: message.clone(),
+                    });
+                }
+                ends.insert(piece.node, (first, first));
+                tasks.push(task(step.clone(), piece.first, chosen));
+            }
+            (Work::Step(_), Some(Err(complaint))) => complaints.push(*complaint),
+            (Work::Step(_), None) => {}
         }
     }
     for (from, to, reason) in optimised.order.edges() {
-        if let (Some((_, from)), Some((to, _))) = (maker.ends.get(&from), maker.ends.get(&to)) {
-            maker.edges.push(Edge {
+        if let (Some((_, from)), Some((to, _))) = (ends.get(&from), ends.get(&to)) {
+            edges.push(Edge {
                 from: *from,
                 to: *to,
                 reason: reason.clone(),
             });
         }
     }
-    let Maker {
-        tasks,
-        mut edges,
-        complaints,
-        warnings,
-        ..
-    } = maker;
     if !complaints.is_empty() {
         return Err(CompileError::Complaints(complaints));
     }
@@ -118,51 +132,39 @@ pub fn plan(
     })
 }
 
-/// The plan in the making.
-struct Maker<'a> {
-    analysis: &'a Analysis,
-    strategy: Strategy,
-    tasks: Vec<Task>,
-    edges: Vec<Edge>,
-    /// Of each node, the task that waits for what is before it, and the one that what is after it
-    /// waits for.
-    ends: BTreeMap<u32, (TaskId, TaskId)>,
-    complaints: Vec<Complaint>,
-    warnings: Vec<Warning>,
+/// A node of the order, and the number of its first task.
+struct Piece<'a> {
+    node: u32,
+    first: u32,
+    work: Work<'a>,
 }
 
-impl Maker<'_> {
-    fn next(&self) -> u32 {
-        // Refused steps are counted too, so that numbers in complaints and kept names stay apart.
-        u32::try_from(self.tasks.len()).expect("a plan has fewer than 2^32 tasks")
-    }
+enum Work<'a> {
+    Step(&'a AnalysedStep),
+    Pass(shadow::Stages),
+}
 
-    fn pass(&mut self, pass: &Pass, node: u32) {
-        let stages = shadow::stages(pass, self.analysis, self.next());
-        let first = TaskId(self.next());
-        self.ends.insert(node, (first, stages.exit));
-        self.tasks.extend(stages.tasks);
-        self.edges.extend(stages.edges);
-    }
-
-    fn step(&mut self, node: u32) {
-        let step = &self.analysis.steps[node as usize];
-        let number = self.next();
-        match choose(step, number, self.strategy) {
-            Ok(chosen) => {
-                if let Some(message) = &chosen.warning {
-                    let source = Some(step.step.location.clone());
-                    self.warnings.push(Warning {
-                        source,
-                        message: message.clone(),
-                    });
-                }
-                self.ends.insert(node, (TaskId(number), TaskId(number)));
-                self.tasks.push(task(step.clone(), number, chosen));
-            }
-            Err(complaint) => self.complaints.push(*complaint),
-        }
-    }
+/// What becomes tasks, in the order of their numbers.
+fn pieces<'a>(analysis: &'a Analysis, optimised: &Optimised) -> Vec<Piece<'a>> {
+    let passes: BTreeMap<u32, &Pass> = optimised.passes.iter().map(|p| (p.steps[0], p)).collect();
+    let mut first = 0;
+    let nodes = sequence(&optimised.order, analysis.steps.len());
+    nodes
+        .into_iter()
+        .map(|node| {
+            let work = match passes.get(&node) {
+                Some(pass) => Work::Pass(shadow::stages(pass, analysis, first)),
+                None => Work::Step(&analysis.steps[node as usize]),
+            };
+            let count = match &work {
+                Work::Pass(stages) => stages.tasks.len(),
+                Work::Step(_) => 1,
+            };
+            let piece = Piece { node, first, work };
+            first += u32::try_from(count).expect("a plan has fewer than 2^32 tasks");
+            piece
+        })
+        .collect()
 }
 
 /// The nodes, each after all that it depends on, and otherwise in the order of the steps.

@@ -1,6 +1,8 @@
 //! Templates of statements: the parse tree of what the author wrote, with a key range, RETURNING and
 //! parameters grafted onto it, and written out again by PostgreSQL's own deparser.
 
+use std::{cell::RefCell, collections::HashMap};
+
 use pg_query::{
     Node, NodeEnum,
     protobuf::{BoolExpr, BoolExprType, ParseResult, RawStmt, ReturningClause},
@@ -54,9 +56,32 @@ pub(in crate::compile) fn deparse(node: NodeEnum) -> Result<String, String> {
     pg_query::deparse(&tree, pg_query::DeparseOptions::default()).map_err(|e| e.to_string())
 }
 
+/// So many parsed pieces are remembered; a pack writes the same tables over and over.
+const REMEMBERED: usize = 10_000;
+
+thread_local! {
+    static PIECES: RefCell<HashMap<String, Option<NodeEnum>>> = RefCell::default();
+}
+
+/// The same as [`parse`], for pieces that recur: parsing one takes longer than all else that a template
+/// needs. Every thread has its own, so that none waits.
+fn parse_piece(sql: String) -> Result<Option<NodeEnum>, String> {
+    if let Some(known) = PIECES.with_borrow(|pieces| pieces.get(&sql).cloned()) {
+        return Ok(known);
+    }
+    let parsed = parse(&sql)?;
+    PIECES.with_borrow_mut(|pieces| {
+        if pieces.len() >= REMEMBERED {
+            pieces.clear();
+        }
+        pieces.insert(sql, parsed.clone());
+    });
+    Ok(parsed)
+}
+
 /// A RETURNING clause from its SQL text.
 pub(super) fn returning(list: &str) -> Result<ReturningClause, String> {
-    match parse(&format!("DELETE FROM x RETURNING {list}"))? {
+    match parse_piece(format!("DELETE FROM x RETURNING {list}"))? {
         Some(NodeEnum::DeleteStmt(statement)) => statement.returning_clause,
         _ => None,
     }
@@ -68,7 +93,8 @@ pub(super) fn conjoin(
     existing: Option<Box<Node>>,
     predicate: &str,
 ) -> Result<Option<Box<Node>>, String> {
-    let Some(NodeEnum::SelectStmt(select)) = parse(&format!("SELECT 1 WHERE {predicate}"))? else {
+    let Some(NodeEnum::SelectStmt(select)) = parse_piece(format!("SELECT 1 WHERE {predicate}"))?
+    else {
         return Err("the key range could not be built: please report this".to_owned());
     };
     let range = select.where_clause;

@@ -298,6 +298,21 @@ fn steps() -> Vec<ResolvedStep> {
     ]
 }
 
+fn bound(class: Class) -> Bound {
+    Bound {
+        class,
+        reads: [Resource::Everything].into(),
+        writes: [Resource::Everything].into(),
+        names: Vec::new(),
+        tables: Vec::new(),
+        sequences: Sequences::None,
+        shares: BTreeSet::new(),
+        now_calls: Vec::new(),
+        rows: 0,
+        warnings: Vec::new(),
+    }
+}
+
 fn analysis() -> Analysis {
     let (table, column) = (RelId(1), ColId(4));
     let partner = || QualifiedName::new("public", "res_partner");
@@ -316,18 +331,6 @@ fn analysis() -> Analysis {
         transactional: false,
         recovery: None,
         undo: None,
-    };
-    let bound = |class| Bound {
-        class,
-        reads: [Resource::Everything].into(),
-        writes: [Resource::Everything].into(),
-        names: Vec::new(),
-        tables: Vec::new(),
-        sequences: Sequences::None,
-        shares: BTreeSet::new(),
-        now_calls: Vec::new(),
-        rows: 0,
-        warnings: Vec::new(),
     };
     let updating = Bound {
         reads: [

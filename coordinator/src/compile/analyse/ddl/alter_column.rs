@@ -12,6 +12,7 @@ use upshift_shared::{
 };
 
 use super::{
+    alter_constraint,
     alter_table::{self, Effect, kind},
     constraint::{self, Pending},
     draft::Draft,
@@ -129,7 +130,7 @@ pub(super) fn drop(
     }
     for (other, foreign_key) in dependents {
         draft.alters(other);
-        alter_table::forget_constraint(draft, other, &foreign_key);
+        alter_constraint::forget(draft, other, &foreign_key);
     }
     let quoted = draft.quoted(table);
     draft.writes_column(table, column);

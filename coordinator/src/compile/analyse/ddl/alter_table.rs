@@ -8,16 +8,15 @@ use pg_query::{
     },
 };
 use upshift_shared::{
-    catalog::{Constraint, ConstraintKind, Persistence, Relation, RelationKind},
-    ids::{ColId, RelId},
-    pg::ident::{QualifiedName, ident},
+    catalog::{Persistence, RelationKind},
+    ids::RelId,
     plan::{Capture, DdlEffect, Hide},
 };
 
 use super::{
-    alter_column, constraint,
+    alter_column, alter_constraint, alter_index, constraint,
     draft::{Draft, Outcome, deparse},
-    expression, object, owner, partition, table_element, user_type,
+    expression, object, owner, partition, user_type,
 };
 use crate::compile::error::BindError;
 
@@ -57,8 +56,8 @@ pub(super) fn bind(draft: &mut Draft<'_>, stmt: &AlterTableStmt) -> Result<Outco
     let Some(table) = draft.find(name) else {
         let parts = [name.schemaname.clone(), name.relname.clone()];
         let parts: Vec<String> = parts.into_iter().filter(|part| !part.is_empty()).collect();
-        if let Some((index, table)) = find_index(draft, &parts) {
-            return alter_index(draft, stmt, table, &index);
+        if let Some((index, table)) = alter_index::find(draft, &parts) {
+            return alter_index::bind(draft, stmt, table, &index);
         }
         if object_type == ObjectType::ObjectType {
             return user_type::alter_composite(draft, stmt);
@@ -111,7 +110,8 @@ pub(super) fn bind(draft: &mut Draft<'_>, stmt: &AlterTableStmt) -> Result<Outco
     Ok(Outcome::Done)
 }
 
-fn commands(stmt: &AlterTableStmt) -> Vec<&AlterTableCmd> {
+/// Its subcommands, in the order in which they are written.
+pub(super) fn commands(stmt: &AlterTableStmt) -> Vec<&AlterTableCmd> {
     let commands = stmt.cmds.iter().filter_map(|node| match &node.node {
         Some(NodeEnum::AlterTableCmd(command)) => Some(&**command),
         _ => None,
@@ -135,10 +135,12 @@ fn pass(command: &AlterTableCmd) -> u8 {
         Type::AtAlterColumnType => 1,
         Type::AtAddColumn => 2,
         Type::AtSetNotNull | Type::AtSetIdentity => 3,
-        Type::AtAddConstraint => match command_constraint(command).map(constraint::kind) {
-            Some(ConstrType::ConstrCheck | ConstrType::ConstrForeign) => 5,
-            _ => 4,
-        },
+        Type::AtAddConstraint => {
+            match alter_constraint::of_command(command).map(constraint::kind) {
+                Some(ConstrType::ConstrCheck | ConstrType::ConstrForeign) => 5,
+                _ => 4,
+            }
+        }
         Type::AtColumnDefault | Type::AtAddIdentity => 5,
         _ => 6,
     }
@@ -213,10 +215,10 @@ fn subcommand(
         | Type::AtResetOptions
         | Type::AtSetStorage
         | Type::AtSetCompression => alter_column::attributes(draft, table, command),
-        Type::AtAddConstraint => add_constraint(draft, table, command),
-        Type::AtAlterConstraint => alter_constraint(draft, table, command),
-        Type::AtValidateConstraint => validate_constraint(draft, table, command),
-        Type::AtDropConstraint => drop_constraint(draft, table, command),
+        Type::AtAddConstraint => alter_constraint::add(draft, table, command),
+        Type::AtAlterConstraint => alter_constraint::alter(draft, table, command),
+        Type::AtValidateConstraint => alter_constraint::validate(draft, table, command),
+        Type::AtDropConstraint => alter_constraint::drop(draft, table, command),
         Type::AtChangeOwner => owner::relation(draft, table),
         Type::AtSetLogged | Type::AtSetUnLogged => set_logged(draft, table, command),
         Type::AtSetRelOptions | Type::AtResetRelOptions | Type::AtReplaceRelOptions => {
@@ -268,267 +270,6 @@ fn what(kind: Type) -> &'static str {
         | Type::AtDisableRule => "enabling or disabling a rule",
         _ => "this form of ALTER TABLE",
     }
-}
-
-/// The constraint of ADD CONSTRAINT.
-fn command_constraint(command: &AlterTableCmd) -> Option<&pg_query::protobuf::Constraint> {
-    command.def.as_deref().and_then(constraint::of_node)
-}
-
-fn add_constraint(
-    draft: &mut Draft<'_>,
-    table: RelId,
-    command: &AlterTableCmd,
-) -> Result<Effect, BindError> {
-    let Some(constraint) = command_constraint(command) else {
-        return Err(BindError::new("ADD CONSTRAINT needs a constraint"));
-    };
-    let before = draft.relation(table).clone();
-    let quoted = draft.quoted(table);
-    let name = constraint::add(draft, table, constraint)?;
-    let mut undo = Vec::new();
-    if !name.is_empty() {
-        undo.push(format!(
-            "ALTER TABLE {quoted} DROP CONSTRAINT {}",
-            ident(&name)
-        ));
-    }
-    if !constraint.indexname.is_empty() {
-        let index = before
-            .indexes
-            .iter()
-            .find(|index| index.name == constraint.indexname);
-        undo.extend(index.map(|index| index.definition.clone()));
-    }
-    undo.extend(nullable_again(draft, table, &before));
-    let columns = draft
-        .relation(table)
-        .constraints
-        .iter()
-        .find(|c| c.name == name)
-        .map(|c| c.columns.clone())
-        .unwrap_or_default();
-    draft.scans(table, &columns);
-    match constraint::kind(constraint) {
-        _ if constraint.skip_validation => {}
-        ConstrType::ConstrPrimary | ConstrType::ConstrUnique | ConstrType::ConstrExclusion => {
-            if constraint.indexname.is_empty() {
-                draft.costs("scans the table to build the constraint's index");
-            }
-        }
-        _ => draft.costs("scans the table to check every row"),
-    }
-    Effect::invert(undo)
-}
-
-/// A primary key makes its columns NOT NULL, and they stay so when it is dropped.
-fn nullable_again(draft: &Draft<'_>, table: RelId, before: &Relation) -> Vec<String> {
-    let quoted = draft.quoted(table);
-    let now = draft.relation(table);
-    let was_nullable = |name: &str| before.column(name).is_some_and(|c| !c.not_null);
-    let columns = now.columns.iter();
-    columns
-        .filter(|column| column.not_null && was_nullable(&column.name))
-        .map(|column| {
-            format!(
-                "ALTER TABLE {quoted} ALTER COLUMN {} DROP NOT NULL",
-                ident(&column.name)
-            )
-        })
-        .collect()
-}
-
-/// A constraint of a table by name.
-pub(super) fn find_constraint(
-    draft: &Draft<'_>,
-    table: RelId,
-    name: &str,
-) -> Result<Constraint, BindError> {
-    let relation = draft.relation(table);
-    let found = relation.constraints.iter().find(|c| c.name == name);
-    found.cloned().ok_or_else(|| {
-        let known = relation.constraints.iter().map(|c| c.name.as_str());
-        let hint = object::did_you_mean(name, known);
-        let table = draft.name(table).plain();
-        BindError::new(format!(
-            "constraint \"{name}\" of relation \"{table}\" does not exist{hint}"
-        ))
-    })
-}
-
-fn alter_constraint(
-    draft: &mut Draft<'_>,
-    table: RelId,
-    command: &AlterTableCmd,
-) -> Result<Effect, BindError> {
-    let node = command.def.as_ref().and_then(|def| def.node.as_ref());
-    let (name, deferrable, deferred) = match node {
-        Some(NodeEnum::Constraint(c)) => (c.conname.clone(), c.deferrable, c.initdeferred),
-        Some(NodeEnum::AtalterConstraint(c)) => (c.conname.clone(), c.deferrable, c.initdeferred),
-        _ => return Effect::lost("ALTER CONSTRAINT"),
-    };
-    let old = find_constraint(draft, table, &name)?;
-    if !matches!(old.kind, ConstraintKind::ForeignKey { .. }) {
-        return Effect::lost("ALTER CONSTRAINT of what is not a foreign key");
-    }
-    let word = match (old.deferrable, old.deferred) {
-        (false, _) => "NOT DEFERRABLE",
-        (true, false) => "DEFERRABLE INITIALLY IMMEDIATE",
-        (true, true) => "DEFERRABLE INITIALLY DEFERRED",
-    };
-    let undo = format!(
-        "ALTER TABLE {} ALTER CONSTRAINT {} {word}",
-        draft.quoted(table),
-        ident(&name)
-    );
-    change_constraint(draft, table, &name, |constraint| {
-        constraint.deferrable = deferrable || deferred;
-        constraint.deferred = deferred;
-    });
-    Effect::invert(vec![undo])
-}
-
-fn change_constraint(
-    draft: &mut Draft<'_>,
-    table: RelId,
-    name: &str,
-    change: impl FnOnce(&mut Constraint),
-) {
-    draft.catalog.change(table, |relation| {
-        if let Some(constraint) = relation.constraints.iter_mut().find(|c| c.name == name) {
-            change(constraint);
-        }
-    });
-}
-
-fn validate_constraint(
-    draft: &mut Draft<'_>,
-    table: RelId,
-    command: &AlterTableCmd,
-) -> Result<Effect, BindError> {
-    let old = find_constraint(draft, table, &command.name)?;
-    if old.validated {
-        return Ok(Effect::Skip(format!(
-            "constraint \"{}\" is valid already",
-            command.name
-        )));
-    }
-    draft.scans(table, &old.columns);
-    if let ConstraintKind::ForeignKey { table, columns, .. } = &old.kind {
-        draft.scans(*table, columns);
-    }
-    draft.costs("scans the table to check every row");
-    change_constraint(draft, table, &command.name, |c| c.validated = true);
-    Effect::capture(vec![Capture::Constraint {
-        table: draft.quoted(table),
-        constraint: command.name.clone(),
-    }])
-}
-
-fn drop_constraint(
-    draft: &mut Draft<'_>,
-    table: RelId,
-    command: &AlterTableCmd,
-) -> Result<Effect, BindError> {
-    let old = match find_constraint(draft, table, &command.name) {
-        Ok(old) => old,
-        Err(error) if command.missing_ok => return Ok(Effect::Skip(error.message)),
-        Err(error) => return Err(error),
-    };
-    let mut objects = vec![capture_constraint(draft, table, &old.name)];
-    if let ConstraintKind::ForeignKey { table, .. } = &old.kind {
-        draft.alters(*table);
-    }
-    let dependents = dependent_foreign_keys(draft, table, &old);
-    if let (Some((other, foreign_key)), false) = (dependents.first(), cascades(command.behavior)) {
-        let other = draft.name(*other).plain();
-        return Err(BindError::new(format!(
-            "constraint \"{}\" cannot be dropped because constraint \"{foreign_key}\" on table \
-             \"{other}\" depends on it: drop that first, or say CASCADE",
-            old.name
-        )));
-    }
-    for (other, foreign_key) in dependents {
-        draft.alters(other);
-        objects.push(capture_constraint(draft, other, &foreign_key));
-        forget_constraint(draft, other, &foreign_key);
-    }
-    if matches!(
-        old.kind,
-        ConstraintKind::PrimaryKey | ConstraintKind::Unique | ConstraintKind::Exclusion
-    ) {
-        let schema = draft.name(table).schema;
-        draft.takes_name(&QualifiedName::new(schema, &old.name));
-    }
-    if let (ConstraintKind::NotNull, [column]) = (&old.kind, old.columns.as_slice()) {
-        table_element::with_column(draft, table, *column, |column| column.not_null = false);
-    }
-    for member in constraint::family(draft, table) {
-        forget_constraint(draft, member, &old.name);
-    }
-    Effect::capture(objects)
-}
-
-pub(super) fn capture_constraint(draft: &Draft<'_>, table: RelId, name: &str) -> Capture {
-    Capture::Constraint {
-        table: draft.quoted(table),
-        constraint: name.to_owned(),
-    }
-}
-
-/// Takes a constraint out, and the index that backs it.
-pub(super) fn forget_constraint(draft: &mut Draft<'_>, table: RelId, name: &str) {
-    let schema = draft.name(table).schema;
-    draft.takes_constraint_name(&schema, name);
-    draft.catalog.change(table, |relation| {
-        let backed = relation.constraints.iter().any(|c| {
-            c.name == name
-                && matches!(
-                    c.kind,
-                    ConstraintKind::PrimaryKey | ConstraintKind::Unique | ConstraintKind::Exclusion
-                )
-        });
-        relation.constraints.retain(|c| c.name != name);
-        if backed {
-            relation.indexes.retain(|index| index.name != name);
-        }
-    });
-}
-
-/// Foreign keys that rest on a primary key or unique constraint.
-pub(super) fn dependent_foreign_keys(
-    draft: &Draft<'_>,
-    table: RelId,
-    constraint: &Constraint,
-) -> Vec<(RelId, String)> {
-    if !matches!(
-        constraint.kind,
-        ConstraintKind::PrimaryKey | ConstraintKind::Unique
-    ) {
-        return Vec::new();
-    }
-    let covers = |columns: &[ColId]| {
-        columns.len() == constraint.columns.len()
-            && columns.iter().all(|c| constraint.columns.contains(c))
-    };
-    // Another unique index over the same columns may be the one that the foreign key rests on; which
-    // of them it is, only PostgreSQL knows, and it will say so.
-    let rest = draft.relation(table).indexes.iter().filter(|index| {
-        let columns: Option<Vec<ColId>> = index.columns.iter().copied().collect();
-        index.unique && index.name != constraint.name && columns.is_some_and(|c| covers(&c))
-    });
-    if rest.count() > 0 {
-        return Vec::new();
-    }
-    draft
-        .catalog
-        .incoming(table)
-        .filter(|(_, incoming)| match &incoming.kind {
-            ConstraintKind::ForeignKey { columns, .. } => covers(columns),
-            _ => false,
-        })
-        .map(|(other, incoming)| (other.id, incoming.name.clone()))
-        .collect()
 }
 
 /// Whether a DROP says CASCADE.
@@ -597,42 +338,6 @@ fn trigger_state(
         }
     }
     Effect::capture(vec![Capture::TriggerStates { table: quoted }])
-}
-
-/// An index by name parts, and the table that has it.
-pub(super) fn find_index(draft: &Draft<'_>, parts: &[String]) -> Option<(QualifiedName, RelId)> {
-    let (schema, name) = object::split(parts);
-    let schemas: Vec<&str> = if schema.is_empty() {
-        draft.path.iter().map(String::as_str).collect()
-    } else {
-        vec![&schema]
-    };
-    schemas.into_iter().find_map(|schema| {
-        let table = draft.catalog.index_owner(schema, &name)?;
-        Some((QualifiedName::new(schema, &name), table))
-    })
-}
-
-/// ALTER INDEX … SET (…), and whatever else an index may be told.
-fn alter_index(
-    draft: &mut Draft<'_>,
-    stmt: &AlterTableStmt,
-    table: RelId,
-    index: &QualifiedName,
-) -> Result<Outcome, BindError> {
-    draft.alters(table);
-    for command in commands(stmt) {
-        match kind(command) {
-            Type::AtSetRelOptions | Type::AtResetRelOptions | Type::AtReplaceRelOptions => {}
-            Type::AtAttachPartition => {
-                return draft.done_without_inverse("ATTACH PARTITION of an index");
-            }
-            _ => return draft.done_without_inverse("this form of ALTER INDEX"),
-        }
-    }
-    draft.done_captured(vec![Capture::Options {
-        object: index.to_string(),
-    }])
 }
 
 /// A deferred DROP COLUMN.

@@ -11,7 +11,7 @@ use upshift_shared::{
 };
 
 use super::{
-    alter_table::find_index,
+    alter_index,
     draft::{Draft, Outcome},
     drop::words,
     function, object, user_type,
@@ -35,7 +35,7 @@ pub(super) fn bind(draft: &mut Draft<'_>, stmt: &CommentStmt) -> Result<Outcome,
             Some(on_relation(kind, &draft.quoted(table)))
         }
         ObjectType::ObjectIndex => {
-            let (index, table) = find_index(draft, &parts).ok_or_else(|| {
+            let (index, table) = alter_index::find(draft, &parts).ok_or_else(|| {
                 BindError::new(format!("index \"{}\" does not exist", parts.join(".")))
             })?;
             draft.alters(table);

@@ -286,7 +286,8 @@ fn add_check(
     Ok(())
 }
 
-/// Records a NOT NULL constraint, where the server has such.
+/// Records a NOT NULL constraint, where the server has such. Partitions and inheriting tables get it too,
+/// under the name that it has here (`ATExecSetNotNull` in tablecmds.c).
 pub(super) fn add_not_null(
     draft: &mut Draft<'_>,
     table: RelId,
@@ -295,10 +296,7 @@ pub(super) fn add_not_null(
 ) {
     table_element::with_column(draft, table, column, |column| column.not_null = true);
     let relation = draft.relation(table);
-    let there = relation
-        .constraints
-        .iter()
-        .any(|c| c.kind == ConstraintKind::NotNull && c.columns == [column]);
+    let there = has_not_null(relation, column);
     let Some(known) = relation.column_by_id(column) else {
         return;
     };
@@ -312,18 +310,35 @@ pub(super) fn add_not_null(
         Some(constraint) if !constraint.conname.is_empty() => constraint.conname.clone(),
         _ => generated_name::constraint(draft, &schema, &on, Some(&column_name), "not_null"),
     };
-    draft.add_constraint(
-        table,
-        Constraint {
-            name,
+    let family = match constraint {
+        Some(constraint) if constraint.is_no_inherit => vec![table],
+        _ => family(draft, table),
+    };
+    for member in family {
+        let found = draft.relation(member).column(&column_name);
+        let Some(column) = found.map(|column| column.id) else {
+            continue;
+        };
+        table_element::with_column(draft, member, column, |column| column.not_null = true);
+        let there = has_not_null(draft.relation(member), column);
+        let constraint = Constraint {
+            name: name.clone(),
             kind: ConstraintKind::NotNull,
             columns: vec![column],
             deferrable: false,
             deferred: false,
             validated: constraint.is_none_or(|c| !c.skip_validation),
-            definition,
-        },
-    );
+            definition: definition.clone(),
+        };
+        if !there {
+            draft.add_constraint(member, constraint);
+        }
+    }
+}
+
+fn has_not_null(relation: &Relation, column: ColId) -> bool {
+    let mut constraints = relation.constraints.iter();
+    constraints.any(|c| c.kind == ConstraintKind::NotNull && c.columns == [column])
 }
 
 fn add_index(draft: &mut Draft<'_>, table: RelId, waiting: &Waiting<'_>) -> Result<(), BindError> {

@@ -12,7 +12,8 @@ use upshift_shared::{
 };
 
 use super::{
-    alter_table::{cascades, find_index},
+    alter_index,
+    alter_table::cascades,
     draft::{Draft, Outcome},
     drop_table, function, object, schema, table_element, user_type,
 };
@@ -87,7 +88,7 @@ fn each(
 
 fn index(draft: &mut Draft<'_>, stmt: &DropStmt, node: &Node) -> Result<Dropped, BindError> {
     let parts = object::parts(node);
-    let Some((index, table)) = find_index(draft, &parts) else {
+    let Some((index, table)) = alter_index::find(draft, &parts) else {
         let (_, name) = object::split(&parts);
         let names = draft.catalog.relations().flat_map(|r| r.indexes.iter());
         let hint = object::did_you_mean(&name, names.map(|index| index.name.as_str()));

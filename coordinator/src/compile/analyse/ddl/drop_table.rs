@@ -9,7 +9,8 @@ use upshift_shared::{
 };
 
 use super::{
-    alter_table::{cascades, forget_constraint},
+    alter_constraint,
+    alter_table::cascades,
     constraint,
     draft::{Draft, Outcome},
     drop::words,
@@ -196,7 +197,7 @@ fn forget(draft: &mut Draft<'_>, table: RelId) {
         .collect();
     for (other, foreign_key) in incoming {
         draft.alters(other);
-        forget_constraint(draft, other, &foreign_key);
+        alter_constraint::forget(draft, other, &foreign_key);
     }
     let sequences: Vec<RelId> = draft
         .catalog

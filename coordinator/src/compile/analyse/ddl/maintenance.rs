@@ -6,7 +6,7 @@ use pg_query::{
 };
 
 use super::{
-    alter_table::find_index,
+    alter_index,
     draft::{Draft, Outcome},
 };
 use crate::compile::error::BindError;
@@ -71,7 +71,7 @@ pub(super) fn reindex(draft: &mut Draft<'_>, stmt: &ReindexStmt) -> Result<Outco
                 .into_iter()
                 .filter(|part| !part.is_empty())
                 .collect();
-            let found = find_index(draft, &parts);
+            let found = alter_index::find(draft, &parts);
             let (_, table) = found.ok_or_else(|| {
                 BindError::at(
                     relation.location,

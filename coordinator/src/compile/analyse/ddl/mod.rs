@@ -4,6 +4,8 @@
 //! One file per family of statements; `draft.rs` collects what they find.
 
 mod alter_column;
+mod alter_constraint;
+mod alter_index;
 mod alter_table;
 mod comment;
 mod constraint;

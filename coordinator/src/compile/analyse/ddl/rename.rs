@@ -11,8 +11,7 @@ use upshift_shared::{
 };
 
 use super::{
-    alter_table::{find_constraint, find_index},
-    constraint,
+    alter_constraint, alter_index, constraint,
     draft::{Draft, Outcome},
     function, object, user_type,
 };
@@ -79,7 +78,7 @@ fn relation_or_index(draft: &mut Draft<'_>, stmt: &RenameStmt) -> Result<Outcome
         .into_iter()
         .filter(|part| !part.is_empty())
         .collect();
-    match find_index(draft, &parts) {
+    match alter_index::find(draft, &parts) {
         Some((index, table)) => rename_index(draft, stmt, &index, table),
         None => missing(draft, stmt),
     }
@@ -203,7 +202,7 @@ fn table_constraint(draft: &mut Draft<'_>, stmt: &RenameStmt) -> Result<Outcome,
     let Some(table) = draft.find(&name) else {
         return missing(draft, stmt);
     };
-    let old = find_constraint(draft, table, &stmt.subname)?;
+    let old = alter_constraint::find(draft, table, &stmt.subname)?;
     let relation = draft.relation(table);
     if relation.constraints.iter().any(|c| c.name == stmt.newname) {
         return Err(BindError::new(format!(
