@@ -31,6 +31,10 @@ pub(super) struct PackArguments {
     /// Whether statements on a table become one pass that builds it anew
     #[arg(long, value_enum, default_value_t = PassesArgument::ByCost)]
     pub(super) passes: PassesArgument,
+    /// Megabytes of disk that tables built anew may take beside the old ones; where they would take
+    /// more, rows are changed in place [default: any]
+    #[arg(long, value_name = "MB")]
+    pub(super) disk_budget: Option<u64>,
 }
 
 impl PackArguments {
@@ -42,6 +46,9 @@ impl PackArguments {
                 PassesArgument::Shadow => Passes::Shadow,
                 PassesArgument::InPlace => Passes::InPlace,
             },
+            disk_budget: self
+                .disk_budget
+                .map(|megabytes| megabytes.saturating_mul(1 << 20)),
             ..Options::from(Strategy::from(self.strategy))
         }
     }

@@ -24,6 +24,8 @@ pub struct Options {
     pub strategy: Strategy,
     /// How it is chosen whether a table's statements become one pass.
     pub passes: Passes,
+    /// Bytes of disk that new tables may take beside the old ones, in all.
+    pub disk_budget: Option<u64>,
     /// PostgreSQL's own estimates of the rows that steps touch, where it was asked.
     pub estimates: BTreeMap<StepId, u64>,
 }

@@ -506,6 +506,9 @@ impl Driver {
     /// What the terminal shows last.
     fn finish(&mut self, ended: &Ended, message: String) {
         let ending = ended.ending;
+        if self.aim == Aim::Forward {
+            self.report.compare(self.watch.elapsed());
+        }
         self.show(&ProgressEvent::RunEnded { ending, message });
     }
 

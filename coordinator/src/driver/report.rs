@@ -9,10 +9,15 @@ use std::{
 use tokio::sync::broadcast;
 use upshift_shared::{
     ids::{TaskId, UnitId, WorkerId},
-    plan::Plan,
+    plan::{Operator, Plan, Task},
 };
 
-use crate::progress::{Progress, ProgressEvent};
+use crate::progress::{Compared, Progress, ProgressEvent};
+
+/// Seconds below which nobody asks how good the estimate was.
+const WORTH_TELLING: f64 = 2.0;
+/// So many are told.
+const TOLD: usize = 10;
 
 /// Shows events as they happen, and counts for `Status`.
 pub(super) struct Report {
@@ -20,6 +25,8 @@ pub(super) struct Report {
     progress: Box<dyn Progress>,
     watchers: broadcast::Sender<String>,
     started: HashSet<TaskId>,
+    /// Seconds of workers, by task, or by the first task of its pass.
+    work: HashMap<TaskId, f64>,
     /// Units and rows that an earlier attempt did, by task.
     before: HashMap<TaskId, (u64, u64)>,
     pub(super) tasks_done: u64,
@@ -39,6 +46,7 @@ impl Report {
             progress,
             watchers,
             started: HashSet::new(),
+            work: HashMap::new(),
             before,
             tasks_done: 0,
             units_done: 0,
@@ -92,6 +100,8 @@ impl Report {
     ) {
         self.units_done += 1;
         self.rows_done += rows;
+        let whole = whole(&self.plan, task);
+        *self.work.entry(whole).or_default() += seconds;
         let event = ProgressEvent::UnitDone {
             task,
             unit,
@@ -102,9 +112,47 @@ impl Report {
         self.show(at, &event);
     }
 
+    /// What was expected against what it took, for the work that took longest; nothing for a run whose
+    /// work was short.
+    pub(super) fn compare(&mut self, at: Duration) {
+        let mut work: Vec<Compared> = self
+            .work
+            .iter()
+            .filter(|(_, took)| **took >= WORTH_TELLING)
+            .map(|(whole, took)| {
+                let of = |task: &&Task| self::whole(&self.plan, task.id) == *whole;
+                Compared {
+                    label: self.plan.tasks[whole.0 as usize].label.clone(),
+                    estimated: self
+                        .plan
+                        .tasks
+                        .iter()
+                        .filter(of)
+                        .map(|task| task.seconds)
+                        .sum(),
+                    took: *took,
+                }
+            })
+            .collect();
+        if work.is_empty() {
+            return;
+        }
+        work.sort_by(|a, b| b.took.total_cmp(&a.took));
+        work.truncate(TOLD);
+        self.show(at, &ProgressEvent::Compared { work });
+    }
+
     /// The ledger has the task as done or undone.
     pub(super) fn task_done(&mut self, at: Duration, task: TaskId) {
         self.tasks_done += 1;
         self.show(at, &ProgressEvent::TaskDone { task });
+    }
+}
+
+/// The task that stands for all of its pass; others stand for themselves.
+fn whole(plan: &Plan, task: TaskId) -> TaskId {
+    match &plan.tasks[task.0 as usize].operator {
+        Operator::Shadow(op) => op.pass,
+        _ => task,
     }
 }

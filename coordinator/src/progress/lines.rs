@@ -5,7 +5,7 @@ use std::{collections::HashMap, io::Write, time::Duration};
 
 use upshift_shared::ids::TaskId;
 
-use super::{Ending, Going, Progress, ProgressEvent, write_line};
+use super::{Compared, Ending, Going, Progress, ProgressEvent, write_line};
 use crate::{
     compile::render::text::{cut, printable},
     figures,
@@ -219,6 +219,18 @@ pub(super) fn describe_rest(event: &ProgressEvent) -> Option<String> {
             "stopping: {reason}; waiting for {} in flight",
             figures::counted(*units, "unit")
         ),
+        ProgressEvent::Compared { work } => {
+            let line = |one: &Compared| {
+                format!(
+                    "\n    {}: estimated {}, took {}",
+                    one.label,
+                    figures::seconds(one.estimated),
+                    figures::seconds(one.took)
+                )
+            };
+            let lines: String = work.iter().map(line).collect();
+            format!("estimates, in time of one worker:{lines}")
+        }
         ProgressEvent::RunEnded { ending, message } => run_ended(*ending, message),
         ProgressEvent::RunStarted { .. }
         | ProgressEvent::TaskStarted { .. }

@@ -129,6 +129,11 @@ pub enum ProgressEvent {
         /// Units in flight.
         units: u64,
     },
+    /// What the plan expected of the larger pieces of work, and what they took.
+    Compared {
+        /// The longest first.
+        work: Vec<Compared>,
+    },
     /// The run has ended, and the ledger has it so.
     RunEnded {
         /// How.
@@ -137,6 +142,17 @@ pub enum ProgressEvent {
         /// as the command that resumes it.
         message: String,
     },
+}
+
+/// A task, or all stages of a pass, against its estimate.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Compared {
+    /// What a person calls it.
+    pub label: String,
+    /// Seconds of one worker that the plan expected.
+    pub estimated: f64,
+    /// Seconds of one worker that it took.
+    pub took: f64,
 }
 
 /// Which way a run goes.

@@ -565,7 +565,8 @@ fn default_of(definition: &ColumnDef) -> Result<Option<String>, String> {
     expression(default).map(Some)
 }
 
-fn is_constant(node: &Node) -> bool {
+/// A constant, perhaps with a cast.
+pub(super) fn is_constant(node: &Node) -> bool {
     match &node.node {
         Some(NodeEnum::AConst(_)) => true,
         Some(NodeEnum::TypeCast(cast)) => cast.arg.as_deref().is_some_and(is_constant),

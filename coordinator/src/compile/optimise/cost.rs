@@ -50,6 +50,7 @@ pub(super) fn of_pass(after: &Relation, rows: f64, touched: &[u64], incoming: &[
         index,
         key,
         total: PASS + fill + indexes * index + keys * key + others,
+        bytes: after.bytes + after.indexes.iter().map(|index| index.bytes).sum::<u64>(),
         in_place: touched * (ROW_IN_PLACE + indexes * ENTRY_IN_PLACE),
     }
 }

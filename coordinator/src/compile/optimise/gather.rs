@@ -33,7 +33,8 @@ pub(super) fn passes_of(
             continue;
         };
         rest.retain(|place| !gathered.steps.contains(place));
-        if let Some(pass) = chosen(analysis, gathered, options) {
+        let taken = passes.iter().map(|pass| pass.cost.bytes).sum();
+        if let Some(pass) = chosen(analysis, gathered, options, taken) {
             *order = attempt;
             passes.push(pass);
         }
@@ -239,7 +240,12 @@ fn reason(table: &Relation, other: &AnalysedStep) -> EdgeReason {
 }
 
 /// The pass, where it is worth while.
-fn chosen(analysis: &Analysis, gathered: Gathered<'_>, options: &Options) -> Option<Pass> {
+fn chosen(
+    analysis: &Analysis,
+    gathered: Gathered<'_>,
+    options: &Options,
+    taken: u64,
+) -> Option<Pass> {
     if !gathered.composer.changes_rows {
         return None;
     }
@@ -266,6 +272,10 @@ fn chosen(analysis: &Analysis, gathered: Gathered<'_>, options: &Options) -> Opt
     );
     let wanted = asked || options.passes == Passes::Shadow;
     if !wanted && cost.total >= cost.in_place {
+        return None;
+    }
+    let fits = |budget| taken.saturating_add(cost.bytes) <= budget;
+    if !options.disk_budget.is_none_or(fits) {
         return None;
     }
     #[expect(
@@ -306,9 +316,10 @@ fn why(statements: usize, cost: &Cost, wanted: bool) -> String {
     let asked = if wanted { " (asked for)" } else { "" };
     format!(
         "{} in one pass that builds the table anew: about {:.1} s on one worker, against {:.1} s in \
-         place{asked}",
+         place{asked}; about {} MB of disk beside the old table until commit",
         counted(statements as u64, "statement"),
         cost.total,
         cost.in_place,
+        cost.bytes.div_ceil(1 << 20),
     )
 }

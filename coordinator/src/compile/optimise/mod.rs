@@ -8,6 +8,7 @@
 mod alter;
 mod cast;
 mod compose;
+mod constant;
 mod cost;
 mod from;
 mod gather;
@@ -28,6 +29,7 @@ use upshift_shared::{
 
 use super::model::{Analysis, Options, Ordered};
 
+pub use constant::ConstantFill;
 pub use graph::Contracted;
 
 /// Result of `optimise`.
@@ -35,6 +37,8 @@ pub use graph::Contracted;
 pub struct Optimised {
     /// The passes.
     pub passes: Vec<Pass>,
+    /// Fresh columns that are filled with one constant.
+    pub fills: Vec<ConstantFill>,
     /// The steps' order, with each pass as one node.
     #[serde(skip)]
     pub order: Contracted,
@@ -87,6 +91,8 @@ pub struct Cost {
     pub total: f64,
     /// The same statements in place, cut into chunks.
     pub in_place: f64,
+    /// Bytes of disk that the new table takes beside the old one until commit.
+    pub bytes: u64,
 }
 
 /// What the steps of a pass come to.
@@ -127,5 +133,14 @@ pub fn optimise(analysis: &Analysis, ordered: &Ordered, options: &Options) -> Op
         }
     }
     passes.sort_by_key(|pass: &Pass| pass.steps[0]);
-    Optimised { passes, order }
+    let taken = |place: u32| passes.iter().any(|pass| pass.steps.contains(&place));
+    let fills = match options.strategy {
+        Strategy::Sequential => Vec::new(),
+        _ => constant::fills(analysis, &mut order, &taken),
+    };
+    Optimised {
+        passes,
+        fills,
+        order,
+    }
 }

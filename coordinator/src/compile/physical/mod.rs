@@ -2,34 +2,35 @@
 //! is taken back, and what it is expected to cost.
 
 mod append;
+mod constant;
 mod estimate;
 mod in_place;
+mod pieces;
 mod shadow;
 mod statement;
 pub(in crate::compile) mod template;
 #[cfg(test)]
 mod tests;
 
-use std::{
-    cmp::Reverse,
-    collections::{BTreeMap, BinaryHeap, HashMap},
-};
+use std::collections::BTreeMap;
 
 use rayon::prelude::*;
 use upshift_shared::{
     ids::TaskId,
     pack::{Complaint, StepKind},
     plan::{
-        Check, DdlEffect, Edge, Exec, Metadata, Operator, PLAN_FORMAT, Plan, PlannedModule,
-        Strategy, TableUse, Task, UndoKind, Warning, WayBack,
+        Check, DdlEffect, Edge, EdgeReason, Exec, Metadata, Operator, PLAN_FORMAT, Plan,
+        PlannedModule, Strategy, TableUse, Task, UndoKind, Warning, WayBack,
     },
 };
+
+use pieces::Work;
 
 use super::{
     analyse::complain,
     error::CompileError,
     model::{AnalysedStep, Analysis, BoundDdl, Class, Resolved},
-    optimise::{Contracted, Optimised, Pass},
+    optimise::{Contracted, Optimised},
 };
 
 /// Facts about the pack and the database that the plan repeats.
@@ -66,12 +67,13 @@ pub fn plan(
     strategy: Strategy,
 ) -> Result<Plan, CompileError> {
     let mut warnings = analysis.warnings.clone();
-    let pieces = pieces(&analysis, optimised);
+    let pieces = pieces::pieces(&analysis, optimised);
     // Each for itself: most of it is parsing and writing out templates.
     let chosen: Vec<_> = pieces
         .par_iter()
         .map(|piece| match &piece.work {
             Work::Step(step) => Some(choose(step, piece.first, strategy)),
+            Work::Fill(add, _, fill) => Some(Ok(constant::constant_fill(add, fill))),
             Work::Pass(_) => None,
         })
         .collect();
@@ -97,24 +99,24 @@ pub fn plan(
                 ends.insert(piece.node, (first, first));
                 tasks.push(task(step.clone(), piece.first, chosen));
             }
-            (Work::Step(_), Some(Err(complaint))) => complaints.push(*complaint),
-            (Work::Step(_), None) => {}
+            (Work::Fill(add, update, _), Some(Ok(chosen))) => {
+                ends.insert(piece.node, (first, first));
+                let mut task = task(add.clone(), piece.first, chosen);
+                task.steps.push(update.step.id);
+                task.sources.push(update.step.location.clone());
+                task.module = task.module.max(update.step.module);
+                tasks.push(task);
+            }
+            (Work::Step(_) | Work::Fill(..), Some(Err(complaint))) => complaints.push(*complaint),
+            (Work::Step(_) | Work::Fill(..), None) => {}
         }
     }
-    for (from, to, reason) in optimised.order.edges() {
-        if let (Some((_, from)), Some((to, _))) = (ends.get(&from), ends.get(&to)) {
-            edges.push(Edge {
-                from: *from,
-                to: *to,
-                reason: reason.clone(),
-            });
-        }
-    }
+    edges.extend(between(&optimised.order, &ends));
     if !complaints.is_empty() {
         return Err(CompileError::Complaints(complaints));
     }
     edges.sort_by_key(|edge| (edge.to, edge.from));
-    let modules = planned_modules(resolved, &analysis, &optimised.passes);
+    let modules = planned_modules(resolved, &analysis, optimised);
     let way_back = way_back(&tasks, &modules, strategy);
     Ok(Plan {
         format: PLAN_FORMAT,
@@ -132,79 +134,38 @@ pub fn plan(
     })
 }
 
-/// A node of the order, and the number of its first task.
-struct Piece<'a> {
-    node: u32,
-    first: u32,
-    work: Work<'a>,
-}
-
-enum Work<'a> {
-    Step(&'a AnalysedStep),
-    Pass(shadow::Stages),
-}
-
-/// What becomes tasks, in the order of their numbers.
-fn pieces<'a>(analysis: &'a Analysis, optimised: &Optimised) -> Vec<Piece<'a>> {
-    let passes: BTreeMap<u32, &Pass> = optimised.passes.iter().map(|p| (p.steps[0], p)).collect();
-    let mut first = 0;
-    let nodes = sequence(&optimised.order, analysis.steps.len());
-    nodes
-        .into_iter()
-        .map(|node| {
-            let work = match passes.get(&node) {
-                Some(pass) => Work::Pass(shadow::stages(pass, analysis, first)),
-                None => Work::Step(&analysis.steps[node as usize]),
-            };
-            let count = match &work {
-                Work::Pass(stages) => stages.tasks.len(),
-                Work::Step(_) => 1,
-            };
-            let piece = Piece { node, first, work };
-            first += u32::try_from(count).expect("a plan has fewer than 2^32 tasks");
-            piece
+/// The order of nodes as edges between their tasks.
+fn between(order: &Contracted, ends: &BTreeMap<u32, (TaskId, TaskId)>) -> Vec<Edge> {
+    let edge = |(from, to, reason): (u32, u32, &EdgeReason)| {
+        let ((_, from), (to, _)) = (ends.get(&from)?, ends.get(&to)?);
+        Some(Edge {
+            from: *from,
+            to: *to,
+            reason: reason.clone(),
         })
-        .collect()
-}
-
-/// The nodes, each after all that it depends on, and otherwise in the order of the steps.
-fn sequence(order: &Contracted, steps: usize) -> Vec<u32> {
-    let steps = u32::try_from(steps).unwrap_or(u32::MAX);
-    let mut waits: BTreeMap<u32, usize> = (0..steps)
-        .filter(|step| order.node(*step) == *step)
-        .map(|node| (node, 0))
-        .collect();
-    let mut next: HashMap<u32, Vec<u32>> = HashMap::new();
-    for (from, to, _) in order.edges() {
-        next.entry(from).or_default().push(to);
-        *waits.entry(to).or_default() += 1;
-    }
-    let ready = waits.iter().filter(|(_, waits)| **waits == 0);
-    let mut ready: BinaryHeap<Reverse<u32>> = ready.map(|(node, _)| Reverse(*node)).collect();
-    let mut sequence = Vec::with_capacity(waits.len());
-    while let Some(Reverse(node)) = ready.pop() {
-        sequence.push(node);
-        for to in next.get(&node).into_iter().flatten() {
-            let waiting = waits.entry(*to).or_default();
-            *waiting -= 1;
-            if *waiting == 0 {
-                ready.push(Reverse(*to));
-            }
-        }
-    }
-    sequence
+    };
+    order.edges().filter_map(edge).collect()
 }
 
 fn planned_modules(
     resolved: &Resolved,
     analysis: &Analysis,
-    passes: &[Pass],
+    optimised: &Optimised,
 ) -> Vec<PlannedModule> {
     let name = |place: &u32| resolved.modules[*place as usize].name.clone();
     let mut joined: BTreeMap<u32, u32> = BTreeMap::new();
-    for pass in passes {
+    let fills = optimised
+        .fills
+        .iter()
+        .map(|fill| vec![fill.add, fill.update]);
+    let fused = optimised
+        .passes
+        .iter()
+        .map(|pass| pass.steps.clone())
+        .chain(fills);
+    for steps in fused {
         let of = |place: &u32| analysis.steps[*place as usize].step.module;
-        let modules = pass.steps.iter().map(of);
+        let modules = steps.iter().map(of);
         let (first, last) = modules.fold((u32::MAX, 0), |(a, b), m| (a.min(m), b.max(m)));
         for module in first..last {
             let with = joined.entry(module).or_default();
