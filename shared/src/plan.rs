@@ -5,6 +5,8 @@
 //! unit is bound as text parameters, never spliced in. The parameters of a template are, in order:
 //! see [`InPlace::sql`].
 
+mod transform;
+
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -12,6 +14,8 @@ use crate::{
     pack::{Location, Phase, Version},
     pg::ident::QualifiedName,
 };
+
+pub use transform::{TRANSFORMED_ROWS, Transform};
 
 /// The version of this format. A reader refuses a newer one; older ones stay readable.
 pub const PLAN_FORMAT: u32 = 1;
@@ -144,6 +148,8 @@ pub enum Operator {
     Metadata(Metadata),
     /// UPDATE or DELETE with before-images, by key ranges where it may be cut.
     InPlace(InPlace),
+    /// Values out by COPY, changed by a function, and in again, with before-images.
+    Transform(Transform),
     /// INSERT with the keys of what it inserted, by ranges of the driving table where it may be cut.
     Append(Append),
     /// One statement in one transaction.
@@ -161,6 +167,7 @@ impl Operator {
         match self {
             Self::Metadata(_) => "metadata",
             Self::InPlace(_) => "in-place",
+            Self::Transform(_) => "transform",
             Self::Append(_) => "append",
             Self::Statement(_) => "statement",
             Self::Check(_) => "check",
@@ -173,6 +180,7 @@ impl Operator {
     pub fn cut(&self) -> Option<&Cut> {
         match self {
             Self::InPlace(op) => op.cut.as_ref(),
+            Self::Transform(op) => op.write.cut.as_ref(),
             Self::Append(op) => op.cut.as_ref(),
             _ => None,
         }

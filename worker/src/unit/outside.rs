@@ -28,9 +28,11 @@ pub(super) fn concerns(operator: &Operator) -> bool {
     match operator {
         Operator::Exec(_) => true,
         Operator::Statement(op) => !op.transactional,
-        Operator::Metadata(_) | Operator::InPlace(_) | Operator::Append(_) | Operator::Check(_) => {
-            false
-        }
+        Operator::Metadata(_)
+        | Operator::InPlace(_)
+        | Operator::Transform(_)
+        | Operator::Append(_)
+        | Operator::Check(_) => false,
     }
 }
 

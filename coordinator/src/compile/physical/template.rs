@@ -3,7 +3,7 @@
 
 use pg_query::{
     Node, NodeEnum,
-    protobuf::{BoolExpr, BoolExprType, ParseResult, RawStmt, ReturningClause},
+    protobuf::{BoolExpr, BoolExprType, ParseResult, RawStmt, ReturningClause, SelectStmt},
 };
 use upshift_shared::{pg::ident::ident, plan::KeyColumn};
 
@@ -52,6 +52,14 @@ pub(super) fn deparse(node: NodeEnum) -> Result<String, String> {
         stmts: vec![statement],
     };
     pg_query::deparse(&tree, pg_query::DeparseOptions::default()).map_err(|e| e.to_string())
+}
+
+/// A SELECT of a list of expressions.
+pub(super) fn select(list: &str) -> Result<Box<SelectStmt>, String> {
+    match parse(&format!("SELECT {list}"))? {
+        Some(NodeEnum::SelectStmt(select)) => Ok(select),
+        _ => Err("the query of the rows could not be built: please report this".to_owned()),
+    }
 }
 
 /// A RETURNING clause from its SQL text.
