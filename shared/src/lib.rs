@@ -13,5 +13,6 @@ pub mod pg;
 pub mod plan;
 pub mod suggest;
 pub mod telemetry;
+pub mod transform;
 
 pub use error::{Error, Result, Retry};

@@ -7,6 +7,7 @@
 
 mod metadata;
 mod shadow;
+mod transform;
 
 use serde::{Deserialize, Serialize};
 
@@ -18,6 +19,7 @@ use crate::{
 
 pub use metadata::{Capture, DdlAction, DdlEffect, Hide, Metadata};
 pub use shadow::{AddedKey, Shadow, ShadowStage};
+pub use transform::{TRANSFORMED_ROWS, Transform};
 
 /// The version of this format. A reader refuses a newer one; older ones stay readable.
 pub const PLAN_FORMAT: u32 = 2;
@@ -158,6 +160,8 @@ pub enum Operator {
     Metadata(Metadata),
     /// UPDATE or DELETE with before-images, by key ranges where it may be cut.
     InPlace(InPlace),
+    /// Values out by COPY, changed by a function, and in again, with before-images.
+    Transform(Transform),
     /// INSERT with the keys of what it inserted, by ranges of the driving table where it may be cut.
     Append(Append),
     /// One statement in one transaction.
@@ -177,6 +181,7 @@ impl Operator {
         match self {
             Self::Metadata(_) => "metadata",
             Self::InPlace(_) => "in-place",
+            Self::Transform(_) => "transform",
             Self::Append(_) => "append",
             Self::Statement(_) => "statement",
             Self::Check(_) => "check",
@@ -190,6 +195,7 @@ impl Operator {
     pub fn cut(&self) -> Option<&Cut> {
         match self {
             Self::InPlace(op) => op.cut.as_ref(),
+            Self::Transform(op) => op.write.cut.as_ref(),
             Self::Append(op) => op.cut.as_ref(),
             Self::Shadow(op) => op.stage.cut(),
             _ => None,

@@ -5,4 +5,5 @@ pub mod failpoint;
 mod pool;
 pub mod prepare;
 pub mod session;
+mod transform;
 pub mod unit;

@@ -32,6 +32,10 @@ pub async fn prepare(conn: &mut PgConnection, holder: Holder, task: &Task) -> Re
         Operator::InPlace(op) => {
             create_kept(&mut tx, holder.run, &op.before_images, op.cut.is_some()).await?;
         }
+        Operator::Transform(op) => {
+            let cut = op.write.cut.is_some();
+            create_kept(&mut tx, holder.run, &op.write.before_images, cut).await?;
+        }
         Operator::Append(op) => {
             create_kept(&mut tx, holder.run, &op.recorded, op.cut.is_some()).await?;
         }
@@ -78,6 +82,7 @@ pub(crate) async fn clear_within(tx: &mut PgConnection, run: RunId, task: &Task)
 pub(crate) fn kept_tables(operator: &Operator) -> Vec<&KeptTable> {
     match operator {
         Operator::InPlace(op) => vec![&op.before_images],
+        Operator::Transform(op) => vec![&op.write.before_images],
         Operator::Append(op) => vec![&op.recorded],
         Operator::Statement(op) => match &op.undo {
             StatementUndo::Copy { tables } => tables.iter().map(|table| &table.kept).collect(),

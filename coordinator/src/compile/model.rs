@@ -219,6 +219,8 @@ pub enum Class {
     Update(BoundDml),
     /// DELETE.
     Delete(BoundDml),
+    /// Typed step `transform`.
+    Transform(BoundTransform),
     /// INSERT.
     Insert(BoundInsert),
     /// Writes tables that are known, but in a way that rows cannot be foreseen (MERGE, ON CONFLICT DO
@@ -299,6 +301,21 @@ pub struct Joins {
     pub rowless: Vec<String>,
     /// Why the names in it forbid to compose it with others.
     pub unfit: Option<&'static str>,
+}
+
+/// A transform, bound as the UPDATE that reads and writes the same.
+#[derive(Debug, Clone, Serialize)]
+pub struct BoundTransform {
+    /// The UPDATE.
+    pub dml: BoundDml,
+    /// The type that a new value is cast to; `None` where text is assigned as it is.
+    pub cast: Option<String>,
+    /// Characters that the target takes at most.
+    pub longest: Option<u32>,
+    /// Whether another text may be the same value of the target's type.
+    pub distinct: bool,
+    /// Whether the function is applied to each text of a JSON object.
+    pub translated: bool,
 }
 
 /// INSERT, bound.

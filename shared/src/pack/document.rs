@@ -178,6 +178,31 @@ impl<'a> Reader<'a> {
         })
     }
 
+    /// A list of tables that may as well stand between braces: `key = [{ … }, …]`.
+    pub(super) fn items(
+        &mut self,
+        key: &'static str,
+        (what, form): (&'static str, &str),
+        findings: &mut Findings,
+    ) -> Option<Vec<Reader<'a>>> {
+        let value = self.value(key)?;
+        let items = value.get_ref().as_array().and_then(|array| {
+            array
+                .iter()
+                .map(|item| {
+                    let table = item.get_ref().as_table()?;
+                    Some(Reader::new(self.source, table, what, item.span().start))
+                })
+                .collect::<Option<Vec<_>>>()
+        });
+        let items = items.filter(|items| !items.is_empty());
+        if items.is_none() {
+            let at = value.span().start;
+            findings.complain(self.source, at, format!("{key} is written {form}"));
+        }
+        items
+    }
+
     /// Whether a key is there.
     pub(super) fn has(&self, key: &str) -> bool {
         self.table.contains_key(key)

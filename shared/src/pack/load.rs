@@ -308,7 +308,7 @@ impl Walk {
             let steps = if has_extension(&entry.name, "sql") {
                 script::steps(&source, findings)
             } else {
-                typed::steps(&source, declared.defaults, findings)
+                typed::steps(&self.root, &source, declared.defaults, findings)
             };
             scripts.push(Script {
                 file: entry.path,

@@ -16,12 +16,14 @@ mod setting;
 mod source;
 mod split;
 mod statement;
+mod transform;
 mod typed;
+mod value_map;
 mod words;
 
 pub use complaint::{Complaint, Location};
 pub use load::{load, load_with_remarks};
 pub use model::{
     CheckStep, ChunkDirective, Condition, Directives, ExecStep, InstalledSource, Migration, Module,
-    Pack, Phase, Script, Step, StepKind, StrategyDirective, Version, When,
+    Pack, Phase, Script, Step, StepKind, StrategyDirective, TransformStep, Version, When,
 };

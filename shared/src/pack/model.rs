@@ -5,6 +5,7 @@ use std::{cmp::Ordering, collections::BTreeMap, fmt, path::PathBuf, str::FromStr
 use serde::{Deserialize, Serialize};
 
 use super::Location;
+use crate::transform::Call;
 
 /// A set of modules with their migrations, for one application.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -121,6 +122,8 @@ pub enum StepKind {
     Check(CheckStep),
     /// A typed step: an external program with the database as its argument.
     Exec(ExecStep),
+    /// A typed step: values changed by a function.
+    Transform(TransformStep),
 }
 
 /// A query that must return no row.
@@ -142,6 +145,20 @@ pub struct ExecStep {
     pub undo: Option<Vec<String>>,
     /// After how long it is ended.
     pub timeout: Duration,
+}
+
+/// Values of a column changed by a function.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TransformStep {
+    /// The UPDATE that has the same reads, writes and rows: `SET target = source WHERE …`. It is what
+    /// the compiler binds.
+    pub statement: String,
+    /// The column that is read, not quoted.
+    pub source: String,
+    /// The column that is written, not quoted.
+    pub target: String,
+    /// What changes a value.
+    pub call: Call,
 }
 
 /// What `-- upshift:` comments say about the statement that follows them. They only ever narrow or

@@ -1,12 +1,12 @@
-//! Typed steps: `[[check]]` and `[[exec]]` in `pre-*.toml`, `post-*.toml`, `end-*.toml`.
+//! Typed steps: `[[check]]`, `[[exec]]` and `[[transform]]` in `pre-*.toml`, `post-*.toml`, `end-*.toml`.
 
-use std::time::Duration;
+use std::{path::Path, time::Duration};
 
 use super::{
     CheckStep, Directives, ExecStep, Step, StepKind, directive,
     document::{self, Reader},
     source::{Findings, Source},
-    statement,
+    statement, transform,
 };
 
 /// What a file of typed steps falls back on.
@@ -26,13 +26,19 @@ impl Default for Defaults {
 }
 
 /// Reads a file of typed steps, in the order in which they stand.
-pub(super) fn steps(source: &Source, defaults: Defaults, findings: &mut Findings) -> Vec<Step> {
+pub(super) fn steps(
+    root: &Path,
+    source: &Source,
+    defaults: Defaults,
+    findings: &mut Findings,
+) -> Vec<Step> {
     let Some(document) = document::parse(source, findings) else {
         return Vec::new();
     };
     let mut file = Reader::new(source, document.get_ref(), "a file of typed steps", 0);
     let checks = file.tables("check", "[[check]]", findings);
     let programs = file.tables("exec", "[[exec]]", findings);
+    let transforms = file.tables("transform", "[[transform]]", findings);
     file.finish(findings);
 
     let mut steps: Vec<(usize, Option<Step>)> = Vec::new();
@@ -41,6 +47,10 @@ pub(super) fn steps(source: &Source, defaults: Defaults, findings: &mut Findings
     }
     for reader in programs {
         steps.push((reader.at, exec(source, reader, defaults, findings)));
+    }
+    for reader in transforms {
+        let at = reader.at;
+        steps.push((at, transform::step(root, source, reader, findings)));
     }
     steps.sort_by_key(|(at, _)| *at);
     steps.into_iter().filter_map(|(_, step)| step).collect()
@@ -142,7 +152,11 @@ fn program(
 }
 
 /// The keys that typed steps share with directives.
-fn directives(source: &Source, reader: &mut Reader<'_>, findings: &mut Findings) -> Directives {
+pub(super) fn directives(
+    source: &Source,
+    reader: &mut Reader<'_>,
+    findings: &mut Findings,
+) -> Directives {
     let label = reader.text("label", findings);
     let when = reader.text("when", findings);
     Directives {

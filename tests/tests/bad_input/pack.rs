@@ -101,6 +101,14 @@ const PACKS: &[Case] = &[
         &["begins with pre-, post- or end-"],
     ),
     (
+        "a transform by a function that is not there",
+        &[(
+            "base/migrations/2.0/pre-x.toml",
+            b"[[transform]]\ntable = \"partner\"\ncolumn = \"name\"\nfunction = \"html_to_txt\"\n",
+        )],
+        &["pre-x.toml:4:12", "did you mean \"html_to_text\"?"],
+    ),
+    (
         "a script of another kind",
         &[("base/migrations/2.0/pre-x.py", b"")],
         &["pre-x.py"],

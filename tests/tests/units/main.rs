@@ -6,3 +6,4 @@ mod metadata;
 mod outside;
 mod rig;
 mod rows;
+mod transform;

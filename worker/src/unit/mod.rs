@@ -16,6 +16,7 @@ mod metadata;
 mod outside;
 mod shadow;
 mod statement;
+mod transform;
 
 use std::time::Duration;
 
@@ -170,6 +171,8 @@ async fn begin<'c>(conn: &'c mut PgConnection, unit: &UnitContext<'_>) -> Result
         // Before-images must be exact: a row that an application changes meanwhile fails the unit
         // with a serialisation error, instead of being overwritten with its old value missing.
         (Operator::InPlace(_) | Operator::Append(_), _) => isolation = Isolation::RepeatableRead,
+        // And what is read by one statement is written by another.
+        (Operator::Transform(_), _) => isolation = Isolation::RepeatableRead,
         (Operator::Statement(op), _) => {
             if let StatementUndo::Copy { tables } = &op.undo {
                 isolation = Isolation::RepeatableRead;
@@ -212,6 +215,7 @@ async fn forward(tx: &mut PgConnection, unit: &UnitContext<'_>) -> Result<Option
     let rows = match &unit.task.operator {
         Operator::Metadata(op) => metadata::run(tx, unit, op).await?,
         Operator::InPlace(op) => in_place::run(tx, unit, op).await?,
+        Operator::Transform(op) => transform::run(tx, unit, op).await?,
         Operator::Append(op) => append::run(tx, unit, op).await?,
         Operator::Statement(op) => statement::run(tx, unit, op).await?,
         Operator::Check(op) => check::run(tx, unit, op).await?,
@@ -231,6 +235,7 @@ async fn back(tx: &mut PgConnection, unit: &UnitContext<'_>) -> Result<Option<u6
     let rows = match &unit.task.operator {
         Operator::Metadata(op) => metadata::undo(tx, unit, op).await?,
         Operator::InPlace(op) => in_place::undo(tx, unit, op, touched).await?,
+        Operator::Transform(op) => transform::undo(tx, unit, op, touched).await?,
         Operator::Append(op) => append::undo(tx, unit, op, touched).await?,
         Operator::Statement(op) => statement::undo(tx, unit, op).await?,
         Operator::Shadow(op) => shadow::undo(tx, unit, op).await?,

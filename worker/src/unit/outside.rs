@@ -29,9 +29,11 @@ pub(super) fn concerns(operator: &Operator) -> bool {
         Operator::Exec(_) => true,
         Operator::Statement(op) => !op.transactional,
         Operator::Shadow(op) => shadow::is_outside(op),
-        Operator::Metadata(_) | Operator::InPlace(_) | Operator::Append(_) | Operator::Check(_) => {
-            false
-        }
+        Operator::Metadata(_)
+        | Operator::InPlace(_)
+        | Operator::Transform(_)
+        | Operator::Append(_)
+        | Operator::Check(_) => false,
     }
 }
 

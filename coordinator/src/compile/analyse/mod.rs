@@ -9,6 +9,7 @@ pub(crate) mod fixture;
 mod hidden;
 pub mod query;
 mod search_path;
+mod transform;
 mod when;
 
 use std::{collections::BTreeSet, sync::Arc};
@@ -18,7 +19,7 @@ use rayon::prelude::*;
 use upshift_shared::{
     catalog::Catalog,
     pack::{
-        CheckStep, Complaint, Directives, Location, StepKind,
+        CheckStep, Complaint, Directives, Location, StepKind, TransformStep,
         grammar::{self, ParseFault},
     },
     pg::ident::ident,
@@ -160,7 +161,9 @@ impl Analyser<'_> {
         if self.hidden.is_empty() {
             return Ok(None);
         }
-        let (StepKind::Sql(sql) | StepKind::Check(CheckStep { query: sql, .. })) = &step.kind
+        let (StepKind::Sql(sql)
+        | StepKind::Check(CheckStep { query: sql, .. })
+        | StepKind::Transform(TransformStep { statement: sql, .. })) = &step.kind
         else {
             return Ok(None);
         };
@@ -169,6 +172,7 @@ impl Analyser<'_> {
             let mut step = step.clone();
             match &mut step.kind {
                 StepKind::Check(check) => check.query = text,
+                StepKind::Transform(transform) => transform.statement = text,
                 kind => *kind = StepKind::Sql(text),
             }
             (step, node)
@@ -200,6 +204,14 @@ impl Analyser<'_> {
                     now_calls: Vec::new(),
                     ..bound
                 })))
+            }
+            StepKind::Transform(step) => {
+                let node = parsed.ok_or_else(|| BindError::new("the transform has no UPDATE"))?;
+                // What it is bound as is not what the author wrote: no place in it would help.
+                dml::bind(node, &step.statement, &directives, &self.catalog, path)
+                    .and_then(|bound| transform::bind(step, bound, &self.catalog))
+                    .map(|bound| Binding::Bound(Box::new(bound)))
+                    .map_err(|error| BindError::new(error.message))
             }
             StepKind::Sql(sql) => {
                 let node = parsed.ok_or_else(|| BindError::new("there is no statement here"))?;
@@ -326,6 +338,7 @@ fn parse(step: &ResolvedStep) -> Parsed {
     let sql = match &step.kind {
         StepKind::Sql(sql) => sql,
         StepKind::Check(check) => &check.query,
+        StepKind::Transform(transform) => &transform.statement,
         StepKind::Exec(_) => return Ok(None),
     };
     let mut statements = match grammar::parse(sql) {
@@ -382,6 +395,7 @@ pub(super) fn complain(step: &ResolvedStep, position: Option<usize>, message: St
         StepKind::Sql(sql) => sql.as_str(),
         StepKind::Check(check) => check.query.as_str(),
         StepKind::Exec(_) => "",
+        StepKind::Transform(_) => "[[transform]]",
     };
     let before = position
         .and_then(|position| text.get(..position))

@@ -9,6 +9,8 @@ const SMALL: u64 = 2_000;
 const METADATA: f64 = 0.02;
 /// Seconds for a row of an UPDATE or DELETE with its before-image.
 const ROW_IN_PLACE: f64 = 20e-6;
+/// Seconds for a row whose value goes out, is changed, and comes in again.
+const ROW_TRANSFORMED: f64 = 40e-6;
 /// Seconds for a row of an INSERT with its key recorded.
 const ROW_APPEND: f64 = 12e-6;
 /// Seconds for a row that is read or rewritten by the server itself.
@@ -33,6 +35,7 @@ pub(super) fn seconds(operator: &Operator, rows: u64, heavy: bool) -> f64 {
         Operator::Metadata(_) if heavy => METADATA + rows * ROW_SCANNED,
         Operator::Metadata(_) => METADATA,
         Operator::InPlace(_) => METADATA + rows * ROW_IN_PLACE,
+        Operator::Transform(_) => METADATA + rows * ROW_TRANSFORMED,
         Operator::Append(_) => METADATA + rows * ROW_APPEND,
         Operator::Statement(_) => METADATA + rows * ROW_IN_PLACE,
         Operator::Check(_) => METADATA + rows * ROW_SCANNED,

@@ -72,7 +72,7 @@ pub(super) fn choose(step: &AnalysedStep, dml: &BoundDml, number: u32) -> Result
 }
 
 /// How it is cut, and why (not).
-fn cut(step: &AnalysedStep, dml: &BoundDml, key: &[KeyColumn]) -> (Option<Cut>, String) {
+pub(super) fn cut(step: &AnalysedStep, dml: &BoundDml, key: &[KeyColumn]) -> (Option<Cut>, String) {
     if step.step.directives.strategy == Some(StrategyDirective::Single) {
         return (None, "in one unit: strategy = single".to_owned());
     }
@@ -95,7 +95,7 @@ fn cut(step: &AnalysedStep, dml: &BoundDml, key: &[KeyColumn]) -> (Option<Cut>, 
 
 /// Key columns and assigned columns: what an UPDATE's before-image holds. Types of assigned columns
 /// come from the table itself.
-fn changed(key: &[KeyColumn], dml: &BoundDml) -> Vec<KeyColumn> {
+pub(super) fn changed(key: &[KeyColumn], dml: &BoundDml) -> Vec<KeyColumn> {
     let assigned = dml.assigned.iter().map(|name| KeyColumn {
         name: name.clone(),
         type_name: String::new(),
@@ -133,7 +133,7 @@ fn body(
 /// The outer query of a statement with a writable CTE sees the rows as they were before it
 /// (PostgreSQL manual, 7.8.4): the before-images. It is cut like the statement itself, or every unit
 /// would read the whole table.
-fn keep_updated(
+pub(super) fn keep_updated(
     dml: &BoundDml,
     (key, kept): (&[KeyColumn], &[KeyColumn]),
     body: &str,

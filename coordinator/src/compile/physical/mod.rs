@@ -11,6 +11,7 @@ mod statement;
 pub(in crate::compile) mod template;
 #[cfg(test)]
 mod tests;
+mod transform;
 
 use std::collections::BTreeMap;
 
@@ -251,6 +252,13 @@ fn label(kind: &StepKind, class: &Class) -> String {
     let text = match (kind, class) {
         (StepKind::Check(check), _) => format!("check: {}", check.message),
         (StepKind::Exec(exec), _) => format!("exec: {}", exec.command.join(" ")),
+        (StepKind::Transform(step), Class::Transform(bound)) => format!(
+            "{} of {}.{}",
+            step.call.function,
+            bound.dml.table.plain(),
+            step.target
+        ),
+        (StepKind::Transform(step), _) => step.call.function.clone(),
         (StepKind::Sql(_), Class::Update(dml)) => {
             format!(
                 "UPDATE {} SET {}",
@@ -289,6 +297,10 @@ fn choose(step: &AnalysedStep, number: u32, strategy: Strategy) -> Result<Chosen
             warning: None,
         }),
         (StepKind::Exec(_), _) => exec(step, strategy),
+        (StepKind::Transform(transform), Class::Transform(bound)) => {
+            transform::choose(step, (transform, bound), number, strategy).map_err(bug)
+        }
+        (StepKind::Transform(_), _) => Err(bug("it was not bound: please report this".to_owned())),
         (StepKind::Sql(sql), _) if strategy == Strategy::Sequential => {
             Ok(statement::as_written(sql, &step.bound))
         }
@@ -314,6 +326,7 @@ fn keeps_reserved_name(class: &Class) -> bool {
         Class::Update(dml) | Class::Delete(dml) => {
             dml.columns.iter().any(|column| is(&column.name))
         }
+        Class::Transform(transform) => transform.dml.columns.iter().any(|c| is(&c.name)),
         Class::Insert(insert) => insert.columns.iter().any(|column| is(&column.name)),
         Class::Copying { tables, .. } => tables
             .iter()

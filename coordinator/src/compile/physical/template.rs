@@ -5,7 +5,7 @@ use std::{cell::RefCell, collections::HashMap};
 
 use pg_query::{
     Node, NodeEnum,
-    protobuf::{BoolExpr, BoolExprType, ParseResult, RawStmt, ReturningClause},
+    protobuf::{BoolExpr, BoolExprType, ParseResult, RawStmt, ReturningClause, SelectStmt},
 };
 use upshift_shared::{pg::ident::ident, plan::KeyColumn};
 
@@ -77,6 +77,14 @@ fn parse_piece(sql: String) -> Result<Option<NodeEnum>, String> {
         pieces.insert(sql, parsed.clone());
     });
     Ok(parsed)
+}
+
+/// A SELECT of a list of expressions.
+pub(super) fn select(list: &str) -> Result<Box<SelectStmt>, String> {
+    match parse(&format!("SELECT {list}"))? {
+        Some(NodeEnum::SelectStmt(select)) => Ok(select),
+        _ => Err("the query of the rows could not be built: please report this".to_owned()),
+    }
 }
 
 /// A RETURNING clause from its SQL text.

@@ -4,16 +4,18 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use upshift_shared::{
     ids::{RelId, StepId},
-    pack::{Directives, Location, Phase, StepKind},
+    pack::{Directives, Location, Phase, StepKind, TransformStep},
     pg::ident::QualifiedName,
     plan::{
         KeptTable, KeyColumn, Operator, Sequences, StatementUndo, Strategy, Template, UndoKind,
     },
+    transform::Call,
 };
 
 use super::choose;
 use crate::compile::model::{
-    AnalysedStep, Bound, BoundDml, BoundInsert, Chunk, Class, Driving, NowCall, ResolvedStep,
+    AnalysedStep, Bound, BoundDml, BoundInsert, BoundTransform, Chunk, Class, Driving, NowCall,
+    ResolvedStep,
 };
 
 fn column(name: &str, type_name: &str) -> KeyColumn {
@@ -168,6 +170,64 @@ fn an_insert_is_cut_by_what_drives_it() {
          s.id <= $3::text::bigint)) RETURNING id) INSERT INTO \"upshift_kept\".\"r_t3_new\" \
          (upshift_unit, \"id\") SELECT $1::text::integer, \"id\" FROM upshift_inserted"
     );
+}
+
+/// A transform of `body` into `html`, which is of the type `jsonb`.
+fn transform() -> AnalysedStep {
+    let sql = "UPDATE \"move line\" l SET html = body WHERE l.state = 'x' OR maybe";
+    let transform = BoundTransform {
+        dml: dml("l", &["html"], by_key()),
+        cast: Some("jsonb".to_owned()),
+        longest: None,
+        distinct: true,
+        translated: false,
+    };
+    let mut step = step(sql, Class::Transform(transform));
+    step.step.kind = StepKind::Transform(TransformStep {
+        statement: sql.to_owned(),
+        source: "body".to_owned(),
+        target: "html".to_owned(),
+        call: Call {
+            function: "json_path_map".to_owned(),
+            arguments: std::collections::BTreeMap::new(),
+        },
+    });
+    step
+}
+
+#[test]
+fn a_transform_reads_rows_and_updates_by_key() {
+    let chosen = choose(&transform(), 4, Strategy::Dataflow).expect("it is chosen");
+    assert_eq!(chosen.undo, UndoKind::BeforeImages);
+    let Operator::Transform(op) = chosen.operator else {
+        panic!("transform is expected")
+    };
+    assert_eq!(
+        op.rows,
+        "SELECT l.id AS k1, l.body::text AS source, l.html::text AS target FROM public.\"move line\" l \
+         WHERE l.state = 'x' OR maybe"
+    );
+    let range = |alias: &str| {
+        format!(
+            "($2::text IS NULL OR \"{alias}\".\"id\" > CAST($2::text AS integer)) AND ($3::text IS NULL OR \
+             \"{alias}\".\"id\" <= CAST($3::text AS integer))"
+        )
+    };
+    assert_eq!(
+        rendered(&op.write.sql, &op.write.before_images),
+        format!(
+            "WITH upshift_changed AS (UPDATE \"public\".\"move line\" AS t SET \"html\" = CAST(r.value AS \
+             jsonb) FROM pg_temp.upshift_rows AS r WHERE t.\"id\" = r.k1 AND {} AND t.\"html\" IS DISTINCT \
+             FROM CAST(r.value AS jsonb) RETURNING t.\"id\") INSERT INTO \"upshift_kept\".\"r_t4_before\" \
+             (upshift_unit, \"id\", \"html\") SELECT $1::text::integer, o.\"id\", o.\"html\" FROM \
+             \"public\".\"move line\" AS o JOIN upshift_changed AS c ON o.\"id\" = c.\"id\" WHERE {}",
+            range("t"),
+            range("o"),
+        )
+    );
+    let naive = choose(&transform(), 4, Strategy::Sequential).expect("it is chosen");
+    assert_eq!(naive.undo, UndoKind::Irreversible);
+    assert!(naive.operator.cut().is_none());
 }
 
 #[test]

@@ -187,6 +187,10 @@ fn statement(kind: &StepKind) -> String {
     let text = match kind {
         StepKind::Sql(sql) => printable(sql),
         StepKind::Check(check) => printable(&format!("check: {}", check.query)),
+        StepKind::Transform(step) => printable(&format!(
+            "transform: {} of {}",
+            step.call.function, step.target
+        )),
         StepKind::Exec(exec) => printable(&format!("exec: {}", exec.command.join(" "))),
     };
     cut(&text, STATEMENT)
@@ -220,6 +224,7 @@ fn class(class: &Class) -> (&'static str, String) {
         Class::Ddl(ddl) => ("DDL", ddl.why.clone()),
         Class::Update(dml) => ("UPDATE", chunk(&dml.chunk)),
         Class::Delete(dml) => ("DELETE", chunk(&dml.chunk)),
+        Class::Transform(transform) => ("transform", chunk(&transform.dml.chunk)),
         Class::Insert(insert) => ("INSERT", chunk(&insert.chunk)),
         Class::Copying { why, .. } => ("copying", why.clone()),
         Class::Query => ("query", String::new()),

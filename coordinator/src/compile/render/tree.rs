@@ -286,7 +286,11 @@ fn what_will_happen(plan: &Plan) -> Vec<String> {
 fn writes_rows(task: &Task) -> bool {
     matches!(
         task.operator,
-        Operator::InPlace(_) | Operator::Append(_) | Operator::Statement(_) | Operator::Shadow(_)
+        Operator::InPlace(_)
+            | Operator::Transform(_)
+            | Operator::Append(_)
+            | Operator::Statement(_)
+            | Operator::Shadow(_)
     )
 }
 
