@@ -1,9 +1,10 @@
 //! The oracle: a compiled plan leaves the database exactly as running the same files in order with
 //! `psql` does, and a rollback leaves it as it was. Over random schemas, data and packs.
 //!
-//! `UPSHIFT_SEED=n` runs one case again, `UPSHIFT_CASES=n` more of them.
+//! `UPSHIFT_SEED=n` runs one case again, `UPSHIFT_CASES=n` more of them, from `UPSHIFT_FIRST=n` on. A
+//! case that fails is made as small as it can be by leaving statements out.
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use tempfile::TempDir;
 use upshift_tests::{
     compare::{self, Snapshot},
@@ -20,113 +21,245 @@ enum Went {
     Stopped,
     /// Upshift refused the plan before touching anything.
     Refused,
+    /// The generator's own SQL does not run: nothing is compared.
+    NoCase,
 }
 
-async fn check(seed: u64) -> Result<Went> {
-    let case = Case::generate(seed);
-    let folder = TempDir::new()?;
-    case.write(folder.path())?;
-    let untouched = Database::create()?;
-    untouched
-        .psql(&case.database)
-        .context("the generator's own SQL")?;
-    let before = Snapshot::take(&untouched).await?;
-    let by_psql = untouched.copy()?;
-    let compiled = untouched.copy()?;
+/// How a case is run: `--passes`, and the number of workers.
+type How = (&'static str, &'static str);
 
-    let pack = folder.path().to_string_lossy().into_owned();
-    let run = Upshift::on(&compiled, ["run", &pack, "--workers", "2"]).run()?;
-    if run.code == Some(2) || run.code == Some(3) {
-        let after = Snapshot::take(&compiled).await?;
-        before.expect_same(&after, "a refused plan touched the database")?;
-        return Ok(Went::Refused);
-    }
-    let mut psql = Ok(());
-    for (path, _) in &case.scripts {
-        psql = by_psql.psql_file(&folder.path().join(path)).map(drop);
-        if psql.is_err() {
-            break;
+/// A case before its packs have run.
+struct Ready<'c> {
+    case: &'c Case,
+    folder: TempDir,
+    untouched: Database,
+    before: Snapshot,
+    /// After the same files with `psql`; what it stopped at.
+    psql: std::result::Result<Database, String>,
+}
+
+impl<'c> Ready<'c> {
+    async fn make(case: &'c Case) -> Result<Option<Self>> {
+        let folder = TempDir::new()?;
+        case.write(folder.path())?;
+        let untouched = Database::create()?;
+        if untouched.psql(&case.database).is_err() {
+            return Ok(None);
         }
+        let before = Snapshot::take(&untouched).await?;
+        let naive = untouched.copy()?;
+        let mut stopped = None;
+        for (path, _) in &case.scripts {
+            if let Err(e) = naive.psql_file(&folder.path().join(path)) {
+                stopped = Some(e.to_string());
+                break;
+            }
+        }
+        Ok(Some(Self {
+            case,
+            folder,
+            untouched,
+            before,
+            psql: match stopped {
+                None => Ok(naive),
+                Some(e) => Err(e),
+            },
+        }))
     }
-    if let Err(stopped) = psql {
+
+    async fn check(&self, (passes, workers): How) -> Result<Went> {
+        let compiled = self.untouched.copy()?;
+        let run = |more: &[&str]| {
+            Upshift::on(&compiled, ["run"])
+                .argument(self.folder.path())
+                .arguments(&[
+                    "--workers",
+                    workers,
+                    "--passes",
+                    passes,
+                    "--unit-rows",
+                    "60",
+                ])
+                .arguments(more)
+        };
+        let first = run(&[]).run()?;
+        if first.code == Some(2) || first.code == Some(3) {
+            let after = Snapshot::take(&compiled).await?;
+            after.expect_same(&self.before, "a refused plan touched the database")?;
+            return Ok(Went::Refused);
+        }
+        let by_psql = match &self.psql {
+            Ok(database) => database,
+            Err(stopped) => {
+                Upshift::on(&compiled, ["rollback"]).succeed()?;
+                let after = Snapshot::take(&compiled).await?;
+                after.expect_same(&self.before, &format!("rollback after {stopped}"))?;
+                return Ok(Went::Stopped);
+            }
+        };
+        ensure!(
+            first.code == Some(0),
+            "psql passes, the compiled run does not: {}\n{}",
+            first.stderr,
+            first.stdout
+        );
         Upshift::on(&compiled, ["rollback"]).succeed()?;
         let after = Snapshot::take(&compiled).await?;
-        before.expect_same(&after, &format!("rollback after {stopped}"))?;
-        return Ok(Went::Stopped);
+        after.expect_same(&self.before, "rollback (left) and untouched (right)")?;
+        run(&["--commit"]).succeed()?;
+        compare::expect_same(by_psql, &compiled, "psql and the compiled run").await?;
+        Ok(Went::Same)
     }
-    ensure!(
-        run.code == Some(0),
-        "psql passes, the compiled run does not: {run:?}"
-    );
-    Upshift::on(&compiled, ["rollback"]).succeed()?;
-    before.expect_same(&Snapshot::take(&compiled).await?, "rollback")?;
-    Upshift::on(&compiled, ["run", &pack, "--workers", "2", "--commit"]).succeed()?;
-    compare::expect_same(&by_psql, &compiled, "psql and the compiled run").await?;
-    Ok(Went::Same)
+}
+
+/// Runs a case in each of the ways.
+async fn check(case: &Case, ways: &[How]) -> Result<Went> {
+    let Some(ready) = Ready::make(case).await? else {
+        return Ok(Went::NoCase);
+    };
+    let mut went = Went::NoCase;
+    for way in ways {
+        went = ready
+            .check(*way)
+            .await
+            .with_context(|| format!("seed {} with {way:?}", ready.case.seed))?;
+    }
+    Ok(went)
+}
+
+/// Leaves out what can be left out of a failing case: statements of the pack, then of the database.
+async fn reduce(case: Case, ways: &[How]) -> Result<Case> {
+    let mut case = case;
+    for script in (0..=case.scripts.len()).rev() {
+        let mut place = 0;
+        loop {
+            let mut smaller = case.clone();
+            let text = match smaller.scripts.get_mut(script) {
+                Some((_, text)) => text,
+                None => &mut smaller.database,
+            };
+            let mut statements: Vec<&str> = text.split_inclusive(";\n").collect();
+            if place >= statements.len() {
+                break;
+            }
+            statements.remove(place);
+            *text = statements.concat();
+            match check(&smaller, ways).await {
+                Err(_) => case = smaller,
+                Ok(_) => place += 1,
+            }
+        }
+    }
+    Ok(case)
 }
 
 fn number(variable: &str) -> Option<u64> {
     std::env::var(variable).ok()?.parse().ok()
 }
 
-async fn cases(first: u64, count: u64) -> Result<()> {
-    let (first, count) = match number("UPSHIFT_SEED") {
-        Some(seed) => (seed, 1),
-        None => (first, number("UPSHIFT_CASES").unwrap_or(count)),
-    };
-    let mut same = 0;
-    let mut failures = Vec::new();
-    for seed in first..first + count {
-        match check(seed).await {
-            Ok(went) => {
-                println!("seed {seed}: {went:?}");
-                same += u64::from(went == Went::Same);
+/// What a test does with each of its seeds.
+struct Cases {
+    make: fn(u64) -> Case,
+    ways: fn(u64) -> Vec<How>,
+}
+
+impl Cases {
+    async fn run(&self, first: u64, count: u64) -> Result<()> {
+        let first = number("UPSHIFT_FIRST").unwrap_or(first);
+        let (first, count) = match number("UPSHIFT_SEED") {
+            Some(seed) => (seed, 1),
+            None => (first, number("UPSHIFT_CASES").unwrap_or(count)),
+        };
+        let mut same = 0;
+        let mut failures = Vec::new();
+        for seed in first..first + count {
+            match self.one(seed).await {
+                Ok(went) => {
+                    println!("seed {seed}: {went:?}");
+                    same += u64::from(went == Went::Same);
+                }
+                Err(e) => {
+                    println!("seed {seed}: {e:#}");
+                    failures.push(format!("UPSHIFT_SEED={seed}: {e:#}"));
+                }
             }
-            Err(e) => failures.push(format!(
-                "UPSHIFT_SEED={seed}: {e:#}\n{}",
-                Case::generate(seed).describe()
-            )),
+        }
+        println!("{same} of {count} cases ran to the end and agree");
+        ensure!(failures.is_empty(), "{}", failures.join("\n\n"));
+        ensure!(
+            count < 10 || same * 2 > count,
+            "only {same} of {count} cases ran to the end"
+        );
+        Ok(())
+    }
+
+    async fn one(&self, seed: u64) -> Result<Went> {
+        let ways = (self.ways)(seed);
+        let case = (self.make)(seed);
+        match check(&case, &ways).await {
+            Ok(went) => Ok(went),
+            Err(e) if number("UPSHIFT_REDUCE") == Some(0) => bail!("{e:#}\n{}", case.describe()),
+            Err(e) => {
+                let smallest = reduce(case, &ways).await?;
+                bail!("{e:#}\n{}", smallest.describe())
+            }
         }
     }
-    ensure!(failures.is_empty(), "{}", failures.join("\n\n"));
-    ensure!(
-        count < 10 || same * 2 > count,
-        "only {same} of {count} cases ran to the end"
-    );
-    Ok(())
 }
+
+const ORDINARY: Cases = Cases {
+    make: Case::generate,
+    ways: |seed| match seed % 2 {
+        0 => vec![("shadow", "4")],
+        _ => vec![("shadow", "2"), ("in-place", "3")],
+    },
+};
+
+const PASSES: Cases = Cases {
+    make: Case::for_passes,
+    ways: |seed| match seed % 4 {
+        0 => vec![("shadow", "2"), ("in-place", "3")],
+        1 | 2 => vec![("shadow", "4")],
+        _ => vec![("shadow", "2")],
+    },
+};
 
 #[tokio::test]
 async fn compiled_and_psql_agree_one() -> Result<()> {
-    cases(1, 15).await
+    ORDINARY.run(1, 10).await
 }
 
 #[tokio::test]
 async fn compiled_and_psql_agree_two() -> Result<()> {
-    cases(1001, 15).await
+    ORDINARY.run(1001, 10).await
+}
+
+#[tokio::test]
+async fn passes_and_psql_agree_one() -> Result<()> {
+    PASSES.run(1, 15).await
+}
+
+#[tokio::test]
+async fn passes_and_psql_agree_two() -> Result<()> {
+    PASSES.run(1_000_001, 15).await
 }
 
 /// The generator is only worth something if most of its cases are good SQL.
 #[tokio::test]
 async fn most_generated_packs_run_in_psql() -> Result<()> {
-    let mut passed = 0;
-    for seed in 1..=12 {
-        let case = Case::generate(seed);
-        let folder = TempDir::new()?;
-        case.write(folder.path())?;
-        let database = Database::create()?;
-        database
-            .psql(&case.database)
-            .with_context(|| case.describe())?;
-        let stopped = case
-            .scripts
-            .iter()
-            .find_map(|(path, _)| database.psql_file(&folder.path().join(path)).err());
-        match stopped {
-            None => passed += 1,
-            Some(e) => println!("seed {seed}: {e}"),
+    for make in [Case::generate, Case::for_passes] {
+        let mut passed = 0;
+        for seed in 1..=12 {
+            let case = make(seed);
+            let Some(ready) = Ready::make(&case).await? else {
+                bail!("the generator's own SQL: {}", case.describe());
+            };
+            match ready.psql {
+                Ok(_) => passed += 1,
+                Err(e) => println!("seed {seed}: {e}"),
+            }
         }
+        ensure!(passed >= 7, "only {passed} of 12 packs run in psql");
     }
-    ensure!(passed >= 7, "only {passed} of 12 packs run in psql");
     Ok(())
 }

@@ -2,6 +2,7 @@
 //! as people write; most of them succeed, some fail for their data, and both runs have to agree on it.
 
 mod change;
+mod pass;
 mod schema;
 mod statement;
 
@@ -13,7 +14,7 @@ use rand::{RngExt, SeedableRng, rngs::StdRng};
 use schema::World;
 
 /// One random case.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Case {
     /// What makes it again.
     pub seed: u64,
