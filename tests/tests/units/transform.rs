@@ -196,3 +196,52 @@ async fn a_lock_on_the_table_is_waited_for_later() -> Result<()> {
     rig.unit(&task, (0, &whole), Direction::Do, &now).await?;
     Ok(())
 }
+
+#[tokio::test]
+async fn a_row_that_an_application_changes_meanwhile_is_not_overwritten() -> Result<()> {
+    let mut rig = Rig::new(TABLE).await?;
+    let call = call(
+        "email_normalise",
+        &[("local", "lower"), ("invalid", "keep")],
+    );
+    let task = task(0, transform("note", "note", call, None));
+    rig.database
+        .psql("UPDATE t SET note = 'A@B.c' WHERE n IN (1, 2)")?;
+    let now = rig.prepare(&task).await?;
+    let mut other = rig.database.connect().await?;
+    sqlx::raw_sql("BEGIN; UPDATE t SET note = 'X@Y.z' WHERE n = 1")
+        .execute(&mut other)
+        .await?;
+    let whole = Bounds::default();
+    let mut watcher = rig.database.connect().await?;
+    let (done, committed) = tokio::join!(
+        rig.unit(&task, (0, &whole), Direction::Do, &now),
+        async {
+            // Until the unit, which has read the old value, waits for the row.
+            let waiting = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() \
+                           AND wait_event_type = 'Lock'";
+            while sqlx::query_scalar::<_, i64>(waiting)
+                .fetch_one(&mut watcher)
+                .await?
+                == 0
+            {
+                tokio::task::yield_now().await;
+            }
+            sqlx::raw_sql("COMMIT").execute(&mut other).await?;
+            anyhow::Ok(())
+        }
+    );
+    committed?;
+    let error = done.expect_err("the row was changed");
+    assert_eq!(
+        (error.class, error.sqlstate.as_deref()),
+        (FailureClass::Now, Some("40001"))
+    );
+    let report = rig.unit(&task, (0, &whole), Direction::Do, &now).await?;
+    assert_eq!(report.rows, 2);
+    let notes = rig
+        .database
+        .psql("SELECT note FROM t WHERE n IN (1, 2) ORDER BY n")?;
+    assert_eq!(notes.trim(), "x@y.z\na@b.c");
+    Ok(())
+}

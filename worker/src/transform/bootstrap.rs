@@ -182,10 +182,13 @@ fn of_tag(html: &str, tag: &StartTag<usize>) -> Vec<Edit> {
         let found = tag.attributes.get(name.as_bytes());
         found.is_some_and(|found| std::str::from_utf8(found).is_ok_and(value))
     };
-    let triggers = TRIGGERS
-        .iter()
-        .any(|(name, values)| has(name, &|v| values.is_empty() || values.contains(&v.trim())));
-    let collapses = has("class", &|v| v.split_whitespace().any(|w| w == "collapse"));
+    // Asked only where it matters: most tags have no such attribute.
+    let triggers = || {
+        TRIGGERS
+            .iter()
+            .any(|(name, values)| has(name, &|v| values.is_empty() || values.contains(&v.trim())))
+    };
+    let collapses = || has("class", &|v| v.split_whitespace().any(|w| w == "collapse"));
     for (name, attribute) in &tag.attributes {
         let Ok(name) = std::str::from_utf8(name) else {
             continue;
@@ -201,7 +204,7 @@ fn of_tag(html: &str, tag: &StartTag<usize>) -> Vec<Edit> {
             edits.extend(value_at(html, end).and_then(|range| class(html, range)));
         } else if let Some(option) = name.strip_prefix("data-")
             && OPTIONS.contains(&option)
-            && (triggers || (collapses && option == "parent"))
+            && (triggers() || (option == "parent" && collapses()))
             && !tag
                 .attributes
                 .contains_key(format!("data-bs-{option}").as_bytes())
