@@ -82,7 +82,8 @@ impl Maker<'_> {
                 name: index.name.clone(),
             };
             let label = format!("index {}", index.name);
-            let task = self.task(stage, (label, pass.cost.index), Vec::new());
+            let seconds = pass.cost.index * self.share_of(index.bytes);
+            let task = self.task(stage, (label, seconds), Vec::new());
             ready.push(self.push(&mut made, task, &[fill]));
         }
         let mut gates = Vec::new();
@@ -114,6 +115,28 @@ impl Maker<'_> {
         );
         made.exit = self.push(&mut made, settle, &[swap]);
         made
+    }
+
+    /// How much longer an index takes than the average one of the table: the engine begins with the
+    /// longest. A new one is taken for an average one.
+    fn share_of(&self, bytes: u64) -> f64 {
+        let known = self
+            .pass
+            .after
+            .indexes
+            .iter()
+            .map(|index| index.bytes)
+            .filter(|b| *b > 0);
+        let (count, sum) = known.fold((0_u64, 0_u64), |(count, sum), b| (count + 1, sum + b));
+        if bytes == 0 || sum == 0 {
+            return 1.0;
+        }
+        #[expect(
+            clippy::cast_precision_loss,
+            reason = "an estimate; 2^53 bytes are out of reach"
+        )]
+        let share = bytes as f64 * count as f64 / sum as f64;
+        share.clamp(0.3, 4.0)
     }
 
     fn push(&self, made: &mut Stages, mut task: Task, after: &[TaskId]) -> TaskId {
