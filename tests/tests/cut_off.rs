@@ -66,10 +66,12 @@ async fn forgive_sequences(database: &Database, expected: &Snapshot) -> Result<(
 /// Went on by itself, or stopped and is resumed.
 fn ends_or_resumes(outcome: Outcome, database: &Database, verb: &str) -> Result<()> {
     if outcome.code == Some(0) {
+        println!("it went on by itself");
         return Ok(());
     }
     let outcome = outcome.expect_code(1)?;
     ensure!(outcome.stderr.contains("upshift"), "{}", outcome.stderr);
+    println!("it stopped: {}", outcome.stderr.trim());
     Upshift::on(database, [verb]).succeed().map(drop)
 }
 

@@ -1,5 +1,6 @@
-//! What a unit costs besides its own SQL: an UPDATE in very small units, against the same pieces run
-//! bare, each in a transaction of its own, on one connection.
+//! What a unit costs besides its own SQL: UPDATEs of many small tables in very small units, against the
+//! same pieces run bare, each in a transaction of its own, on one connection. Many tables, because the
+//! units of one grow until they take seconds.
 
 use anyhow::{Context, Result, ensure};
 use sqlx::{Connection, Row};
@@ -7,22 +8,29 @@ use upshift_shared::{clock::Stopwatch, pg};
 
 use crate::harness::{Database, Upshift};
 
-/// The statement whose units are counted.
-const STATEMENT: &str = "UPDATE wide SET a = a + 1, b = upper(b)";
+/// The statement on one of the tables, whose units are counted.
+fn statement(table: impl std::fmt::Display) -> String {
+    format!("UPDATE wide_{table} SET a = a + 1, b = upper(b)")
+}
 
-/// Prints milliseconds a unit.
+/// Prints milliseconds a unit, for so many tables of so many rows each.
 ///
 /// # Errors
 /// Where the run fails.
-pub async fn run(rows: u32, unit_rows: u32) -> Result<()> {
+pub async fn run(tables: u32, rows: u32, unit_rows: u32) -> Result<()> {
     let start = Database::create()?;
-    start.psql(&format!(
-        "CREATE TABLE wide (id serial PRIMARY KEY, a integer, b text, c text);
-         INSERT INTO wide (a, b, c) SELECT i, 'text ' || i, repeat('x', 80) FROM generate_series(1, {rows}) AS i;
-         CREATE TABLE installed (name text, version text);
-         INSERT INTO installed VALUES ('m', '1.0');
-         ANALYZE wide"
-    ))?;
+    let wide = (0..tables).map(|table| {
+        format!(
+            "CREATE TABLE wide_{table} (id serial PRIMARY KEY, a integer, b text, c text);
+             INSERT INTO wide_{table} (a, b, c)
+             SELECT i, 'text ' || i, repeat('x', 80) FROM generate_series(1, {rows}) AS i;
+             ANALYZE wide_{table};"
+        )
+    });
+    let installed = "CREATE TABLE installed (name text, version text);
+         INSERT INTO installed VALUES ('m', '1.0')";
+    start.psql(&(wide.collect::<String>() + installed))?;
+    let statements: Vec<String> = (0..tables).map(statement).collect();
     let folder = tempfile::tempdir()?;
     for (path, text) in [
         (
@@ -30,7 +38,7 @@ pub async fn run(rows: u32, unit_rows: u32) -> Result<()> {
             "name = \"overhead\"\n[installed]\ntable = \"installed\"\n",
         ),
         ("pack/m/module.toml", "version = \"2.0\"\n"),
-        ("pack/m/migrations/2.0/pre-a.sql", STATEMENT),
+        ("pack/m/migrations/2.0/pre-a.sql", &statements.join(";\n")),
         (
             "upshift.toml",
             &format!("[run]\nunit_rows = {unit_rows}\nworkers = 1\n"),
@@ -56,7 +64,11 @@ pub async fn run(rows: u32, unit_rows: u32) -> Result<()> {
     );
     let bare: f64 = bare.iter().sum();
     let each = |seconds: f64| 1000.0 * seconds / f64::from(units.count);
-    println!("{rows} rows in {} units, one worker", units.count);
+    println!(
+        "{tables} tables of {rows} rows, in {} units of {} rows, one worker",
+        units.count,
+        tables * rows / units.count
+    );
     println!(
         "{:<44} {:>8.2} ms a unit",
         "the SQL alone, a transaction each",
@@ -111,22 +123,24 @@ fn events(stdout: &str) -> Result<Units> {
 async fn bare(upgraded: &Database, start: &Database) -> Result<Vec<f64>> {
     let mut connection = upgraded.connect().await?;
     let cuts = sqlx::query(
-        "SELECT lower[1] AS lower, upper[1] AS upper FROM upshift.cut ORDER BY task, unit",
+        "SELECT task, lower[1] AS lower, upper[1] AS upper FROM upshift.cut ORDER BY task, unit",
     )
     .fetch_all(&mut connection)
     .await?;
     connection.close().await?;
     let copy = start.copy()?;
     let mut connection = copy.connect().await?;
-    let sql = format!(
-        "{STATEMENT} WHERE ($1::text IS NULL OR id > $1::text::integer) \
-         AND ($2::text IS NULL OR id <= $2::text::integer)"
-    );
     let mut seconds = Vec::new();
     for cut in cuts {
+        // The tasks are the statements, in their order.
+        let sql = format!(
+            "{} WHERE ($1::text IS NULL OR id > $1::text::integer) \
+             AND ($2::text IS NULL OR id <= $2::text::integer)",
+            statement(cut.get::<i32, _>("task"))
+        );
         let (lower, upper): (Option<String>, Option<String>) = (cut.get("lower"), cut.get("upper"));
         let watch = Stopwatch::start();
-        sqlx::query(pg::sql(sql.clone()))
+        sqlx::query(pg::sql(sql))
             .bind(lower)
             .bind(upper)
             .execute(&mut connection)

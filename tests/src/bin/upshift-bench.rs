@@ -35,8 +35,11 @@ enum Benchmark {
     },
     /// Milliseconds that each unit costs besides its own SQL.
     Overhead {
-        /// Rows of the table.
-        #[arg(long, default_value_t = 200_000)]
+        /// Tables.
+        #[arg(long, default_value_t = 40)]
+        tables: u32,
+        /// Rows of each.
+        #[arg(long, default_value_t = 2_000)]
         rows: u32,
         /// Rows of the first units (they grow).
         #[arg(long, default_value_t = 50)]
@@ -64,7 +67,11 @@ async fn main() -> anyhow::Result<()> {
             modules,
             statements,
         } => bench::plan::run(modules, statements).await,
-        Benchmark::Overhead { rows, unit_rows } => bench::overhead::run(rows, unit_rows).await,
+        Benchmark::Overhead {
+            tables,
+            rows,
+            unit_rows,
+        } => bench::overhead::run(tables, rows, unit_rows).await,
         Benchmark::InPlace { rows } => bench::in_place::run(rows).await,
         Benchmark::Rewrite(options) => bench::rewrite::run(&options).await,
     }
