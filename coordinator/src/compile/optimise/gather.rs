@@ -1,7 +1,7 @@
 //! Gathering: which of the statements on a table become one pass, as far as what must come between
 //! two of them allows.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use upshift_shared::{
     catalog::{Persistence, Relation},
@@ -16,20 +16,26 @@ use crate::compile::model::{
     AnalysedStep, Analysis, Around, Chunk, Class, Options, Passes, Resource,
 };
 
-/// Finds the passes over one table. `places`: the steps that change it, in order.
+/// Finds the passes over one table. `places`: the steps that change it, in order; `reasons`: why a step
+/// does not begin one.
 pub(super) fn passes_of(
     analysis: &Analysis,
     places: &[u32],
     options: &Options,
     order: &mut Contracted,
-    passes: &mut Vec<Pass>,
-) {
+    reasons: &mut BTreeMap<u32, String>,
+) -> Vec<Pass> {
+    let mut passes = Vec::new();
     let mut rest: Vec<u32> = places.to_vec();
     while let Some(first) = rest.first().copied() {
         let mut attempt = order.clone();
-        let Some(gathered) = gather(analysis, &rest, &mut attempt) else {
-            rest.retain(|place| *place != first);
-            continue;
+        let gathered = match gather(analysis, &rest, &mut attempt) {
+            Ok(gathered) => gathered,
+            Err(why) => {
+                reasons.insert(first, why);
+                rest.retain(|place| *place != first);
+                continue;
+            }
         };
         rest.retain(|place| !gathered.steps.contains(place));
         if let Some(pass) = chosen(analysis, gathered, options) {
@@ -37,6 +43,7 @@ pub(super) fn passes_of(
             passes.push(pass);
         }
     }
+    passes
 }
 
 /// Steps that can be one pass.
@@ -51,23 +58,23 @@ fn around(step: &AnalysedStep) -> Option<&Around> {
     step.around.as_deref()
 }
 
-/// Gathers from the first of `places` on; `None` where that one cannot be part of a pass.
+/// Gathers from the first of `places` on, or says why that one cannot be part of a pass.
 fn gather<'a>(
     analysis: &'a Analysis,
     places: &[u32],
     order: &mut Contracted,
-) -> Option<Gathered<'a>> {
-    let first = *places.first()?;
+) -> Result<Gathered<'a>, String> {
+    let first = *places.first().ok_or("there are no statements")?;
     let step = &analysis.steps[first as usize];
-    let table = around(step)?;
-    if not_eligible(analysis, first, &table.before).is_some() {
-        return None;
+    let table = around(step).ok_or("it is not about this table alone")?;
+    if let Some(why) = not_eligible(analysis, first, &table.before) {
+        return Err(why);
     }
     let pinned_now = places
         .iter()
         .any(|place| !analysis.steps[*place as usize].bound.now_calls.is_empty());
     let mut composer = Composer::new(&analysis.enums, &table.before, pinned_now);
-    take(&mut composer, step).ok()?;
+    take(&mut composer, step)?;
     let mut gathered = Gathered {
         steps: vec![first],
         composer,
@@ -96,7 +103,7 @@ fn gather<'a>(
             gathered.left_out.push((other.step.location.clone(), why));
         }
     }
-    Some(gathered)
+    Ok(gathered)
 }
 
 /// Takes one more step in, if it can be.

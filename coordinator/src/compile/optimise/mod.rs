@@ -21,7 +21,7 @@ use serde::Serialize;
 use upshift_shared::{
     catalog::{Constraint, Relation},
     ids::RelId,
-    pack::Location,
+    pack::{Location, StrategyDirective},
     pg::ident::QualifiedName,
     plan::{AddedKey, KeyColumn, Strategy},
 };
@@ -35,6 +35,8 @@ pub use graph::Contracted;
 pub struct Optimised {
     /// The passes.
     pub passes: Vec<Pass>,
+    /// Statements whose author asked for a pass that cannot be, and why.
+    pub refused: Vec<(Location, String)>,
     /// The steps' order, with each pass as one node.
     #[serde(skip)]
     pub order: Contracted,
@@ -115,6 +117,7 @@ pub struct Composed {
 pub fn optimise(analysis: &Analysis, ordered: &Ordered, options: &Options) -> Optimised {
     let mut order = Contracted::new(analysis.steps.len(), &ordered.edges);
     let mut passes = Vec::new();
+    let mut reasons = BTreeMap::new();
     if options.strategy != Strategy::Sequential {
         let mut tables: BTreeMap<RelId, Vec<u32>> = BTreeMap::new();
         for (place, step) in (0_u32..).zip(&analysis.steps) {
@@ -123,9 +126,34 @@ pub fn optimise(analysis: &Analysis, ordered: &Ordered, options: &Options) -> Op
             }
         }
         for places in tables.values() {
-            gather::passes_of(analysis, places, options, &mut order, &mut passes);
+            let found = gather::passes_of(analysis, places, options, &mut order, &mut reasons);
+            passes.extend(found);
         }
     }
     passes.sort_by_key(|pass: &Pass| pass.steps[0]);
-    Optimised { passes, order }
+    Optimised {
+        refused: refused(analysis, &passes, reasons),
+        passes,
+        order,
+    }
+}
+
+/// Statements that `strategy = shadow` stands on and that are in no pass.
+fn refused(
+    analysis: &Analysis,
+    passes: &[Pass],
+    mut reasons: BTreeMap<u32, String>,
+) -> Vec<(Location, String)> {
+    let asked = (0_u32..)
+        .zip(&analysis.steps)
+        .filter(|(_, step)| step.step.directives.strategy == Some(StrategyDirective::Shadow));
+    let alone = asked.filter(|(place, _)| !passes.iter().any(|pass| pass.steps.contains(place)));
+    alone
+        .map(|(place, step)| {
+            let why = reasons.remove(&place).unwrap_or_else(|| {
+                "it is no UPDATE, DELETE or DDL on one table that was there before".to_owned()
+            });
+            (step.step.location.clone(), why)
+        })
+        .collect()
 }

@@ -73,6 +73,11 @@ pub fn plan(
         complaints: Vec::new(),
         warnings: analysis.warnings.clone(),
     };
+    let refused = optimised.refused.iter().map(|(location, why)| Warning {
+        source: Some(location.clone()),
+        message: format!("strategy = shadow cannot be: {why}; its rows are changed in place"),
+    });
+    maker.warnings.extend(refused);
     let passes: BTreeMap<u32, &Pass> = optimised.passes.iter().map(|p| (p.steps[0], p)).collect();
     for node in sequence(&optimised.order, analysis.steps.len()) {
         match passes.get(&node) {
