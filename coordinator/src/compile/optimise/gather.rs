@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use upshift_shared::{
-    catalog::{Persistence, Relation},
+    catalog::{Constraint, ConstraintKind, Persistence, Relation},
     ids::RelId,
     pack::{ChunkDirective, Location, StrategyDirective},
     pg::ident::QualifiedName,
@@ -172,6 +172,14 @@ fn not_eligible(analysis: &Analysis, first: u32, table: &Relation) -> Option<Str
     }
     if table.persistence == Persistence::Temporary {
         return Some("it is a temporary table".to_owned());
+    }
+    // One that the pack added: the snapshot names the others.
+    let unchecked = |c: &&Constraint| !c.validated && c.kind == ConstraintKind::Check;
+    if let Some(constraint) = table.constraints.iter().find(unchecked) {
+        return Some(format!(
+            "constraint {}, which is NOT VALID, could not be carried over",
+            constraint.name
+        ));
     }
     if table.has_rules {
         return Some("it has rules".to_owned());
