@@ -127,9 +127,19 @@ async fn check(case: &Case, ways: &[How]) -> Result<Went> {
     Ok(went)
 }
 
-/// Leaves out what can be left out of a failing case: statements of the pack, then of the database.
-async fn reduce(case: Case, ways: &[How]) -> Result<Case> {
-    let mut case = case;
+/// The line that says what is wrong with a case, without what changes from one to another.
+fn fault(error: &anyhow::Error) -> String {
+    let chain: Vec<String> = error.chain().map(ToString::to_string).collect();
+    let line = chain
+        .get(1)
+        .or(chain.first())
+        .and_then(|text| text.lines().next());
+    line.unwrap_or_default().chars().take(70).collect()
+}
+
+/// Leaves out what can be left out of a failing case so that it fails in the same way: statements of
+/// the database, then of the pack.
+async fn reduce(mut case: Case, ways: &[How], fault_before: &str) -> Result<Case> {
     for script in (0..=case.scripts.len()).rev() {
         let mut place = 0;
         loop {
@@ -145,8 +155,8 @@ async fn reduce(case: Case, ways: &[How]) -> Result<Case> {
             statements.remove(place);
             *text = statements.concat();
             match check(&smaller, ways).await {
-                Err(_) => case = smaller,
-                Ok(_) => place += 1,
+                Err(e) if fault(&e) == fault_before => case = smaller,
+                Ok(_) | Err(_) => place += 1,
             }
         }
     }
@@ -200,7 +210,7 @@ impl Cases {
             Ok(went) => Ok(went),
             Err(e) if number("UPSHIFT_REDUCE") == Some(0) => bail!("{e:#}\n{}", case.describe()),
             Err(e) => {
-                let smallest = reduce(case, &ways).await?;
+                let smallest = reduce(case, &ways, &fault(&e)).await?;
                 bail!("{e:#}\n{}", smallest.describe())
             }
         }

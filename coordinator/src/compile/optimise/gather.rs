@@ -1,10 +1,10 @@
 //! Gathering: which of the statements on a table become one pass, as far as what must come between
 //! two of them allows.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use upshift_shared::{
-    catalog::{Persistence, Relation},
+    catalog::{Constraint, ConstraintKind, Persistence, Relation},
     ids::RelId,
     pack::{ChunkDirective, Location, StrategyDirective},
     pg::ident::QualifiedName,
@@ -17,28 +17,41 @@ use crate::{
     figures::counted,
 };
 
-/// Finds the passes over one table. `places`: the steps that change it, in order.
+/// Finds the passes over one table. `places`: the steps that change it, in order, and the bytes of disk
+/// that other passes take; `reasons`: why a step
+/// does not begin one.
 pub(super) fn passes_of(
     analysis: &Analysis,
-    places: &[u32],
+    (places, mut taken): (&[u32], u64),
     options: &Options,
     order: &mut Contracted,
-    passes: &mut Vec<Pass>,
-) {
+    reasons: &mut BTreeMap<u32, String>,
+) -> Vec<Pass> {
+    let mut passes = Vec::new();
     let mut rest: Vec<u32> = places.to_vec();
     while let Some(first) = rest.first().copied() {
         let mut attempt = order.clone();
-        let Some(gathered) = gather(analysis, &rest, &mut attempt) else {
-            rest.retain(|place| *place != first);
-            continue;
+        let gathered = match gather(analysis, &rest, &mut attempt) {
+            Ok(gathered) => gathered,
+            Err(why) => {
+                reasons.insert(first, why);
+                rest.retain(|place| *place != first);
+                continue;
+            }
         };
         rest.retain(|place| !gathered.steps.contains(place));
-        let taken = passes.iter().map(|pass| pass.cost.bytes).sum();
+        let places = gathered.steps.clone();
         if let Some(pass) = chosen(analysis, gathered, options, taken) {
             *order = attempt;
+            taken += pass.cost.bytes;
             passes.push(pass);
+        } else {
+            let why = "nothing in the pass would change rows, or its new table does not fit the disk \
+                       budget";
+            reasons.extend(places.into_iter().map(|place| (place, why.to_owned())));
         }
     }
+    passes
 }
 
 /// Steps that can be one pass.
@@ -53,23 +66,23 @@ fn around(step: &AnalysedStep) -> Option<&Around> {
     step.around.as_deref()
 }
 
-/// Gathers from the first of `places` on; `None` where that one cannot be part of a pass.
+/// Gathers from the first of `places` on, or says why that one cannot be part of a pass.
 fn gather<'a>(
     analysis: &'a Analysis,
     places: &[u32],
     order: &mut Contracted,
-) -> Option<Gathered<'a>> {
-    let first = *places.first()?;
+) -> Result<Gathered<'a>, String> {
+    let first = *places.first().ok_or("there are no statements")?;
     let step = &analysis.steps[first as usize];
-    let table = around(step)?;
-    if not_eligible(analysis, first, &table.before).is_some() {
-        return None;
+    let table = around(step).ok_or("it is not about this table alone")?;
+    if let Some(why) = not_eligible(analysis, first, &table.before) {
+        return Err(why);
     }
     let pinned_now = places
         .iter()
         .any(|place| !analysis.steps[*place as usize].bound.now_calls.is_empty());
     let mut composer = Composer::new(&analysis.enums, &table.before, pinned_now);
-    take(&mut composer, step).ok()?;
+    take(&mut composer, step)?;
     let mut gathered = Gathered {
         steps: vec![first],
         composer,
@@ -98,7 +111,7 @@ fn gather<'a>(
             gathered.left_out.push((other.step.location.clone(), why));
         }
     }
-    Some(gathered)
+    Ok(gathered)
 }
 
 /// Takes one more step in, if it can be.
@@ -167,6 +180,14 @@ fn not_eligible(analysis: &Analysis, first: u32, table: &Relation) -> Option<Str
     }
     if table.persistence == Persistence::Temporary {
         return Some("it is a temporary table".to_owned());
+    }
+    // One that the pack added: the snapshot names the others.
+    let unchecked = |c: &&Constraint| !c.validated && c.kind == ConstraintKind::Check;
+    if let Some(constraint) = table.constraints.iter().find(unchecked) {
+        return Some(format!(
+            "constraint {}, which is NOT VALID, could not be carried over",
+            constraint.name
+        ));
     }
     if table.has_rules {
         return Some("it has rules".to_owned());

@@ -40,10 +40,11 @@ impl Contracted {
             .flat_map(|(from, next)| next.iter().map(move |(to, reason)| (from, *to, reason)))
     }
 
-    /// Adds an edge between the nodes of two steps.
+    /// Orders the nodes of two steps. Where they are ordered already, the other way too, that stands:
+    /// a pass that one of them is in was seen to be able to come before, or after, the other.
     pub(super) fn add(&mut self, from: u32, to: u32, reason: EdgeReason) {
         let (from, to) = (self.node(from), self.node(to));
-        if from != to {
+        if from != to && !self.reaches(to, from) {
             self.next[from as usize].entry(to).or_insert(reason);
         }
     }
@@ -52,6 +53,31 @@ impl Contracted {
     pub(super) fn can_join(&self, a: u32, b: u32) -> bool {
         let (a, b) = (self.node(a), self.node(b));
         a == b || !(self.reaches_around(a, b) || self.reaches_around(b, a))
+    }
+
+    /// Whether a path leads from one node to the other.
+    fn reaches(&self, from: u32, to: u32) -> bool {
+        self.next[from as usize].contains_key(&to) || self.reaches_around(from, to)
+    }
+
+    /// Whether every node can come after all that it depends on.
+    pub(super) fn is_acyclic(&self) -> bool {
+        let mut waits = vec![0_usize; self.next.len()];
+        for (_, to, _) in self.edges() {
+            waits[to as usize] += 1;
+        }
+        let mut ready: Vec<usize> = (0..waits.len()).filter(|node| waits[*node] == 0).collect();
+        let mut seen = 0;
+        while let Some(node) = ready.pop() {
+            seen += 1;
+            for to in self.next[node].keys() {
+                waits[*to as usize] -= 1;
+                if waits[*to as usize] == 0 {
+                    ready.push(*to as usize);
+                }
+            }
+        }
+        seen == waits.len()
     }
 
     /// Whether a path of at least two edges leads from one node to the other.

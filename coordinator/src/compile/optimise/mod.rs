@@ -22,7 +22,7 @@ use serde::Serialize;
 use upshift_shared::{
     catalog::{Constraint, Relation},
     ids::RelId,
-    pack::Location,
+    pack::{Location, StrategyDirective},
     pg::ident::QualifiedName,
     plan::{AddedKey, KeyColumn, Strategy},
 };
@@ -39,6 +39,8 @@ pub struct Optimised {
     pub passes: Vec<Pass>,
     /// Fresh columns that are filled with one constant.
     pub fills: Vec<ConstantFill>,
+    /// Statements whose author asked for a pass that cannot be, and why.
+    pub refused: Vec<(Location, String)>,
     /// The steps' order, with each pass as one node.
     #[serde(skip)]
     pub order: Contracted,
@@ -121,6 +123,7 @@ pub struct Composed {
 pub fn optimise(analysis: &Analysis, ordered: &Ordered, options: &Options) -> Optimised {
     let mut order = Contracted::new(analysis.steps.len(), &ordered.edges);
     let mut passes = Vec::new();
+    let mut reasons = BTreeMap::new();
     if options.strategy != Strategy::Sequential {
         let mut tables: BTreeMap<RelId, Vec<u32>> = BTreeMap::new();
         for (place, step) in (0_u32..).zip(&analysis.steps) {
@@ -129,8 +132,17 @@ pub fn optimise(analysis: &Analysis, ordered: &Ordered, options: &Options) -> Op
             }
         }
         for places in tables.values() {
-            gather::passes_of(analysis, places, options, &mut order, &mut passes);
+            let taken = passes.iter().map(|pass: &Pass| pass.cost.bytes).sum();
+            let places = (places.as_slice(), taken);
+            let found = gather::passes_of(analysis, places, options, &mut order, &mut reasons);
+            passes.extend(found);
         }
+    }
+    if !order.is_acyclic() {
+        // Cannot be, and must not cost a statement: what a cycle holds would never run.
+        debug_assert!(false, "passes wait for each other");
+        order = Contracted::new(analysis.steps.len(), &ordered.edges);
+        passes.clear();
     }
     passes.sort_by_key(|pass: &Pass| pass.steps[0]);
     let taken = |place: u32| passes.iter().any(|pass| pass.steps.contains(&place));
@@ -139,8 +151,29 @@ pub fn optimise(analysis: &Analysis, ordered: &Ordered, options: &Options) -> Op
         _ => constant::fills(analysis, &mut order, &taken),
     };
     Optimised {
+        refused: refused(analysis, &passes, reasons),
         passes,
         fills,
         order,
     }
+}
+
+/// Statements that `strategy = shadow` stands on and that are in no pass.
+fn refused(
+    analysis: &Analysis,
+    passes: &[Pass],
+    mut reasons: BTreeMap<u32, String>,
+) -> Vec<(Location, String)> {
+    let asked = (0_u32..)
+        .zip(&analysis.steps)
+        .filter(|(_, step)| step.step.directives.strategy == Some(StrategyDirective::Shadow));
+    let alone = asked.filter(|(place, _)| !passes.iter().any(|pass| pass.steps.contains(place)));
+    alone
+        .map(|(place, step)| {
+            let why = reasons.remove(&place).unwrap_or_else(|| {
+                "it is no UPDATE, DELETE or DDL on one table that was there before".to_owned()
+            });
+            (step.step.location.clone(), why)
+        })
+        .collect()
 }

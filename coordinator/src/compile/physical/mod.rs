@@ -68,6 +68,10 @@ pub fn plan(
     strategy: Strategy,
 ) -> Result<Plan, CompileError> {
     let mut warnings = analysis.warnings.clone();
+    warnings.extend(optimised.refused.iter().map(|(location, why)| Warning {
+        source: Some(location.clone()),
+        message: format!("strategy = shadow cannot be: {why}; its rows are changed in place"),
+    }));
     let pieces = pieces::pieces(&analysis, optimised);
     // Each for itself: most of it is parsing and writing out templates.
     let chosen: Vec<_> = pieces

@@ -12,10 +12,14 @@ const WRAP: usize = 116;
 /// Each pass with the statements that went into it, and those that did not.
 #[must_use]
 pub fn stage_optimised(optimised: &Optimised, analysis: &Analysis) -> String {
-    if optimised.passes.is_empty() {
-        return "no statements become a pass\n".to_owned();
-    }
     let mut out = String::new();
+    if optimised.passes.is_empty() {
+        out.push_str("no statements become a pass\n");
+    }
+    for (location, why) in &optimised.refused {
+        out.push_str(&printable(&format!("no pass: {location}: {why}")));
+        out.push('\n');
+    }
     for pass in &optimised.passes {
         out.push_str(&format!(
             "{}: {}\n",

@@ -34,7 +34,9 @@ WITH ordinary AS (
             THEN k.conrelid = o.oid OR (k.contype = 'f' AND k.confrelid = o.oid)
         WHEN 'pg_catalog.pg_rewrite'::regclass THEN v.oid <> o.oid AND v.relkind = 'v'
         WHEN 'pg_catalog.pg_trigger'::regclass THEN g.tgisinternal OR (g.tgrelid = o.oid AND g.tgconstrrelid = 0)
-        WHEN 'pg_catalog.pg_policy'::regclass THEN p.polrelid = o.oid AND d.deptype = 'a'
+        -- A query in it may mention the table by its full name.
+        WHEN 'pg_catalog.pg_policy'::regclass THEN p.polrelid = o.oid
+            AND concat(p.polqual, p.polwithcheck) !~ '[{]SUBLINK'
         WHEN 'pg_catalog.pg_attrdef'::regclass THEN f.adrelid = o.oid
         WHEN 'pg_catalog.pg_type'::regclass THEN d.deptype = 'i'
         WHEN 'pg_catalog.pg_statistic_ext'::regclass THEN true
@@ -65,6 +67,18 @@ WITH ordinary AS (
     SELECT i.indrelid, 'index ' || c.relname || ', which is not valid'
     FROM pg_catalog.pg_index AS i JOIN pg_catalog.pg_class AS c ON c.oid = i.indexrelid
     WHERE NOT i.indisvalid
+    UNION ALL
+    -- Only its grantor can grant it again.
+    SELECT c.oid, 'privileges that ' || pg_catalog.pg_get_userbyid(a.grantor) || ' granted'
+    FROM pg_catalog.pg_class AS c
+    CROSS JOIN LATERAL (
+        SELECT x.grantor FROM pg_catalog.aclexplode(c.relacl) AS x
+        UNION ALL
+        SELECT x.grantor FROM pg_catalog.pg_attribute AS t
+        CROSS JOIN LATERAL pg_catalog.aclexplode(t.attacl) AS x
+        WHERE t.attrelid = c.oid AND t.attacl IS NOT NULL
+    ) AS a
+    WHERE c.relkind = 'r' AND a.grantor <> c.relowner
     UNION ALL
     SELECT l.objoid, 'security label ' || l.provider
     FROM pg_catalog.pg_seclabel AS l WHERE l.classoid = 'pg_catalog.pg_class'::regclass

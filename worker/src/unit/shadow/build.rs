@@ -21,6 +21,14 @@ use super::super::{UnitContext, metadata::capture};
 /// The trigger that lets nobody write the old table.
 const GUARD: &str = "upshift_guard";
 
+/// Who is given a table must be allowed to make one where it is (PostgreSQL, ALTER TABLE).
+const HOME_OF_OWNERS: &str =
+    "-- owners of a table and of its statistics may use the new table's schema
+SELECT DISTINCT format('GRANT USAGE, CREATE ON SCHEMA %I TO %I', $2::text, pg_get_userbyid(o.owner))
+FROM (SELECT relowner AS owner FROM pg_class WHERE oid = to_regclass($1)
+      UNION SELECT stxowner FROM pg_statistic_ext WHERE stxrelid = to_regclass($1)) o
+WHERE pg_get_userbyid(o.owner) <> current_user";
+
 pub(super) async fn run(
     tx: &mut PgConnection,
     unit: &UnitContext<'_>,
@@ -110,6 +118,11 @@ async fn create(tx: &mut PgConnection, unit: &UnitContext<'_>, op: &Shadow) -> R
         .await
         .map_err(Error::database(context()))?;
     let both = [Some(table.as_str()), Some(home.as_str())];
+    for statement in capture::texts(tx, HOME_OF_OWNERS, &both).await? {
+        execute_raw(tx, statement)
+            .await
+            .map_err(Error::database(context()))?;
+    }
     let mut statements = capture::texts(tx, include_str!("carry.sql"), &both).await?;
     if statements.is_empty() {
         return Err(Error::Refused(format!(

@@ -16,21 +16,26 @@ CROSS JOIN LATERAL (
     FROM (SELECT x.grantee FROM aclexplode(w.relacl) x
           UNION SELECT c.relowner WHERE c.relacl IS NOT NULL) g
     UNION ALL
-    SELECT 3, 0, format('GRANT %s ON TABLE %s TO %s%s', g.privileges, new.name,
+    -- In the order in which they stand: pg_dump writes them so.
+    SELECT 3, g.number::integer, format('GRANT %s ON TABLE %s TO %s%s', g.privileges, new.name,
                         CASE g.grantee WHEN 0 THEN 'PUBLIC'
                                        ELSE quote_ident(pg_get_userbyid(g.grantee)) END,
                         CASE WHEN g.is_grantable THEN ' WITH GRANT OPTION' ELSE '' END)
-    FROM (SELECT x.grantee, x.is_grantable, string_agg(x.privilege_type, ', ') AS privileges
+    FROM (SELECT x.grantee, x.is_grantable, min(x.number) AS number,
+                 string_agg(x.privilege_type, ', ' ORDER BY x.number) AS privileges
           FROM aclexplode(CASE WHEN w.relacl IS NOT NULL AND c.relacl IS NULL
-                               THEN acldefault('r', c.relowner) ELSE c.relacl END) x
+                               THEN acldefault('r', c.relowner) ELSE c.relacl END)
+               WITH ORDINALITY x (grantor, grantee, privilege_type, is_grantable, number)
           GROUP BY x.grantee, x.is_grantable) g
     UNION ALL
-    SELECT 4, a.attnum, format('GRANT %s (%I) ON TABLE %s TO %s%s', x.privilege_type, a.attname,
-                               new.name,
-                               CASE x.grantee WHEN 0 THEN 'PUBLIC'
-                                              ELSE quote_ident(pg_get_userbyid(x.grantee)) END,
-                               CASE WHEN x.is_grantable THEN ' WITH GRANT OPTION' ELSE '' END)
-    FROM pg_attribute a CROSS JOIN LATERAL aclexplode(a.attacl) x
+    SELECT 4, a.attnum * 1000 + x.number::integer,
+           format('GRANT %s (%I) ON TABLE %s TO %s%s', x.privilege_type, a.attname, new.name,
+                  CASE x.grantee WHEN 0 THEN 'PUBLIC'
+                                 ELSE quote_ident(pg_get_userbyid(x.grantee)) END,
+                  CASE WHEN x.is_grantable THEN ' WITH GRANT OPTION' ELSE '' END)
+    FROM pg_attribute a
+    CROSS JOIN LATERAL aclexplode(a.attacl)
+               WITH ORDINALITY x (grantor, grantee, privilege_type, is_grantable, number)
     WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
       AND a.attname !~ '^upshift_kept_'
     UNION ALL

@@ -1,0 +1,165 @@
+//! A pass carries over all that hangs on a table, or leaves the table alone and says why.
+
+use anyhow::{Result, ensure};
+use std::fs;
+use tempfile::TempDir;
+use upshift_tests::{
+    compare::Snapshot,
+    harness::{Database, Upshift},
+};
+
+/// Changes nothing, but every row is written.
+const NOTHING: &str = "-- upshift: strategy = shadow\nUPDATE \"The Table\" SET x = x + 0;\n";
+
+fn pack() -> Result<TempDir> {
+    let folder = TempDir::new()?;
+    let migration = folder.path().join("m/migrations/2.0");
+    fs::create_dir_all(&migration)?;
+    fs::write(
+        folder.path().join("pack.toml"),
+        "name = \"carry\"\n[installed]\nquery = \"SELECT 'm', '1.0'\"\n",
+    )?;
+    fs::write(
+        folder.path().join("m/module.toml"),
+        "name = \"m\"\nversion = \"2.0\"\n",
+    )?;
+    fs::write(migration.join("pre-a.sql"), NOTHING)?;
+    Ok(folder)
+}
+
+/// Roles belong to the server: several tests may make them at once.
+fn roles(database: &Database) -> Result<()> {
+    for role in ["upshift_carry_group", "upshift_carry_reader"] {
+        database.psql_as_superuser(&format!(
+            "DO $$BEGIN CREATE ROLE {role}; \
+             EXCEPTION WHEN duplicate_object OR unique_violation THEN NULL; END$$"
+        ))?;
+    }
+    database.psql_as_superuser(&format!(
+        "SELECT pg_advisory_xact_lock(1); GRANT upshift_carry_group TO {}",
+        database.owner()
+    ))?;
+    Ok(())
+}
+
+/// There, kept, and back.
+async fn carried(setup: &str) -> Result<()> {
+    let database = Database::create()?;
+    roles(&database)?;
+    database.psql(setup)?;
+    let before = Snapshot::take(&database).await?;
+    let pack = pack()?;
+    let plan = Upshift::on(&database, ["plan"])
+        .argument(pack.path())
+        .succeed()?;
+    ensure!(plan.stdout.contains("swap"), "no pass: {}", plan.stdout);
+    let run = |more: &[&str]| {
+        Upshift::on(&database, ["run"])
+            .argument(pack.path())
+            .arguments(&["--workers", "3"])
+            .arguments(more)
+            .succeed()
+    };
+    run(&[])?;
+    let prepared = Snapshot::take(&database).await?;
+    prepared.expect_same(&before, "prepared (left) and before (right)")?;
+    Upshift::on(&database, ["rollback"]).succeed()?;
+    let back = Snapshot::take(&database).await?;
+    back.expect_same(&before, "rolled back (left) and before (right)")?;
+    run(&["--commit"])?;
+    let committed = Snapshot::take(&database).await?;
+    committed.expect_same(&before, "committed (left) and before (right)")
+}
+
+#[tokio::test]
+async fn everything_is_carried_over() -> Result<()> {
+    carried(include_str!("carry_over/everything.sql")).await
+}
+
+#[tokio::test]
+async fn a_table_of_another_owner_is_carried_over() -> Result<()> {
+    carried(include_str!("carry_over/owned.sql")).await
+}
+
+/// What no pass carries, and what the plan has to say of it.
+const UNKNOWN: &[(&str, &str)] = &[
+    (
+        "CREATE MATERIALIZED VIEW seen AS SELECT * FROM \"The Table\"",
+        "materialized view public.seen",
+    ),
+    (
+        "CREATE FUNCTION f(r \"The Table\") RETURNS integer LANGUAGE sql AS 'SELECT 1'",
+        "function public.f(public.\"The Table\")",
+    ),
+    (
+        "CREATE FUNCTION f() RETURNS SETOF \"The Table\" LANGUAGE sql AS 'SELECT * FROM \"The Table\"'",
+        "function public.f()",
+    ),
+    (
+        "CREATE TABLE other (r \"The Table\")",
+        "column r of table public.other",
+    ),
+    (
+        "CREATE PUBLICATION p FOR TABLE \"The Table\"",
+        "publication",
+    ),
+    (
+        "CREATE RULE r AS ON INSERT TO \"The Table\" WHERE new.x > 7 DO ALSO NOTHING",
+        "rules on The Table",
+    ),
+    (
+        "CREATE TABLE child () INHERITS (\"The Table\")",
+        "other tables inherit from The Table",
+    ),
+    (
+        "CREATE POLICY p ON parent USING (EXISTS (SELECT FROM \"The Table\"))",
+        "policy p on table public.parent",
+    ),
+    (
+        "ALTER TABLE \"The Table\" ADD CHECK (x > -9) NOT VALID",
+        "NOT VALID",
+    ),
+    (
+        "GRANT SELECT ON \"The Table\" TO upshift_carry_group WITH GRANT OPTION; \
+         SET ROLE upshift_carry_group; GRANT SELECT ON \"The Table\" TO upshift_carry_reader",
+        "privileges that upshift_carry_group granted",
+    ),
+];
+
+#[tokio::test]
+async fn what_is_not_known_is_named() -> Result<()> {
+    let mut failures = Vec::new();
+    for (object, named) in UNKNOWN {
+        let database = Database::create()?;
+        roles(&database)?;
+        database.psql(
+            "CREATE TABLE parent (id integer PRIMARY KEY); \
+             CREATE TABLE \"The Table\" (id serial PRIMARY KEY, x integer); \
+             INSERT INTO \"The Table\" (x) SELECT i FROM generate_series(1, 50) i",
+        )?;
+        database.psql(object)?;
+        let before = Snapshot::take(&database).await?;
+        let pack = pack()?;
+        let plan = Upshift::on(&database, ["plan"])
+            .argument(pack.path())
+            .run()?;
+        let said = format!("{}{}", plan.stdout, plan.stderr);
+        let said: Vec<&str> = said.split_whitespace().collect();
+        let said = said.join(" ");
+        if said.contains("swap") || !said.contains(named) {
+            failures.push(format!("== {object}: {named} is not said:\n{said}"));
+        }
+        // What rules do has no way back, so there is no plan at all.
+        if plan.code == Some(2) {
+            continue;
+        }
+        Upshift::on(&database, ["run"])
+            .argument(pack.path())
+            .succeed()?;
+        Upshift::on(&database, ["rollback"]).succeed()?;
+        let back = Snapshot::take(&database).await?;
+        back.expect_same(&before, object)?;
+    }
+    ensure!(failures.is_empty(), "{}", failures.join("\n"));
+    Ok(())
+}
