@@ -2,7 +2,7 @@
 //! that the engine runs them in parallel, resumes them and takes them back like any other.
 //!
 //! ```text
-//! build ──► fill (page ranges) ──► index, index, … ──► before ──► swap ──► validate, … ──► settle
+//! build ──► fill (page ranges) ──► index, index, … ──► before, … ──► swap ──► validate, … ──► settle
 //! ```
 
 use serde::{Deserialize, Serialize};

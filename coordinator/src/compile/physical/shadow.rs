@@ -95,16 +95,16 @@ impl Maker<'_> {
         }
         gates.extend(ready);
         let swap = self.push(&mut made, self.swap(), &gates);
+        // Whoever comes after the pass waits for all of it: a key that is not valid yet is found by the
+        // names that it and its table have now.
+        let mut last = vec![swap];
         for ((id, table), keys) in self.keys_after() {
             let seconds = pass.cost.key * keys.len() as f64;
-            let label = format!(
-                "validate {} of {}",
-                counted(keys.len() as u64, "foreign key"),
-                table.plain()
-            );
+            let count = counted(keys.len() as u64, "foreign key");
+            let label = format!("validate {count} of {}", table.plain());
             let uses = vec![used(id, &table, true)];
             let stage = ShadowStage::Validate { table, keys };
-            self.push(&mut made, self.task(stage, (label, seconds), uses), &[swap]);
+            last.push(self.push(&mut made, self.task(stage, (label, seconds), uses), &[swap]));
         }
         let label = format!("statistics and visibility map of {}", pass.table.plain());
         let uses = vec![used(pass.relation, &pass.table, true)];
@@ -113,7 +113,7 @@ impl Maker<'_> {
             (label, 0.2 + pass.cost.fill / 8.0),
             uses,
         );
-        made.exit = self.push(&mut made, settle, &[swap]);
+        made.exit = self.push(&mut made, settle, &last);
         made
     }
 
