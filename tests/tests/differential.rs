@@ -19,8 +19,8 @@ enum Went {
     Same,
     /// `psql` stopped at an error; the compiled run stopped too or got further, and came back.
     Stopped,
-    /// Upshift refused the plan before touching anything.
-    Refused,
+    /// Upshift refused the plan before touching anything, and says why.
+    Refused(String),
     /// The generator's own SQL does not run: nothing is compared.
     NoCase,
 }
@@ -86,7 +86,8 @@ impl<'c> Ready<'c> {
         if first.code == Some(2) || first.code == Some(3) {
             let after = Snapshot::take(&compiled).await?;
             after.expect_same(&self.before, "a refused plan touched the database")?;
-            return Ok(Went::Refused);
+            let why = first.stderr.lines().next().unwrap_or_default();
+            return Ok(Went::Refused(why.chars().take(150).collect()));
         }
         let by_psql = match &self.psql {
             Ok(database) => database,
