@@ -311,9 +311,11 @@ fn chosen(analysis: &Analysis, gathered: Gathered<'_>, options: &Options) -> Opt
         left_out: gathered.left_out,
         rows,
         cost,
-        composed: gathered
-            .composer
-            .finish(&last.after, gathered.pinned_now, &settings),
+        composed: gathered.composer.finish(
+            (&first.before, &last.after),
+            gathered.pinned_now,
+            &settings,
+        ),
         before: first.before.clone(),
         after: last.after.clone(),
         incoming: last.incoming.clone(),
