@@ -15,12 +15,12 @@ use upshift_tests::{
 /// How a case went.
 #[derive(Debug, PartialEq, Eq)]
 enum Went {
-    /// Both ran to the end, and agree.
-    Same,
+    /// Both ran to the end, and agree; so many statements became passes.
+    Same { fused: u64 },
     /// `psql` stopped at an error; the compiled run stopped too or got further, and came back.
     Stopped,
-    /// Upshift refused the plan before touching anything.
-    Refused,
+    /// Upshift refused the plan before touching anything, and says why.
+    Refused(String),
     /// The generator's own SQL does not run: nothing is compared.
     NoCase,
 }
@@ -86,7 +86,8 @@ impl<'c> Ready<'c> {
         if first.code == Some(2) || first.code == Some(3) {
             let after = Snapshot::take(&compiled).await?;
             after.expect_same(&self.before, "a refused plan touched the database")?;
-            return Ok(Went::Refused);
+            let why = first.stderr.lines().next().unwrap_or_default();
+            return Ok(Went::Refused(why.chars().take(150).collect()));
         }
         let by_psql = match &self.psql {
             Ok(database) => database,
@@ -108,8 +109,20 @@ impl<'c> Ready<'c> {
         after.expect_same(&self.before, "rollback (left) and untouched (right)")?;
         run(&["--commit"]).succeed()?;
         compare::expect_same(by_psql, &compiled, "psql and the compiled run").await?;
-        Ok(Went::Same)
+        Ok(Went::Same {
+            fused: fused(&first.stderr) + fused(&first.stdout),
+        })
     }
+}
+
+/// How many statements the lines of progress of a run call parts of a pass.
+fn fused(progress: &str) -> u64 {
+    let passes = progress.lines().filter_map(|line| {
+        let line = line.strip_suffix(": shadow build")?;
+        let (_, count) = line.rsplit_once(" anew: ")?;
+        count.split(' ').next()?.parse::<u64>().ok()
+    });
+    passes.sum()
 }
 
 /// Runs a case in each of the ways.
@@ -119,10 +132,13 @@ async fn check(case: &Case, ways: &[How]) -> Result<Went> {
     };
     let mut went = Went::NoCase;
     for way in ways {
-        went = ready
+        let this = ready
             .check(*way)
             .await
             .with_context(|| format!("seed {} with {way:?}", ready.case.seed))?;
+        if way.0 == "shadow" {
+            went = this;
+        }
     }
     Ok(went)
 }
@@ -180,13 +196,16 @@ impl Cases {
             Some(seed) => (seed, 1),
             None => (first, number("UPSHIFT_CASES").unwrap_or(count)),
         };
-        let mut same = 0;
+        let (mut same, mut statements) = (0, 0);
         let mut failures = Vec::new();
         for seed in first..first + count {
             match self.one(seed).await {
                 Ok(went) => {
                     println!("seed {seed}: {went:?}");
-                    same += u64::from(went == Went::Same);
+                    if let Went::Same { fused } = went {
+                        same += 1;
+                        statements += fused;
+                    }
                 }
                 Err(e) => {
                     println!("seed {seed}: {e:#}");
@@ -194,12 +213,15 @@ impl Cases {
                 }
             }
         }
-        println!("{same} of {count} cases ran to the end and agree");
+        println!(
+            "{same} of {count} cases ran to the end and agree, {statements} statements in passes"
+        );
         ensure!(failures.is_empty(), "{}", failures.join("\n\n"));
         ensure!(
             count < 10 || same * 2 > count,
             "only {same} of {count} cases ran to the end"
         );
+        ensure!(count < 10 || statements > 0, "no statements became a pass");
         Ok(())
     }
 

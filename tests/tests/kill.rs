@@ -18,10 +18,15 @@ const INSTANTS: usize = 25;
 /// The units are small, so that there are many.
 const RUN: [&str; 5] = ["--workers", "4", "--unit-rows", "100", "--json"];
 
-fn run(database: &Database) -> Upshift {
+/// `--passes`: rows changed in place, and tables built anew wherever that can be.
+const IN_PLACE: &str = "in-place";
+const SHADOW: &str = "shadow";
+
+fn run(database: &Database, passes: &str) -> Upshift {
     Upshift::on(database, ["run"])
         .argument(small_erp::pack())
         .arguments(&RUN)
+        .arguments(&["--passes", passes])
 }
 
 /// When a process is killed: after this many lines of progress, and a little later.
@@ -55,9 +60,9 @@ impl Instant {
 }
 
 /// The database after a run that nobody killed, committed; and how many lines that run printed.
-async fn uninterrupted(start: &Database) -> Result<(Snapshot, usize)> {
+async fn uninterrupted(start: &Database, passes: &str) -> Result<(Snapshot, usize)> {
     let database = start.copy()?;
-    let outcome = run(&database).succeed()?;
+    let outcome = run(&database, passes).succeed()?;
     Upshift::on(&database, ["commit"]).succeed()?;
     let naive = start.copy()?;
     oracle::upgrade(&naive, &small_erp::pack()).await?;
@@ -70,19 +75,18 @@ async fn uninterrupted(start: &Database) -> Result<(Snapshot, usize)> {
     Ok((Snapshot::take(&database).await?, lines))
 }
 
-#[tokio::test]
-async fn a_killed_run_goes_on_to_the_same_end() -> Result<()> {
+async fn killed_run(passes: &str) -> Result<()> {
     let start = small_erp::database().await?;
-    let (end, lines) = uninterrupted(&start).await?;
+    let (end, lines) = uninterrupted(&start, passes).await?;
     let mut random = StdRng::seed_from_u64(SEED);
     for number in 0..INSTANTS {
         let instant = Instant::random(&mut random, lines);
         let what = format!("instant {number}: {instant:?} of {lines} lines");
         let database = start.copy()?;
         instant
-            .kill(run(&database).start()?)
+            .kill(run(&database, passes).start()?)
             .context(what.clone())?;
-        go_on(&database).context(what.clone())?;
+        go_on(&database, passes).context(what.clone())?;
         Upshift::on(&database, ["commit"])
             .succeed()
             .context(what.clone())?;
@@ -92,7 +96,7 @@ async fn a_killed_run_goes_on_to_the_same_end() -> Result<()> {
 }
 
 /// Killed before it had begun, there is nothing to resume: it is simply run.
-fn go_on(database: &Database) -> Result<()> {
+fn go_on(database: &Database, passes: &str) -> Result<()> {
     let begun = database
         .psql("SELECT to_regclass('upshift.run') IS NOT NULL")?
         .trim()
@@ -104,25 +108,24 @@ fn go_on(database: &Database) -> Result<()> {
     if begun {
         Upshift::on(database, ["resume"]).succeed()?;
     } else {
-        run(database).succeed()?;
+        run(database, passes).succeed()?;
     }
     Ok(())
 }
 
-#[tokio::test]
-async fn a_run_killed_again_and_again_gets_there() -> Result<()> {
+async fn killed_again_and_again(passes: &str) -> Result<()> {
     let start = small_erp::database().await?;
-    let (end, lines) = uninterrupted(&start).await?;
+    let (end, lines) = uninterrupted(&start, passes).await?;
     let mut random = StdRng::seed_from_u64(SEED + 1);
     let database = start.copy()?;
-    Instant::random(&mut random, lines / 3).kill(run(&database).start()?)?;
+    Instant::random(&mut random, lines / 3).kill(run(&database, passes).start()?)?;
     for number in 0..6 {
         let begun = database
             .psql("SELECT to_regclass('upshift.run') IS NOT NULL")?
             .trim()
             == "t";
         if !begun {
-            run(&database).succeed()?;
+            run(&database, passes).succeed()?;
             break;
         }
         let instant = Instant::random(&mut random, lines / 4);
@@ -134,19 +137,18 @@ async fn a_run_killed_again_and_again_gets_there() -> Result<()> {
             break;
         }
     }
-    go_on(&database)?;
+    go_on(&database, passes)?;
     Upshift::on(&database, ["commit"]).succeed()?;
     Snapshot::take(&database)
         .await?
         .expect_same(&end, "killed again and again")
 }
 
-#[tokio::test]
-async fn a_killed_rollback_goes_back_to_the_same_start() -> Result<()> {
+async fn killed_rollback(passes: &str) -> Result<()> {
     let start = small_erp::database().await?;
     let before = Snapshot::take(&start).await?;
     let counted = start.copy()?;
-    run(&counted).succeed()?;
+    run(&counted, passes).succeed()?;
     let outcome = Upshift::on(&counted, ["rollback", "--json"]).succeed()?;
     let lines = outcome.stdout.lines().count();
     Snapshot::take(&counted)
@@ -157,7 +159,7 @@ async fn a_killed_rollback_goes_back_to_the_same_start() -> Result<()> {
         let instant = Instant::random(&mut random, lines);
         let what = format!("instant {number}: {instant:?} of {lines} lines");
         let database = start.copy()?;
-        run(&database).succeed().context(what.clone())?;
+        run(&database, passes).succeed().context(what.clone())?;
         let back = Upshift::on(&database, ["rollback", "--json"]);
         instant.kill(back.start()?).context(what.clone())?;
         Upshift::on(&database, ["rollback"])
@@ -185,18 +187,17 @@ fn die_at(point: &str, nth: u32, command: Upshift) -> Result<bool> {
     }
 }
 
-#[tokio::test]
-async fn a_run_that_dies_around_a_commit_goes_on_to_the_same_end() -> Result<()> {
+async fn run_dies_around_a_commit(passes: &str) -> Result<()> {
     let start = small_erp::database().await?;
-    let (end, _) = uninterrupted(&start).await?;
+    let (end, _) = uninterrupted(&start, passes).await?;
     let mut died = 0;
     for point in failpoint::ALL {
         for nth in TIMES {
             let what = format!("{point}:{nth}");
             let database = start.copy()?;
-            if die_at(point, nth, run(&database)).context(what.clone())? {
+            if die_at(point, nth, run(&database, passes)).context(what.clone())? {
                 died += 1;
-                go_on(&database).context(what.clone())?;
+                go_on(&database, passes).context(what.clone())?;
             }
             let commit = Upshift::on(&database, ["commit"]);
             if die_at(point, nth, commit).context(what.clone())? {
@@ -212,8 +213,7 @@ async fn a_run_that_dies_around_a_commit_goes_on_to_the_same_end() -> Result<()>
     Ok(())
 }
 
-#[tokio::test]
-async fn a_rollback_that_dies_around_a_commit_goes_back_to_the_same_start() -> Result<()> {
+async fn rollback_dies_around_a_commit(passes: &str) -> Result<()> {
     let start = small_erp::database().await?;
     let before = Snapshot::take(&start).await?;
     let mut died = 0;
@@ -221,7 +221,7 @@ async fn a_rollback_that_dies_around_a_commit_goes_back_to_the_same_start() -> R
         for nth in TIMES {
             let what = format!("{point}:{nth}");
             let database = start.copy()?;
-            run(&database).succeed().context(what.clone())?;
+            run(&database, passes).succeed().context(what.clone())?;
             let rollback = Upshift::on(&database, ["rollback"]);
             if die_at(point, nth, rollback).context(what.clone())? {
                 died += 1;
@@ -236,4 +236,55 @@ async fn a_rollback_that_dies_around_a_commit_goes_back_to_the_same_start() -> R
     }
     ensure!(died >= 10, "only {died} of the instants were reached");
     Ok(())
+}
+
+#[tokio::test]
+async fn a_killed_run_goes_on_to_the_same_end() -> Result<()> {
+    killed_run(IN_PLACE).await
+}
+
+#[tokio::test]
+async fn a_killed_run_goes_on_to_the_same_end_with_passes() -> Result<()> {
+    killed_run(SHADOW).await
+}
+
+#[tokio::test]
+async fn a_run_killed_again_and_again_gets_there() -> Result<()> {
+    killed_again_and_again(IN_PLACE).await
+}
+
+#[tokio::test]
+async fn a_run_killed_again_and_again_gets_there_with_passes() -> Result<()> {
+    killed_again_and_again(SHADOW).await
+}
+
+#[tokio::test]
+async fn a_killed_rollback_goes_back_to_the_same_start() -> Result<()> {
+    killed_rollback(IN_PLACE).await
+}
+
+#[tokio::test]
+async fn a_killed_rollback_goes_back_to_the_same_start_with_passes() -> Result<()> {
+    killed_rollback(SHADOW).await
+}
+
+#[tokio::test]
+async fn a_run_that_dies_around_a_commit_goes_on_to_the_same_end() -> Result<()> {
+    run_dies_around_a_commit(IN_PLACE).await
+}
+
+#[tokio::test]
+async fn a_run_that_dies_around_a_commit_goes_on_to_the_same_end_with_passes() -> Result<()> {
+    run_dies_around_a_commit(SHADOW).await
+}
+
+#[tokio::test]
+async fn a_rollback_that_dies_around_a_commit_goes_back_to_the_same_start() -> Result<()> {
+    rollback_dies_around_a_commit(IN_PLACE).await
+}
+
+#[tokio::test]
+async fn a_rollback_that_dies_around_a_commit_goes_back_to_the_same_start_with_passes() -> Result<()>
+{
+    rollback_dies_around_a_commit(SHADOW).await
 }

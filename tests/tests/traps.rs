@@ -19,6 +19,9 @@ use upshift_tests::{
 /// What every case is cut with: units of a few rows, several at once.
 const RUN: [&str; 4] = ["--workers", "3", "--unit-rows", "5"];
 
+/// Every case runs with its rows changed in place, and with passes wherever they can be.
+const WAYS: [&str; 2] = ["in-place", "shadow"];
+
 /// How a case has to end: `-- expect: …` in its file.
 #[derive(Debug, PartialEq, Eq)]
 enum Expected {
@@ -96,15 +99,10 @@ impl Trap {
         let untouched = Database::create()?;
         untouched.psql(&self.setup).context("setup")?;
         let before = Snapshot::take(&untouched).await?;
-        let compiled = untouched.copy()?;
-        let run = |more: &[&str]| {
-            Upshift::on(&compiled, ["run"])
-                .argument(folder.path())
-                .arguments(&RUN)
-                .arguments(more)
-        };
         if let Expected::Refused(message) = &self.expected {
-            let refused = run(&[]).run()?.expect_code(2)?;
+            let compiled = untouched.copy()?;
+            let run = Upshift::on(&compiled, ["run"]).argument(folder.path());
+            let refused = run.arguments(&RUN).run()?.expect_code(2)?;
             ensure!(refused.stderr.contains(message), "{}", refused.stderr);
             return Snapshot::take(&compiled)
                 .await?
@@ -116,16 +114,39 @@ impl Trap {
             by_psql.is_err() == (self.expected == Expected::Stops),
             "psql: {by_psql:?}"
         );
+        for way in WAYS {
+            self.compiled(way, folder.path(), (&untouched, &naive))
+                .await
+                .with_context(|| format!("--passes {way}"))?;
+        }
+        Ok(())
+    }
+
+    /// There, back, and there for good.
+    async fn compiled(
+        &self,
+        way: &str,
+        folder: &Path,
+        (untouched, naive): (&Database, &Database),
+    ) -> Result<()> {
+        let compiled = untouched.copy()?;
+        let run = |more: &[&str]| {
+            Upshift::on(&compiled, ["run"])
+                .argument(folder)
+                .arguments(&["--passes", way])
+                .arguments(&RUN)
+                .arguments(more)
+        };
         let first = run(&[]).run()?;
         ensure!(
             first.code == Some(0) || (self.expected == Expected::Stops && first.code == Some(1)),
             "{first:?}"
         );
         Upshift::on(&compiled, ["rollback"]).succeed()?;
-        compare::expect_same(&compiled, &untouched, "rolled back and untouched").await?;
+        compare::expect_same(&compiled, untouched, "rolled back and untouched").await?;
         if self.expected == Expected::Same {
             run(&["--commit"]).succeed()?;
-            compare::expect_same(&compiled, &naive, "compiled and psql").await?;
+            compare::expect_same(&compiled, naive, "compiled and psql").await?;
         }
         Ok(())
     }

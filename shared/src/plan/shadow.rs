@@ -86,7 +86,8 @@ pub enum ShadowStage {
     /// One short transaction: the old table goes out of sight, the new one takes its place. Its undo
     /// is the same the other way round.
     Swap {
-        /// Columns that the pass renames, in order: old name, new name; not quoted.
+        /// Columns of the old table whose name is another after the pass: old name, new name, not
+        /// quoted; all at once, so that names may change places.
         renames: Vec<(String, String)>,
         /// Foreign keys of the table that the pass drops, by their names at the start.
         dropped_keys: Vec<String>,

@@ -99,7 +99,6 @@ impl Composer<'_> {
         }
         self.evolve
             .push(deparse(NodeEnum::RenameStmt(Box::new(statement)))?);
-        self.renames.push((from, to));
         Ok(())
     }
 

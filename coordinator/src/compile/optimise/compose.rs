@@ -1,14 +1,14 @@
 //! Composition: the steps of a pass, one after another, as layers of a SELECT. Each layer gives what
 //! the table's rows are after one more step; PostgreSQL's planner flattens what it can.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::collections::BTreeSet;
 
 use pg_query::{
     Node, NodeEnum,
     protobuf::{DeleteStmt, ResTarget, SelectStmt, UpdateStmt},
 };
 use upshift_shared::{
-    catalog::Relation,
+    catalog::{Column, Relation},
     ids::{ColId, RelId},
     pack::StepKind,
     pg::ident::ident,
@@ -38,7 +38,6 @@ pub(super) struct Composer<'a> {
     /// Columns that are computed by the new table, and that no step can read.
     pub(super) computed: BTreeSet<ColId>,
     pub(super) evolve: Vec<String>,
-    pub(super) renames: Vec<(String, String)>,
     pub(super) dropped_keys: Vec<String>,
     pub(super) added_keys: Vec<AddedKey>,
     /// Whether anything so far changes rows: without it there is nothing to pass over.
@@ -83,7 +82,6 @@ impl<'a> Composer<'a> {
             written: BTreeSet::new(),
             computed: BTreeSet::new(),
             evolve: Vec::new(),
-            renames: Vec::new(),
             dropped_keys: Vec::new(),
             added_keys: Vec::new(),
             changes_rows: false,
@@ -308,8 +306,10 @@ impl<'a> Composer<'a> {
             .iter()
             .map(|column| format!("{alias}.{}", ident(&column.name)))
             .collect();
+        // OFFSET 0 is a fence: without it PostgreSQL may evaluate what a later statement asks of a row
+        // before it knows that the row is gone (PostgreSQL pushes no condition below OFFSET).
         self.sql = format!(
-            "SELECT {} FROM ({}) AS {alias} WHERE {spared}",
+            "SELECT {} FROM ({}) AS {alias} WHERE {spared} OFFSET 0",
             list.join(", "),
             self.sql
         );
@@ -357,7 +357,7 @@ impl<'a> Composer<'a> {
     /// What it all comes to.
     pub(super) fn finish(
         self,
-        after: &Arc<Relation>,
+        (before, after): (&Relation, &Relation),
         pinned_now: bool,
         settings: &[(String, String)],
     ) -> Composed {
@@ -383,7 +383,7 @@ impl<'a> Composer<'a> {
                 ),
             ),
             evolve: self.evolve,
-            renames: self.renames,
+            renames: renames(before, after),
             dropped_keys: self.dropped_keys,
             added_keys: self.added_keys,
             pinned_now,
@@ -391,6 +391,23 @@ impl<'a> Composer<'a> {
             columns,
         }
     }
+}
+
+/// Columns of the table before a pass that have another name after it. One that the pass drops makes
+/// room where its name is used again.
+fn renames(before: &Relation, after: &Relation) -> Vec<(String, String)> {
+    let new_name = |column: &Column| match after.column_by_id(column.id) {
+        Some(after) => Some(after.name.clone()),
+        None => {
+            let again = after.column(&column.name).is_some();
+            again.then(|| format!("upshift_dropped_{}", column.id.0))
+        }
+    };
+    let columns = before.columns.iter();
+    columns
+        .filter_map(|column| Some((column.name.clone(), new_name(column)?)))
+        .filter(|(old, new)| old != new)
+        .collect()
 }
 
 fn type_of(around: &Around, column: &str) -> Result<String, String> {

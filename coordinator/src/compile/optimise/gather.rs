@@ -316,9 +316,11 @@ fn chosen(
         left_out: gathered.left_out,
         rows,
         cost,
-        composed: gathered
-            .composer
-            .finish(&last.after, gathered.pinned_now, &settings),
+        composed: gathered.composer.finish(
+            (&first.before, &last.after),
+            gathered.pinned_now,
+            &settings,
+        ),
         before: first.before.clone(),
         after: last.after.clone(),
         incoming: last.incoming.clone(),

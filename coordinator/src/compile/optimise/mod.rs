@@ -104,7 +104,7 @@ pub struct Composed {
     pub fill: (String, String),
     /// What the pack does to the table, for [`upshift_shared::plan::ShadowStage::Build`].
     pub evolve: Vec<String>,
-    /// Columns renamed on the way.
+    /// Columns whose name is another after it than before.
     pub renames: Vec<(String, String)>,
     /// Foreign keys dropped.
     pub dropped_keys: Vec<String>,

@@ -25,6 +25,7 @@ impl World {
             20 => self.drop_something(random, place),
             21 => self.set_something(random, place),
             22 => self.add_several(random, place),
+            _ if self.easy => self.add_column(random, place),
             _ => self.look_at(random, place),
         }
     }

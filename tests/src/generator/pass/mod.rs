@@ -73,7 +73,7 @@ fn script(world: &mut World, random: &mut StdRng, module: u32, file: &str) -> (S
 impl World {
     /// One statement, mostly on the table that this case is about.
     fn step(&mut self, random: &mut StdRng) -> String {
-        let place = if random.random_bool(0.75) {
+        let place = if random.random_bool(if self.easy { 0.92 } else { 0.75 }) {
             self.hot
         } else {
             random.random_range(0..self.tables.len())

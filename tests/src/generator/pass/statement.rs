@@ -19,6 +19,7 @@ impl World {
             17 => self.update_by_children(random, place),
             18 => self.update_by_query(random, place),
             19..=21 => self.delete(random, place),
+            _ if self.easy => self.update(random, place),
             22 => self.insert(random, place),
             _ => self.touch_other(random, place),
         }

@@ -165,12 +165,20 @@ async fn renamed_facts(tx: &mut PgConnection, op: &Shadow) -> Result<Vec<Fact>> 
             ident(to)
         )
     };
-    for (from, to) in renames {
-        execute(tx, op, &rename(from, to)).await?;
+    // By way of names that nobody has, because they may change places.
+    let between = |number: usize| format!("upshift_renamed_{number}");
+    for (number, (from, _)) in renames.iter().enumerate() {
+        execute(tx, op, &rename(from, &between(number))).await?;
+    }
+    for (number, (_, to)) in renames.iter().enumerate() {
+        execute(tx, op, &rename(&between(number), to)).await?;
     }
     let facts = facts(tx, &op.table.to_string()).await?;
-    for (from, to) in renames.iter().rev() {
-        execute(tx, op, &rename(to, from)).await?;
+    for (number, (_, to)) in renames.iter().enumerate() {
+        execute(tx, op, &rename(to, &between(number))).await?;
+    }
+    for (number, (from, _)) in renames.iter().enumerate() {
+        execute(tx, op, &rename(&between(number), from)).await?;
     }
     Ok(facts)
 }
