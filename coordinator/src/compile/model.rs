@@ -291,7 +291,9 @@ pub struct BoundDml {
 pub struct Joins {
     /// What FROM calls the row at hand again: self-joins on the key.
     pub at_hand: Vec<String>,
-    /// Columns that it reads of other rows of the target.
+    /// Whether it looks at other rows of the target, were it only to see that they are there.
+    pub looks_around: bool,
+    /// Columns that it reads of them.
     pub others: BTreeSet<ColId>,
     /// Every source of FROM has at most one row for the row at hand.
     pub single: bool,

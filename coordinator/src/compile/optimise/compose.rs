@@ -1,7 +1,7 @@
 //! Composition: the steps of a pass, one after another, as layers of a SELECT. Each layer gives what
 //! the table's rows are after one more step; PostgreSQL's planner flattens what it can.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use pg_query::{
     Node, NodeEnum,
@@ -33,6 +33,10 @@ pub(super) struct Composer<'a> {
     /// A SELECT of `columns`, in that order.
     pub(super) sql: String,
     pub(super) columns: Vec<Carry>,
+    /// The table's columns at the start: other rows of it are read as they are there.
+    at_start: BTreeMap<ColId, String>,
+    /// Whether a step so far deletes rows.
+    deletes: bool,
     /// Columns that a step so far writes.
     pub(super) written: BTreeSet<ColId>,
     /// Columns that are computed by the new table, and that no step can read.
@@ -78,6 +82,8 @@ impl<'a> Composer<'a> {
                 "SELECT {} FROM ONLY {table} AS o WHERE {range}",
                 list.join(", ")
             ),
+            at_start: columns.iter().map(|c| (c.id, c.name.clone())).collect(),
+            deletes: false,
             columns,
             written: BTreeSet::new(),
             computed: BTreeSet::new(),
@@ -137,6 +143,19 @@ impl<'a> Composer<'a> {
                 "it reads {} of other rows, which an earlier statement of the pass writes",
                 name(column)
             ));
+        }
+        let differs = |column: &&ColId| self.at_start.get(*column) != Some(&name(column));
+        if let Some(column) = dml.joins.others.iter().find(differs) {
+            return Err(format!(
+                "it reads {} of other rows, which an earlier statement of the pass adds or renames",
+                name(column)
+            ));
+        }
+        if dml.joins.looks_around && self.deletes {
+            return Err(
+                "it looks at other rows, of which an earlier statement of the pass deletes some"
+                    .to_owned(),
+            );
         }
         let reads = |column: &ColId| {
             let resource = Resource::Column(self.table, *column);
@@ -290,6 +309,7 @@ impl<'a> Composer<'a> {
             return Err(format!("it calls {function}, which is volatile"));
         }
         let alias = ident(&dml.alias);
+        self.deletes = true;
         let spared = if statement.using_clause.is_empty() {
             format!("({condition}) IS NOT TRUE")
         } else {
@@ -324,7 +344,7 @@ impl<'a> Composer<'a> {
         dml: &BoundDml,
         table: &Relation,
     ) -> Result<(), String> {
-        let nested = !dml.joins.others.is_empty();
+        let nested = dml.joins.looks_around;
         let mut tree = step.parsed.as_deref().and_then(|node| node.node.clone());
         let (relation, items) = match &mut tree {
             Some(NodeEnum::UpdateStmt(s)) => (s.relation.as_mut(), &mut s.from_clause),

@@ -130,3 +130,36 @@ impl Contracted {
         self.next[keep as usize].remove(&keep);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn because() -> EdgeReason {
+        EdgeReason::Stage
+    }
+
+    #[test]
+    fn what_is_ordered_is_not_ordered_the_other_way() {
+        let mut order = Contracted::new(4, &[]);
+        // A pass of the first and the last; the others come after it.
+        order.add(0, 1, because());
+        order.add(0, 2, because());
+        order.join(0, 3);
+        // By their places in the script they would come before its last statement.
+        order.add(1, 3, because());
+        order.add(2, 3, because());
+        assert!(order.is_acyclic());
+        assert_eq!(order.edges().count(), 2);
+    }
+
+    #[test]
+    fn a_cycle_is_seen() {
+        let mut order = Contracted::new(3, &[]);
+        order.add(0, 1, because());
+        order.add(1, 2, because());
+        assert!(order.is_acyclic());
+        order.next[2].insert(0, because());
+        assert!(!order.is_acyclic());
+    }
+}

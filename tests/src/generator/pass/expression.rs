@@ -10,6 +10,8 @@ use super::schema::{Kind, Table};
 #[derive(Debug, Clone, Default)]
 pub(super) struct Scope {
     columns: Vec<(String, Kind)>,
+    /// What tables are called.
+    names: Vec<String>,
     /// Expressions of type integer that stand for a row elsewhere: scalar subqueries.
     pub(super) subqueries: Vec<(String, Kind)>,
 }
@@ -22,6 +24,9 @@ impl Scope {
         } else {
             format!("{}.", ident(alias))
         };
+        if !alias.is_empty() {
+            self.names.push(ident(alias));
+        }
         self.columns.push((format!("{prefix}id"), Kind::Int));
         for column in &table.columns {
             // What refers to others is data like any other to read.
@@ -180,7 +185,18 @@ impl Scope {
         let other = self
             .column(random, words)
             .unwrap_or_else(|| "'z'".to_owned());
-        match random.random_range(0..11) {
+        match random.random_range(0..60) {
+            // The whole row, columns and their order.
+            59 if !self.names.is_empty() => format!(
+                "md5({}::text)",
+                self.names.choose(random).map_or("'x'", String::as_str)
+            ),
+            n => Self::words(random, n % 11, [column, any, other]),
+        }
+    }
+
+    fn words(random: &mut StdRng, way: u32, [column, any, other]: [String; 3]) -> String {
+        match way {
             0 | 1 => column,
             2 => format!("upper({column})"),
             3 => format!("{column} || '-' || {other}"),

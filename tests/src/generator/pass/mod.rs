@@ -78,10 +78,16 @@ impl World {
         } else {
             random.random_range(0..self.tables.len())
         };
-        if random.random_bool(0.3) {
+        let statement = if random.random_bool(0.3) {
             self.change(random, place)
         } else {
             self.statement(random, place)
+        };
+        match random.random_range(0..50) {
+            0 => format!("-- upshift: strategy = in_place\n{statement}"),
+            1 => format!("-- upshift: strategy = shadow\n{statement}"),
+            2 => format!("-- upshift: strategy = single\n{statement}"),
+            _ => statement,
         }
     }
 }

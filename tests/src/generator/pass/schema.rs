@@ -18,6 +18,8 @@ pub(super) struct World {
 #[derive(Debug, Clone)]
 pub(super) struct Table {
     pub(super) name: String,
+    /// Statements name its schema.
+    qualified: bool,
     pub(super) key: Key,
     pub(super) columns: Vec<Column>,
     pub(super) rows: u32,
@@ -221,6 +223,7 @@ impl World {
         let stem = ["data", "line", "Order", "user", "l", "we;ird"];
         Table {
             name: self.fresh(stem.choose(random).unwrap_or(&"data")),
+            qualified: random.random_bool(0.2),
             key,
             columns,
             rows: random.random_range(0..400),
@@ -307,6 +310,9 @@ impl World {
         ));
         perhaps(format!("ALTER TABLE {table} REPLICA IDENTITY FULL"));
         perhaps(format!("CREATE POLICY p ON {table} USING (id > 0)"));
+        perhaps(format!(
+            "ALTER TABLE {table} ADD COLUMN hole text; ALTER TABLE {table} DROP COLUMN hole"
+        ));
         perhaps(format!("ANALYZE {table}"));
         sql
     }
@@ -388,7 +394,8 @@ impl World {
 
 impl Table {
     pub(super) fn quoted(&self) -> String {
-        ident(&self.name)
+        let schema = if self.qualified { "public." } else { "" };
+        format!("{schema}{}", ident(&self.name))
     }
 
     fn create(&self, random: &mut StdRng, tables: &[Self]) -> String {

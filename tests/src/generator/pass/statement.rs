@@ -36,6 +36,15 @@ impl World {
             }
             names.push(&column.name);
             let value = scope.value(random, column.kind);
+            if random.random_bool(0.02) && !column.not_null {
+                sets.push(format!("{} = DEFAULT", ident(&column.name)));
+                continue;
+            }
+            if random.random_bool(0.03) {
+                let value = not_null(random, column, value);
+                sets.push(format!("({}) = ROW ({value})", ident(&column.name)));
+                continue;
+            }
             sets.push(format!(
                 "{} = {}",
                 ident(&column.name),
@@ -127,7 +136,16 @@ impl World {
         };
         let filter = self.filter(random, &scope, " AND");
         let link = ident(&link.name);
-        let from = match random.random_range(0..4) {
+        let from = match random.random_range(0..6) {
+            4 => format!(
+                "{0} AS p JOIN {0} AS q USING (id) WHERE p.id = t.{link}",
+                other.quoted()
+            ),
+            5 => format!(
+                "{} AS p, {} AS q WHERE p.id = t.{link} AND q.id = p.id + 1",
+                other.quoted(),
+                other.quoted()
+            ),
             0 => format!("{} AS p WHERE t.{link} = p.id", other.quoted()),
             1 => format!(
                 "(SELECT * FROM {} WHERE id % 3 <> 1) AS p WHERE p.id = t.{link}",

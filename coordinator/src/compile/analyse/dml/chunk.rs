@@ -257,6 +257,7 @@ impl Case<'_, '_> {
             if at_hand.contains(&id) && self.walked.joined.contains(&id) {
                 joins.at_hand.push(source.alias.clone());
             } else {
+                joins.looks_around = true;
                 joins.others.extend(&source.read);
             }
         }
