@@ -324,13 +324,7 @@ fn chosen(
         before: first.before.clone(),
         after: last.after.clone(),
         incoming: last.incoming.clone(),
-        parents: steps
-            .iter()
-            .filter_map(|step| around(step))
-            .flat_map(|around| around.parents.clone())
-            .collect::<BTreeSet<_>>()
-            .into_iter()
-            .collect(),
+        parents: parents(&steps),
         steps: gathered.steps,
     })
 }
@@ -345,4 +339,11 @@ fn why(statements: usize, cost: &Cost, wanted: bool) -> String {
         cost.in_place,
         cost.bytes.div_ceil(1 << 20),
     )
+}
+
+/// Tables that foreign keys of the table point at, before or after any of the steps.
+fn parents(steps: &[&AnalysedStep]) -> Vec<(RelId, QualifiedName)> {
+    let arounds = steps.iter().filter_map(|step| around(step));
+    let parents: BTreeSet<_> = arounds.flat_map(|a| a.parents.clone()).collect();
+    parents.into_iter().collect()
 }

@@ -1,1 +1,298 @@
-//! Passes: statements in, one SELECT out.
+//! Passes: statements in; which of them fuse, into what SELECT, and why others do not.
+
+use std::{collections::BTreeSet, path::PathBuf};
+
+use upshift_shared::{
+    catalog::{Catalog, ForeignKeyAction},
+    ids::StepId,
+    pack::{Directives, Location, Phase, StepKind, Version},
+    plan::Strategy,
+};
+
+use super::{Optimised, graph::Contracted, optimise};
+use crate::compile::{
+    analyse::{
+        analyse,
+        fixture::{Table, catalog},
+    },
+    model::{Options, OrderEdge, Passes, Resolved, ResolvedModule, ResolvedStep},
+    order::order,
+};
+
+fn version() -> Version {
+    "1.0".parse().expect("a version")
+}
+
+/// Statements of one module, one a line of its script.
+fn resolved(statements: &[&str]) -> Resolved {
+    let step = |(number, sql): (u32, &&str)| ResolvedStep {
+        id: StepId(number),
+        module: 0,
+        version: version(),
+        phase: Phase::Pre,
+        location: Location {
+            file: PathBuf::from("m/pre.sql"),
+            line: number + 1,
+            column: 1,
+        },
+        kind: StepKind::Sql((*sql).to_owned()),
+        directives: Directives::default(),
+        settings: Vec::new(),
+    };
+    Resolved {
+        modules: vec![ResolvedModule {
+            name: "m".to_owned(),
+            from: version(),
+            to: version(),
+            depends: Vec::new(),
+        }],
+        steps: (0..).zip(statements).map(step).collect(),
+        skipped: Vec::new(),
+        installed: BTreeSet::new(),
+    }
+}
+
+/// `entry` and `item`, which refers to it.
+fn tables() -> Catalog {
+    let mut catalog = catalog();
+    let entry = Table::new(
+        "entry",
+        "id integer!, state text, name character varying(8)",
+    )
+    .key("id")
+    .add(&mut catalog);
+    Table::new(
+        "item",
+        "id integer!, entry_id integer, number integer, amount numeric, state character \
+         varying(8), gap boolean, day date",
+    )
+    .key("id")
+    .refers("entry_id", entry, ForeignKeyAction::NoAction)
+    .add(&mut catalog);
+    catalog
+}
+
+fn optimised(statements: &[&str], passes: Passes) -> Optimised {
+    let options = Options {
+        passes,
+        ..Options::from(Strategy::Dataflow)
+    };
+    let resolved = resolved(statements);
+    let analysis = analyse(&resolved, tables(), &options)
+        .unwrap_or_else(|error| panic!("{statements:?}: {error}"));
+    let ordered = order(&analysis, &resolved, options.strategy);
+    optimise(&analysis, &ordered, &options)
+}
+
+/// The steps of each pass, by their places.
+fn fused(statements: &[&str]) -> Vec<Vec<u32>> {
+    let optimised = optimised(statements, Passes::Shadow);
+    optimised
+        .passes
+        .into_iter()
+        .map(|pass| pass.steps)
+        .collect()
+}
+
+/// Why the last statement is in no pass with the first.
+fn why_not(statements: &[&str]) -> String {
+    let optimised = optimised(statements, Passes::Shadow);
+    let left = optimised.passes.iter().flat_map(|pass| &pass.left_out);
+    let line = u32::try_from(statements.len()).expect("few statements");
+    left.filter(|(location, _)| location.line == line)
+        .map(|(_, why)| why.clone())
+        .next()
+        .unwrap_or_else(|| panic!("it is in a pass, or begins one: {:?}", optimised.passes))
+}
+
+const FILL: &str = "UPDATE item SET amount = amount * 2 WHERE state = 'open'";
+const JOIN: &str = "UPDATE item i SET state = e.state FROM entry e WHERE e.id = i.entry_id";
+
+#[test]
+fn statements_on_a_table_fuse() {
+    let table: &[(&[&str], &[&[u32]])] = &[
+        (&[FILL, JOIN], &[&[0, 1]]),
+        // Another table's statement is not in the way.
+        (
+            &[FILL, "UPDATE entry SET name = 'x'", JOIN],
+            &[&[0, 2], &[1]],
+        ),
+        // The two shapes of real ERP migrations: the row at hand with outer joins, the previous row.
+        (
+            &[
+                FILL,
+                "UPDATE item a SET state = e.state FROM item b LEFT JOIN entry e ON e.id = b.entry_id \
+                 WHERE a.id = b.id",
+                "UPDATE item a SET gap = false FROM item b WHERE a.entry_id = b.entry_id AND a.id = b.id \
+                 + 0",
+            ],
+            &[&[0, 1, 2]],
+        ),
+        (
+            &[
+                "ALTER TABLE item ADD COLUMN note text",
+                "UPDATE item SET note = state || 'x'",
+                "ALTER TABLE item RENAME COLUMN note TO remark",
+                "CREATE INDEX item_remark ON item (remark)",
+                "DELETE FROM item WHERE remark = 'x'",
+                "ALTER TABLE item DROP COLUMN gap",
+            ],
+            &[&[0, 1, 2, 3, 4, 5]],
+        ),
+        // DDL alone is no reason to build a table anew.
+        (&["ALTER TABLE item ADD COLUMN note text"], &[]),
+        // What must come between keeps two apart.
+        (
+            &[
+                FILL,
+                "UPDATE entry e SET state = i.state FROM item i WHERE i.id = e.id AND i.amount > 1",
+                JOIN,
+            ],
+            &[&[0], &[1], &[2]],
+        ),
+    ];
+    for (statements, expected) in table {
+        assert_eq!(fused(statements), *expected, "{statements:?}");
+    }
+}
+
+#[test]
+fn what_cannot_fuse_says_why() {
+    let table = [
+        (
+            "UPDATE item SET state = DEFAULT",
+            "it sets a column to DEFAULT",
+        ),
+        (
+            "UPDATE item SET (state, gap) = (SELECT state, true FROM entry WHERE entry.id = item.entry_id)",
+            "it sets several columns from one row",
+        ),
+        (
+            "WITH x AS (SELECT 1) UPDATE item SET gap = true",
+            "it has a WITH clause",
+        ),
+        ("DELETE FROM item", "it deletes every row"),
+        (
+            "UPDATE item SET state = row_to_json(item)::text WHERE id = 1",
+            "it mentions a whole row, whose type is the table's own",
+        ),
+        (
+            "UPDATE item a SET gap = true FROM item b WHERE b.id = a.number AND b.amount > 1",
+            "it reads amount of other rows, which an earlier statement of the pass writes",
+        ),
+        (
+            "ALTER TABLE item ADD COLUMN s serial",
+            "s draws from a sequence",
+        ),
+        (
+            "ALTER TABLE item ADD COLUMN made timestamptz DEFAULT now()",
+            "the default of made is no constant",
+        ),
+    ];
+    for (sql, expected) in table {
+        assert_eq!(why_not(&[FILL, sql]), expected, "{sql}");
+    }
+}
+
+#[test]
+fn assignments_see_earlier_ones_and_conditions_become_case() {
+    let optimised = optimised(&[FILL, JOIN], Passes::Shadow);
+    let (insert, select) = &optimised.passes[0].composed.fill;
+    assert_eq!(insert, "INSERT INTO ");
+    for part in [
+        "CASE WHEN (state = 'open') THEN CAST(amount * 2 AS numeric) ELSE \
+         \"item\".\"amount\" END AS \"amount\"",
+        "FROM ONLY \"public\".\"item\" AS o WHERE ($1::text IS NULL OR \"o\".\"ctid\" > CAST($1::text AS \
+         tid))",
+        // The length of a varchar is left to the INSERT.
+        "CASE WHEN \"e\".ctid IS NOT NULL THEN CAST(e.state AS character varying) ELSE \"i\".\"state\" END",
+        "LEFT JOIN entry e ON (e.id = i.entry_id)",
+    ] {
+        assert!(select.contains(part), "no {part} in {select}");
+    }
+}
+
+#[test]
+fn the_row_at_hand_is_not_read_again() {
+    let self_join = "UPDATE item a SET state = e.state FROM item b LEFT JOIN entry e ON e.id = b.entry_id \
+                     WHERE a.id = b.id";
+    let optimised = optimised(&[FILL, self_join], Passes::Shadow);
+    let (_, select) = &optimised.passes[0].composed.fill;
+    assert_eq!(select.matches("FROM ONLY").count(), 1, "{select}");
+    assert!(!select.contains("item b"), "{select}");
+    assert!(select.contains("LATERAL (SELECT a.id AS id"), "{select}");
+}
+
+#[test]
+fn a_pass_is_chosen_where_it_is_cheaper() {
+    // A million rows, one index: three statements that write all of them are dearer than one pass.
+    let all = ["UPDATE item SET gap = true", FILL, JOIN];
+    assert_eq!(optimised(&all, Passes::ByCost).passes.len(), 1);
+    assert_eq!(optimised(&all, Passes::InPlace).passes.len(), 0);
+    let few = Options {
+        estimates: [(StepId(0), 1000)].into(),
+        ..Options::from(Strategy::Dataflow)
+    };
+    let resolved = resolved(&[FILL]);
+    let analysis = analyse(&resolved, tables(), &few).expect("it is bound");
+    let ordered = order(&analysis, &resolved, few.strategy);
+    assert!(optimise(&analysis, &ordered, &few).passes.is_empty());
+}
+
+#[test]
+fn a_disk_budget_keeps_passes_away() {
+    let options = Options {
+        passes: Passes::Shadow,
+        disk_budget: Some(1 << 20),
+        ..Options::from(Strategy::Dataflow)
+    };
+    let resolved = resolved(&[FILL, JOIN]);
+    let analysis = analyse(&resolved, tables(), &options).expect("it is bound");
+    let ordered = order(&analysis, &resolved, options.strategy);
+    assert!(optimise(&analysis, &ordered, &options).passes.is_empty());
+}
+
+#[test]
+fn a_fresh_column_with_one_value_is_metadata() {
+    let fills = |statements: &[&str]| {
+        let fills = optimised(statements, Passes::ByCost).fills;
+        fills
+            .into_iter()
+            .map(|fill| (fill.add, fill.update))
+            .collect::<Vec<_>>()
+    };
+    let add = "ALTER TABLE item ADD COLUMN kind text";
+    let set = "UPDATE item SET kind = 'plain'";
+    assert_eq!(fills(&[add, set]), [(0, 1)]);
+    assert_eq!(
+        fills(&[add, "UPDATE entry SET name = 'x' WHERE id = 1", set]),
+        [(0, 2)]
+    );
+    // Rows that come in between have no value until the UPDATE gives them one.
+    assert_eq!(fills(&[add, "INSERT INTO item (id) VALUES (-1)", set]), []);
+    assert_eq!(
+        fills(&[add, "UPDATE item SET kind = 'plain' WHERE id = 1"]),
+        []
+    );
+    assert_eq!(fills(&[set.replace("kind", "state").as_str()]), []);
+}
+
+#[test]
+fn contraction_keeps_the_order_acyclic() {
+    let edge = |from, to| OrderEdge {
+        from,
+        to,
+        reason: upshift_shared::plan::EdgeReason::Sequence,
+    };
+    // 0 → 1 → 2, and 3 by itself.
+    let mut graph = Contracted::new(4, &[edge(0, 1), edge(1, 2)]);
+    assert!(!graph.can_join(0, 2), "1 comes between");
+    assert!(graph.can_join(0, 1) && graph.can_join(0, 3));
+    graph.join(0, 3);
+    assert_eq!(graph.node(3), 0);
+    assert!(!graph.can_join(3, 2), "1 still comes between");
+    graph.join(0, 1);
+    assert!(graph.can_join(1, 2) && graph.is_acyclic());
+    let edges: Vec<(u32, u32)> = graph.edges().map(|(from, to, _)| (from, to)).collect();
+    assert_eq!(edges, [(0, 2)]);
+}

@@ -22,7 +22,7 @@ use upshift_shared::{
     plan::{Capture, DdlAction, DdlEffect, Hide, Metadata},
 };
 
-use super::{UnitContext, statement};
+use super::{UnitContext, shadow::share, statement};
 
 /// What actions leave for the ledger.
 #[derive(Default)]
@@ -47,6 +47,11 @@ pub(super) async fn run(
     op: &Metadata,
 ) -> Result<u64> {
     let mut effects = Effects::default();
+    if op.actions.iter().any(builds_index) {
+        execute_raw(tx, share(unit.units_at_once))
+            .await
+            .map_err(Error::database("sharing memory out"))?;
+    }
     for action in &op.actions {
         run_action(tx, unit, action, &mut effects).await?;
     }
@@ -54,6 +59,13 @@ pub(super) async fn run(
     ledger::undo::insert(tx, run, task, &effects.stack).await?;
     deferred::insert(tx, run, task, &effects.deferred).await?;
     Ok(0)
+}
+
+/// Whether a piece of DDL builds an index, which several units may do at once.
+fn builds_index(action: &DdlAction) -> bool {
+    let mut words = action.sql.split_whitespace().map(str::to_ascii_uppercase);
+    let create = words.next().is_some_and(|word| word == "CREATE");
+    create && words.take(2).any(|word| word == "INDEX")
 }
 
 async fn run_action(

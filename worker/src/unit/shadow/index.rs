@@ -15,7 +15,7 @@ use super::super::UnitContext;
 
 /// Memory for one index and parallel workers for it: those of the server, shared out over the units
 /// that run at once. `maintenance_work_mem` may be set by anybody (PostgreSQL, 20.4.1).
-pub(super) fn share(units: u32) -> String {
+pub(in crate::unit) fn share(units: u32) -> String {
     let units = units.max(1);
     format!(
         "SELECT set_config('maintenance_work_mem', \

@@ -18,6 +18,8 @@ use upshift_shared::{
     plan::{Shadow, ShadowStage},
 };
 
+pub(super) use index::share;
+
 use super::UnitContext;
 
 /// Whether this stage works outside a transaction.
