@@ -27,7 +27,7 @@ use upshift_shared::{
     plan::{AddedKey, KeyColumn, Strategy},
 };
 
-use super::model::{Analysis, Options, Ordered};
+use super::model::{Analysis, Options, Ordered, Passes};
 
 pub use constant::ConstantFill;
 pub use graph::Contracted;
@@ -131,7 +131,21 @@ pub fn optimise(analysis: &Analysis, ordered: &Ordered, options: &Options) -> Op
                 tables.entry(around.before.id).or_default().push(place);
             }
         }
+        // One value in a fresh column is no reason to build a table anew, though it joins a pass that has one.
+        let alone = constant::fills(analysis, &mut order.clone(), &|_| false);
         for places in tables.values() {
+            let rest = places.iter().copied();
+            let rest: Vec<u32> = rest
+                .filter(|place| !alone.iter().any(|f| f.add == *place || f.update == *place))
+                .collect();
+            if rest.len() < places.len() && options.passes != Passes::Shadow {
+                let (mut attempt, mut ignored) = (order.clone(), BTreeMap::new());
+                let rest = (rest.as_slice(), 0);
+                if gather::passes_of(analysis, rest, options, &mut attempt, &mut ignored).is_empty()
+                {
+                    continue;
+                }
+            }
             let taken = passes.iter().map(|pass: &Pass| pass.cost.bytes).sum();
             let places = (places.as_slice(), taken);
             let found = gather::passes_of(analysis, places, options, &mut order, &mut reasons);
