@@ -289,7 +289,7 @@ fn chosen(
         &last.after,
         first.before.rows,
         &touched,
-        &last.incoming_rows,
+        &first.incoming_rows,
     );
     let wanted = asked || options.passes == Passes::Shadow;
     if !wanted && cost.total >= cost.in_place {
@@ -323,7 +323,8 @@ fn chosen(
         ),
         before: first.before.clone(),
         after: last.after.clone(),
-        incoming: last.incoming.clone(),
+        // By the names at the start: what renames those tables later comes after the pass.
+        incoming: first.incoming.clone(),
         parents: parents(&steps),
         steps: gathered.steps,
     })
