@@ -16,6 +16,8 @@ use upshift_shared::{
     plan::{Operator, Plan, Shadow, ShadowStage, Task},
 };
 
+use crate::figures::counted;
+
 /// Refuses where an application wrote a table that a swap back would lose the writes of. `taken`:
 /// whether a task is taken back.
 ///
@@ -199,12 +201,14 @@ async fn scan(
     let gone = expected.map_or(0, |expected| {
         expected.saturating_sub(rows - written.min(rows))
     });
+    let rows = |count| counted(count, "row");
     Ok(match (written, gone) {
         (0, 0) => None,
-        (0, gone) => Some(format!("{table}: {gone} rows deleted")),
-        (written, 0) => Some(format!("{table}: {written} rows added")),
+        (0, gone) => Some(format!("{table}: {} deleted", rows(gone))),
+        (written, 0) => Some(format!("{table}: {} added", rows(written))),
         (written, gone) => Some(format!(
-            "{table}: {written} rows added or changed, {gone} changed or deleted"
+            "{table}: {} added or changed, {gone} changed or deleted",
+            rows(written)
         )),
     })
 }

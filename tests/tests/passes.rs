@@ -1,0 +1,193 @@
+//! Passes as an operator meets them: a table that is being built cannot be written, writes of an
+//! application after `prepared` stop the way back, modules that share a pass have one checkpoint, a
+//! fresh column with one value writes no row.
+
+use std::path::Path;
+
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
+use tempfile::TempDir;
+use upshift_tests::{
+    compare::Snapshot,
+    harness::{Database, Outcome, Upshift},
+};
+
+const TABLES: &str = "
+    CREATE TABLE installed (name text PRIMARY KEY, version text);
+    INSERT INTO installed VALUES ('base', '1.0'), ('more', '1.0');
+    CREATE TABLE parent (id integer PRIMARY KEY);
+    INSERT INTO parent SELECT generate_series(1, 10);
+    CREATE TABLE line (id serial PRIMARY KEY, parent_id integer REFERENCES parent, note text);
+    INSERT INTO line (parent_id, note) SELECT 1 + i % 10, 'n' || i FROM generate_series(1, 500) i;
+    ANALYZE;";
+
+/// A pack of two modules, the second of which depends on the first.
+fn pack(base: &str, more: &str) -> Result<TempDir> {
+    let folder = TempDir::new()?;
+    let write = |path: &str, text: &str| -> Result<()> {
+        let file = folder.path().join(path);
+        std::fs::create_dir_all(file.parent().context("a file lies in a folder")?)?;
+        Ok(std::fs::write(file, text)?)
+    };
+    write(
+        "pack.toml",
+        "name = \"passes\"\ntarget_version = \"2.0\"\n[installed]\ntable = \"installed\"\n",
+    )?;
+    write("base/module.toml", "version = \"2.0\"\n")?;
+    write(
+        "more/module.toml",
+        "version = \"2.0\"\ndepends = [\"base\"]\n",
+    )?;
+    write("base/migrations/2.0/pre-a.sql", base)?;
+    write("more/migrations/2.0/pre-a.sql", more)?;
+    Ok(folder)
+}
+
+fn two_updates() -> Result<TempDir> {
+    pack(
+        "UPDATE line SET note = upper(note) WHERE parent_id > 3;\n",
+        "UPDATE line SET note = note || '!' WHERE id > 100;\n",
+    )
+}
+
+fn run(database: &Database, pack: &Path) -> Upshift {
+    Upshift::on(database, ["run", "--workers", "2", "--passes", "shadow"]).argument(pack)
+}
+
+fn back(database: &Database, more: &[&str]) -> Result<Outcome> {
+    Upshift::on(database, ["rollback"]).arguments(more).run()
+}
+
+#[tokio::test]
+async fn what_an_application_wrote_stops_the_way_back() -> Result<()> {
+    let folder = two_updates()?;
+    let start = Database::create()?;
+    start.psql(TABLES)?;
+    let before = Snapshot::take(&start).await?;
+    let writes = [
+        ("INSERT INTO line (parent_id) VALUES (1)", "1 row added"),
+        ("DELETE FROM line WHERE id = 7", "1 row deleted"),
+        (
+            "UPDATE line SET parent_id = 2 WHERE id = 9",
+            "1 row added or changed, 1 changed or deleted",
+        ),
+    ];
+    for (write, told) in writes {
+        let database = start.copy()?;
+        run(&database, folder.path()).succeed()?;
+        database.psql(write)?;
+        let written = database.psql("SELECT count(*), max(id) FROM line")?;
+        let refused = back(&database, &[])?.expect_code(3)?;
+        ensure!(
+            refused.stderr.contains(&format!("line: {told}")),
+            "{write}: {}",
+            refused.stderr
+        );
+        let now = database.psql("SELECT count(*), max(id) FROM line")?;
+        ensure!(now == written, "refused, and yet {written} became {now}");
+        back(&database, &["--force"])?.expect_code(0)?;
+        // The application has drawn from the sequence, which is the one thing that stays.
+        if !write.starts_with("INSERT") {
+            before.expect_same(&Snapshot::take(&database).await?, write)?;
+        }
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn whoever_only_reads_does_not_stop_the_way_back() -> Result<()> {
+    let folder = two_updates()?;
+    let database = Database::create()?;
+    database.psql(TABLES)?;
+    let before = Snapshot::take(&database).await?;
+    run(&database, folder.path()).succeed()?;
+    // Somebody else is connected, so the counters alone do not tell.
+    let reader = database.connect().await?;
+    database.psql("SELECT count(*) FROM line")?;
+    back(&database, &[])?.expect_code(0)?;
+    drop(reader);
+    before.expect_same(&Snapshot::take(&database).await?, "rolled back")
+}
+
+#[tokio::test]
+async fn a_table_that_is_being_built_cannot_be_written() -> Result<()> {
+    let folder = two_updates()?;
+    let database = Database::create()?;
+    database.psql(TABLES)?;
+    let before = Snapshot::take(&database).await?;
+    let whole = database.copy()?;
+    run(&whole, folder.path()).succeed()?;
+    let expected = Snapshot::take(&whole).await?;
+    // It dies when the new table is there and not yet filled.
+    let died = run(&database, folder.path())
+        .variable("UPSHIFT_FAILPOINT", "before_commit:2")
+        .run()?;
+    ensure!(died.code != Some(0), "it did not die: {died:?}");
+    let refused = database.psql("UPDATE line SET note = 'lost' WHERE id = 1");
+    let refused = refused.err().context("the write went through")?.to_string();
+    ensure!(refused.contains("is being built anew"), "{refused}");
+    ensure!(database.psql("SELECT count(*) FROM line")?.trim() == "500");
+    let resumed = database.copy()?;
+    Upshift::on(&resumed, ["resume"]).succeed()?;
+    expected.expect_same(&Snapshot::take(&resumed).await?, "resumed")?;
+    back(&database, &[])?.expect_code(0)?;
+    before.expect_same(&Snapshot::take(&database).await?, "rolled back")
+}
+
+#[tokio::test]
+async fn modules_that_share_a_pass_have_one_checkpoint() -> Result<()> {
+    let folder = two_updates()?;
+    let database = Database::create()?;
+    database.psql(TABLES)?;
+    let before = Snapshot::take(&database).await?;
+    run(&database, folder.path()).succeed()?;
+    let status = Upshift::on(&database, ["status", "--json"]).succeed()?;
+    let status: Value = serde_json::from_str(&status.stdout)?;
+    ensure!(
+        status["checkpoints"] == serde_json::json!(["more"]),
+        "{status}"
+    );
+    let refused = back(&database, &["--to", "base"])?.expect_code(3)?;
+    ensure!(
+        refused.stderr.contains("no checkpoint of its own"),
+        "{}",
+        refused.stderr
+    );
+    back(&database, &["--to", "more"])?.expect_code(0)?;
+    back(&database, &[])?.expect_code(0)?;
+    before.expect_same(&Snapshot::take(&database).await?, "rolled back")
+}
+
+#[tokio::test]
+async fn a_fresh_column_with_one_value_writes_no_row() -> Result<()> {
+    let folder = pack(
+        "ALTER TABLE line ADD COLUMN kind varchar(8);\n",
+        "UPDATE line SET kind = 'plain';\nINSERT INTO line (parent_id) VALUES (1);\n",
+    )?;
+    let database = Database::create()?;
+    database.psql(TABLES)?;
+    // Large enough for the compiler to think about it.
+    database.psql(
+        "INSERT INTO line (parent_id, note) SELECT 1, 'x' FROM generate_series(1, 30000); ANALYZE",
+    )?;
+    let before = Snapshot::take(&database).await?;
+    let naive = database.copy()?;
+    for script in [
+        "base/migrations/2.0/pre-a.sql",
+        "more/migrations/2.0/pre-a.sql",
+    ] {
+        naive.psql_file(&folder.path().join(script))?;
+    }
+    let place = "SELECT pg_relation_filenode('line'), pg_relation_size('line')";
+    let size = database.psql(place)?;
+    Upshift::on(&database, ["run"])
+        .argument(folder.path())
+        .succeed()?;
+    Snapshot::take(&naive)
+        .await?
+        .expect_same(&Snapshot::take(&database).await?, "psql and the run")?;
+    let now = database.psql(place)?;
+    ensure!(now == size, "rows were written: {size} became {now}");
+    back(&database, &[])?.expect_code(0)?;
+    before.expect_same(&Snapshot::take(&database).await?, "rolled back")
+}
