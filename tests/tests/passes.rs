@@ -191,3 +191,22 @@ async fn a_fresh_column_with_one_value_writes_no_row() -> Result<()> {
     back(&database, &[])?.expect_code(0)?;
     before.expect_same(&Snapshot::take(&database).await?, "rolled back")
 }
+
+#[tokio::test]
+async fn an_older_ledger_gets_what_passes_need() -> Result<()> {
+    let folder = two_updates()?;
+    let database = Database::create()?;
+    database.psql(TABLES)?;
+    let before = Snapshot::take(&database).await?;
+    upshift_shared::ledger::create(&mut database.connect().await?).await?;
+    // As format 1 was.
+    database.psql(
+        "DROP TABLE upshift.shadow; DROP FUNCTION upshift.refuse_write();
+         UPDATE upshift.meta SET format = 1",
+    )?;
+    run(&database, folder.path()).succeed()?;
+    let formats = database.psql("SELECT string_agg(format::text, ' ') FROM upshift.meta")?;
+    ensure!(formats.trim() == "2", "formats {formats}");
+    back(&database, &[])?.expect_code(0)?;
+    before.expect_same(&Snapshot::take(&database).await?, "rolled back")
+}
