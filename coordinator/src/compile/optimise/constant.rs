@@ -7,7 +7,7 @@ use pg_query::{
     protobuf::{AlterTableType, ColumnDef},
 };
 use serde::Serialize;
-use upshift_shared::pg::ident::ident;
+use upshift_shared::{catalog::Column, pg::ident::ident};
 
 use super::{alter::is_constant, compose::expression, graph::Contracted};
 use crate::compile::model::{AnalysedStep, Analysis, Around, Class, Resource};
@@ -47,7 +47,9 @@ pub(super) fn fills(
         if taken(place) || used(add) || !order.can_join(add, place) {
             continue;
         }
-        let Some(new) = adding.after.column(&column) else {
+        // A serial column has a sequence, although its definition is as bare as any.
+        let plain = |c: &&Column| c.default.is_none() && c.sequence.is_none() && !c.not_null;
+        let Some(new) = adding.after.column(&column).filter(plain) else {
             continue;
         };
         let between = &analysis.steps[add as usize + 1..place as usize];
@@ -133,7 +135,12 @@ fn adds(step: &AnalysedStep, name: &str) -> bool {
     };
     let def = command.def.as_ref().and_then(|def| def.node.as_ref());
     let bare = |column: &ColumnDef| {
-        column.colname == name && column.constraints.is_empty() && column.raw_default.is_none()
+        column.colname == name
+            && column.constraints.is_empty()
+            && column.raw_default.is_none()
+            && column.coll_clause.is_none()
+            && column.storage_name.is_empty()
+            && column.compression.is_empty()
     };
     command.subtype == AlterTableType::AtAddColumn as i32
         && matches!(def, Some(NodeEnum::ColumnDef(column)) if bare(column))

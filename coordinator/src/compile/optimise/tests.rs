@@ -268,6 +268,19 @@ fn a_fresh_column_with_one_value_is_metadata() {
         fills(&[add, "UPDATE entry SET name = 'x' WHERE id = 1", set]),
         [(0, 2)]
     );
+    // What the type alone does not say would be lost.
+    for definition in [
+        "kind serial",
+        "kind text COLLATE \"C\"",
+        "kind text NOT NULL",
+    ] {
+        let add = format!("ALTER TABLE item ADD COLUMN {definition}");
+        assert_eq!(
+            fills(&[&add, "UPDATE item SET kind = 1"]),
+            [],
+            "{definition}"
+        );
+    }
     // Rows that come in between have no value until the UPDATE gives them one.
     assert_eq!(fills(&[add, "INSERT INTO item (id) VALUES (-1)", set]), []);
     assert_eq!(
