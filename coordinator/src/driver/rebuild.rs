@@ -111,6 +111,8 @@ fn graph_task(task: &Task, depends: Vec<TaskId>) -> GraphTask {
         seconds: task.seconds,
         tables: task.tables.iter().map(|t| (t.relation, t.write)).collect(),
         cuttable: task.operator.cut().is_some(),
+        // Nobody but its pass knows the new table.
+        patient: matches!(&task.operator, Operator::Shadow(_)),
         prepared: false,
         cut_exhausted: false,
         units: Vec::new(),

@@ -409,7 +409,8 @@ impl Run {
 
     fn open(&mut self, t: u32, cx: &mut Context<'_>) {
         let task = &mut self.tasks[t as usize];
-        task.state = TaskState::Open(Box::new(task.take_units(Cutter::new(self.first_unit_rows))));
+        let cutter = Cutter::new(self.first_unit_rows, task.patient);
+        task.state = TaskState::Open(Box::new(task.take_units(cutter)));
         self.refresh(t, cx);
     }
 

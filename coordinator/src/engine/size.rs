@@ -1,13 +1,16 @@
 //! How large the units of a task are, and how many are cut at a time.
 //!
 //! Units aim at 1 to 3 seconds: long enough that the cost of a transaction does not show, short enough
-//! that a lost one costs little and locks are not held for long. Every cut is a query, so units are
-//! cut in batches that grow while the size fits.
+//! that a lost one costs little and locks are not held for long. Where nobody waits for what they lock
+//! they grow beyond that as long as it makes rows cheaper: a unit that joins another table may have to
+//! hash all of it first. Every cut is a query, so units are cut in batches that grow while the size fits.
 
 use std::{collections::HashSet, ops::Range, time::Duration};
 
 /// Rows of the first units: even at a millisecond a row they end within seconds.
 const START: u64 = 5_000;
+/// The same where nobody waits for them.
+const PATIENT_START: u64 = 40_000;
 /// Below this, a unit's transaction costs more than its rows.
 const FLOOR: u64 = 100;
 /// Above this, a unit's before-images are written in one transaction for too long.
@@ -16,10 +19,18 @@ const CEILING: u64 = 5_000_000;
 const AIM: f64 = 2.0;
 /// Sizes whose units take seconds in this range are left as they are.
 const FITS: Range<f64> = 1.0..3.0;
+/// Where nobody waits for them, seconds that units may take if that makes rows cheaper, …
+const PATIENCE: f64 = 20.0;
+/// … by this factor at least with each doubling.
+const CHEAPER: f64 = 0.9;
 /// At most so much larger or smaller at once: the next rows may be unlike the last.
 const STEP: u64 = 4;
+/// The same where nobody waits for them.
+const PATIENT_STEP: u64 = 8;
 /// A batch has at least so many units for each slot, …
 const BATCH_LEAST: u32 = 4;
+/// … the same before the size is known, where nobody waits for them, …
+const PATIENT_BATCH_LEAST: u32 = 2;
 /// … and at most so many: what has been cut is not cut again when the pace changes.
 const BATCH_MOST: u32 = 64;
 /// Weight of the newest unit in the smoothed pace.
@@ -31,53 +42,92 @@ const NEWEST: f64 = 0.3;
 pub(super) struct Cutter {
     rows: u64,
     batch: u32,
+    patient: bool,
     /// Units of each batch, and the rows that each was to have, by number.
     batches: Vec<(Range<u32>, u64)>,
     /// Units that were split: they no longer have their batch's size.
     split: HashSet<u32>,
     /// Smoothed seconds a row.
     pace: Option<f64>,
+    /// Rows and seconds a row of smaller units before.
+    smaller: Option<(u64, f64)>,
 }
 
 impl Cutter {
-    /// `first` are the rows of the first units, where somebody asked for them.
-    pub(super) fn new(first: Option<u64>) -> Self {
+    /// `first` are the rows of the first units, where somebody asked for them; `patient` where nobody
+    /// waits for them.
+    pub(super) fn new(first: Option<u64>, patient: bool) -> Self {
+        let start = if patient { PATIENT_START } else { START };
         Self {
-            rows: first.unwrap_or(START).clamp(1, CEILING),
+            rows: first.unwrap_or(start).clamp(1, CEILING),
             batch: 0,
+            patient,
             batches: Vec::new(),
             split: HashSet::new(),
             pace: None,
+            smaller: None,
         }
     }
 
     /// Rows a unit, and units, of the next batch, for a task that may use `slots` slots.
     pub(super) fn next(&mut self, slots: u32) -> (u64, u32) {
-        let fits = match self.pace {
-            None => false,
-            Some(pace) if FITS.contains(&(pace * self.rows as f64)) => true,
-            Some(pace) => {
-                let wanted = (AIM / pace.max(1e-12)) as u64;
-                self.rows = wanted
-                    .clamp(self.rows / STEP, self.rows.saturating_mul(STEP))
-                    .clamp(FLOOR, CEILING);
-                false
+        let wanted = self.pace.map(|pace| self.wanted(pace));
+        let fits = wanted == Some(self.rows);
+        if let (Some(wanted), Some(pace)) = (wanted, self.pace) {
+            if wanted > self.rows {
+                self.smaller = Some((self.rows, pace));
             }
-        };
+            self.rows = wanted;
+        }
         let grown = if fits || self.rows == CEILING || self.rows == FLOOR {
             self.batch.saturating_mul(2)
         } else {
             self.batch
         };
+        let least = match self.patient && !fits {
+            true => PATIENT_BATCH_LEAST,
+            false => BATCH_LEAST,
+        };
         self.batch = grown.clamp(
-            slots.saturating_mul(BATCH_LEAST),
+            slots.saturating_mul(least),
             slots.saturating_mul(BATCH_MOST),
         );
         (self.rows, self.batch)
     }
 
-    /// At this many units left uncut ones are asked for, so that no slot waits for the query.
+    /// Rows that the next units should have at this pace.
+    fn wanted(&self, pace: f64) -> u64 {
+        let seconds = pace * self.rows as f64;
+        // Each unit does something that does not grow with its rows, and it shows.
+        let cheaper = |(rows, before): (u64, f64)| {
+            let doublings = (self.rows as f64 / rows as f64).log2().max(1.0);
+            self.rows > rows && pace < before * CHEAPER.powf(doublings)
+        };
+        if self.patient && seconds >= FITS.start {
+            let grows = self.smaller.is_some_and(cheaper) && seconds * 2.0 < PATIENCE;
+            if grows {
+                return self.rows.saturating_mul(2).min(CEILING);
+            }
+            if seconds < PATIENCE {
+                return self.rows;
+            }
+        }
+        if FITS.contains(&seconds) {
+            return self.rows;
+        }
+        let step = if self.patient { PATIENT_STEP } else { STEP };
+        let wanted = (AIM / pace.max(1e-12)) as u64;
+        wanted
+            .clamp(self.rows / step, self.rows.saturating_mul(step))
+            .clamp(FLOOR, CEILING)
+    }
+
+    /// With fewer units left uncut ones are asked for, so that no slot waits for the query.
     pub(super) fn low_water(&self, slots: u32) -> u32 {
+        if self.patient && self.pace.is_none() {
+            // Cutting by pages takes no time, and the size of the next ones is not known yet.
+            return 1;
+        }
         slots.max(self.batch / 4)
     }
 
@@ -132,15 +182,24 @@ mod tests {
 
     #[test]
     fn the_first_units_are_as_large_as_asked() {
-        assert_eq!(Cutter::new(None).next(4), (START, 16));
-        assert_eq!(Cutter::new(Some(50)).next(4), (50, 16));
-        assert_eq!(Cutter::new(Some(0)).next(1), (1, 4));
-        assert_eq!(Cutter::new(Some(u64::MAX)).next(1), (CEILING, 4));
+        assert_eq!(Cutter::new(None, false).next(4), (START, 16));
+        assert_eq!(Cutter::new(Some(50), false).next(4), (50, 16));
+        assert_eq!(Cutter::new(Some(0), false).next(1), (1, 4));
+        assert_eq!(Cutter::new(Some(u64::MAX), false).next(1), (CEILING, 4));
     }
 
     /// Sizes and batches when a row takes so many microseconds and a unit so many milliseconds more.
     fn cuts(micros_a_row: u64, overhead_millis: u64, slots: u32, times: usize) -> Vec<(u64, u32)> {
-        let mut cutter = Cutter::new(None);
+        let cutter = Cutter::new(None, false);
+        cuts_of(cutter, (micros_a_row, overhead_millis), slots, times)
+    }
+
+    fn cuts_of(
+        mut cutter: Cutter,
+        (micros_a_row, overhead_millis): (u64, u64),
+        slots: u32,
+        times: usize,
+    ) -> Vec<(u64, u32)> {
         let mut first = 0;
         let mut cuts = Vec::new();
         for _ in 0..times {
@@ -176,6 +235,18 @@ mod tests {
     }
 
     #[test]
+    fn what_nobody_waits_for_grows_while_that_makes_rows_cheaper() {
+        let patient = |cost, times| cuts_of(Cutter::new(None, true), cost, 2, times);
+        // 500,000 rows a second and nothing else: two seconds are enough.
+        let expected = [(40_000, 4), (320_000, 4), (1_000_000, 4), (1_000_000, 8)];
+        assert_eq!(patient((2, 0), 4), expected);
+        // Two seconds more a unit, for a table to be hashed: they grow until that is a tenth.
+        let rows: Vec<u64> = patient((2, 2_000), 9).iter().map(|cut| cut.0).collect();
+        assert_eq!(rows[0], 40_000);
+        assert!(rows.is_sorted(), "{rows:?}");
+    }
+
+    #[test]
     fn sizes_stay_within_their_bounds() {
         assert_eq!(cuts(1_000_000, 0, 1, 4).last(), Some(&(FLOOR, 8)));
         assert_eq!(cuts(0, 1, 1, 9).last().map(|cut| cut.0), Some(CEILING));
@@ -184,7 +255,7 @@ mod tests {
 
     #[test]
     fn a_timeout_halves_the_units_to_come() {
-        let mut cutter = Cutter::new(None);
+        let mut cutter = Cutter::new(None, false);
         cutter.next(1);
         cutter.cut(0..4);
         cutter.timed_out(0);

@@ -57,6 +57,7 @@ pub(super) struct Task {
     /// Relations that it writes, without repetition.
     pub(super) writes: Vec<u32>,
     pub(super) cuttable: bool,
+    pub(super) patient: bool,
     pub(super) prepared: bool,
     pub(super) cut_exhausted: bool,
     /// From the ledger, until the task is opened.
@@ -89,6 +90,7 @@ impl Task {
             place,
             writes,
             cuttable: task.cuttable,
+            patient: task.patient,
             prepared: task.prepared,
             cut_exhausted: task.cut_exhausted,
             units: task.units,

@@ -51,7 +51,15 @@ fn tile(first: u64, pages: u64, (rows, units): (u64, u32), density: f64) -> Vec<
         reason = "a number of pages, far below 2^52"
     )]
     let step = ((rows as f64 / density).ceil() as u64).max(1);
-    let ends = (1..=u64::from(units)).map(|unit| first.saturating_add(unit.saturating_mul(step)));
+    let left = pages.saturating_sub(first);
+    let units = u64::from(units);
+    let step = if left > step && left < units.saturating_mul(step) {
+        // The last ones are as large as each other, so that the slots end together.
+        left.div_ceil(units).max(step / 4).max(1)
+    } else {
+        step
+    };
+    let ends = (1..=units).map(|unit| first.saturating_add(unit.saturating_mul(step)));
     ends.take_while(|end| *end < pages).collect()
 }
 
@@ -90,7 +98,10 @@ mod tests {
     #[test]
     fn units_tile_the_pages() {
         // 100 rows a page, 250 rows a unit: three pages each; the rest is the last unit's.
-        assert_eq!(tile(0, 10, (250, 8), 100.0), [3, 6, 9]);
+        assert_eq!(tile(0, 100, (250, 3), 100.0), [3, 6, 9]);
+        // Eight units for the last ten pages, none smaller than a quarter of the others.
+        assert_eq!(tile(0, 10, (250, 8), 100.0), [2, 4, 6, 8]);
+        assert_eq!(tile(0, 130, (4_000, 4), 100.0), [33, 66, 99]);
         assert_eq!(tile(9, 10, (250, 8), 100.0), Vec::<u64>::new());
         assert_eq!(tile(3, 100, (250, 2), 100.0), [6, 9]);
         assert_eq!(tile(0, 0, (250, 2), 100.0), Vec::<u64>::new());

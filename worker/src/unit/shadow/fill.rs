@@ -6,11 +6,23 @@
 use sqlx::PgConnection;
 use upshift_shared::{
     Error, Result,
-    pg::sql,
+    pg::{execute_raw, sql},
     plan::{Shadow, Template},
 };
 
 use super::super::UnitContext;
+
+/// Memory for what the unit joins, shared out over the units that run at once; no parallel workers,
+/// because the units are.
+fn share(units: u32) -> String {
+    let units = units.max(1);
+    format!(
+        "SELECT set_config('work_mem', \
+           greatest(pg_size_bytes(current_setting('work_mem')), \
+                    least(pg_size_bytes(current_setting('shared_buffers')) / 4 / {units}, 67108864)) \
+             / 1024 || 'kB', true)"
+    )
+}
 
 pub(super) async fn run(
     tx: &mut PgConnection,
@@ -19,6 +31,9 @@ pub(super) async fn run(
     template: &Template,
 ) -> Result<u64> {
     let text = template.render(&op.new_table(unit.holder.run));
+    execute_raw(tx, share(unit.units_at_once))
+        .await
+        .map_err(Error::database("sharing memory out"))?;
     // Planned for these very pages: a generic plan would not scan by ranges of them.
     let mut query = sqlx::query(sql(text)).persistent(false);
     if unit.task.pinned_now {

@@ -14,7 +14,8 @@ use upshift_shared::{
 use super::super::UnitContext;
 
 /// Memory for one index and parallel workers for it: those of the server, shared out over the units
-/// that run at once. `maintenance_work_mem` may be set by anybody (PostgreSQL, 20.4.1).
+/// that run at once. `maintenance_work_mem` may be set by anybody (PostgreSQL, 20.4.1). The server allows
+/// one build so many processes: its own and `max_parallel_maintenance_workers`.
 pub(in crate::unit) fn share(units: u32) -> String {
     let units = units.max(1);
     format!(
@@ -23,7 +24,8 @@ pub(in crate::unit) fn share(units: u32) -> String {
                     least(pg_size_bytes(current_setting('shared_buffers')) / {units}, 1073741824)) \
              / 1024 || 'kB', true), \
          set_config('max_parallel_maintenance_workers', \
-           (current_setting('max_parallel_maintenance_workers')::integer / {units})::text, true)"
+           greatest((current_setting('max_parallel_maintenance_workers')::integer + 1) / {units} - 1, \
+                    0)::text, true)"
     )
 }
 
