@@ -297,6 +297,11 @@ pub struct Joins {
     pub others: BTreeSet<ColId>,
     /// Every source of FROM has at most one row for the row at hand.
     pub single: bool,
+    /// Types of the columns that it reads of FROM; `None` where FROM has something else than tables.
+    pub types: Option<BTreeSet<String>>,
+    /// Of tables of FROM that may have several rows for the row at hand: the keys of their indexes.
+    #[serde(skip)]
+    pub lookups: BTreeMap<String, Vec<Vec<String>>>,
     /// Volatile functions that it calls for each row.
     pub volatile: BTreeSet<String>,
     /// FROM names a view or something else without rows of its own.

@@ -112,7 +112,7 @@ fn graph_task(task: &Task, depends: Vec<TaskId>) -> GraphTask {
         tables: task.tables.iter().map(|t| (t.relation, t.write)).collect(),
         cuttable: task.operator.cut().is_some(),
         // Nobody but its pass knows the new table.
-        patient: matches!(&task.operator, Operator::Shadow(_)),
+        patient: matches!(&task.operator, Operator::Shadow(_)).then_some(task.rows),
         prepared: false,
         cut_exhausted: false,
         units: Vec::new(),

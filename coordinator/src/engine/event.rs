@@ -51,8 +51,8 @@ pub struct GraphTask {
     pub tables: Vec<(u32, bool)>,
     /// Whether it is cut into units as it goes; otherwise it has the units listed below, or one.
     pub cuttable: bool,
-    /// Whether its units may take long, because nobody waits for what they lock.
-    pub patient: bool,
+    /// About how many rows it has, if its units may take long because nobody waits for what they lock.
+    pub patient: Option<u64>,
     /// From the ledger: already prepared.
     pub prepared: bool,
     /// From the ledger: every unit has been cut.

@@ -68,7 +68,7 @@ pub(super) fn task(id: u32, depends: &[u32]) -> GraphTask {
         seconds: 1.0,
         tables: Vec::new(),
         cuttable: false,
-        patient: false,
+        patient: None,
         prepared: false,
         cut_exhausted: false,
         units: Vec::new(),

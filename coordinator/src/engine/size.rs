@@ -2,15 +2,18 @@
 //!
 //! Units aim at 1 to 3 seconds: long enough that the cost of a transaction does not show, short enough
 //! that a lost one costs little and locks are not held for long. Where nobody waits for what they lock
-//! they grow beyond that as long as it makes rows cheaper: a unit that joins another table may have to
-//! hash all of it first. Every cut is a query, so units are cut in batches that grow while the size fits.
+//! they may be longer: a unit that joins another table may have to hash all of it first, and then takes
+//! ten times as long as that. Every cut is a query, so units are cut in batches that grow while the size
+//! fits.
 
 use std::{collections::HashSet, ops::Range, time::Duration};
 
 /// Rows of the first units: even at a millisecond a row they end within seconds.
 const START: u64 = 5_000;
-/// The same where nobody waits for them.
-const PATIENT_START: u64 = 40_000;
+/// The same where nobody waits for them: …
+const PATIENT_START: Range<u64> = 40_000..400_000;
+/// … a part of the whole for each slot.
+const PATIENT_PARTS: u64 = 4;
 /// Below this, a unit's transaction costs more than its rows.
 const FLOOR: u64 = 100;
 /// Above this, a unit's before-images are written in one transaction for too long.
@@ -19,10 +22,12 @@ const CEILING: u64 = 5_000_000;
 const AIM: f64 = 2.0;
 /// Sizes whose units take seconds in this range are left as they are.
 const FITS: Range<f64> = 1.0..3.0;
-/// Where nobody waits for them, seconds that units may take if that makes rows cheaper, …
-const PATIENCE: f64 = 20.0;
-/// … by this factor at least with each doubling.
-const CHEAPER: f64 = 0.9;
+/// Where nobody waits for them, so many times what a unit takes before its first row, …
+const WORTH: f64 = 10.0;
+/// … and at most so many seconds.
+const PATIENCE: f64 = 600.0;
+/// A size whose units take so much less or more than they should is left as it is.
+const NEAR: Range<f64> = 0.5..1.5;
 /// At most so much larger or smaller at once: the next rows may be unlike the last.
 const STEP: u64 = 4;
 /// The same where nobody waits for them.
@@ -49,23 +54,26 @@ pub(super) struct Cutter {
     split: HashSet<u32>,
     /// Smoothed seconds a row.
     pace: Option<f64>,
-    /// Rows and seconds a row of smaller units before.
-    smaller: Option<(u64, f64)>,
+    /// Of each size so far: its rows, how many units of it were done, and their seconds.
+    sizes: Vec<(u64, u32, f64)>,
 }
 
 impl Cutter {
-    /// `first` are the rows of the first units, where somebody asked for them; `patient` where nobody
-    /// waits for them.
-    pub(super) fn new(first: Option<u64>, patient: bool) -> Self {
-        let start = if patient { PATIENT_START } else { START };
+    /// `first` are the rows of the first units, where somebody asked for them; `patient` are about all rows
+    /// of the task, where nobody waits for its units.
+    pub(super) fn new(first: Option<u64>, patient: Option<u64>) -> Self {
+        let part = |rows| rows / PATIENT_PARTS;
+        let start = patient.map_or(START, |rows| {
+            part(rows).clamp(PATIENT_START.start, PATIENT_START.end)
+        });
         Self {
             rows: first.unwrap_or(start).clamp(1, CEILING),
             batch: 0,
-            patient,
+            patient: patient.is_some(),
             batches: Vec::new(),
             split: HashSet::new(),
             pace: None,
-            smaller: None,
+            sizes: Vec::new(),
         }
     }
 
@@ -73,12 +81,7 @@ impl Cutter {
     pub(super) fn next(&mut self, slots: u32) -> (u64, u32) {
         let wanted = self.pace.map(|pace| self.wanted(pace));
         let fits = wanted == Some(self.rows);
-        if let (Some(wanted), Some(pace)) = (wanted, self.pace) {
-            if wanted > self.rows {
-                self.smaller = Some((self.rows, pace));
-            }
-            self.rows = wanted;
-        }
+        self.rows = wanted.unwrap_or(self.rows);
         let grown = if fits || self.rows == CEILING || self.rows == FLOOR {
             self.batch.saturating_mul(2)
         } else {
@@ -97,29 +100,58 @@ impl Cutter {
 
     /// Rows that the next units should have at this pace.
     fn wanted(&self, pace: f64) -> u64 {
-        let seconds = pace * self.rows as f64;
-        // Each unit does something that does not grow with its rows, and it shows.
-        let cheaper = |(rows, before): (u64, f64)| {
-            let doublings = (self.rows as f64 / rows as f64).log2().max(1.0);
-            self.rows > rows && pace < before * CHEAPER.powf(doublings)
-        };
-        if self.patient && seconds >= FITS.start {
-            let grows = self.smaller.is_some_and(cheaper) && seconds * 2.0 < PATIENCE;
-            if grows {
-                return self.rows.saturating_mul(2).min(CEILING);
-            }
-            if seconds < PATIENCE {
-                return self.rows;
-            }
+        if self.patient {
+            return self.patiently();
         }
-        if FITS.contains(&seconds) {
+        if FITS.contains(&(pace * self.rows as f64)) {
             return self.rows;
         }
-        let step = if self.patient { PATIENT_STEP } else { STEP };
         let wanted = (AIM / pace.max(1e-12)) as u64;
         wanted
-            .clamp(self.rows / step, self.rows.saturating_mul(step))
+            .clamp(self.rows / STEP, self.rows.saturating_mul(STEP))
             .clamp(FLOOR, CEILING)
+    }
+
+    /// The same where nobody waits for them: what a unit takes before its first row shall not show.
+    fn patiently(&self) -> u64 {
+        let (before, row) = self.parts();
+        let wanted = (before * WORTH).clamp(AIM, PATIENCE);
+        let seconds = before + row * self.rows as f64;
+        if NEAR.contains(&(seconds / wanted)) {
+            return self.rows;
+        }
+        let rows = ((wanted - before).max(AIM) / row) as u64;
+        rows.clamp(
+            self.rows / PATIENT_STEP,
+            self.rows.saturating_mul(PATIENT_STEP),
+        )
+        .clamp(FLOOR, CEILING)
+    }
+
+    /// Seconds of a unit before its first row, and of each row: the line that comes nearest to what
+    /// units took. With one size so far, all of it is the rows'.
+    fn parts(&self) -> (f64, f64) {
+        const LEAST: f64 = 1e-9;
+        let units: f64 = self.sizes.iter().map(|size| f64::from(size.1)).sum();
+        let seconds: f64 = self.sizes.iter().map(|size| size.2).sum();
+        let rows: f64 = self
+            .sizes
+            .iter()
+            .map(|size| size.0 as f64 * f64::from(size.1))
+            .sum();
+        let (rows, seconds) = (rows / units.max(1.0), seconds / units.max(1.0));
+        let (mut spread, mut together) = (0.0, 0.0);
+        for (of_unit, count, took) in &self.sizes {
+            let apart = *of_unit as f64 - rows;
+            spread += f64::from(*count) * apart * apart;
+            together += apart * (took - f64::from(*count) * seconds);
+        }
+        let only = (seconds / rows.max(1.0)).max(LEAST);
+        if spread < 1.0 {
+            return (0.0, only);
+        }
+        let row = (together / spread).clamp(LEAST, only.max(LEAST));
+        ((seconds - row * rows).max(0.0), row)
     }
 
     /// With fewer units left uncut ones are asked for, so that no slot waits for the query.
@@ -143,7 +175,15 @@ impl Cutter {
         let Some(rows) = self.rows_of(unit) else {
             return;
         };
-        let newest = elapsed.as_secs_f64() / rows as f64;
+        let seconds = elapsed.as_secs_f64();
+        match self.sizes.iter_mut().find(|size| size.0 == rows) {
+            Some((_, count, sum)) => {
+                *count += 1;
+                *sum += seconds;
+            }
+            None => self.sizes.push((rows, 1, seconds)),
+        }
+        let newest = seconds / rows as f64;
         self.pace = Some(match self.pace {
             None => newest,
             Some(pace) => pace + NEWEST * (newest - pace),
@@ -182,15 +222,15 @@ mod tests {
 
     #[test]
     fn the_first_units_are_as_large_as_asked() {
-        assert_eq!(Cutter::new(None, false).next(4), (START, 16));
-        assert_eq!(Cutter::new(Some(50), false).next(4), (50, 16));
-        assert_eq!(Cutter::new(Some(0), false).next(1), (1, 4));
-        assert_eq!(Cutter::new(Some(u64::MAX), false).next(1), (CEILING, 4));
+        assert_eq!(Cutter::new(None, None).next(4), (START, 16));
+        assert_eq!(Cutter::new(Some(50), None).next(4), (50, 16));
+        assert_eq!(Cutter::new(Some(0), None).next(1), (1, 4));
+        assert_eq!(Cutter::new(Some(u64::MAX), None).next(1), (CEILING, 4));
     }
 
     /// Sizes and batches when a row takes so many microseconds and a unit so many milliseconds more.
     fn cuts(micros_a_row: u64, overhead_millis: u64, slots: u32, times: usize) -> Vec<(u64, u32)> {
-        let cutter = Cutter::new(None, false);
+        let cutter = Cutter::new(None, None);
         cuts_of(cutter, (micros_a_row, overhead_millis), slots, times)
     }
 
@@ -235,15 +275,19 @@ mod tests {
     }
 
     #[test]
-    fn what_nobody_waits_for_grows_while_that_makes_rows_cheaper() {
-        let patient = |cost, times| cuts_of(Cutter::new(None, true), cost, 2, times);
+    fn what_nobody_waits_for_is_worth_what_it_takes_before_its_first_row() {
+        let patient = |rows, cost, times| cuts_of(Cutter::new(None, Some(rows)), cost, 2, times);
         // 500,000 rows a second and nothing else: two seconds are enough.
-        let expected = [(40_000, 4), (320_000, 4), (1_000_000, 4), (1_000_000, 8)];
-        assert_eq!(patient((2, 0), 4), expected);
-        // Two seconds more a unit, for a table to be hashed: they grow until that is a tenth.
-        let rows: Vec<u64> = patient((2, 2_000), 9).iter().map(|cut| cut.0).collect();
-        assert_eq!(rows[0], 40_000);
-        assert!(rows.is_sorted(), "{rows:?}");
+        let expected = [(400_000, 4), (1_000_000, 4), (1_000_000, 8)];
+        assert_eq!(patient(1_000_000_000, (2, 0), 3), expected);
+        assert_eq!(patient(600_000, (2, 0), 1), [(150_000, 4)]);
+        assert_eq!(patient(1, (2, 0), 1), [(40_000, 4)]);
+        // Two seconds more a unit, for a table to be hashed: twenty seconds are not too much.
+        let rows: Vec<u64> = patient(1_000_000_000, (10, 2_000), 4)
+            .iter()
+            .map(|cut| cut.0)
+            .collect();
+        assert_eq!(rows, [400_000, 133_333, 1_066_664, 1_066_664]);
     }
 
     #[test]
@@ -255,7 +299,7 @@ mod tests {
 
     #[test]
     fn a_timeout_halves_the_units_to_come() {
-        let mut cutter = Cutter::new(None, false);
+        let mut cutter = Cutter::new(None, None);
         cutter.next(1);
         cutter.cut(0..4);
         cutter.timed_out(0);

@@ -57,7 +57,7 @@ pub(super) struct Task {
     /// Relations that it writes, without repetition.
     pub(super) writes: Vec<u32>,
     pub(super) cuttable: bool,
-    pub(super) patient: bool,
+    pub(super) patient: Option<u64>,
     pub(super) prepared: bool,
     pub(super) cut_exhausted: bool,
     /// From the ledger, until the task is opened.

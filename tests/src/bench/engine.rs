@@ -93,7 +93,7 @@ fn task(id: u32, depends: Vec<TaskId>, cuttable: bool) -> GraphTask {
         seconds: f64::from(id % 7),
         tables: vec![(id, true)],
         cuttable,
-        patient: false,
+        patient: None,
         prepared: false,
         cut_exhausted: false,
         units: Vec::new(),

@@ -5,7 +5,10 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use pg_query::NodeEnum;
+use pg_query::{
+    Node, NodeEnum,
+    protobuf::{SelectStmt, UpdateStmt},
+};
 use sqlx::Row;
 use upshift_shared::{
     catalog::{Catalog, RelationKind},
@@ -46,17 +49,59 @@ pub(super) async fn ask(
             continue;
         };
         // By name alone, whatever the search path: too many may be asked about, never too few.
-        if !catalog.relations().any(|r| r.name == name && large(r)) {
+        let named = catalog.relations().filter(|r| r.name == name && large(r));
+        let Some(most) = named.map(|r| r.rows).reduce(f64::max) else {
             continue;
-        }
+        };
         if watch.elapsed() > PATIENCE {
             break;
         }
-        if let Some(rows) = explain(conn, step).await {
-            estimates.insert(step.id, rows);
+        if let Some(rows) = rows(conn, step).await {
+            // A row that meets several of FROM is changed once.
+            estimates.insert(step.id, rows.min(most as u64));
         }
     }
     estimates
+}
+
+/// Rows that a statement touches. One that assigns a column which an earlier step adds is explained as
+/// the query for the rows that it would change.
+async fn rows(conn: &mut PgConnection, step: &ResolvedStep) -> Option<u64> {
+    let StepKind::Sql(text) = &step.kind else {
+        return None;
+    };
+    if let Some(plan) = explain(conn, step, text).await {
+        return plan["Plans"][0]["Plan Rows"].as_u64();
+    }
+    let query = query(text)?;
+    explain(conn, step, &query).await?["Plan Rows"].as_u64()
+}
+
+/// The rows that an UPDATE changes, as a query.
+fn query(text: &str) -> Option<String> {
+    let mut parsed = grammar::parse(text).ok()?.protobuf;
+    let statement = parsed.stmts.first_mut()?.stmt.as_mut()?;
+    let Some(NodeEnum::UpdateStmt(update)) = statement.node.take() else {
+        return None;
+    };
+    let UpdateStmt {
+        relation,
+        where_clause,
+        from_clause,
+        with_clause,
+        ..
+    } = *update;
+    let mut tables = vec![Node {
+        node: Some(NodeEnum::RangeVar(relation?)),
+    }];
+    tables.extend(from_clause);
+    statement.node = Some(NodeEnum::SelectStmt(Box::new(SelectStmt {
+        from_clause: tables,
+        where_clause,
+        with_clause,
+        ..SelectStmt::default()
+    })));
+    pg_query::deparse(&parsed, pg_query::DeparseOptions::default()).ok()
 }
 
 /// The name of the table that an UPDATE or DELETE changes.
@@ -83,10 +128,12 @@ fn target(step: &ResolvedStep) -> Option<String> {
     relation.map(|relation| relation.relname)
 }
 
-async fn explain(conn: &mut PgConnection, step: &ResolvedStep) -> Option<u64> {
-    let StepKind::Sql(text) = &step.kind else {
-        return None;
-    };
+/// The topmost node of a statement's plan.
+async fn explain(
+    conn: &mut PgConnection,
+    step: &ResolvedStep,
+    text: &str,
+) -> Option<serde_json::Value> {
     let spec = Spec {
         read_only: true,
         settings: &step.settings,
@@ -103,7 +150,6 @@ async fn explain(conn: &mut PgConnection, step: &ResolvedStep) -> Option<u64> {
     let _ended = tx.rollback().await;
     // Type json, which this driver decodes only with a feature that is not on.
     let text: String = row.ok()?.try_get_unchecked(0).ok()?;
-    let plan: serde_json::Value = serde_json::from_str(&text).ok()?;
-    let rows = &plan[0]["Plan"]["Plans"][0]["Plan Rows"];
-    rows.as_u64()
+    let mut plan: serde_json::Value = serde_json::from_str(&text).ok()?;
+    Some(plan[0]["Plan"].take())
 }

@@ -18,7 +18,8 @@ use upshift_shared::{
 use super::{
     Composed,
     cast::{self, Carried},
-    from,
+    found::found,
+    from::{self, Joined},
 };
 use crate::compile::{
     model::{AnalysedStep, Around, BoundDml, Resource},
@@ -223,20 +224,7 @@ impl<'a> Composer<'a> {
         if statement.with_clause.is_some() {
             return Err("it has a WITH clause".to_owned());
         }
-        if !dml.joins.single {
-            return Err("a row may meet several rows of its FROM".to_owned());
-        }
-        let joined = from::take_apart(
-            &statement.from_clause,
-            &dml.joins,
-            &dml.alias,
-            &self.names(),
-        )?;
-        let condition = statement
-            .where_clause
-            .as_deref()
-            .map(expression)
-            .transpose()?;
+        let (joined, condition) = self.joined(statement, dml)?;
         if let Some(condition) = &condition
             && let Some(function) = dml.joins.volatile.iter().find(|f| mentions(condition, f))
         {
@@ -284,6 +272,28 @@ impl<'a> Composer<'a> {
         }
         self.sql = sql;
         Ok(())
+    }
+
+    /// FROM as joins, and the condition of those that perhaps have a row.
+    fn joined(
+        &self,
+        statement: &UpdateStmt,
+        dml: &BoundDml,
+    ) -> Result<(Joined, Option<String>), String> {
+        let names = self.names();
+        if !dml.joins.single {
+            let row = (dml.alias.as_str(), names.as_slice());
+            let found = found(statement, &dml.joins, row, self.enums)?;
+            let joined = Joined {
+                always: Vec::new(),
+                perhaps: Some(found.item),
+                mark: Some(found.mark),
+            };
+            return Ok((joined, Some(found.on)));
+        }
+        let joined = from::take_apart(&statement.from_clause, &dml.joins, &dml.alias, &names)?;
+        let condition = statement.where_clause.as_deref();
+        Ok((joined, condition.map(expression).transpose()?))
     }
 
     /// A column of SET, its value, and how the value is carried.
@@ -457,7 +467,7 @@ fn type_of(around: &Around, column: &str) -> Result<String, String> {
 }
 
 /// An expression as SQL.
-pub(super) fn expression(node: &Node) -> Result<String, String> {
+pub(in crate::compile) fn expression(node: &Node) -> Result<String, String> {
     let target = ResTarget {
         val: Some(Box::new(node.clone())),
         ..ResTarget::default()

@@ -23,6 +23,11 @@ const PASS: f64 = 0.4;
 /// Making a foreign key of another table anew.
 const INCOMING: f64 = 0.02;
 
+/// Seconds that so many rows take in place, on a table with so many indexes.
+pub(in crate::compile) fn in_place(rows: f64, indexes: f64) -> f64 {
+    rows * (ROW_IN_PLACE + indexes * ENTRY_IN_PLACE)
+}
+
 /// What a pass over a table of so many rows costs. `touched`: rows that each of the statements
 /// touches; `incoming`: rows of the tables whose foreign keys point at it.
 pub(super) fn of_pass(after: &Relation, rows: f64, touched: &[u64], incoming: &[f64]) -> Cost {
@@ -51,6 +56,6 @@ pub(super) fn of_pass(after: &Relation, rows: f64, touched: &[u64], incoming: &[
         key,
         total: PASS + fill + indexes * index + keys * key + others,
         bytes: after.bytes + after.indexes.iter().map(|index| index.bytes).sum::<u64>(),
-        in_place: touched * (ROW_IN_PLACE + indexes * ENTRY_IN_PLACE),
+        in_place: in_place(touched, indexes),
     }
 }

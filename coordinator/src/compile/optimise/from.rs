@@ -13,7 +13,7 @@ use crate::compile::{
 };
 
 /// What tells that a subquery has a row.
-const MARK: &str = "upshift_hit";
+pub(super) const MARK: &str = "upshift_hit";
 
 /// FROM, taken apart.
 pub(super) struct Joined {
@@ -237,7 +237,7 @@ fn called(range: &RangeVar) -> &str {
 }
 
 /// One item of FROM as SQL.
-fn item_text(item: &Node) -> Result<String, String> {
+pub(super) fn item_text(item: &Node) -> Result<String, String> {
     let Some(NodeEnum::SelectStmt(mut select)) = parse("SELECT 1 FROM x")? else {
         return Err("FROM could not be written: please report this".to_owned());
     };

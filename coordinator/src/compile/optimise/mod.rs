@@ -7,9 +7,10 @@
 
 mod alter;
 mod cast;
-mod compose;
+pub(super) mod compose;
 mod constant;
-mod cost;
+pub(super) mod cost;
+mod found;
 mod from;
 mod gather;
 mod graph;

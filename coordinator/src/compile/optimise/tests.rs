@@ -171,6 +171,14 @@ fn what_cannot_fuse_says_why() {
             "WITH x AS (SELECT 1) UPDATE item SET gap = true",
             "it has a WITH clause",
         ),
+        (
+            "UPDATE item SET gap = true FROM entry e WHERE e.name < item.state",
+            "a row may meet several rows of its FROM",
+        ),
+        (
+            "UPDATE item SET gap = true FROM entry e WHERE e.name = item.state AND random() < 0.5",
+            "a row may meet several rows of its FROM",
+        ),
         ("DELETE FROM item", "it deletes every row"),
         (
             "UPDATE item SET state = item::text WHERE id = 1",
@@ -221,6 +229,37 @@ fn the_row_at_hand_is_not_read_again() {
     assert_eq!(select.matches("FROM ONLY").count(), 1, "{select}");
     assert!(!select.contains("item b"), "{select}");
     assert!(select.contains("LATERAL (SELECT a.id AS id"), "{select}");
+}
+
+#[test]
+fn rows_that_are_only_looked_for_are_joined_once() {
+    let by_name = "UPDATE item SET gap = false FROM entry e WHERE e.name = item.state AND e.state = 'x' \
+                   AND number > 1";
+    let by_key = "UPDATE item i SET gap = true FROM item b WHERE b.id = i.number - 1 AND i.entry_id = \
+                  b.entry_id";
+    let optimised = optimised(&[FILL, by_name, by_key], Passes::Shadow);
+    let (_, select) = &optimised.passes[0].composed.fill;
+    for part in [
+        "LEFT JOIN (SELECT DISTINCT (e.name) AS upshift_key_1, true AS upshift_hit FROM entry e WHERE \
+         (e.state = 'x')) AS upshift_found ON ((item.state) = upshift_found.upshift_key_1 AND (number > 1))",
+        "CASE WHEN upshift_found.upshift_hit IS NOT NULL THEN",
+        // At most one row has an id.
+        "LEFT JOIN item b ON (b.id = i.number - 1 AND i.entry_id = b.entry_id)",
+    ] {
+        assert!(select.contains(part), "no {part} in {select}");
+    }
+}
+
+#[test]
+fn an_index_finds_rows_that_are_only_looked_for() {
+    let add = "CREATE INDEX entry_name ON entry (name, (state || 'x'))";
+    let look = "UPDATE item SET gap = false FROM entry e WHERE item.state = e.state || 'x' AND \
+                item.state = e.name";
+    let optimised = optimised(&[add, FILL, look], Passes::Shadow);
+    let (_, select) = &optimised.passes[0].composed.fill;
+    let part = "LEFT JOIN LATERAL (SELECT true AS upshift_hit FROM entry e WHERE item.state = e.state || 'x' \
+                AND item.state = e.name LIMIT 1) AS upshift_found ON (true)";
+    assert!(select.contains(part), "no {part} in {select}");
 }
 
 #[test]

@@ -3,12 +3,14 @@
 
 use upshift_shared::plan::Operator;
 
+use crate::compile::optimise::cost::in_place;
+
 /// Below so many rows a cut costs more than it gains.
 const SMALL: u64 = 2_000;
 /// Seconds for a transaction with short DDL.
 const METADATA: f64 = 0.02;
-/// Seconds for a row of an UPDATE or DELETE with its before-image.
-const ROW_IN_PLACE: f64 = 20e-6;
+/// Indexes that a table is taken to have where nothing says how many there are.
+const INDEXES: f64 = 4.0;
 /// Seconds for a row whose value goes out, is changed, and comes in again.
 const ROW_TRANSFORMED: f64 = 40e-6;
 /// Seconds for a row of an INSERT with its key recorded.
@@ -24,20 +26,20 @@ pub(super) fn is_small(rows: u64) -> bool {
     (1..SMALL).contains(&rows)
 }
 
-/// Expected seconds on one worker.
+/// Expected seconds on one worker. `indexes`: those of the table that it changes, where they are known.
 #[expect(
     clippy::cast_precision_loss,
     reason = "an estimate; 2^53 rows are out of reach"
 )]
-pub(super) fn seconds(operator: &Operator, rows: u64, heavy: bool) -> f64 {
+pub(super) fn seconds(operator: &Operator, rows: u64, indexes: Option<usize>, heavy: bool) -> f64 {
     let rows = rows as f64;
+    let indexes = indexes.map_or(INDEXES, |count| count as f64);
     match operator {
         Operator::Metadata(_) if heavy => METADATA + rows * ROW_SCANNED,
         Operator::Metadata(_) => METADATA,
-        Operator::InPlace(_) => METADATA + rows * ROW_IN_PLACE,
+        Operator::InPlace(_) | Operator::Statement(_) => METADATA + in_place(rows, indexes),
         Operator::Transform(_) => METADATA + rows * ROW_TRANSFORMED,
         Operator::Append(_) => METADATA + rows * ROW_APPEND,
-        Operator::Statement(_) => METADATA + rows * ROW_IN_PLACE,
         Operator::Check(_) => METADATA + rows * ROW_SCANNED,
         Operator::Exec(_) => EXEC,
         // The pass has its own estimate for each of its stages.

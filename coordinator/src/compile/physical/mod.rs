@@ -214,7 +214,13 @@ fn way_back(tasks: &[Task], modules: &[PlannedModule], strategy: Strategy) -> Wa
 }
 
 fn task(step: AnalysedStep, number: u32, chosen: Chosen) -> Task {
-    let AnalysedStep { step, bound, .. } = step;
+    let AnalysedStep {
+        step,
+        bound,
+        around,
+        ..
+    } = step;
+    let indexes = around.map(|around| around.before.indexes.len());
     let label = step
         .directives
         .label
@@ -238,7 +244,7 @@ fn task(step: AnalysedStep, number: u32, chosen: Chosen) -> Task {
         steps: vec![step.id],
         sources: vec![step.location],
         label,
-        seconds: estimate::seconds(&chosen.operator, bound.rows, heavy),
+        seconds: estimate::seconds(&chosen.operator, bound.rows, indexes, heavy),
         operator: chosen.operator,
         why: chosen.why,
         rows: bound.rows,

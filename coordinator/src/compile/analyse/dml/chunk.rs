@@ -232,6 +232,7 @@ impl Case<'_, '_> {
         self.walker.fix(&mut fixed, &self.walked.joined);
         let mut joins = Joins {
             single: self.walked.joined.iter().all(|s| fixed.contains(s)),
+            types: self.types_of_from(),
             volatile: self.walker.found.volatile.clone(),
             unfit: self.walker.found.unfit,
             ..Joins::default()
@@ -241,6 +242,10 @@ impl Case<'_, '_> {
             let Some(relation) = source.relation().filter(|_| !source.target) else {
                 continue;
             };
+            if !joins.single && self.walked.joined.contains(&id) {
+                let keys = super::lookup::keys(relation);
+                joins.lookups.insert(source.alias.clone(), keys);
+            }
             if self.walked.joined.contains(&id)
                 && !matches!(
                     relation.kind,
@@ -262,6 +267,18 @@ impl Case<'_, '_> {
             }
         }
         joins
+    }
+
+    /// Types of the columns that it reads of FROM; `None` where that is not all tables.
+    fn types_of_from(&self) -> Option<BTreeSet<String>> {
+        let mut types = BTreeSet::new();
+        for id in &self.walked.joined {
+            let source = &self.walker.sources[*id];
+            let relation = source.relation()?;
+            let read = source.read.iter().filter_map(|c| relation.column_by_id(*c));
+            types.extend(read.map(|column| column.type_name.clone()));
+        }
+        Some(types)
     }
 
     fn at_hand(&self) -> BTreeSet<SourceId> {

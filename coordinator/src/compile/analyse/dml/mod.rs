@@ -4,6 +4,7 @@ mod chunk;
 mod copy;
 mod effect;
 mod insert;
+mod lookup;
 mod other;
 mod truncate;
 mod walk;
