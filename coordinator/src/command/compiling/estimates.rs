@@ -95,11 +95,17 @@ fn query(text: &str) -> Option<String> {
         node: Some(NodeEnum::RangeVar(relation?)),
     }];
     tables.extend(from_clause);
+    // Parsed, not built: the deparser aborts the process on an enumeration without a value.
+    let frame = grammar::parse("SELECT 1").ok()?.protobuf;
+    let frame = frame.stmts.into_iter().next()?.stmt?.node?;
+    let NodeEnum::SelectStmt(frame) = frame else {
+        return None;
+    };
     statement.node = Some(NodeEnum::SelectStmt(Box::new(SelectStmt {
         from_clause: tables,
         where_clause,
         with_clause,
-        ..SelectStmt::default()
+        ..*frame
     })));
     pg_query::deparse(&parsed, pg_query::DeparseOptions::default()).ok()
 }

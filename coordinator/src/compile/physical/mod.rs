@@ -2,6 +2,7 @@
 //! is taken back, and what it is expected to cost.
 
 mod append;
+mod between;
 mod constant;
 mod estimate;
 mod in_place;
@@ -20,18 +21,19 @@ use upshift_shared::{
     ids::TaskId,
     pack::{Complaint, StepKind},
     plan::{
-        Check, DdlEffect, Edge, EdgeReason, Exec, Metadata, Operator, PLAN_FORMAT, Plan,
-        PlannedModule, Strategy, TableUse, Task, UndoKind, Warning, WayBack,
+        Check, DdlEffect, Exec, Metadata, Operator, PLAN_FORMAT, Plan, PlannedModule, Strategy,
+        TableUse, Task, UndoKind, Warning, WayBack,
     },
 };
 
+use between::Ends;
 use pieces::Work;
 
 use super::{
     analyse::complain,
     error::CompileError,
     model::{AnalysedStep, Analysis, BoundDdl, Class, Resolved},
-    optimise::{Contracted, Optimised},
+    optimise::Optimised,
 };
 
 /// Facts about the pack and the database that the plan repeats.
@@ -89,7 +91,13 @@ pub fn plan(
         let first = TaskId(piece.first);
         match (piece.work, chosen) {
             (Work::Pass(stages), _) => {
-                ends.insert(piece.node, (first, stages.exit));
+                let pass = Ends::Pass {
+                    first,
+                    swap: stages.swap,
+                    last: stages.last,
+                    gates: stages.gates,
+                };
+                ends.insert(piece.node, pass);
                 tasks.extend(stages.tasks);
                 edges.extend(stages.edges);
             }
@@ -101,11 +109,11 @@ pub fn plan(
                         message: message.clone(),
                     });
                 }
-                ends.insert(piece.node, (first, first));
+                ends.insert(piece.node, Ends::Task(first));
                 tasks.push(task(step.clone(), piece.first, chosen));
             }
             (Work::Fill(add, update, _), Some(Ok(chosen))) => {
-                ends.insert(piece.node, (first, first));
+                ends.insert(piece.node, Ends::Task(first));
                 let mut task = task(add.clone(), piece.first, chosen);
                 task.steps.push(update.step.id);
                 task.sources.push(update.step.location.clone());
@@ -116,7 +124,7 @@ pub fn plan(
             (Work::Step(_) | Work::Fill(..), None) => {}
         }
     }
-    edges.extend(between(&optimised.order, &ends));
+    edges.extend(between::edges(&analysis, optimised, &ends));
     if !complaints.is_empty() {
         return Err(CompileError::Complaints(complaints));
     }
@@ -137,19 +145,6 @@ pub fn plan(
         warnings,
         way_back,
     })
-}
-
-/// The order of nodes as edges between their tasks.
-fn between(order: &Contracted, ends: &BTreeMap<u32, (TaskId, TaskId)>) -> Vec<Edge> {
-    let edge = |(from, to, reason): (u32, u32, &EdgeReason)| {
-        let ((_, from), (to, _)) = (ends.get(&from)?, ends.get(&to)?);
-        Some(Edge {
-            from: *from,
-            to: *to,
-            reason: reason.clone(),
-        })
-    };
-    order.edges().filter_map(edge).collect()
 }
 
 fn planned_modules(

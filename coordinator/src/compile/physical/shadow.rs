@@ -1,5 +1,5 @@
-//! The tasks of a shadow pass, in the order of their numbers: build, fill, indexes, the gates for the
-//! way back, swap, foreign keys, settle.
+//! The tasks of a shadow pass, in the order of their numbers: build, fill, indexes, settle, the gates for
+//! the way back, swap, foreign keys.
 
 use std::collections::BTreeMap;
 
@@ -27,9 +27,18 @@ pub(super) struct Stages {
     pub(super) tasks: Vec<Task>,
     /// Between them.
     pub(super) edges: Vec<Edge>,
-    /// What whoever comes after the pass waits for.
-    pub(super) exit: TaskId,
+    /// From here on the table is there in its final shape, under its name.
+    pub(super) swap: TaskId,
+    /// What must come before anything that finds the table's foreign keys by their names: they are not
+    /// valid before it.
+    pub(super) last: Vec<TaskId>,
+    /// What changes the definition of other tables begins with these.
+    pub(super) gates: Vec<TaskId>,
 }
+
+/// With as many rows, each foreign key is validated by a task of its own: it holds locks on the tables
+/// that it points at.
+const MANY: u64 = 50_000;
 
 /// Foreign keys by the table that has them.
 type Keys = BTreeMap<(RelId, QualifiedName), Vec<String>>;
@@ -72,7 +81,9 @@ impl Maker<'_> {
         let mut made = Stages {
             tasks: Vec::new(),
             edges: Vec::new(),
-            exit: self.first,
+            swap: self.first,
+            last: Vec::new(),
+            gates: Vec::new(),
         };
         let build = self.push(&mut made, self.build(), &[]);
         let fill = self.push(&mut made, self.fill(), &[build]);
@@ -86,35 +97,58 @@ impl Maker<'_> {
             let task = self.task(stage, (label, seconds), Vec::new());
             ready.push(self.push(&mut made, task, &[fill]));
         }
-        let mut gates = Vec::new();
+        // With statistics and visibility map, most foreign keys are validated by their indexes.
+        let settled = self.push(&mut made, self.settle(), &ready);
         for ((id, table), keys) in self.keys_before() {
             let label = format!("for the way back: foreign keys of {}", table.plain());
             let uses = vec![used(id, &table, true)];
             let stage = ShadowStage::Before { table, keys };
-            gates.push(self.push(&mut made, self.task(stage, (label, 0.01), uses), &ready));
+            let gate = self.task(stage, (label, 0.01), uses);
+            let gate = self.push(&mut made, gate, &[settled]);
+            made.gates.push(gate);
         }
-        gates.extend(ready);
-        let swap = self.push(&mut made, self.swap(), &gates);
-        // Whoever comes after the pass waits for all of it: a key that is not valid yet is found by the
-        // names that it and its table have now.
-        let mut last = vec![swap];
+        let mut before = made.gates.clone();
+        before.push(settled);
+        made.swap = self.push(&mut made, self.swap(), &before);
+        if made.gates.is_empty() {
+            made.gates.push(made.swap);
+        }
+        made.last.push(made.swap);
         for ((id, table), keys) in self.keys_after() {
-            let seconds = pass.cost.key * keys.len() as f64;
-            let count = counted(keys.len() as u64, "foreign key");
-            let label = format!("validate {count} of {}", table.plain());
-            let uses = vec![used(id, &table, true)];
-            let stage = ShadowStage::Validate { table, keys };
-            last.push(self.push(&mut made, self.task(stage, (label, seconds), uses), &[swap]));
+            let each = match id == pass.relation && pass.rows >= MANY {
+                true => 1,
+                false => keys.len(),
+            };
+            for keys in keys.chunks(each) {
+                let task = self.validate((id, &table), keys);
+                let swap = made.swap;
+                let last = self.push(&mut made, task, &[swap]);
+                made.last.push(last);
+            }
         }
+        made
+    }
+
+    fn settle(&self) -> Task {
+        let pass = self.pass;
         let label = format!("statistics and visibility map of {}", pass.table.plain());
         let uses = vec![used(pass.relation, &pass.table, true)];
-        let settle = self.task(
-            ShadowStage::Settle,
-            (label, 0.2 + pass.cost.fill / 8.0),
-            uses,
-        );
-        made.exit = self.push(&mut made, settle, &last);
-        made
+        let cost = (label, 0.2 + pass.cost.fill / 8.0);
+        self.task(ShadowStage::Settle, cost, uses)
+    }
+
+    fn validate(&self, (id, table): (RelId, &QualifiedName), keys: &[String]) -> Task {
+        let what = match keys {
+            [only] => format!("foreign key {only}"),
+            several => counted(several.len() as u64, "foreign key"),
+        };
+        let label = format!("validate {what} of {}", table.plain());
+        let stage = ShadowStage::Validate {
+            table: table.clone(),
+            keys: keys.to_vec(),
+        };
+        let seconds = self.pass.cost.key * keys.len() as f64;
+        self.task(stage, (label, seconds), vec![used(id, table, true)])
     }
 
     /// How much longer an index takes than the average one of the table: the engine begins with the

@@ -16,7 +16,7 @@ pub(super) async fn run(
     // Nothing is dead in it, so its indexes need no visit.
     let statement = format!(
         "VACUUM (ANALYZE, INDEX_CLEANUP OFF, TRUNCATE OFF) {}",
-        op.table
+        op.new_table(unit.holder.run)
     );
     execute_raw(conn, statement)
         .await

@@ -1,0 +1,136 @@
+//! The order of steps and passes as edges between their tasks. A pass is many tasks, and not all of them
+//! wait, or are waited for: its table can be read from the swap on, while its foreign keys are still being
+//! validated; and until its gates it changes nothing that others have.
+
+use std::collections::BTreeMap;
+
+use upshift_shared::{
+    ids::TaskId,
+    plan::{Edge, EdgeReason},
+};
+
+use crate::compile::{
+    model::{AnalysedStep, Analysis, Class, Resource},
+    optimise::{Optimised, Pass},
+};
+
+/// The tasks of a node that are waited for, and that wait.
+pub(super) enum Ends {
+    Task(TaskId),
+    /// See [`super::shadow::Stages`].
+    Pass {
+        first: TaskId,
+        swap: TaskId,
+        last: Vec<TaskId>,
+        gates: Vec<TaskId>,
+    },
+}
+
+/// All edges between nodes.
+pub(super) fn edges(
+    analysis: &Analysis,
+    optimised: &Optimised,
+    ends: &BTreeMap<u32, Ends>,
+) -> Vec<Edge> {
+    let passes: BTreeMap<u32, &Pass> = optimised.passes.iter().map(|p| (p.steps[0], p)).collect();
+    let nodes = Nodes { analysis, passes };
+    let mut edges = Vec::new();
+    for (from, to, reason) in optimised.order.edges() {
+        let (Some(before), Some(after)) = (ends.get(&from), ends.get(&to)) else {
+            continue;
+        };
+        let pairs = pairs(before, after, nodes.meeting((from, to), reason));
+        edges.extend(pairs.into_iter().map(|(from, to)| Edge {
+            from,
+            to,
+            reason: reason.clone(),
+        }));
+    }
+    edges
+}
+
+/// What two nodes have to do with each other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Meeting {
+    /// The definitions of tables: all of one comes before all of the other.
+    Definitions,
+    /// The later one reads or changes rows of a table that the earlier one builds anew.
+    Rows,
+    /// Two passes, each over its own table, and foreign keys between those, or to a third one.
+    Keys,
+}
+
+fn pairs(before: &Ends, after: &Ends, meeting: Meeting) -> Vec<(TaskId, TaskId)> {
+    match (before, after) {
+        (Ends::Task(from), Ends::Task(to)) => vec![(*from, *to)],
+        (Ends::Task(from), Ends::Pass { first, .. }) => vec![(*from, *first)],
+        (Ends::Pass { swap, last, .. }, Ends::Task(to)) => match meeting {
+            Meeting::Rows => vec![(*swap, *to)],
+            _ => last.iter().map(|from| (*from, *to)).collect(),
+        },
+        (Ends::Pass { swap, last, .. }, Ends::Pass { first, gates, .. }) => {
+            let mut pairs: Vec<_> = match meeting {
+                Meeting::Definitions => last.iter().map(|from| (*from, *first)).collect(),
+                Meeting::Rows => vec![(*swap, *first)],
+                Meeting::Keys => Vec::new(),
+            };
+            if meeting != Meeting::Definitions {
+                // Keys are found by the names that they and their tables have before the swap.
+                let each =
+                    |gate: &TaskId| last.iter().map(|from| (*from, *gate)).collect::<Vec<_>>();
+                pairs.extend(gates.iter().flat_map(each));
+            }
+            pairs
+        }
+    }
+}
+
+struct Nodes<'a> {
+    analysis: &'a Analysis,
+    passes: BTreeMap<u32, &'a Pass>,
+}
+
+impl Nodes<'_> {
+    fn meeting(&self, (from, to): (u32, u32), reason: &EdgeReason) -> Meeting {
+        let hazard = matches!(
+            reason,
+            EdgeReason::ReadAfterWrite { .. }
+                | EdgeReason::WriteAfterRead { .. }
+                | EdgeReason::WriteAfterWrite { .. }
+        );
+        let Some(before) = self.passes.get(&from).filter(|_| hazard) else {
+            return Meeting::Definitions;
+        };
+        match self.passes.get(&to) {
+            Some(after) => {
+                let mention =
+                    |pass: &Pass, table: &Pass| self.steps(pass).any(|step| mentions(step, table));
+                match mention(after, before) || mention(before, after) {
+                    true => Meeting::Rows,
+                    false => Meeting::Keys,
+                }
+            }
+            None => match self.analysis.steps[to as usize].bound.class {
+                Class::Update(_) | Class::Delete(_) => Meeting::Rows,
+                _ => Meeting::Definitions,
+            },
+        }
+    }
+
+    fn steps(&self, pass: &Pass) -> impl Iterator<Item = &AnalysedStep> {
+        let steps = pass.steps.clone().into_iter();
+        steps.map(|place| &self.analysis.steps[place as usize])
+    }
+}
+
+/// Whether a step reads or writes the table of a pass.
+fn mentions(step: &AnalysedStep, pass: &Pass) -> bool {
+    let bound = &step.bound;
+    let table = pass.relation;
+    let is_of = |resource: &Resource| match resource {
+        Resource::Table(id) | Resource::Rows(id) | Resource::Column(id, _) => *id == table,
+        Resource::Everything => true,
+        _ => false,
+    };
+    bound.tables.iter().any(|(id, ..)| *id == table) || bound.reads.iter().any(is_of)
+}
