@@ -6,6 +6,7 @@
 //! see [`InPlace::sql`].
 
 mod metadata;
+mod rates;
 mod shadow;
 mod transform;
 
@@ -18,6 +19,7 @@ use crate::{
 };
 
 pub use metadata::{Capture, DdlAction, DdlEffect, Hide, Metadata};
+pub use rates::Rates;
 pub use shadow::{AddedKey, Shadow, ShadowStage};
 pub use transform::{TRANSFORMED_ROWS, Transform};
 

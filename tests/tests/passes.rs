@@ -206,7 +206,8 @@ async fn an_older_ledger_gets_what_passes_need() -> Result<()> {
     )?;
     run(&database, folder.path()).succeed()?;
     let formats = database.psql("SELECT string_agg(format::text, ' ') FROM upshift.meta")?;
-    ensure!(formats.trim() == "2", "formats {formats}");
+    let format = upshift_shared::ledger::FORMAT;
+    ensure!(formats.trim() == format.to_string(), "formats {formats}");
     back(&database, &[])?.expect_code(0)?;
     before.expect_same(&Snapshot::take(&database).await?, "rolled back")
 }

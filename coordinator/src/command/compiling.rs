@@ -11,9 +11,10 @@ use clap::{Args, ValueEnum};
 use upshift_shared::{
     catalog::{self, Catalog},
     ids::StepId,
+    ledger,
     pack::{self, Pack, Version},
     pg::PgConnection,
-    plan::{Plan, Strategy},
+    plan::{Plan, Rates, Strategy},
 };
 
 use super::Failure;
@@ -93,6 +94,8 @@ pub(super) struct Sources {
     pub(super) catalog: Catalog,
     /// Rows that statements on large tables touch, as PostgreSQL's planner has it.
     pub(super) estimates: BTreeMap<StepId, u64>,
+    /// What work costs on the server.
+    pub(super) rates: Rates,
 }
 
 impl Sources {
@@ -100,6 +103,7 @@ impl Sources {
     pub(super) fn options(&self, arguments: &PackArguments) -> Options {
         Options {
             estimates: self.estimates.clone(),
+            rates: self.rates,
             ..arguments.options()
         }
     }
@@ -119,7 +123,9 @@ pub(super) async fn read(conn: &mut PgConnection, pack: Pack) -> Result<Sources,
         Ok(resolved) => estimates::ask(conn, &catalog, &resolved).await,
         Err(_) => BTreeMap::new(),
     };
+    let measured = ledger::rates::load(conn).await?;
     Ok(Sources {
+        rates: measured.map(|(rates, _)| rates).unwrap_or_default(),
         pack,
         installed,
         catalog,

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use clap::Args;
+use upshift_shared::ledger;
 
 use super::{
     Failure,
@@ -15,6 +16,10 @@ use crate::doctor::{self, Level};
 pub(super) struct Arguments {
     #[command(flatten)]
     database: DatabaseArguments,
+    /// First measure what work costs on this server, and keep it in the ledger: plans choose by it.
+    /// Takes seconds, and writes about 100 MB that are rolled back
+    #[arg(long)]
+    measure: bool,
     /// Print as JSON
     #[arg(long)]
     pub(super) json: bool,
@@ -23,6 +28,11 @@ pub(super) struct Arguments {
 pub(super) async fn run(arguments: Arguments, config: Option<&Path>) -> Result<(), Failure> {
     let chosen = arguments.database.resolve(config)?;
     let mut conn = chosen.connect("doctor").await?;
+    if arguments.measure {
+        let rates = doctor::measure(&mut conn).await?;
+        ledger::create(&mut conn).await?;
+        ledger::rates::store(&mut conn, &rates).await?;
+    }
     let findings = doctor::examine(&mut conn).await;
     let problems = findings
         .iter()

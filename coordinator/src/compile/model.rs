@@ -12,8 +12,8 @@ use upshift_shared::{
     pack::{Directives, Location, Phase, StepKind, Version},
     pg::ident::QualifiedName,
     plan::{
-        CopiedTable, DdlAction, EdgeReason, KeyColumn, Sequences, SkippedStep, Strategy, UndoKind,
-        Warning,
+        CopiedTable, DdlAction, EdgeReason, KeyColumn, Rates, Sequences, SkippedStep, Strategy,
+        UndoKind, Warning,
     },
 };
 
@@ -28,6 +28,8 @@ pub struct Options {
     pub disk_budget: Option<u64>,
     /// PostgreSQL's own estimates of the rows that steps touch, where it was asked.
     pub estimates: BTreeMap<StepId, u64>,
+    /// What work costs on the server.
+    pub rates: Rates,
 }
 
 impl From<Strategy> for Options {

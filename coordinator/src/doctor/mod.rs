@@ -1,14 +1,16 @@
 //! What would get in a run's way: the server, the role's rights, other sessions, replication, space.
-//! Read only, and nothing here needs more than an ordinary role; what such a role cannot see is said.
+//! Read only but for [`measure`], and nothing here needs more than an ordinary role; what such a role cannot see is said.
 
 mod activity;
+mod measure;
 mod rights;
 mod server;
 
 use std::fmt;
 
+pub use measure::measure;
 use serde::Serialize;
-use upshift_shared::{Error, pg::PgConnection};
+use upshift_shared::{Error, ledger, pg::PgConnection, plan::Rates};
 
 /// How bad it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -91,6 +93,37 @@ impl Finding {
     }
 }
 
+/// What work costs on this server, or is taken to cost.
+async fn costs(conn: &mut PgConnection) -> Finding {
+    let check = "what work costs";
+    let micros = |rates: &Rates| {
+        let parts = [
+            ("copied", rates.copied),
+            ("indexed", rates.indexed),
+            ("validated", rates.validated),
+            ("changed in place", rates.in_place),
+            ("for each index of a row in place", rates.entry),
+        ];
+        let parts = parts.map(|(what, seconds)| format!("{:.2} µs {what}", seconds * 1e6));
+        format!("a row: {}", parts.join(", "))
+    };
+    match ledger::rates::load(conn).await {
+        Ok(Some((rates, day))) => {
+            Finding::ok(check, format!("measured on {day}; {}", micros(&rates)))
+        }
+        Ok(None) => Finding::new(
+            check,
+            Level::Ok,
+            format!(
+                "figures of an ordinary server; {}",
+                micros(&Rates::default())
+            ),
+            "upshift doctor --measure finds those of this one; plans choose by them",
+        ),
+        Err(error) => Finding::warn(check, error.to_string(), "plans choose by ordinary figures"),
+    }
+}
+
 /// Looks at everything.
 pub async fn examine(conn: &mut PgConnection) -> Vec<Finding> {
     let mut findings = Vec::new();
@@ -101,6 +134,7 @@ pub async fn examine(conn: &mut PgConnection) -> Vec<Finding> {
     findings.extend(rights::examine(conn).await);
     findings.extend(activity::examine(conn).await);
     findings.push(server::space(conn).await);
+    findings.push(costs(conn).await);
     findings
 }
 

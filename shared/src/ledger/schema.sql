@@ -127,6 +127,16 @@ CREATE TABLE IF NOT EXISTS upshift.decision (
     decided_at timestamptz NOT NULL DEFAULT clock_timestamp()
 );
 
+-- What work costs on this server, in seconds a row: one row, where it was measured.
+CREATE TABLE IF NOT EXISTS upshift.rates (
+    copied double precision NOT NULL,
+    indexed double precision NOT NULL,
+    validated double precision NOT NULL,
+    in_place double precision NOT NULL,
+    entry double precision NOT NULL,
+    measured_at timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+
 -- What the stages of a shadow pass tell each other: statements, in order, by the task that builds.
 CREATE TABLE IF NOT EXISTS upshift.shadow (
     run uuid NOT NULL,

@@ -286,8 +286,8 @@ fn chosen(
         .map(|step| step.bound.rows)
         .collect();
     let cost = cost::of_pass(
-        &last.after,
-        first.before.rows,
+        &options.rates,
+        (&last.after, first.before.rows),
         &touched,
         &first.incoming_rows,
     );

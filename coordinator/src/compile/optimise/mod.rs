@@ -25,7 +25,7 @@ use upshift_shared::{
     ids::RelId,
     pack::{Location, StrategyDirective},
     pg::ident::QualifiedName,
-    plan::{AddedKey, KeyColumn, Strategy},
+    plan::{AddedKey, KeyColumn, Rates, Strategy},
 };
 
 use super::model::{Analysis, Options, Ordered, Passes};
@@ -45,6 +45,8 @@ pub struct Optimised {
     /// The steps' order, with each pass as one node.
     #[serde(skip)]
     pub order: Contracted,
+    /// What the choices were made by.
+    pub rates: Rates,
 }
 
 /// Several statements on one table, as one pass over it.
@@ -166,6 +168,7 @@ pub fn optimise(analysis: &Analysis, ordered: &Ordered, options: &Options) -> Op
         _ => constant::fills(analysis, &mut order, &taken),
     };
     Optimised {
+        rates: options.rates,
         refused: refused(analysis, &passes, reasons),
         passes,
         fills,

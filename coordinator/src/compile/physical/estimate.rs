@@ -1,7 +1,7 @@
 //! What a task is expected to cost. Rough figures of an ordinary server; they order the critical path
 //! and tell a person minutes from hours, nothing more.
 
-use upshift_shared::plan::Operator;
+use upshift_shared::plan::{Operator, Rates};
 
 use crate::compile::optimise::cost::in_place;
 
@@ -31,13 +31,18 @@ pub(super) fn is_small(rows: u64) -> bool {
     clippy::cast_precision_loss,
     reason = "an estimate; 2^53 rows are out of reach"
 )]
-pub(super) fn seconds(operator: &Operator, rows: u64, indexes: Option<usize>, heavy: bool) -> f64 {
+pub(super) fn seconds(
+    operator: &Operator,
+    rates: &Rates,
+    (rows, indexes): (u64, Option<usize>),
+    heavy: bool,
+) -> f64 {
     let rows = rows as f64;
     let indexes = indexes.map_or(INDEXES, |count| count as f64);
     match operator {
         Operator::Metadata(_) if heavy => METADATA + rows * ROW_SCANNED,
         Operator::Metadata(_) => METADATA,
-        Operator::InPlace(_) | Operator::Statement(_) => METADATA + in_place(rows, indexes),
+        Operator::InPlace(_) | Operator::Statement(_) => METADATA + in_place(rates, rows, indexes),
         Operator::Transform(_) => METADATA + rows * ROW_TRANSFORMED,
         Operator::Append(_) => METADATA + rows * ROW_APPEND,
         Operator::Check(_) => METADATA + rows * ROW_SCANNED,

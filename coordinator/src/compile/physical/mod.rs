@@ -21,8 +21,8 @@ use upshift_shared::{
     ids::TaskId,
     pack::{Complaint, StepKind},
     plan::{
-        Check, DdlEffect, Exec, Metadata, Operator, PLAN_FORMAT, Plan, PlannedModule, Strategy,
-        TableUse, Task, UndoKind, Warning, WayBack,
+        Check, DdlEffect, Exec, Metadata, Operator, PLAN_FORMAT, Plan, PlannedModule, Rates,
+        Strategy, TableUse, Task, UndoKind, Warning, WayBack,
     },
 };
 
@@ -110,11 +110,11 @@ pub fn plan(
                     });
                 }
                 ends.insert(piece.node, Ends::Task(first));
-                tasks.push(task(step.clone(), piece.first, chosen));
+                tasks.push(task(step.clone(), piece.first, chosen, &optimised.rates));
             }
             (Work::Fill(add, update, _), Some(Ok(chosen))) => {
                 ends.insert(piece.node, Ends::Task(first));
-                let mut task = task(add.clone(), piece.first, chosen);
+                let mut task = task(add.clone(), piece.first, chosen, &optimised.rates);
                 task.steps.push(update.step.id);
                 task.sources.push(update.step.location.clone());
                 task.module = task.module.max(update.step.module);
@@ -208,7 +208,7 @@ fn way_back(tasks: &[Task], modules: &[PlannedModule], strategy: Strategy) -> Wa
     }
 }
 
-fn task(step: AnalysedStep, number: u32, chosen: Chosen) -> Task {
+fn task(step: AnalysedStep, number: u32, chosen: Chosen, rates: &Rates) -> Task {
     let AnalysedStep {
         step,
         bound,
@@ -239,7 +239,7 @@ fn task(step: AnalysedStep, number: u32, chosen: Chosen) -> Task {
         steps: vec![step.id],
         sources: vec![step.location],
         label,
-        seconds: estimate::seconds(&chosen.operator, bound.rows, indexes, heavy),
+        seconds: estimate::seconds(&chosen.operator, rates, (bound.rows, indexes), heavy),
         operator: chosen.operator,
         why: chosen.why,
         rows: bound.rows,
