@@ -17,6 +17,11 @@ use crate::compile::{
 /// The tasks of a node that are waited for, and that wait.
 pub(super) enum Ends {
     Task(TaskId),
+    /// A step in several tasks.
+    Parts {
+        first: TaskId,
+        last: TaskId,
+    },
     /// See [`super::shadow::Stages`].
     Pass {
         first: TaskId,
@@ -61,10 +66,13 @@ enum Meeting {
 }
 
 fn pairs(before: &Ends, after: &Ends, meeting: Meeting) -> Vec<(TaskId, TaskId)> {
+    let to = match after {
+        Ends::Task(to) => to,
+        Ends::Parts { first, .. } | Ends::Pass { first, .. } => first,
+    };
     match (before, after) {
-        (Ends::Task(from), Ends::Task(to)) => vec![(*from, *to)],
-        (Ends::Task(from), Ends::Pass { first, .. }) => vec![(*from, *first)],
-        (Ends::Pass { swap, last, .. }, Ends::Task(to)) => match meeting {
+        (Ends::Task(from) | Ends::Parts { last: from, .. }, _) => vec![(*from, *to)],
+        (Ends::Pass { swap, last, .. }, Ends::Task(_) | Ends::Parts { .. }) => match meeting {
             Meeting::Rows => vec![(*swap, *to)],
             _ => last.iter().map(|from| (*from, *to)).collect(),
         },

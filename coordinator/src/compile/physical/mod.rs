@@ -3,6 +3,7 @@
 
 mod append;
 mod between;
+mod checked;
 mod constant;
 mod estimate;
 mod in_place;
@@ -74,12 +75,12 @@ pub fn plan(
         source: Some(location.clone()),
         message: format!("strategy = shadow cannot be: {why}; its rows are changed in place"),
     }));
-    let pieces = pieces::pieces(&analysis, optimised);
+    let pieces = pieces::pieces(&analysis, optimised, strategy);
     // Each for itself: most of it is parsing and writing out templates.
     let chosen: Vec<_> = pieces
         .par_iter()
         .map(|piece| match &piece.work {
-            Work::Step(step) => Some(choose(step, piece.first, strategy)),
+            Work::Step(step) | Work::Parts(step, _) => Some(choose(step, piece.first, strategy)),
             Work::Fill(add, _, fill) => Some(Ok(constant::constant_fill(add, fill))),
             Work::Pass(_) => None,
         })
@@ -112,6 +113,14 @@ pub fn plan(
                 ends.insert(piece.node, Ends::Task(first));
                 tasks.push(task(step.clone(), piece.first, chosen, &optimised.rates));
             }
+            (Work::Parts(step, parts), Some(Ok(chosen))) => {
+                let whole = task(step.clone(), piece.first, chosen, &optimised.rates);
+                let (parts, between) = parts.tasks(&whole, &optimised.rates);
+                let last = parts.last().map_or(first, |task| task.id);
+                ends.insert(piece.node, Ends::Parts { first, last });
+                tasks.extend(parts);
+                edges.extend(between);
+            }
             (Work::Fill(add, update, _), Some(Ok(chosen))) => {
                 ends.insert(piece.node, Ends::Task(first));
                 let mut task = task(add.clone(), piece.first, chosen, &optimised.rates);
@@ -120,8 +129,10 @@ pub fn plan(
                 task.module = task.module.max(update.step.module);
                 tasks.push(task);
             }
-            (Work::Step(_) | Work::Fill(..), Some(Err(complaint))) => complaints.push(*complaint),
-            (Work::Step(_) | Work::Fill(..), None) => {}
+            (Work::Step(_) | Work::Parts(..) | Work::Fill(..), Some(Err(complaint))) => {
+                complaints.push(*complaint)
+            }
+            (Work::Step(_) | Work::Parts(..) | Work::Fill(..), None) => {}
         }
     }
     edges.extend(between::edges(&analysis, optimised, &ends));

@@ -5,7 +5,9 @@ use std::{
     collections::{BTreeMap, BinaryHeap, HashMap},
 };
 
-use super::shadow;
+use upshift_shared::plan::Strategy;
+
+use super::{checked, shadow};
 use crate::compile::{
     model::{AnalysedStep, Analysis},
     optimise::{ConstantFill, Contracted, Optimised, Pass},
@@ -20,13 +22,23 @@ pub(super) struct Piece<'a> {
 
 pub(super) enum Work<'a> {
     Step(&'a AnalysedStep),
+    /// A step that becomes several tasks.
+    Parts(&'a AnalysedStep, checked::Parts),
     /// The step that adds a column, the one that fills it, and how both are one.
     Fill(&'a AnalysedStep, &'a AnalysedStep, &'a ConstantFill),
     Pass(shadow::Stages),
 }
 
 /// What becomes tasks, in the order of their numbers.
-pub(super) fn pieces<'a>(analysis: &'a Analysis, optimised: &'a Optimised) -> Vec<Piece<'a>> {
+pub(super) fn pieces<'a>(
+    analysis: &'a Analysis,
+    optimised: &'a Optimised,
+    strategy: Strategy,
+) -> Vec<Piece<'a>> {
+    let parts = |step: &AnalysedStep, first| match strategy {
+        Strategy::Sequential => None,
+        _ => checked::parts(step, first),
+    };
     let passes: BTreeMap<u32, &Pass> = optimised.passes.iter().map(|p| (p.steps[0], p)).collect();
     let fills: BTreeMap<u32, &ConstantFill> = optimised.fills.iter().map(|f| (f.add, f)).collect();
     let mut first = 0;
@@ -38,10 +50,14 @@ pub(super) fn pieces<'a>(analysis: &'a Analysis, optimised: &'a Optimised) -> Ve
             let work = match (passes.get(&node), fills.get(&node)) {
                 (Some(pass), _) => Work::Pass(shadow::stages(pass, analysis, first)),
                 (None, Some(fill)) => Work::Fill(step(node), step(fill.update), fill),
-                (None, None) => Work::Step(step(node)),
+                (None, None) => match parts(step(node), first) {
+                    Some(parts) => Work::Parts(step(node), parts),
+                    None => Work::Step(step(node)),
+                },
             };
             let count = match &work {
                 Work::Pass(stages) => stages.tasks.len(),
+                Work::Parts(_, parts) => parts.count(),
                 Work::Step(_) | Work::Fill(..) => 1,
             };
             let piece = Piece { node, first, work };
