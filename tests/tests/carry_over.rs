@@ -81,11 +81,16 @@ async fn a_table_of_another_owner_is_carried_over() -> Result<()> {
     carried(include_str!("carry_over/owned.sql")).await
 }
 
+#[tokio::test]
+async fn rules_and_publications_are_carried_over() -> Result<()> {
+    carried(include_str!("carry_over/ruled.sql")).await
+}
+
 /// What no pass carries, and what the plan has to say of it.
 const UNKNOWN: &[(&str, &str)] = &[
     (
         "CREATE MATERIALIZED VIEW seen AS SELECT * FROM \"The Table\"",
-        "materialized view public.seen",
+        "materialized view public.seen, which reads the table without a view between",
     ),
     (
         "CREATE FUNCTION f(r \"The Table\") RETURNS integer LANGUAGE sql AS 'SELECT 1'",
@@ -100,11 +105,7 @@ const UNKNOWN: &[(&str, &str)] = &[
         "column r of table public.other",
     ),
     (
-        "CREATE PUBLICATION p FOR TABLE \"The Table\"",
-        "publication",
-    ),
-    (
-        "CREATE RULE r AS ON INSERT TO \"The Table\" WHERE new.x > 7 DO ALSO NOTHING",
+        "CREATE RULE r AS ON UPDATE TO \"The Table\" WHERE new.x > 7 DO ALSO NOTHING",
         "rules on The Table",
     ),
     (
@@ -126,10 +127,32 @@ const UNKNOWN: &[(&str, &str)] = &[
     ),
 ];
 
+/// What hangs on the table and is another role's, whom the one that connects is no member of.
+const OF_OTHERS: &[(&str, &str)] = &[
+    (
+        "CREATE PUBLICATION p FOR TABLE \"The Table\"",
+        "in publication p, which belongs to postgres",
+    ),
+    (
+        "CREATE VIEW v AS SELECT * FROM \"The Table\"",
+        "view public.v, which belongs to postgres",
+    ),
+    (
+        "CREATE TABLE other (x integer); \
+         CREATE RULE r AS ON DELETE TO other DO ALSO DELETE FROM \"The Table\"",
+        "rule r on table public.other, which belongs to postgres",
+    ),
+    (
+        "CREATE TABLE other (x integer REFERENCES \"The Table\")",
+        "on table public.other, which belongs to postgres",
+    ),
+];
+
 #[tokio::test]
 async fn what_is_not_known_is_named() -> Result<()> {
     let mut failures = Vec::new();
-    for (object, named) in UNKNOWN {
+    let unknown = UNKNOWN.iter().map(|case| (case, false));
+    for ((object, named), of_others) in unknown.chain(OF_OTHERS.iter().map(|case| (case, true))) {
         let database = Database::create()?;
         roles(&database)?;
         database.psql(
@@ -137,7 +160,15 @@ async fn what_is_not_known_is_named() -> Result<()> {
              CREATE TABLE \"The Table\" (id serial PRIMARY KEY, x integer); \
              INSERT INTO \"The Table\" (x) SELECT i FROM generate_series(1, 50) i",
         )?;
-        database.psql(object)?;
+        if of_others {
+            database.psql_as_superuser(object)?;
+            database.psql_as_superuser(&format!(
+                "GRANT ALL ON ALL TABLES IN SCHEMA public TO {}",
+                database.owner()
+            ))?;
+        } else {
+            database.psql(object)?;
+        }
         let before = Snapshot::take(&database).await?;
         let pack = pack()?;
         let plan = Upshift::on(&database, ["plan"])

@@ -4,9 +4,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use upshift_shared::{
-    catalog::{Constraint, ConstraintKind, Persistence, Relation},
+    catalog::{Constraint, ConstraintKind, Dependent, Persistence, Relation},
     ids::RelId,
-    pack::{ChunkDirective, Location, StrategyDirective},
+    pack::{ChunkDirective, Location, StepKind, StrategyDirective},
     pg::ident::QualifiedName,
     plan::EdgeReason,
 };
@@ -91,7 +91,7 @@ fn gather<'a>(
     };
     let linked = linked(table);
     for (place, other) in (0_u32..).zip(&analysis.steps) {
-        let mentions = mentions(other, table.before.id, &linked);
+        let mentions = mentions(other, &table.before, &linked);
         if !mentions || place == first {
             continue;
         }
@@ -189,9 +189,6 @@ fn not_eligible(analysis: &Analysis, first: u32, table: &Relation) -> Option<Str
             constraint.name
         ));
     }
-    if table.has_rules {
-        return Some("it has rules".to_owned());
-    }
     // What an earlier step of the pack hangs on the table is not in the snapshot.
     let unknown = analysis.steps[..first as usize].iter().any(|step| {
         matches!(step.bound.class, Class::Ddl(_))
@@ -214,27 +211,35 @@ fn hangs_something_on(step: &AnalysedStep) -> bool {
                 | N::CommentStmt(_)
                 | N::GrantStmt(_)
                 | N::ViewStmt(_)
+                | N::RuleStmt(_)
                 | N::DropStmt(_)
         )
     )
 }
 
-/// Tables whose definitions the swap changes too, and views on the table.
+/// Tables whose definitions or rules the swap changes too, and views on the table.
 fn linked(around: &Around) -> BTreeSet<RelId> {
     let children = around.incoming.iter().map(|(id, ..)| *id);
     let parents = around.parents.iter().map(|(id, _)| *id);
+    let dependents = around.before.dependents.iter();
+    let ruled = dependents.filter_map(|dependent| match dependent {
+        Dependent::Rule { relation } => Some(*relation),
+        Dependent::Publication { .. } => None,
+    });
     children
         .chain(parents)
+        .chain(ruled)
         .chain(around.views.iter().copied())
         .collect()
 }
 
 /// Whether a step has to come before or after the whole pass: it mentions the table, or changes the
 /// definition of one that the swap changes too.
-fn mentions(step: &AnalysedStep, table: RelId, linked: &BTreeSet<RelId>) -> bool {
+fn mentions(step: &AnalysedStep, table: &Relation, linked: &BTreeSet<RelId>) -> bool {
     let bound = &step.bound;
-    if bound.tables.iter().any(|(id, ..)| *id == table)
-        || bound.reads.contains(&Resource::Table(table))
+    if bound.tables.iter().any(|(id, ..)| *id == table.id)
+        || bound.reads.contains(&Resource::Table(table.id))
+        || names(step, table)
     {
         return true;
     }
@@ -243,6 +248,18 @@ fn mentions(step: &AnalysedStep, table: RelId, linked: &BTreeSet<RelId>) -> bool
         .tables
         .iter()
         .any(|(id, _, written)| *written && linked.contains(id))
+}
+
+/// Whether a rule has the table's name in it. What rules mention is not bound, so one too many may be
+/// found.
+fn names(step: &AnalysedStep, table: &Relation) -> bool {
+    use pg_query::NodeEnum as N;
+    let node = step.parsed.as_deref().and_then(|node| node.node.as_ref());
+    let (Some(N::RuleStmt(_)), StepKind::Sql(text)) = (node, &step.step.kind) else {
+        return false;
+    };
+    let (text, name) = (text.to_lowercase(), table.name.to_lowercase());
+    text.contains(&name) || text.contains(&name.replace('"', "\"\""))
 }
 
 fn reason(table: &Relation, other: &AnalysedStep) -> EdgeReason {

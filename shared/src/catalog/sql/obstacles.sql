@@ -1,7 +1,8 @@
 -- upshift: read what a shadow pass could not carry over to a new table
 -- Whatever depends on a table, its columns or its row type (pg_depend), apart from what the pass is
 -- known to carry: indexes, sequences, defaults, constraints, foreign keys both ways, triggers,
--- policies, extended statistics, views.
+-- policies, extended statistics, views, rules, publications. What is on other objects has to be
+-- changed with them, so the role that connects must be their owner, or a member of it.
 WITH ordinary AS (
     SELECT c.oid, c.reltype, c.relam, c.reloftype, t.typarray
     FROM pg_catalog.pg_class AS c
@@ -10,7 +11,13 @@ WITH ordinary AS (
     WHERE c.relkind = 'r' AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
       AND n.nspname !~ '^upshift(_kept.*)?$'
 ), found AS (
-    SELECT o.oid, d.classid, d.objid, d.objsubid
+    SELECT o.oid, d.classid, d.objid, d.objsubid,
+           CASE WHEN v.relkind = 'm'
+                    THEN ', which reads the table without a view between (PostgreSQL would only make '
+                         'it anew, with the rows of that moment)'
+                WHEN NOT pg_catalog.pg_has_role(x.owner, 'USAGE')
+                    THEN ', which belongs to ' || pg_catalog.pg_get_userbyid(x.owner)
+                ELSE '' END AS why
     FROM ordinary AS o
     JOIN pg_catalog.pg_depend AS d
       ON d.refclassid = 'pg_catalog.pg_class'::regclass AND d.refobjid = o.oid
@@ -27,12 +34,20 @@ WITH ordinary AS (
       ON d.classid = 'pg_catalog.pg_policy'::regclass AND p.oid = d.objid
     LEFT JOIN pg_catalog.pg_attrdef AS f
       ON d.classid = 'pg_catalog.pg_attrdef'::regclass AND f.oid = d.objid
+    LEFT JOIN pg_catalog.pg_publication_rel AS m
+      ON d.classid = 'pg_catalog.pg_publication_rel'::regclass AND m.oid = d.objid
+    LEFT JOIN pg_catalog.pg_publication AS b ON b.oid = m.prpubid
+    LEFT JOIN pg_catalog.pg_class AS h ON h.oid = k.conrelid
+    CROSS JOIN LATERAL (SELECT coalesce(v.relowner, b.pubowner, h.relowner) AS owner) AS x
     WHERE NOT coalesce(CASE d.classid
         WHEN 'pg_catalog.pg_class'::regclass
             THEN c.oid = o.oid OR c.relkind IN ('i', 't') OR (c.relkind = 'S' AND d.deptype IN ('a', 'i'))
         WHEN 'pg_catalog.pg_constraint'::regclass
-            THEN k.conrelid = o.oid OR (k.contype = 'f' AND k.confrelid = o.oid)
-        WHEN 'pg_catalog.pg_rewrite'::regclass THEN v.oid <> o.oid AND v.relkind = 'v'
+            THEN k.conrelid = o.oid OR (k.contype = 'f' AND k.confrelid = o.oid
+                                        AND pg_catalog.pg_has_role(x.owner, 'USAGE'))
+        WHEN 'pg_catalog.pg_rewrite'::regclass
+            THEN v.oid = o.oid OR (v.relkind IN ('r', 'p', 'v') AND pg_catalog.pg_has_role(x.owner, 'USAGE'))
+        WHEN 'pg_catalog.pg_publication_rel'::regclass THEN pg_catalog.pg_has_role(x.owner, 'USAGE')
         WHEN 'pg_catalog.pg_trigger'::regclass THEN g.tgisinternal OR (g.tgrelid = o.oid AND g.tgconstrrelid = 0)
         -- A query in it may mention the table by its full name.
         WHEN 'pg_catalog.pg_policy'::regclass THEN p.polrelid = o.oid
@@ -43,13 +58,13 @@ WITH ordinary AS (
         ELSE false
     END, false)
     UNION ALL
-    SELECT o.oid, d.classid, d.objid, d.objsubid
+    SELECT o.oid, d.classid, d.objid, d.objsubid, ''
     FROM ordinary AS o
     JOIN pg_catalog.pg_depend AS d
       ON d.refclassid = 'pg_catalog.pg_type'::regclass AND d.refobjid IN (o.reltype, o.typarray)
     WHERE d.deptype <> 'i'
 ), said AS (
-    SELECT oid, pg_catalog.pg_describe_object(classid, objid, objsubid) AS obstacle FROM found
+    SELECT oid, pg_catalog.pg_describe_object(classid, objid, objsubid) || why AS obstacle FROM found
     UNION ALL
     SELECT d.objid, 'it belongs to extension ' || e.extname
     FROM pg_catalog.pg_depend AS d JOIN pg_catalog.pg_extension AS e ON e.oid = d.refobjid

@@ -218,27 +218,17 @@ impl Swap<'_> {
         let (dropped, added) = self.keys();
         let table = self.op.table.to_string();
         let mut statements = drop_keys(self.before);
+        statements.extend(of(self.before, "publication").map(|fact| {
+            format!("ALTER PUBLICATION {} DROP TABLE ONLY {table}", fact.object)
+        }));
         statements.extend(disown(self.before));
         statements.push(format!("CREATE SCHEMA {}", self.old_home));
         statements.extend(self.moves(&self.home, &self.old_home, &|_| true));
         statements.extend(self.moves(&self.new_home, &self.home, &|name| self.is_new(name)));
         statements.push(format!("DROP SCHEMA {}", self.new_home));
         statements.extend(self.own(self.after));
-        statements.extend(of(self.after, "trigger").map(|fact| fact.definition.clone()));
-        statements.extend(of(self.after, "trigger").filter_map(|fact| {
-            let remark = literal(fact.remark.as_deref()?);
-            Some(format!(
-                "COMMENT ON TRIGGER {} ON {table} IS {remark}",
-                ident(&fact.name)
-            ))
-        }));
-        statements.extend(of(self.after, "trigger_state").map(|fact| {
-            format!(
-                "ALTER TABLE {table} {} TRIGGER {}",
-                fact.definition,
-                ident(&fact.name)
-            )
-        }));
+        statements.extend(self.reactions("trigger", "trigger_state", "TRIGGER"));
+        statements.extend(self.reactions("rule", "rule_state", "RULE"));
         let kept = |fact: &&Fact| fact.kind != "own_key" || !dropped.contains(&fact.name);
         let keys: Vec<&Fact> = self.after.iter().filter(kept).collect();
         statements.extend(make_keys(keys));
@@ -249,7 +239,29 @@ impl Swap<'_> {
                 key.definition
             )
         }));
-        statements.extend(of(self.after, "view").map(|fact| fact.definition.clone()));
+        statements.extend(pointers(self.after));
+        statements
+    }
+
+    /// Triggers or rules of the new table, with comments, enabled as they were.
+    fn reactions(&self, made: &'static str, state: &'static str, class: &str) -> Vec<String> {
+        let table = &self.op.table;
+        let made = || of(self.after, made);
+        let mut statements: Vec<String> = made().map(|fact| fact.definition.clone()).collect();
+        statements.extend(made().filter_map(|fact| {
+            let remark = literal(fact.remark.as_deref()?);
+            Some(format!(
+                "COMMENT ON {class} {} ON {table} IS {remark}",
+                ident(&fact.name)
+            ))
+        }));
+        statements.extend(of(self.after, state).map(|fact| {
+            format!(
+                "ALTER TABLE {table} {} {class} {}",
+                fact.definition,
+                ident(&fact.name)
+            )
+        }));
         statements
     }
 
@@ -283,7 +295,7 @@ impl Swap<'_> {
         statements.push(format!("DROP SCHEMA {}", self.old_home));
         statements.extend(self.own(self.before));
         statements.extend(make_keys(self.before.iter().collect()));
-        statements.extend(of(self.before, "view").map(|fact| fact.definition.clone()));
+        statements.extend(pointers(self.before));
         statements
     }
 
@@ -345,6 +357,21 @@ impl Swap<'_> {
         }
         Ok(statements)
     }
+}
+
+/// What stands elsewhere and is about the table: its memberships, views, rules of other relations.
+fn pointers(facts: &[Fact]) -> Vec<String> {
+    let member = |fact: &Fact| {
+        format!(
+            "ALTER PUBLICATION {} ADD TABLE ONLY {}",
+            fact.object, fact.definition
+        )
+    };
+    let replaced = of(facts, "view").chain(of(facts, "other_rule"));
+    of(facts, "publication")
+        .map(member)
+        .chain(replaced.map(|fact| fact.definition.clone()))
+        .collect()
 }
 
 /// Sequences that belong to nobody for a moment: they stay where they are when the table moves.

@@ -25,6 +25,45 @@ CROSS JOIN LATERAL (
     WHERE t.tgrelid = c.oid AND NOT t.tgisinternal AND t.tgname <> 'upshift_guard'
       AND t.tgenabled <> 'O'
     UNION ALL
+    SELECT 'rule', r.oid, format('%I.%I', n.nspname, c.relname), r.rulename::text,
+           pg_get_ruledef(r.oid), true, obj_description(r.oid, 'pg_rewrite')
+    FROM pg_rewrite r WHERE r.ev_class = c.oid
+    UNION ALL
+    SELECT 'rule_state', r.oid, format('%I.%I', n.nspname, c.relname), r.rulename::text,
+           CASE r.ev_enabled WHEN 'D' THEN 'DISABLE' WHEN 'R' THEN 'ENABLE REPLICA'
+                             ELSE 'ENABLE ALWAYS' END, true, NULL
+    FROM pg_rewrite r WHERE r.ev_class = c.oid AND r.ev_enabled <> 'O'
+    UNION ALL
+    -- Replaced, it keeps state and comment.
+    SELECT DISTINCT 'other_rule', r.oid, format('%I.%I', vn.nspname, v.relname), r.rulename::text,
+           regexp_replace(pg_get_ruledef(r.oid), '^CREATE RULE', 'CREATE OR REPLACE RULE'), true, NULL
+    FROM pg_depend d
+    JOIN pg_rewrite r ON r.oid = d.objid AND r.ev_type <> '1'
+    JOIN pg_class v ON v.oid = r.ev_class AND v.oid <> c.oid
+    JOIN pg_namespace vn ON vn.oid = v.relnamespace
+    WHERE d.classid = 'pg_rewrite'::regclass AND d.refclassid = 'pg_class'::regclass
+      AND d.refobjid = c.oid
+    UNION ALL
+    SELECT 'publication', m.oid, quote_ident(p.pubname), p.pubname::text,
+           format('%I.%I', n.nspname, c.relname) || coalesce(' (' || l.columns || ')', '')
+           || coalesce(' WHERE (' || m15.filter || ')', ''), true, NULL
+    FROM pg_publication_rel m
+    JOIN pg_publication p ON p.oid = m.prpubid
+    -- Where PostgreSQL 14 has no such column, the name means that of the row around it.
+    CROSS JOIN (SELECT NULL::int2vector AS prattrs, NULL::pg_node_tree AS prqual) m14
+    CROSS JOIN LATERAL (
+        SELECT (SELECT prattrs::text FROM pg_publication_rel x WHERE x.oid = m.oid) AS attributes,
+               (SELECT pg_get_expr(prqual, x.prrelid) FROM pg_publication_rel x WHERE x.oid = m.oid)
+                   AS filter
+    ) m15
+    CROSS JOIN LATERAL (
+        SELECT string_agg(quote_ident(a.attname), ', ' ORDER BY a.attnum) AS columns
+        FROM pg_attribute a
+        WHERE a.attrelid = c.oid
+          AND a.attnum = ANY (string_to_array(m15.attributes, ' ')::smallint[])
+    ) l
+    WHERE m.prrelid = c.oid
+    UNION ALL
     SELECT 'sequence', q.oid, format('%I.%I', qn.nspname, q.relname), a.attname::text, NULL, true, NULL
     FROM pg_depend d
     JOIN pg_class q ON q.oid = d.objid AND q.relkind = 'S'

@@ -1,0 +1,21 @@
+-- upshift: read what a shadow pass points at a new table, other tables and views apart
+SELECT DISTINCT d.refobjid::bigint AS relation, 'rule' AS kind, r.rulename::text AS name,
+       r.ev_class::bigint AS other, true AS columns
+FROM pg_catalog.pg_depend AS d
+JOIN pg_catalog.pg_rewrite AS r ON r.oid = d.objid
+WHERE d.classid = 'pg_catalog.pg_rewrite'::regclass
+  AND d.refclassid = 'pg_catalog.pg_class'::regclass
+  AND r.ev_type <> '1' AND r.ev_class <> d.refobjid
+UNION ALL
+-- Column lists and row filters (PostgreSQL 15) depend on the columns that they name.
+SELECT c.oid::bigint, 'publication', p.pubname::text, NULL, EXISTS (
+           SELECT FROM pg_catalog.pg_publication_rel AS m
+           JOIN pg_catalog.pg_depend AS d
+             ON d.classid = 'pg_catalog.pg_publication_rel'::regclass AND d.objid = m.oid
+            AND d.refclassid = 'pg_catalog.pg_class'::regclass AND d.refobjsubid > 0
+           WHERE m.prpubid = p.oid AND m.prrelid = c.oid)
+FROM pg_catalog.pg_publication AS p
+JOIN pg_catalog.pg_publication_tables AS t ON t.pubname = p.pubname
+JOIN pg_catalog.pg_namespace AS n ON n.nspname = t.schemaname
+JOIN pg_catalog.pg_class AS c ON c.relnamespace = n.oid AND c.relname = t.tablename
+ORDER BY 1, 2, 3
