@@ -10,7 +10,7 @@ use upshift_shared::{
 use super::{
     constraint,
     draft::{Draft, Outcome},
-    object,
+    named, object,
 };
 use crate::compile::error::BindError;
 
@@ -90,6 +90,7 @@ pub(super) fn create_rule(draft: &mut Draft<'_>, stmt: &RuleStmt) -> Result<Outc
     };
     let table = draft.require(relation)?;
     draft.alters(table);
+    named::mentions(draft);
     let had_rules = !draft.relation(table).rules.is_empty();
     if let Some(relation) = draft.catalog.relation_mut(table) {
         relation.rules.extend(rule_event(stmt));
