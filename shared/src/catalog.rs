@@ -154,6 +154,14 @@ pub enum Dependent {
         /// Whether its column list or row filter names columns.
         columns: bool,
     },
+    /// A function or procedure that has the row type in its signature or mentions the table in an SQL
+    /// body (BEGIN ATOMIC).
+    Function {
+        /// Name, without its schema.
+        name: String,
+        /// Whether its body mentions the table.
+        columns: bool,
+    },
 }
 
 /// Where a table stands in inheritance or partitioning.

@@ -86,6 +86,11 @@ async fn rules_and_publications_are_carried_over() -> Result<()> {
     carried(include_str!("carry_over/ruled.sql")).await
 }
 
+#[tokio::test]
+async fn functions_of_its_row_type_are_carried_over() -> Result<()> {
+    carried(include_str!("carry_over/functions.sql")).await
+}
+
 /// What no pass carries, and what the plan has to say of it.
 const UNKNOWN: &[(&str, &str)] = &[
     (
@@ -93,12 +98,38 @@ const UNKNOWN: &[(&str, &str)] = &[
         "materialized view public.seen, which reads the table without a view between",
     ),
     (
-        "CREATE FUNCTION f(r \"The Table\") RETURNS integer LANGUAGE sql AS 'SELECT 1'",
-        "function public.f(public.\"The Table\")",
+        "CREATE FUNCTION f(r \"The Table\") RETURNS integer LANGUAGE sql IMMUTABLE AS 'SELECT 1'; \
+         CREATE INDEX by_f ON \"The Table\" (f(\"The Table\".*))",
+        "function public.f(public.\"The Table\"), which is used by index public.by_f",
     ),
     (
-        "CREATE FUNCTION f() RETURNS SETOF \"The Table\" LANGUAGE sql AS 'SELECT * FROM \"The Table\"'",
-        "function public.f()",
+        "CREATE FUNCTION f() RETURNS SETOF \"The Table\" LANGUAGE sql AS 'SELECT * FROM \"The Table\"'; \
+         CREATE VIEW v AS SELECT id FROM f()",
+        "function public.f(), which is used by rule _RETURN on view public.v",
+    ),
+    (
+        "CREATE FUNCTION f(r \"The Table\") RETURNS integer LANGUAGE sql AS 'SELECT 1'; \
+         CREATE FUNCTION g() RETURNS bigint LANGUAGE sql \
+         BEGIN ATOMIC SELECT sum(f(t.*)) FROM \"The Table\" t; END",
+        "function public.f(public.\"The Table\"), which is used by function public.g()",
+    ),
+    (
+        "CREATE FUNCTION f(n integer, r \"The Table\") RETURNS integer LANGUAGE sql AS 'SELECT 1'; \
+         CREATE AGGREGATE many(\"The Table\") (SFUNC = f, STYPE = integer)",
+        "function public.f(integer,public.\"The Table\"), which is used by function public.many",
+    ),
+    (
+        "CREATE TABLE tree (id integer NOT NULL, x integer) PARTITION BY RANGE (x); \
+         ALTER TABLE tree ATTACH PARTITION \"The Table\" FOR VALUES FROM (0) TO (100)",
+        "its place as a partition of table public.tree",
+    ),
+    (
+        "CREATE TABLE base (x integer); ALTER TABLE \"The Table\" INHERIT base",
+        "columns and constraints that it inherits from table public.base",
+    ),
+    (
+        "CREATE DOMAIN rows AS \"The Table\" CHECK (value IS NOT NULL)",
+        "type public.rows",
     ),
     (
         "CREATE TABLE other (r \"The Table\")",
@@ -141,6 +172,15 @@ const OF_OTHERS: &[(&str, &str)] = &[
         "CREATE TABLE other (x integer); \
          CREATE RULE r AS ON DELETE TO other DO ALSO DELETE FROM \"The Table\"",
         "rule r on table public.other, which belongs to postgres",
+    ),
+    (
+        "CREATE FUNCTION f(r \"The Table\") RETURNS integer LANGUAGE sql AS 'SELECT 1'",
+        "function public.f(public.\"The Table\"), which belongs to postgres",
+    ),
+    (
+        "CREATE FUNCTION f(r \"The Table\") RETURNS integer LANGUAGE sql LEAKPROOF AS 'SELECT 1'; \
+         ALTER FUNCTION f OWNER TO upshift_test_owner",
+        "function public.f(public.\"The Table\"), which only a superuser could make",
     ),
     (
         "CREATE TABLE other (x integer REFERENCES \"The Table\")",

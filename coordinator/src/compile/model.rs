@@ -154,7 +154,9 @@ impl Around {
     pub fn named_by(&self) -> Option<&'static str> {
         let names_columns = |dependent: &Dependent| match dependent {
             Dependent::Rule { .. } => true,
-            Dependent::Publication { columns, .. } => *columns,
+            Dependent::Publication { columns, .. } | Dependent::Function { columns, .. } => {
+                *columns
+            }
         };
         let table = &self.before;
         if !self.views.is_empty() {
@@ -162,7 +164,7 @@ impl Around {
         } else if !table.triggers.is_empty() {
             Some("triggers")
         } else if !table.rules.is_empty() || table.dependents.iter().any(names_columns) {
-            Some("rules or publications that name columns")
+            Some("rules, publications or functions that name columns")
         } else {
             None
         }

@@ -320,6 +320,10 @@ impl Reader {
                 Some(relation) => Dependent::Rule { relation },
                 None => return Ok(()),
             },
+            "function" => Dependent::Function {
+                name: get(row, "name")?,
+                columns: get(row, "columns")?,
+            },
             _ => Dependent::Publication {
                 name: get(row, "name")?,
                 columns: get(row, "columns")?,

@@ -382,7 +382,11 @@ fn guarded_tables(c: &mut Catalog, movement: RelId) {
         .add(c);
     Table::new("ruled", "id integer !, a text")
         .key("id")
-        .with(|relation| relation.rules.extend([RuleEvent::Update, RuleEvent::Delete]))
+        .with(|relation| {
+            relation
+                .rules
+                .extend([RuleEvent::Update, RuleEvent::Delete])
+        })
         .add(c);
     Table::new("guarded", "id integer !, a text")
         .key("id")

@@ -3,6 +3,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use pg_query::{
+    NodeEnum,
+    protobuf::{CreateFunctionStmt, TypeName},
+};
 use upshift_shared::{
     catalog::{Constraint, ConstraintKind, Dependent, Persistence, Relation},
     ids::RelId,
@@ -154,6 +158,9 @@ fn take(composer: &mut Composer<'_>, step: &AnalysedStep) -> Result<(), String> 
         Some(StrategyDirective::Single) => return Err("its author said single".to_owned()),
         Some(StrategyDirective::Shadow) | None => {}
     }
+    if names_function(step, &around.before) {
+        return Err("it may use a function of the table's row type".to_owned());
+    }
     match &step.bound.class {
         Class::Update(dml) | Class::Delete(dml) => match &dml.chunk {
             Chunk::Whole(why) => Err(format!("it cannot be taken apart: {why}")),
@@ -191,30 +198,62 @@ fn not_eligible(analysis: &Analysis, first: u32, table: &Relation) -> Option<Str
     }
     // What an earlier step of the pack hangs on the table is not in the snapshot.
     let unknown = analysis.steps[..first as usize].iter().any(|step| {
-        matches!(step.bound.class, Class::Ddl(_))
-            && step.around.is_none()
+        let hangs = step.around.is_none()
             && step.bound.tables.iter().any(|(id, ..)| *id == table.id)
-            && hangs_something_on(step)
+            && hangs_something_on(step, table);
+        // What depends on a function keeps it from being made anew.
+        matches!(step.bound.class, Class::Ddl(_))
+            && (hangs || (names_function(step, table) && !is_function(step)))
     });
     unknown.then(|| "an earlier statement hangs something on it".to_owned())
 }
 
-/// Whether DDL may leave something on a table that a pass does not carry.
-fn hangs_something_on(step: &AnalysedStep) -> bool {
-    use pg_query::NodeEnum as N;
-    !matches!(
+/// Whether DDL is about functions, so that nothing depends on one that did not before.
+fn is_function(step: &AnalysedStep) -> bool {
+    use NodeEnum as N;
+    matches!(
         step.parsed.as_deref().and_then(|node| node.node.as_ref()),
         Some(
-            N::AlterTableStmt(_)
-                | N::IndexStmt(_)
-                | N::RenameStmt(_)
+            N::CreateFunctionStmt(_)
+                | N::AlterFunctionStmt(_)
                 | N::CommentStmt(_)
                 | N::GrantStmt(_)
-                | N::ViewStmt(_)
-                | N::RuleStmt(_)
-                | N::DropStmt(_)
         )
     )
+}
+
+/// Whether DDL may leave something on a table that a pass does not carry.
+fn hangs_something_on(step: &AnalysedStep, table: &Relation) -> bool {
+    use NodeEnum as N;
+    match step.parsed.as_deref().and_then(|node| node.node.as_ref()) {
+        Some(
+            N::AlterTableStmt(_)
+            | N::IndexStmt(_)
+            | N::RenameStmt(_)
+            | N::CommentStmt(_)
+            | N::GrantStmt(_)
+            | N::ViewStmt(_)
+            | N::RuleStmt(_)
+            | N::DropStmt(_),
+        ) => false,
+        // Who uses one of the row type is not known.
+        Some(N::CreateFunctionStmt(function)) => has_row_type(function, table),
+        _ => true,
+    }
+}
+
+/// Whether the table's row type is in a function's signature.
+fn has_row_type(function: &CreateFunctionStmt, table: &Relation) -> bool {
+    let parameters = function.parameters.iter();
+    let parameters = parameters.filter_map(|node| match &node.node {
+        Some(NodeEnum::FunctionParameter(parameter)) => parameter.arg_type.as_ref(),
+        _ => None,
+    });
+    let last = |name: &TypeName| match name.names.last().and_then(|node| node.node.as_ref()) {
+        Some(NodeEnum::String(name)) => name.sval == table.name,
+        _ => false,
+    };
+    parameters.chain(function.return_type.as_ref()).any(last)
 }
 
 /// Tables whose definitions or rules the swap changes too, and views on the table.
@@ -224,7 +263,7 @@ fn linked(around: &Around) -> BTreeSet<RelId> {
     let dependents = around.before.dependents.iter();
     let ruled = dependents.filter_map(|dependent| match dependent {
         Dependent::Rule { relation } => Some(*relation),
-        Dependent::Publication { .. } => None,
+        Dependent::Publication { .. } | Dependent::Function { .. } => None,
     });
     children
         .chain(parents)
@@ -239,7 +278,7 @@ fn mentions(step: &AnalysedStep, table: &Relation, linked: &BTreeSet<RelId>) -> 
     let bound = &step.bound;
     if bound.tables.iter().any(|(id, ..)| *id == table.id)
         || bound.reads.contains(&Resource::Table(table.id))
-        || names(step, table)
+        || (matches!(bound.class, Class::Ddl(_)) && names_function(step, table))
     {
         return true;
     }
@@ -250,16 +289,27 @@ fn mentions(step: &AnalysedStep, table: &Relation, linked: &BTreeSet<RelId>) -> 
         .any(|(id, _, written)| *written && linked.contains(id))
 }
 
-/// Whether a rule has the table's name in it. What rules mention is not bound, so one too many may be
-/// found.
-fn names(step: &AnalysedStep, table: &Relation) -> bool {
-    use pg_query::NodeEnum as N;
-    let node = step.parsed.as_deref().and_then(|node| node.node.as_ref());
-    let (Some(N::RuleStmt(_)), StepKind::Sql(text)) = (node, &step.step.kind) else {
+/// Whether a statement has the name of a function in it that hangs on the table.
+fn names_function(step: &AnalysedStep, table: &Relation) -> bool {
+    let StepKind::Sql(text) = &step.step.kind else {
         return false;
     };
-    let (text, name) = (text.to_lowercase(), table.name.to_lowercase());
-    text.contains(&name) || text.contains(&name.replace('"', "\"\""))
+    table.dependents.iter().any(|dependent| match dependent {
+        Dependent::Function { name, .. } => has_name(text, name),
+        Dependent::Rule { .. } | Dependent::Publication { .. } => false,
+    })
+}
+
+/// Whether a name stands in a text as a word, whatever its case.
+fn has_name(text: &str, name: &str) -> bool {
+    let text = text.to_lowercase();
+    let name = name.to_lowercase().replace('"', "\"\"");
+    let in_word = |c: char| c.is_alphanumeric() || matches!(c, '_' | '$');
+    text.match_indices(&name).any(|(at, _)| {
+        let before = text[..at].chars().next_back();
+        let after = text[at + name.len()..].chars().next();
+        !before.is_some_and(in_word) && !after.is_some_and(in_word)
+    })
 }
 
 fn reason(table: &Relation, other: &AnalysedStep) -> EdgeReason {

@@ -7,6 +7,22 @@ WHERE d.classid = 'pg_catalog.pg_rewrite'::regclass
   AND d.refclassid = 'pg_catalog.pg_class'::regclass
   AND r.ev_type <> '1' AND r.ev_class <> d.refobjid
 UNION ALL
+SELECT c.oid::bigint, 'function', p.proname::text, NULL, pg_catalog.bool_or(d.columns)
+FROM (
+    SELECT d.objid, d.refobjid AS relation, true AS columns
+    FROM pg_catalog.pg_depend AS d
+    WHERE d.classid = 'pg_catalog.pg_proc'::regclass AND d.refclassid = 'pg_catalog.pg_class'::regclass
+    UNION ALL
+    SELECT d.objid, coalesce(e.typrelid, t.typrelid), false
+    FROM pg_catalog.pg_depend AS d
+    JOIN pg_catalog.pg_type AS t ON t.oid = d.refobjid
+    LEFT JOIN pg_catalog.pg_type AS e ON e.typarray = t.oid
+    WHERE d.classid = 'pg_catalog.pg_proc'::regclass AND d.refclassid = 'pg_catalog.pg_type'::regclass
+) AS d
+JOIN pg_catalog.pg_proc AS p ON p.oid = d.objid
+JOIN pg_catalog.pg_class AS c ON c.oid = d.relation
+GROUP BY c.oid, p.oid, p.proname
+UNION ALL
 -- Column lists and row filters (PostgreSQL 15) depend on the columns that they name.
 SELECT c.oid::bigint, 'publication', p.pubname::text, NULL, EXISTS (
            SELECT FROM pg_catalog.pg_publication_rel AS m

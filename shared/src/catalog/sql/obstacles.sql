@@ -1,7 +1,7 @@
 -- upshift: read what a shadow pass could not carry over to a new table
 -- Whatever depends on a table, its columns or its row type (pg_depend), apart from what the pass is
 -- known to carry: indexes, sequences, defaults, constraints, foreign keys both ways, triggers,
--- policies, extended statistics, views, rules, publications. What is on other objects has to be
+-- policies, extended statistics, views, rules, publications, functions. What is on other objects has to be
 -- changed with them, so the role that connects must be their owner, or a member of it.
 WITH ordinary AS (
     SELECT c.oid, c.reltype, c.relam, c.reloftype, t.typarray
@@ -10,6 +10,53 @@ WITH ordinary AS (
     LEFT JOIN pg_catalog.pg_type AS t ON t.oid = c.reltype
     WHERE c.relkind = 'r' AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
       AND n.nspname !~ '^upshift(_kept.*)?$'
+), functions AS (
+    SELECT o.oid AS relation, d.objid AS oid
+    FROM ordinary AS o
+    JOIN pg_catalog.pg_depend AS d
+      ON d.refclassid = 'pg_catalog.pg_class'::regclass AND d.refobjid = o.oid
+    WHERE d.classid = 'pg_catalog.pg_proc'::regclass
+    UNION
+    SELECT o.oid, d.objid
+    FROM ordinary AS o
+    JOIN pg_catalog.pg_depend AS d
+      ON d.refclassid = 'pg_catalog.pg_type'::regclass AND d.refobjid IN (o.reltype, o.typarray)
+    WHERE d.classid = 'pg_catalog.pg_proc'::regclass
+), unmade AS (
+    -- One with the row type in its signature is made anew, any other is replaced where it is.
+    SELECT f.relation, f.oid, CASE
+        WHEN p.prokind NOT IN ('f', 'p') THEN ', which is made of other functions'
+        WHEN NOT pg_catalog.pg_has_role(p.proowner, 'USAGE')
+            THEN ', which belongs to ' || pg_catalog.pg_get_userbyid(p.proowner)
+        WHEN NOT l.lanpltrusted OR NOT pg_catalog.has_language_privilege(l.oid, 'USAGE')
+            OR p.proleakproof OR p.prosupport <> 0 OR EXISTS (
+                SELECT FROM unnest(p.proconfig) AS s (setting)
+                WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_settings AS g
+                                  WHERE g.context = 'user' AND g.name = split_part(s.setting, '=', 1)))
+            THEN ', which only a superuser could make'
+        WHEN NOT pg_catalog.has_schema_privilege(p.pronamespace, 'CREATE')
+            OR NOT pg_catalog.has_schema_privilege(p.proowner, p.pronamespace, 'CREATE')
+            THEN ', in whose schema its owner could not make it'
+        WHEN EXISTS (SELECT FROM pg_catalog.aclexplode(p.proacl) AS x WHERE x.grantor <> p.proowner)
+            THEN ', with privileges that others than its owner granted'
+        WHEN EXISTS (SELECT FROM pg_catalog.pg_seclabel AS s
+                     WHERE s.classoid = 'pg_catalog.pg_proc'::regclass AND s.objoid = p.oid)
+            THEN ', which has a security label'
+        WHEN EXISTS (SELECT FROM pg_catalog.pg_depend AS d
+                     WHERE d.classid = 'pg_catalog.pg_proc'::regclass AND d.objid = p.oid
+                       AND d.refclassid = 'pg_catalog.pg_extension'::regclass)
+            THEN ', which depends on an extension'
+        WHEN ARRAY[o.reltype, o.typarray]
+             && array_prepend(p.prorettype, coalesce(p.proallargtypes, p.proargtypes::oid[]))
+            THEN (SELECT ', which is used by '
+                         || min(pg_catalog.pg_describe_object(d.classid, d.objid, d.objsubid))
+                  FROM pg_catalog.pg_depend AS d
+                  WHERE d.refclassid = 'pg_catalog.pg_proc'::regclass AND d.refobjid = p.oid)
+        END AS why
+    FROM functions AS f
+    JOIN ordinary AS o ON o.oid = f.relation
+    JOIN pg_catalog.pg_proc AS p ON p.oid = f.oid
+    JOIN pg_catalog.pg_language AS l ON l.oid = p.prolang
 ), found AS (
     SELECT o.oid, d.classid, d.objid, d.objsubid,
            CASE WHEN v.relkind = 'm'
@@ -55,6 +102,7 @@ WITH ordinary AS (
         WHEN 'pg_catalog.pg_attrdef'::regclass THEN f.adrelid = o.oid
         WHEN 'pg_catalog.pg_type'::regclass THEN d.deptype = 'i'
         WHEN 'pg_catalog.pg_statistic_ext'::regclass THEN true
+        WHEN 'pg_catalog.pg_proc'::regclass THEN true -- unless it is in unmade
         ELSE false
     END, false)
     UNION ALL
@@ -62,7 +110,9 @@ WITH ordinary AS (
     FROM ordinary AS o
     JOIN pg_catalog.pg_depend AS d
       ON d.refclassid = 'pg_catalog.pg_type'::regclass AND d.refobjid IN (o.reltype, o.typarray)
-    WHERE d.deptype <> 'i'
+    WHERE d.deptype <> 'i' AND d.classid <> 'pg_catalog.pg_proc'::regclass
+    UNION ALL
+    SELECT relation, 'pg_catalog.pg_proc'::regclass::oid, oid, 0, why FROM unmade WHERE why IS NOT NULL
 ), said AS (
     SELECT oid, pg_catalog.pg_describe_object(classid, objid, objsubid) || why AS obstacle FROM found
     UNION ALL
@@ -75,6 +125,14 @@ WITH ordinary AS (
     FROM ordinary AS o JOIN pg_catalog.pg_am AS a ON a.oid = o.relam WHERE a.amname <> 'heap'
     UNION ALL
     SELECT oid, 'it is a typed table' FROM ordinary WHERE reloftype <> 0
+    UNION ALL
+    SELECT i.inhrelid, CASE p.relkind
+        WHEN 'p' THEN 'its place as a partition of '
+            || pg_catalog.pg_describe_object('pg_catalog.pg_class'::regclass, p.oid, 0)
+            || ' (PostgreSQL would check all its rows again, there and back)'
+        ELSE 'columns and constraints that it inherits from '
+            || pg_catalog.pg_describe_object('pg_catalog.pg_class'::regclass, p.oid, 0) END
+    FROM pg_catalog.pg_inherits AS i JOIN pg_catalog.pg_class AS p ON p.oid = i.inhparent
     UNION ALL
     SELECT k.conrelid, 'constraint ' || k.conname || ', which is NOT VALID'
     FROM pg_catalog.pg_constraint AS k WHERE k.contype IN ('c', 'n') AND NOT k.convalidated

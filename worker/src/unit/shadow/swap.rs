@@ -218,9 +218,11 @@ impl Swap<'_> {
         let (dropped, added) = self.keys();
         let table = self.op.table.to_string();
         let mut statements = drop_keys(self.before);
-        statements.extend(of(self.before, "publication").map(|fact| {
-            format!("ALTER PUBLICATION {} DROP TABLE ONLY {table}", fact.object)
-        }));
+        statements.extend(
+            of(self.before, "publication")
+                .map(|fact| format!("ALTER PUBLICATION {} DROP TABLE ONLY {table}", fact.object)),
+        );
+        statements.extend(drop_functions(self.before));
         statements.extend(disown(self.before));
         statements.push(format!("CREATE SCHEMA {}", self.old_home));
         statements.extend(self.moves(&self.home, &self.old_home, &|_| true));
@@ -288,6 +290,7 @@ impl Swap<'_> {
                 ident(&fact.name)
             )
         }));
+        statements.extend(drop_functions(self.before));
         statements.extend(disown(self.before));
         statements.push(format!("CREATE SCHEMA {}", self.new_home));
         statements.extend(self.moves(&self.home, &self.new_home, &|name| self.is_new(name)));
@@ -359,7 +362,22 @@ impl Swap<'_> {
     }
 }
 
-/// What stands elsewhere and is about the table: its memberships, views, rules of other relations.
+/// Functions with the row type in their signature: in use it will be another type.
+fn drop_functions(facts: &[Fact]) -> Vec<String> {
+    // A body that could not be made now is none of the swap's business.
+    let unchecked = "SELECT pg_catalog.set_config('check_function_bodies', 'off', true)".to_owned();
+    let drop = |fact: &Fact| {
+        let (class, signature) = fact.object.split_once(' ').unwrap_or_default();
+        format!("DROP {class} IF EXISTS {signature}")
+    };
+    [unchecked]
+        .into_iter()
+        .chain(of(facts, "typed_function").map(drop))
+        .collect()
+}
+
+/// What stands elsewhere and is about the table: its memberships, functions, views, rules of other
+/// relations.
 fn pointers(facts: &[Fact]) -> Vec<String> {
     let member = |fact: &Fact| {
         format!(
@@ -367,7 +385,10 @@ fn pointers(facts: &[Fact]) -> Vec<String> {
             fact.object, fact.definition
         )
     };
-    let replaced = of(facts, "view").chain(of(facts, "other_rule"));
+    let functions = of(facts, "typed_function").chain(of(facts, "function"));
+    let replaced = functions
+        .chain(of(facts, "view"))
+        .chain(of(facts, "other_rule"));
     of(facts, "publication")
         .map(member)
         .chain(replaced.map(|fact| fact.definition.clone()))

@@ -64,6 +64,59 @@ CROSS JOIN LATERAL (
     ) l
     WHERE m.prrelid = c.oid
     UNION ALL
+    -- Another row type is another signature: such a function is made anew, others are replaced.
+    SELECT CASE WHEN f.typed THEN 'typed_function' ELSE 'function' END, f.oid, f.signature,
+           f.proname::text,
+           pg_get_functiondef(f.oid)
+           || CASE WHEN f.typed THEN coalesce((
+                  SELECT string_agg('; ' || x.statement, '' ORDER BY x.place, x.part)
+                  FROM (
+                      SELECT 1 AS place, 0::bigint AS part,
+                             format('ALTER %s OWNER TO %I', f.signature, pg_get_userbyid(f.proowner))
+                                 AS statement
+                      WHERE pg_get_userbyid(f.proowner) <> current_user
+                      UNION ALL
+                      SELECT 2, g.grantee::bigint,
+                             format('REVOKE ALL ON %s FROM %s', f.signature,
+                                    CASE g.grantee WHEN 0 THEN 'PUBLIC'
+                                         ELSE quote_ident(pg_get_userbyid(g.grantee)) END)
+                      FROM (SELECT f.proowner AS grantee UNION SELECT 0::oid
+                            UNION
+                            SELECT e.grantee FROM pg_default_acl a CROSS JOIN aclexplode(a.defaclacl) e
+                            WHERE a.defaclobjtype = 'f') g
+                      WHERE f.granted
+                      UNION ALL
+                      SELECT 3, e.number, format('GRANT EXECUTE ON %s TO %s%s', f.signature,
+                             CASE e.grantee WHEN 0 THEN 'PUBLIC'
+                                  ELSE quote_ident(pg_get_userbyid(e.grantee)) END,
+                             CASE WHEN e.is_grantable THEN ' WITH GRANT OPTION' ELSE '' END)
+                      FROM aclexplode(coalesce(f.proacl, acldefault('f', f.proowner)))
+                           WITH ORDINALITY e (grantor, grantee, privilege_type, is_grantable, number)
+                      WHERE f.granted
+                      UNION ALL
+                      SELECT 4, 0, format('COMMENT ON %s IS %L', f.signature,
+                                          obj_description(f.oid, 'pg_proc'))
+                      WHERE obj_description(f.oid, 'pg_proc') IS NOT NULL
+                  ) x), '')
+              ELSE '' END, true, NULL
+    FROM (
+        SELECT p.oid, p.proname, p.proowner, p.proacl,
+               ARRAY[c.reltype, ct.typarray]
+               && array_prepend(p.prorettype, coalesce(p.proallargtypes, p.proargtypes::oid[])) AS typed,
+               format('%s %I.%I(%s)', CASE p.prokind WHEN 'p' THEN 'PROCEDURE' ELSE 'FUNCTION' END,
+                      pn.nspname, p.proname, pg_get_function_identity_arguments(p.oid)) AS signature,
+               p.proacl IS NOT NULL
+               OR EXISTS (SELECT FROM pg_default_acl a WHERE a.defaclobjtype = 'f') AS granted
+        FROM pg_proc p
+        JOIN pg_namespace pn ON pn.oid = p.pronamespace
+        JOIN pg_type ct ON ct.oid = c.reltype
+        WHERE p.prokind IN ('f', 'p') AND p.oid IN (
+            SELECT d.objid FROM pg_depend d
+            WHERE d.classid = 'pg_proc'::regclass
+              AND (d.refclassid, d.refobjid) IN (('pg_class'::regclass, c.oid),
+                  ('pg_type'::regclass, c.reltype), ('pg_type'::regclass, ct.typarray)))
+    ) f
+    UNION ALL
     SELECT 'sequence', q.oid, format('%I.%I', qn.nspname, q.relname), a.attname::text, NULL, true, NULL
     FROM pg_depend d
     JOIN pg_class q ON q.oid = d.objid AND q.relkind = 'S'
