@@ -154,6 +154,8 @@ pub enum Dependent {
         /// Whether its column list or row filter names columns.
         columns: bool,
     },
+    /// A partitioned table that it is a partition of.
+    Parent,
     /// A function or procedure that has the row type in its signature or mentions the table in an SQL
     /// body (BEGIN ATOMIC).
     Function {

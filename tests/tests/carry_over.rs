@@ -91,6 +91,12 @@ async fn functions_of_its_row_type_are_carried_over() -> Result<()> {
     carried(include_str!("carry_over/functions.sql")).await
 }
 
+#[tokio::test]
+async fn a_partition_keeps_its_place() -> Result<()> {
+    carried(include_str!("carry_over/partition.sql")).await?;
+    carried(include_str!("carry_over/attached.sql")).await
+}
+
 /// What no pass carries, and what the plan has to say of it.
 const UNKNOWN: &[(&str, &str)] = &[
     (
@@ -120,8 +126,22 @@ const UNKNOWN: &[(&str, &str)] = &[
     ),
     (
         "CREATE TABLE tree (id integer NOT NULL, x integer) PARTITION BY RANGE (x); \
+         ALTER TABLE tree ATTACH PARTITION \"The Table\" FOR VALUES FROM (0) TO (100); \
+         CREATE TABLE rest PARTITION OF tree DEFAULT",
+        "its place as a partition of table public.tree, which has a default partition",
+    ),
+    (
+        "CREATE TABLE tree (id integer NOT NULL, x integer REFERENCES parent) PARTITION BY RANGE (id); \
+         INSERT INTO parent SELECT generate_series(1, 100); \
          ALTER TABLE tree ATTACH PARTITION \"The Table\" FOR VALUES FROM (0) TO (100)",
-        "its place as a partition of table public.tree",
+        "its place as a partition of table public.tree, which has foreign keys",
+    ),
+    (
+        "CREATE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END'; \
+         CREATE TABLE tree (id integer NOT NULL, x integer) PARTITION BY RANGE (id); \
+         CREATE TRIGGER g BEFORE INSERT ON tree FOR EACH ROW EXECUTE FUNCTION f(); \
+         ALTER TABLE tree ATTACH PARTITION \"The Table\" FOR VALUES FROM (0) TO (100)",
+        "its place as a partition of table public.tree, which has triggers",
     ),
     (
         "CREATE TABLE base (x integer); ALTER TABLE \"The Table\" INHERIT base",

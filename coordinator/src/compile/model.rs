@@ -146,6 +146,8 @@ pub struct Around {
     pub parent_columns: Vec<(RelId, BTreeMap<ColId, String>)>,
     /// Views that read it directly.
     pub views: Vec<RelId>,
+    /// What it inherits from or is a partition of, directly or not.
+    pub ancestors: BTreeSet<RelId>,
 }
 
 impl Around {
@@ -154,6 +156,7 @@ impl Around {
     pub fn named_by(&self) -> Option<&'static str> {
         let names_columns = |dependent: &Dependent| match dependent {
             Dependent::Rule { .. } => true,
+            Dependent::Parent => false,
             Dependent::Publication { columns, .. } | Dependent::Function { columns, .. } => {
                 *columns
             }

@@ -320,6 +320,7 @@ impl Reader {
                 Some(relation) => Dependent::Rule { relation },
                 None => return Ok(()),
             },
+            "parent" => Dependent::Parent,
             "function" => Dependent::Function {
                 name: get(row, "name")?,
                 columns: get(row, "columns")?,

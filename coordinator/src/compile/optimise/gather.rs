@@ -95,7 +95,7 @@ fn gather<'a>(
     };
     let linked = linked(table);
     for (place, other) in (0_u32..).zip(&analysis.steps) {
-        let mentions = mentions(other, &table.before, &linked);
+        let mentions = mentions(other, table, &linked);
         if !mentions || place == first {
             continue;
         }
@@ -166,6 +166,7 @@ fn take(composer: &mut Composer<'_>, step: &AnalysedStep) -> Result<(), String> 
             Chunk::Whole(why) => Err(format!("it cannot be taken apart: {why}")),
             Chunk::ByKey(_) => composer.dml(step, dml, around),
         },
+        Class::Ddl(_) if !around.ancestors.is_empty() => Err("it is DDL on a partition".to_owned()),
         Class::Ddl(_) if !step.bound.writes.contains(&Resource::Everything) => {
             composer.ddl(step, around)
         }
@@ -182,8 +183,13 @@ fn not_eligible(analysis: &Analysis, first: u32, table: &Relation) -> Option<Str
             "{obstacle} could not be carried over to a new table"
         ));
     }
-    if !table.inheritance.parents.is_empty() || !table.inheritance.children.is_empty() {
+    // The snapshot has checked whose partition it was.
+    let parents = table.inheritance.parents.len();
+    if parents > 0 && !table.dependents.contains(&Dependent::Parent) {
         return Some("it is in an inheritance or partition tree".to_owned());
+    }
+    if !table.inheritance.children.is_empty() {
+        return Some("other tables inherit from it".to_owned());
     }
     if table.persistence == Persistence::Temporary {
         return Some("it is a temporary table".to_owned());
@@ -263,7 +269,7 @@ fn linked(around: &Around) -> BTreeSet<RelId> {
     let dependents = around.before.dependents.iter();
     let ruled = dependents.filter_map(|dependent| match dependent {
         Dependent::Rule { relation } => Some(*relation),
-        Dependent::Publication { .. } | Dependent::Function { .. } => None,
+        _ => None,
     });
     children
         .chain(parents)
@@ -274,9 +280,11 @@ fn linked(around: &Around) -> BTreeSet<RelId> {
 
 /// Whether a step has to come before or after the whole pass: it mentions the table, or changes the
 /// definition of one that the swap changes too.
-fn mentions(step: &AnalysedStep, table: &Relation, linked: &BTreeSet<RelId>) -> bool {
-    let bound = &step.bound;
-    if bound.tables.iter().any(|(id, ..)| *id == table.id)
+fn mentions(step: &AnalysedStep, around: &Around, linked: &BTreeSet<RelId>) -> bool {
+    let (bound, table) = (&step.bound, &*around.before);
+    let tables = || bound.tables.iter().map(|(id, ..)| id);
+    // A statement on a partitioned table is one on its partitions.
+    if tables().any(|id| *id == table.id || around.ancestors.contains(id))
         || bound.reads.contains(&Resource::Table(table.id))
         || (matches!(bound.class, Class::Ddl(_)) && names_function(step, table))
     {
@@ -296,7 +304,7 @@ fn names_function(step: &AnalysedStep, table: &Relation) -> bool {
     };
     table.dependents.iter().any(|dependent| match dependent {
         Dependent::Function { name, .. } => has_name(text, name),
-        Dependent::Rule { .. } | Dependent::Publication { .. } => false,
+        _ => false,
     })
 }
 

@@ -295,7 +295,7 @@ fn unpublished(table: &Relation) -> impl Iterator<Item = String> {
             "what the pass changes is not sent to subscribers of publication {name}: copy the table \
              to them anew, or say strategy = in_place"
         )),
-        Dependent::Rule { .. } | Dependent::Function { .. } => None,
+        _ => None,
     })
 }
 

@@ -23,6 +23,10 @@ JOIN pg_catalog.pg_proc AS p ON p.oid = d.objid
 JOIN pg_catalog.pg_class AS c ON c.oid = d.relation
 GROUP BY c.oid, p.oid, p.proname
 UNION ALL
+SELECT i.inhrelid::bigint, 'parent', p.relname::text, NULL, false
+FROM pg_catalog.pg_inherits AS i
+JOIN pg_catalog.pg_class AS p ON p.oid = i.inhparent AND p.relkind = 'p'
+UNION ALL
 -- Column lists and row filters (PostgreSQL 15) depend on the columns that they name.
 SELECT c.oid::bigint, 'publication', p.pubname::text, NULL, EXISTS (
            SELECT FROM pg_catalog.pg_publication_rel AS m

@@ -126,13 +126,42 @@ WITH ordinary AS (
     UNION ALL
     SELECT oid, 'it is a typed table' FROM ordinary WHERE reloftype <> 0
     UNION ALL
-    SELECT i.inhrelid, CASE p.relkind
-        WHEN 'p' THEN 'its place as a partition of '
-            || pg_catalog.pg_describe_object('pg_catalog.pg_class'::regclass, p.oid, 0)
-            || ' (PostgreSQL would check all its rows again, there and back)'
-        ELSE 'columns and constraints that it inherits from '
-            || pg_catalog.pg_describe_object('pg_catalog.pg_class'::regclass, p.oid, 0) END
-    FROM pg_catalog.pg_inherits AS i JOIN pg_catalog.pg_class AS p ON p.oid = i.inhparent
+    SELECT i.inhrelid, 'columns and constraints that it inherits from '
+           || pg_catalog.pg_describe_object('pg_catalog.pg_class'::regclass, p.oid, 0)
+    FROM pg_catalog.pg_inherits AS i
+    JOIN pg_catalog.pg_class AS p ON p.oid = i.inhparent AND p.relkind <> 'p'
+    UNION ALL
+    -- What comes with ATTACH PARTITION has to be what is there, and must take no scan.
+    SELECT i.inhrelid, 'its place as a partition of '
+           || pg_catalog.pg_describe_object('pg_catalog.pg_class'::regclass, p.oid, 0) || w.why
+    FROM pg_catalog.pg_inherits AS i
+    JOIN pg_catalog.pg_class AS p ON p.oid = i.inhparent AND p.relkind = 'p'
+    JOIN pg_catalog.pg_partitioned_table AS b ON b.partrelid = p.oid
+    CROSS JOIN LATERAL (SELECT CASE
+        WHEN NOT pg_catalog.pg_has_role(p.relowner, 'USAGE')
+            THEN ', which belongs to ' || pg_catalog.pg_get_userbyid(p.relowner)
+        WHEN b.partdefid <> 0 THEN ', which has a default partition'
+        WHEN i.inhdetachpending THEN ', which it is being detached from'
+        WHEN EXISTS (SELECT FROM pg_catalog.pg_constraint AS k
+                     WHERE k.contype = 'f' AND k.conparentid <> 0
+                       AND i.inhrelid IN (k.conrelid, k.confrelid))
+            THEN ', which has foreign keys'
+        WHEN EXISTS (SELECT FROM pg_catalog.pg_trigger AS g
+                     WHERE g.tgrelid = i.inhrelid AND g.tgparentid <> 0)
+            THEN ', which has triggers'
+        WHEN EXISTS (SELECT FROM pg_catalog.pg_attribute AS a
+                     WHERE a.attrelid IN (p.oid, i.inhrelid) AND a.attidentity <> '')
+            THEN ', together with an identity column'
+        WHEN EXISTS (SELECT FROM pg_catalog.pg_index AS x
+                     WHERE x.indrelid = p.oid AND NOT x.indisvalid)
+            THEN ', which has an index that is not valid'
+        WHEN EXISTS (SELECT FROM pg_catalog.pg_index AS x
+                     JOIN pg_catalog.pg_index AS y
+                       ON y.indrelid = x.indrelid AND y.indexrelid > x.indexrelid
+                      AND y.indkey::text = x.indkey::text
+                     WHERE x.indrelid = i.inhrelid)
+            THEN ', together with two indexes on the same columns'
+        END AS why) AS w
     UNION ALL
     SELECT k.conrelid, 'constraint ' || k.conname || ', which is NOT VALID'
     FROM pg_catalog.pg_constraint AS k WHERE k.contype IN ('c', 'n') AND NOT k.convalidated

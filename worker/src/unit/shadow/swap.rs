@@ -28,6 +28,9 @@ use super::{
     build,
 };
 
+/// The constraint that says what the rows of a partition have in common.
+pub(super) const BOUND: &str = "upshift_bound";
+
 /// Something that hangs on the table.
 #[derive(Debug, Clone)]
 struct Fact {
@@ -223,12 +226,19 @@ impl Swap<'_> {
                 .map(|fact| format!("ALTER PUBLICATION {} DROP TABLE ONLY {table}", fact.object)),
         );
         statements.extend(drop_functions(self.before));
+        // Checked while nobody needs it, this spares the way back a scan.
+        statements.extend(of(self.before, "partition").map(|fact| {
+            let check = &fact.name;
+            format!("ALTER TABLE {table} ADD CONSTRAINT {BOUND} CHECK ({check}) NOT VALID")
+        }));
+        statements.extend(self.detach());
         statements.extend(disown(self.before));
         statements.push(format!("CREATE SCHEMA {}", self.old_home));
         statements.extend(self.moves(&self.home, &self.old_home, &|_| true));
         statements.extend(self.moves(&self.new_home, &self.home, &|name| self.is_new(name)));
         statements.push(format!("DROP SCHEMA {}", self.new_home));
         statements.extend(self.own(self.after));
+        statements.extend(self.attach());
         statements.extend(self.reactions("trigger", "trigger_state", "TRIGGER"));
         statements.extend(self.reactions("rule", "rule_state", "RULE"));
         let kept = |fact: &&Fact| fact.kind != "own_key" || !dropped.contains(&fact.name);
@@ -291,15 +301,38 @@ impl Swap<'_> {
             )
         }));
         statements.extend(drop_functions(self.before));
+        statements.extend(self.detach());
         statements.extend(disown(self.before));
         statements.push(format!("CREATE SCHEMA {}", self.new_home));
         statements.extend(self.moves(&self.home, &self.new_home, &|name| self.is_new(name)));
         statements.extend(self.moves(&self.old_home, &self.home, &|_| true));
         statements.push(format!("DROP SCHEMA {}", self.old_home));
         statements.extend(self.own(self.before));
+        statements.extend(self.attach());
         statements.extend(make_keys(self.before.iter().collect()));
         statements.extend(pointers(self.before));
         statements
+    }
+
+    /// A partition leaves its parent.
+    fn detach(&self) -> impl Iterator<Item = String> {
+        of(self.before, "partition").map(|fact| {
+            format!(
+                "ALTER TABLE {} DETACH PARTITION {}",
+                fact.object, self.op.table
+            )
+        })
+    }
+
+    /// The table in use takes its place. Its rows are known to belong there.
+    fn attach(&self) -> impl Iterator<Item = String> {
+        of(self.before, "partition").flat_map(|fact| {
+            let (parent, bound, table) = (&fact.object, &fact.definition, &self.op.table);
+            [
+                format!("ALTER TABLE {parent} ATTACH PARTITION {table} {bound}"),
+                format!("ALTER TABLE {table} DROP CONSTRAINT {BOUND}"),
+            ]
+        })
     }
 
     /// The table of one schema into another, with what has a name of its own beside it.

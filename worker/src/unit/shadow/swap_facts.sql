@@ -16,14 +16,21 @@ CROSS JOIN LATERAL (
     SELECT 'trigger', t.oid, format('%I.%I', n.nspname, c.relname), t.tgname::text,
            pg_get_triggerdef(t.oid), true, obj_description(t.oid, 'pg_trigger')
     FROM pg_trigger t
-    WHERE t.tgrelid = c.oid AND NOT t.tgisinternal AND t.tgname <> 'upshift_guard'
+    WHERE t.tgrelid = c.oid AND NOT t.tgisinternal AND t.tgname !~ '^upshift_guard'
     UNION ALL
     SELECT 'trigger_state', t.oid, format('%I.%I', n.nspname, c.relname), t.tgname::text,
            CASE t.tgenabled WHEN 'D' THEN 'DISABLE' WHEN 'R' THEN 'ENABLE REPLICA'
                             ELSE 'ENABLE ALWAYS' END, true, NULL
     FROM pg_trigger t
-    WHERE t.tgrelid = c.oid AND NOT t.tgisinternal AND t.tgname <> 'upshift_guard'
+    WHERE t.tgrelid = c.oid AND NOT t.tgisinternal AND t.tgname !~ '^upshift_guard'
       AND t.tgenabled <> 'O'
+    UNION ALL
+    SELECT 'partition', p.oid, format('%I.%I', pn.nspname, p.relname),
+           pg_get_partition_constraintdef(c.oid), pg_get_expr(c.relpartbound, c.oid), true, NULL
+    FROM pg_inherits i
+    JOIN pg_class p ON p.oid = i.inhparent AND p.relkind = 'p'
+    JOIN pg_namespace pn ON pn.oid = p.relnamespace
+    WHERE i.inhrelid = c.oid
     UNION ALL
     SELECT 'rule', r.oid, format('%I.%I', n.nspname, c.relname), r.rulename::text,
            pg_get_ruledef(r.oid), true, obj_description(r.oid, 'pg_rewrite')
