@@ -27,8 +27,9 @@ SELECT i.inhrelid::bigint, 'parent', p.relname::text, NULL, false
 FROM pg_catalog.pg_inherits AS i
 JOIN pg_catalog.pg_class AS p ON p.oid = i.inhparent AND p.relkind = 'p'
 UNION ALL
--- Column lists and row filters (PostgreSQL 15) depend on the columns that they name.
-SELECT c.oid::bigint, 'publication', p.pubname::text, NULL, EXISTS (
+-- A partition may be published as rows of its root. Column lists and row filters (PostgreSQL 15) depend
+-- on the columns that they name.
+SELECT f.oid::bigint, 'publication', p.pubname::text, NULL, EXISTS (
            SELECT FROM pg_catalog.pg_publication_rel AS m
            JOIN pg_catalog.pg_depend AS d
              ON d.classid = 'pg_catalog.pg_publication_rel'::regclass AND d.objid = m.oid
@@ -38,4 +39,9 @@ FROM pg_catalog.pg_publication AS p
 JOIN pg_catalog.pg_publication_tables AS t ON t.pubname = p.pubname
 JOIN pg_catalog.pg_namespace AS n ON n.nspname = t.schemaname
 JOIN pg_catalog.pg_class AS c ON c.relnamespace = n.oid AND c.relname = t.tablename
+CROSS JOIN LATERAL (
+    SELECT c.oid WHERE c.relkind <> 'p'
+    UNION ALL
+    SELECT l.relid FROM pg_catalog.pg_partition_tree(c.oid) AS l WHERE c.relkind = 'p' AND l.isleaf
+) AS f
 ORDER BY 1, 2, 3

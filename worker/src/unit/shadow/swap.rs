@@ -31,6 +31,14 @@ use super::{
 /// The constraint that says what the rows of a partition have in common.
 pub(super) const BOUND: &str = "upshift_bound";
 
+/// A query on a parent locks it before its partitions, and so does the swap.
+const LOCK_PARENT: &str = "-- lock the parent of a partition
+SELECT format('LOCK TABLE ONLY %I.%I IN ACCESS EXCLUSIVE MODE', n.nspname, p.relname)
+FROM pg_inherits i
+JOIN pg_class p ON p.oid = i.inhparent AND p.relkind = 'p'
+JOIN pg_namespace n ON n.oid = p.relnamespace
+WHERE i.inhrelid = to_regclass($1)";
+
 /// Something that hangs on the table.
 #[derive(Debug, Clone)]
 struct Fact {
@@ -47,6 +55,9 @@ struct Fact {
 pub(super) async fn run(tx: &mut PgConnection, unit: &UnitContext<'_>, op: &Shadow) -> Result<u64> {
     let run = unit.holder.run;
     let path = capture::enter_qualified(tx).await?;
+    for lock in capture::texts(tx, LOCK_PARENT, &[Some(&op.table.to_string())]).await? {
+        execute(tx, op, &lock).await?;
+    }
     execute(
         tx,
         op,
@@ -282,7 +293,11 @@ impl Swap<'_> {
     fn back(&self) -> Vec<String> {
         let (dropped, added) = self.keys();
         let table = self.op.table.to_string();
-        let mut statements = Vec::new();
+        let lock = |fact: &Fact| {
+            let parent = &fact.object;
+            format!("LOCK TABLE ONLY {parent} IN ACCESS EXCLUSIVE MODE")
+        };
+        let mut statements: Vec<String> = of(self.before, "partition").map(lock).collect();
         let own = of(self.before, "own_key").filter(|fact| !dropped.contains(&fact.name));
         let own = own
             .map(|fact| &fact.name)
