@@ -71,8 +71,8 @@ pub struct Relation {
     pub indexes: Vec<Index>,
     /// User triggers (internal ones of constraints not included).
     pub triggers: Vec<Trigger>,
-    /// Whether it has rules other than a view's own.
-    pub has_rules: bool,
+    /// What rules other than a view's own are on, disabled ones included.
+    pub rules: BTreeSet<RuleEvent>,
     /// Whether row-level security is enabled.
     pub row_security: bool,
     /// Whether it is a partitioned table, a partition, or in an inheritance tree.
@@ -88,6 +88,9 @@ pub struct Relation {
     /// What hangs on a table and could not be carried over to a new one by a shadow pass.
     #[serde(default)]
     pub obstacles: Vec<String>,
+    /// What depends on a table, is neither table nor view, and has to be pointed at a new one.
+    #[serde(default)]
+    pub dependents: Vec<Dependent>,
 }
 
 /// `pg_class.relkind`.
@@ -121,6 +124,46 @@ pub enum Persistence {
     Unlogged,
     /// `t`
     Temporary,
+}
+
+/// `pg_rewrite.ev_type` of what is not a view's own rule.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RuleEvent {
+    /// `2`
+    Update,
+    /// `3`
+    Insert,
+    /// `4`
+    Delete,
+}
+
+/// What a shadow pass points at the new table.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Dependent {
+    /// A rule of another relation that mentions the table.
+    Rule {
+        /// That relation.
+        relation: RelId,
+    },
+    /// A publication that publishes the table.
+    Publication {
+        /// Name.
+        name: String,
+        /// Whether its column list or row filter names columns.
+        columns: bool,
+    },
+    /// A partitioned table that it is a partition of.
+    Parent,
+    /// A function or procedure that has the row type in its signature or mentions the table in an SQL
+    /// body (BEGIN ATOMIC).
+    Function {
+        /// Name, without its schema.
+        name: String,
+        /// Whether its body mentions the table.
+        columns: bool,
+    },
 }
 
 /// Where a table stands in inheritance or partitioning.

@@ -81,30 +81,82 @@ async fn a_table_of_another_owner_is_carried_over() -> Result<()> {
     carried(include_str!("carry_over/owned.sql")).await
 }
 
+#[tokio::test]
+async fn rules_and_publications_are_carried_over() -> Result<()> {
+    carried(include_str!("carry_over/ruled.sql")).await
+}
+
+#[tokio::test]
+async fn functions_of_its_row_type_are_carried_over() -> Result<()> {
+    carried(include_str!("carry_over/functions.sql")).await
+}
+
+#[tokio::test]
+async fn a_partition_keeps_its_place() -> Result<()> {
+    carried(include_str!("carry_over/partition.sql")).await?;
+    carried(include_str!("carry_over/attached.sql")).await
+}
+
 /// What no pass carries, and what the plan has to say of it.
 const UNKNOWN: &[(&str, &str)] = &[
     (
         "CREATE MATERIALIZED VIEW seen AS SELECT * FROM \"The Table\"",
-        "materialized view public.seen",
+        "materialized view public.seen, which reads the table without a view between",
     ),
     (
-        "CREATE FUNCTION f(r \"The Table\") RETURNS integer LANGUAGE sql AS 'SELECT 1'",
-        "function public.f(public.\"The Table\")",
+        "CREATE FUNCTION f(r \"The Table\") RETURNS integer LANGUAGE sql IMMUTABLE AS 'SELECT 1'; \
+         CREATE INDEX by_f ON \"The Table\" (f(\"The Table\".*))",
+        "function public.f(public.\"The Table\"), which is used by index public.by_f",
     ),
     (
-        "CREATE FUNCTION f() RETURNS SETOF \"The Table\" LANGUAGE sql AS 'SELECT * FROM \"The Table\"'",
-        "function public.f()",
+        "CREATE FUNCTION f() RETURNS SETOF \"The Table\" LANGUAGE sql AS 'SELECT * FROM \"The Table\"'; \
+         CREATE VIEW v AS SELECT id FROM f()",
+        "function public.f(), which is used by rule _RETURN on view public.v",
+    ),
+    (
+        "CREATE FUNCTION f(r \"The Table\") RETURNS integer LANGUAGE sql AS 'SELECT 1'; \
+         CREATE FUNCTION g() RETURNS bigint LANGUAGE sql \
+         BEGIN ATOMIC SELECT sum(f(t.*)) FROM \"The Table\" t; END",
+        "function public.f(public.\"The Table\"), which is used by function public.g()",
+    ),
+    (
+        "CREATE FUNCTION f(n integer, r \"The Table\") RETURNS integer LANGUAGE sql AS 'SELECT 1'; \
+         CREATE AGGREGATE many(\"The Table\") (SFUNC = f, STYPE = integer)",
+        "function public.f(integer,public.\"The Table\"), which is used by function public.many",
+    ),
+    (
+        "CREATE TABLE tree (id integer NOT NULL, x integer) PARTITION BY RANGE (x); \
+         ALTER TABLE tree ATTACH PARTITION \"The Table\" FOR VALUES FROM (0) TO (100); \
+         CREATE TABLE rest PARTITION OF tree DEFAULT",
+        "its place as a partition of table public.tree, which has a default partition",
+    ),
+    (
+        "CREATE TABLE tree (id integer NOT NULL, x integer REFERENCES parent) PARTITION BY RANGE (id); \
+         INSERT INTO parent SELECT generate_series(1, 100); \
+         ALTER TABLE tree ATTACH PARTITION \"The Table\" FOR VALUES FROM (0) TO (100)",
+        "its place as a partition of table public.tree, which has foreign keys",
+    ),
+    (
+        "CREATE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END'; \
+         CREATE TABLE tree (id integer NOT NULL, x integer) PARTITION BY RANGE (id); \
+         CREATE TRIGGER g BEFORE INSERT ON tree FOR EACH ROW EXECUTE FUNCTION f(); \
+         ALTER TABLE tree ATTACH PARTITION \"The Table\" FOR VALUES FROM (0) TO (100)",
+        "its place as a partition of table public.tree, which has triggers",
+    ),
+    (
+        "CREATE TABLE base (x integer); ALTER TABLE \"The Table\" INHERIT base",
+        "columns and constraints that it inherits from table public.base",
+    ),
+    (
+        "CREATE DOMAIN rows AS \"The Table\" CHECK (value IS NOT NULL)",
+        "type public.rows",
     ),
     (
         "CREATE TABLE other (r \"The Table\")",
         "column r of table public.other",
     ),
     (
-        "CREATE PUBLICATION p FOR TABLE \"The Table\"",
-        "publication",
-    ),
-    (
-        "CREATE RULE r AS ON INSERT TO \"The Table\" WHERE new.x > 7 DO ALSO NOTHING",
+        "CREATE RULE r AS ON UPDATE TO \"The Table\" WHERE new.x > 7 DO ALSO NOTHING",
         "rules on The Table",
     ),
     (
@@ -126,10 +178,41 @@ const UNKNOWN: &[(&str, &str)] = &[
     ),
 ];
 
+/// What hangs on the table and is another role's, whom the one that connects is no member of.
+const OF_OTHERS: &[(&str, &str)] = &[
+    (
+        "CREATE PUBLICATION p FOR TABLE \"The Table\"",
+        "in publication p, which belongs to postgres",
+    ),
+    (
+        "CREATE VIEW v AS SELECT * FROM \"The Table\"",
+        "view public.v, which belongs to postgres",
+    ),
+    (
+        "CREATE TABLE other (x integer); \
+         CREATE RULE r AS ON DELETE TO other DO ALSO DELETE FROM \"The Table\"",
+        "rule r on table public.other, which belongs to postgres",
+    ),
+    (
+        "CREATE FUNCTION f(r \"The Table\") RETURNS integer LANGUAGE sql AS 'SELECT 1'",
+        "function public.f(public.\"The Table\"), which belongs to postgres",
+    ),
+    (
+        "CREATE FUNCTION f(r \"The Table\") RETURNS integer LANGUAGE sql LEAKPROOF AS 'SELECT 1'; \
+         ALTER FUNCTION f OWNER TO upshift_test_owner",
+        "function public.f(public.\"The Table\"), which only a superuser could make",
+    ),
+    (
+        "CREATE TABLE other (x integer REFERENCES \"The Table\")",
+        "on table public.other, which belongs to postgres",
+    ),
+];
+
 #[tokio::test]
 async fn what_is_not_known_is_named() -> Result<()> {
     let mut failures = Vec::new();
-    for (object, named) in UNKNOWN {
+    let unknown = UNKNOWN.iter().map(|case| (case, false));
+    for ((object, named), of_others) in unknown.chain(OF_OTHERS.iter().map(|case| (case, true))) {
         let database = Database::create()?;
         roles(&database)?;
         database.psql(
@@ -137,7 +220,15 @@ async fn what_is_not_known_is_named() -> Result<()> {
              CREATE TABLE \"The Table\" (id serial PRIMARY KEY, x integer); \
              INSERT INTO \"The Table\" (x) SELECT i FROM generate_series(1, 50) i",
         )?;
-        database.psql(object)?;
+        if of_others {
+            database.psql_as_superuser(object)?;
+            database.psql_as_superuser(&format!(
+                "GRANT ALL ON ALL TABLES IN SCHEMA public TO {}",
+                database.owner()
+            ))?;
+        } else {
+            database.psql(object)?;
+        }
         let before = Snapshot::take(&database).await?;
         let pack = pack()?;
         let plan = Upshift::on(&database, ["plan"])

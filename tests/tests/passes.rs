@@ -135,6 +135,41 @@ async fn a_table_that_is_being_built_cannot_be_written() -> Result<()> {
 }
 
 #[tokio::test]
+async fn a_partition_that_is_being_built_cannot_be_written_through_its_parent() -> Result<()> {
+    let folder = two_updates()?;
+    let database = Database::create()?;
+    database.psql(TABLES)?;
+    database.psql(
+        "CREATE TABLE lines (id integer NOT NULL, parent_id integer, note text) PARTITION BY RANGE (id);
+         CREATE TABLE later PARTITION OF lines FOR VALUES FROM (1000) TO (2000);
+         INSERT INTO lines SELECT 1000 + i, 1, 'later' FROM generate_series(1, 9) i;
+         ALTER TABLE lines ATTACH PARTITION line FOR VALUES FROM (0) TO (1000)",
+    )?;
+    let before = Snapshot::take(&database).await?;
+    let died = run(&database, folder.path())
+        .variable("UPSHIFT_FAILPOINT", "before_commit:2")
+        .run()?;
+    ensure!(died.code != Some(0), "it did not die: {died:?}");
+    for write in [
+        "INSERT INTO lines VALUES (700, 1, 'lost')",
+        "UPDATE lines SET note = 'lost' WHERE id = 1",
+        "UPDATE lines SET id = 701 WHERE id = 1001",
+        "DELETE FROM lines",
+        "TRUNCATE lines",
+    ] {
+        let refused = database.psql(write);
+        let refused = refused.err().context(write)?.to_string();
+        ensure!(
+            refused.contains("is being built anew"),
+            "{write}: {refused}"
+        );
+    }
+    database.psql("UPDATE lines SET note = 'later' WHERE id > 1000")?;
+    back(&database, &[])?.expect_code(0)?;
+    before.expect_same(&Snapshot::take(&database).await?, "rolled back")
+}
+
+#[tokio::test]
 async fn modules_that_share_a_pass_have_one_checkpoint() -> Result<()> {
     let folder = two_updates()?;
     let database = Database::create()?;

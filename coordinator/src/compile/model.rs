@@ -7,7 +7,7 @@ use std::{
 
 use serde::Serialize;
 use upshift_shared::{
-    catalog::{Constraint, Relation},
+    catalog::{Constraint, Dependent, Relation},
     ids::{ColId, RelId, StepId},
     pack::{Directives, Location, Phase, StepKind, Version},
     pg::ident::QualifiedName,
@@ -148,6 +148,32 @@ pub struct Around {
     pub parent_columns: Vec<(RelId, BTreeMap<ColId, String>)>,
     /// Views that read it directly.
     pub views: Vec<RelId>,
+    /// What it inherits from or is a partition of, directly or not.
+    pub ancestors: BTreeSet<RelId>,
+}
+
+impl Around {
+    /// What on the table names its columns, constraints and indexes apart.
+    #[must_use]
+    pub fn named_by(&self) -> Option<&'static str> {
+        let names_columns = |dependent: &Dependent| match dependent {
+            Dependent::Rule { .. } => true,
+            Dependent::Parent => false,
+            Dependent::Publication { columns, .. } | Dependent::Function { columns, .. } => {
+                *columns
+            }
+        };
+        let table = &self.before;
+        if !self.views.is_empty() {
+            Some("views")
+        } else if !table.triggers.is_empty() {
+            Some("triggers")
+        } else if !table.rules.is_empty() || table.dependents.iter().any(names_columns) {
+            Some("rules, publications or functions that name columns")
+        } else {
+            None
+        }
+    }
 }
 
 /// What the binder found out about one statement.

@@ -1,13 +1,14 @@
 //! Reads a [`Catalog`] from a live database: a dozen set-based queries in one read-only snapshot,
 //! however many tables there are, with no more rights than any role has.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use sqlx::{Executor, PgConnection, Row, postgres::PgRow};
 
 use super::{
-    Catalog, Column, Constraint, ConstraintKind, ForeignKeyAction, Function, Identity, Index,
-    Inheritance, Persistence, Relation, RelationKind, Trigger, UserType, Volatility,
+    Catalog, Column, Constraint, ConstraintKind, Dependent, ForeignKeyAction, Function, Identity,
+    Index, Inheritance, Persistence, Relation, RelationKind, RuleEvent, Trigger, UserType,
+    Volatility,
 };
 use crate::{
     Error, Result,
@@ -70,6 +71,9 @@ async fn read_in_transaction(conn: &mut PgConnection, database: &[PgRow]) -> Res
         if let Some(relation) = reader.of(&row, "relation")? {
             relation.obstacles.push(obstacle);
         }
+    }
+    for row in fetch(conn, include_str!("sql/carried.sql"), "what is carried").await? {
+        reader.dependent(&row)?;
     }
     for row in fetch(conn, include_str!("sql/sequences.sql"), "sequences").await? {
         reader.sequence(&row)?;
@@ -150,7 +154,7 @@ impl Reader {
             constraints: Vec::new(),
             indexes: Vec::new(),
             triggers: Vec::new(),
-            has_rules: get(row, "has_rules")?,
+            rules: rule_events(&get::<Vec<String>>(row, "rules")?)?,
             row_security: get(row, "row_security")?,
             inheritance: Inheritance::default(),
             reads: Vec::new(),
@@ -158,6 +162,7 @@ impl Reader {
             rows: get(row, "rows")?,
             bytes: get::<i64>(row, "bytes")?.unsigned_abs(),
             obstacles: Vec::new(),
+            dependents: Vec::new(),
         };
         let id = self.catalog.insert(relation);
         self.numbers.insert(oid, id);
@@ -309,6 +314,28 @@ impl Reader {
         Ok(())
     }
 
+    fn dependent(&mut self, row: &PgRow) -> Result<()> {
+        let dependent = match get::<&str>(row, "kind")? {
+            "rule" => match self.number(row, "other")? {
+                Some(relation) => Dependent::Rule { relation },
+                None => return Ok(()),
+            },
+            "parent" => Dependent::Parent,
+            "function" => Dependent::Function {
+                name: get(row, "name")?,
+                columns: get(row, "columns")?,
+            },
+            _ => Dependent::Publication {
+                name: get(row, "name")?,
+                columns: get(row, "columns")?,
+            },
+        };
+        if let Some(relation) = self.of(row, "relation")? {
+            relation.dependents.push(dependent);
+        }
+        Ok(())
+    }
+
     fn sequence(&mut self, row: &PgRow) -> Result<()> {
         let sequence = self.number(row, "sequence")?;
         let relation = self.number(row, "relation")?;
@@ -363,6 +390,18 @@ impl Reader {
         });
         Ok(())
     }
+}
+
+fn rule_events(letters: &[String]) -> Result<BTreeSet<RuleEvent>> {
+    let event = |letter: &String| {
+        Ok(match letter.as_str() {
+            "2" => RuleEvent::Update,
+            "3" => RuleEvent::Insert,
+            "4" => RuleEvent::Delete,
+            other => return Err(unknown("pg_rewrite.ev_type", other)),
+        })
+    };
+    letters.iter().map(event).collect()
 }
 
 fn relation_kind(relkind: &str) -> Result<RelationKind> {

@@ -82,7 +82,10 @@ fn describe_relation(catalog: &Catalog, relation: &Relation, lines: &mut BTreeSe
     });
     lines.insert(format!(
         "{own}: {:?} {:?} rules={} rls={} parents={parents:?} reads={reads:?} owner={owner:?}",
-        relation.kind, relation.persistence, relation.has_rules, relation.row_security
+        relation.kind,
+        relation.persistence,
+        !relation.rules.is_empty(),
+        relation.row_security
     ));
     // What a sequence shows as columns is nobody's business here.
     let is_sequence = relation.kind == upshift_shared::catalog::RelationKind::Sequence;

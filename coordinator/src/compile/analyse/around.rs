@@ -73,6 +73,7 @@ impl Tables {
                 parents: Vec::new(),
                 parent_columns: Vec::new(),
                 views: views.map(|view| view.id).collect(),
+                ancestors: ancestors(catalog, &relation),
             },
             relation,
         })
@@ -116,6 +117,18 @@ impl Before {
             ..self.around
         }
     }
+}
+
+fn ancestors(catalog: &Catalog, relation: &Relation) -> BTreeSet<RelId> {
+    let mut found = BTreeSet::new();
+    let mut open = relation.inheritance.parents.clone();
+    while let Some(parent) = open.pop() {
+        if found.insert(parent) {
+            let parent = catalog.relation(parent);
+            open.extend(parent.iter().flat_map(|parent| &parent.inheritance.parents));
+        }
+    }
+    found
 }
 
 /// The one table that a statement changes, where it is of a kind that passes know.

@@ -1,9 +1,11 @@
 //! A small catalog for tests, built without DDL.
 
+use std::collections::BTreeSet;
+
 use upshift_shared::{
     catalog::{
         Catalog, Column, Constraint, ConstraintKind, ForeignKeyAction, Function, Identity, Index,
-        Inheritance, Persistence, Relation, RelationKind, Trigger, UserType, Volatility,
+        Inheritance, Persistence, Relation, RelationKind, RuleEvent, Trigger, UserType, Volatility,
     },
     ids::{ColId, RelId},
 };
@@ -54,7 +56,7 @@ impl Table {
                 constraints: Vec::new(),
                 indexes: Vec::new(),
                 triggers: Vec::new(),
-                has_rules: false,
+                rules: BTreeSet::new(),
                 row_security: false,
                 inheritance: Inheritance::default(),
                 reads: Vec::new(),
@@ -62,6 +64,7 @@ impl Table {
                 rows: 1_000_000.0,
                 bytes: 1 << 27,
                 obstacles: Vec::new(),
+                dependents: Vec::new(),
             },
         }
     }
@@ -379,7 +382,11 @@ fn guarded_tables(c: &mut Catalog, movement: RelId) {
         .add(c);
     Table::new("ruled", "id integer !, a text")
         .key("id")
-        .with(|relation| relation.has_rules = true)
+        .with(|relation| {
+            relation
+                .rules
+                .extend([RuleEvent::Update, RuleEvent::Delete])
+        })
         .add(c);
     Table::new("guarded", "id integer !, a text")
         .key("id")

@@ -261,11 +261,8 @@ impl Composer<'_> {
         if column.sequence.is_some() || column.identity.is_some() {
             return Err(format!("{} owns a sequence", column.name));
         }
-        if !around.views.is_empty() {
-            return Err("views read the table whose column it drops".to_owned());
-        }
-        if !around.before.triggers.is_empty() {
-            return Err("the table whose column it drops has triggers".to_owned());
+        if let Some(what) = around.named_by() {
+            return Err(format!("{what} are on the table whose column it drops"));
         }
         let pointed_at = |key: &Constraint| match &key.kind {
             ConstraintKind::ForeignKey { columns, .. } => columns.contains(&column.id),
@@ -300,8 +297,8 @@ impl Composer<'_> {
         if before.identity.is_some() || before.sequence.is_some() || before.generated.is_some() {
             return Err(format!("{name} draws from a sequence, or is generated"));
         }
-        if !around.views.is_empty() || !around.before.triggers.is_empty() {
-            return Err("views or triggers are on the table whose column it changes".to_owned());
+        if let Some(what) = around.named_by() {
+            return Err(format!("{what} are on the table whose column it changes"));
         }
         let points = |key: &Constraint| match &key.kind {
             ConstraintKind::ForeignKey { columns, .. } => columns.contains(&before.id),

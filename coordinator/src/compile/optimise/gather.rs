@@ -3,10 +3,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use pg_query::{
+    NodeEnum,
+    protobuf::{CreateFunctionStmt, TypeName},
+};
 use upshift_shared::{
-    catalog::{Constraint, ConstraintKind, Persistence, Relation},
+    catalog::{Constraint, ConstraintKind, Dependent, Persistence, Relation},
     ids::RelId,
-    pack::{ChunkDirective, Location, StrategyDirective},
+    pack::{ChunkDirective, Location, StepKind, StrategyDirective},
     pg::ident::QualifiedName,
     plan::EdgeReason,
 };
@@ -91,7 +95,7 @@ fn gather<'a>(
     };
     let linked = linked(table);
     for (place, other) in (0_u32..).zip(&analysis.steps) {
-        let mentions = mentions(other, table.before.id, &linked);
+        let mentions = mentions(other, table, &linked);
         if !mentions || place == first {
             continue;
         }
@@ -154,11 +158,15 @@ fn take(composer: &mut Composer<'_>, step: &AnalysedStep) -> Result<(), String> 
         Some(StrategyDirective::Single) => return Err("its author said single".to_owned()),
         Some(StrategyDirective::Shadow) | None => {}
     }
+    if names_function(step, &around.before) {
+        return Err("it may use a function of the table's row type".to_owned());
+    }
     match &step.bound.class {
         Class::Update(dml) | Class::Delete(dml) => match &dml.chunk {
             Chunk::Whole(why) => Err(format!("it cannot be taken apart: {why}")),
             Chunk::ByKey(_) => composer.dml(step, dml, around),
         },
+        Class::Ddl(_) if !around.ancestors.is_empty() => Err("it is DDL on a partition".to_owned()),
         Class::Ddl(_) if !step.bound.writes.contains(&Resource::Everything) => {
             composer.ddl(step, around)
         }
@@ -175,8 +183,13 @@ fn not_eligible(analysis: &Analysis, first: u32, table: &Relation) -> Option<Str
             "{obstacle} could not be carried over to a new table"
         ));
     }
-    if !table.inheritance.parents.is_empty() || !table.inheritance.children.is_empty() {
+    // The snapshot has checked whose partition it was.
+    let parents = table.inheritance.parents.len();
+    if parents > 0 && !table.dependents.contains(&Dependent::Parent) {
         return Some("it is in an inheritance or partition tree".to_owned());
+    }
+    if !table.inheritance.children.is_empty() {
+        return Some("other tables inherit from it".to_owned());
     }
     if table.persistence == Persistence::Temporary {
         return Some("it is a temporary table".to_owned());
@@ -189,52 +202,91 @@ fn not_eligible(analysis: &Analysis, first: u32, table: &Relation) -> Option<Str
             constraint.name
         ));
     }
-    if table.has_rules {
-        return Some("it has rules".to_owned());
-    }
     // What an earlier step of the pack hangs on the table is not in the snapshot.
     let unknown = analysis.steps[..first as usize].iter().any(|step| {
-        matches!(step.bound.class, Class::Ddl(_))
-            && step.around.is_none()
+        let hangs = step.around.is_none()
             && step.bound.tables.iter().any(|(id, ..)| *id == table.id)
-            && hangs_something_on(step)
+            && hangs_something_on(step, table);
+        // What depends on a function keeps it from being made anew.
+        matches!(step.bound.class, Class::Ddl(_))
+            && (hangs || (names_function(step, table) && !is_function(step)))
     });
     unknown.then(|| "an earlier statement hangs something on it".to_owned())
 }
 
-/// Whether DDL may leave something on a table that a pass does not carry.
-fn hangs_something_on(step: &AnalysedStep) -> bool {
-    use pg_query::NodeEnum as N;
-    !matches!(
+/// Whether DDL is about functions, so that nothing depends on one that did not before.
+fn is_function(step: &AnalysedStep) -> bool {
+    use NodeEnum as N;
+    matches!(
         step.parsed.as_deref().and_then(|node| node.node.as_ref()),
         Some(
-            N::AlterTableStmt(_)
-                | N::IndexStmt(_)
-                | N::RenameStmt(_)
+            N::CreateFunctionStmt(_)
+                | N::AlterFunctionStmt(_)
                 | N::CommentStmt(_)
                 | N::GrantStmt(_)
-                | N::ViewStmt(_)
-                | N::DropStmt(_)
         )
     )
 }
 
-/// Tables whose definitions the swap changes too, and views on the table.
+/// Whether DDL may leave something on a table that a pass does not carry.
+fn hangs_something_on(step: &AnalysedStep, table: &Relation) -> bool {
+    use NodeEnum as N;
+    match step.parsed.as_deref().and_then(|node| node.node.as_ref()) {
+        Some(
+            N::AlterTableStmt(_)
+            | N::IndexStmt(_)
+            | N::RenameStmt(_)
+            | N::CommentStmt(_)
+            | N::GrantStmt(_)
+            | N::ViewStmt(_)
+            | N::RuleStmt(_)
+            | N::DropStmt(_),
+        ) => false,
+        // Who uses one of the row type is not known.
+        Some(N::CreateFunctionStmt(function)) => has_row_type(function, table),
+        _ => true,
+    }
+}
+
+/// Whether the table's row type is in a function's signature.
+fn has_row_type(function: &CreateFunctionStmt, table: &Relation) -> bool {
+    let parameters = function.parameters.iter();
+    let parameters = parameters.filter_map(|node| match &node.node {
+        Some(NodeEnum::FunctionParameter(parameter)) => parameter.arg_type.as_ref(),
+        _ => None,
+    });
+    let last = |name: &TypeName| match name.names.last().and_then(|node| node.node.as_ref()) {
+        Some(NodeEnum::String(name)) => name.sval == table.name,
+        _ => false,
+    };
+    parameters.chain(function.return_type.as_ref()).any(last)
+}
+
+/// Tables whose definitions or rules the swap changes too, and views on the table.
 fn linked(around: &Around) -> BTreeSet<RelId> {
     let children = around.incoming.iter().map(|(id, ..)| *id);
     let parents = around.parents.iter().map(|(id, _)| *id);
+    let dependents = around.before.dependents.iter();
+    let ruled = dependents.filter_map(|dependent| match dependent {
+        Dependent::Rule { relation } => Some(*relation),
+        _ => None,
+    });
     children
         .chain(parents)
+        .chain(ruled)
         .chain(around.views.iter().copied())
         .collect()
 }
 
 /// Whether a step has to come before or after the whole pass: it mentions the table, or changes the
 /// definition of one that the swap changes too.
-fn mentions(step: &AnalysedStep, table: RelId, linked: &BTreeSet<RelId>) -> bool {
-    let bound = &step.bound;
-    if bound.tables.iter().any(|(id, ..)| *id == table)
-        || bound.reads.contains(&Resource::Table(table))
+fn mentions(step: &AnalysedStep, around: &Around, linked: &BTreeSet<RelId>) -> bool {
+    let (bound, table) = (&step.bound, &*around.before);
+    let tables = || bound.tables.iter().map(|(id, ..)| id);
+    // A statement on a partitioned table is one on its partitions.
+    if tables().any(|id| *id == table.id || around.ancestors.contains(id))
+        || bound.reads.contains(&Resource::Table(table.id))
+        || (matches!(bound.class, Class::Ddl(_)) && names_function(step, table))
     {
         return true;
     }
@@ -243,6 +295,29 @@ fn mentions(step: &AnalysedStep, table: RelId, linked: &BTreeSet<RelId>) -> bool
         .tables
         .iter()
         .any(|(id, _, written)| *written && linked.contains(id))
+}
+
+/// Whether a statement has the name of a function in it that hangs on the table.
+fn names_function(step: &AnalysedStep, table: &Relation) -> bool {
+    let StepKind::Sql(text) = &step.step.kind else {
+        return false;
+    };
+    table.dependents.iter().any(|dependent| match dependent {
+        Dependent::Function { name, .. } => has_name(text, name),
+        _ => false,
+    })
+}
+
+/// Whether a name stands in a text as a word, whatever its case.
+fn has_name(text: &str, name: &str) -> bool {
+    let text = text.to_lowercase();
+    let name = name.to_lowercase().replace('"', "\"\"");
+    let in_word = |c: char| c.is_alphanumeric() || matches!(c, '_' | '$');
+    text.match_indices(&name).any(|(at, _)| {
+        let before = text[..at].chars().next_back();
+        let after = text[at + name.len()..].chars().next();
+        !before.is_some_and(in_word) && !after.is_some_and(in_word)
+    })
 }
 
 fn reason(table: &Relation, other: &AnalysedStep) -> EdgeReason {

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use upshift_shared::{
-    catalog::{Constraint, ConstraintKind},
+    catalog::{Constraint, ConstraintKind, Dependent, Relation},
     ids::{RelId, StepId, TaskId},
     pack::{Location, Phase, Version},
     pg::ident::QualifiedName,
@@ -205,6 +205,7 @@ impl Maker<'_> {
             .left_out
             .iter()
             .map(|(location, why)| format!("not part of the pass: {location}: {why}"))
+            .chain(unpublished(&pass.before))
             .collect();
         task
     }
@@ -318,6 +319,18 @@ impl Maker<'_> {
             notes: Vec::new(),
         }
     }
+}
+
+/// Rows of a new table are not published: it becomes a member when it is full.
+fn unpublished(table: &Relation) -> impl Iterator<Item = String> {
+    let publications = table.dependents.iter();
+    publications.filter_map(|dependent| match dependent {
+        Dependent::Publication { name, .. } => Some(format!(
+            "what the pass changes is not sent to subscribers of publication {name}: copy the table \
+             to them anew, or say strategy = in_place"
+        )),
+        _ => None,
+    })
 }
 
 fn used(relation: RelId, table: &QualifiedName, write: bool) -> TableUse {

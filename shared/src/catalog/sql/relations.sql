@@ -13,10 +13,10 @@ SELECT c.oid::bigint AS oid,
            coalesce(pg_catalog.pg_relation_size(c.oid), 0)
            + coalesce(pg_catalog.pg_relation_size(nullif(c.reltoastrelid, 0)), 0)
        ELSE 0 END AS bytes,
-       c.relhasrules AND EXISTS (
-           SELECT FROM pg_catalog.pg_rewrite AS r
-           WHERE r.ev_class = c.oid AND (c.relkind NOT IN ('v', 'm') OR r.rulename <> '_RETURN')
-       ) AS has_rules
+       CASE WHEN c.relhasrules THEN ARRAY(
+           SELECT DISTINCT r.ev_type::text FROM pg_catalog.pg_rewrite AS r
+           WHERE r.ev_class = c.oid AND r.ev_type <> '1'
+       ) ELSE '{}' END AS rules
 FROM pg_catalog.pg_class AS c
 JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
 WHERE c.relkind IN ('r', 'p', 'v', 'm', 'S', 'f', 'c')

@@ -21,6 +21,13 @@ use super::super::{UnitContext, metadata::capture};
 /// The trigger that lets nobody write the old table.
 const GUARD: &str = "upshift_guard";
 
+/// The same for a partition: what writes it through its parent fires no trigger of statements on it.
+const ROW_GUARD: &str = "-- guard the rows of a partition
+SELECT format('CREATE TRIGGER upshift_guard_rows BEFORE INSERT OR UPDATE OR DELETE ON %1$s '
+              'FOR EACH ROW EXECUTE FUNCTION upshift.refuse_write(); '
+              'ALTER TABLE %1$s ENABLE ALWAYS TRIGGER upshift_guard_rows', $1::text)
+FROM pg_class WHERE oid = to_regclass($1) AND relispartition";
+
 /// Who is given a table must be allowed to make one where it is (PostgreSQL, ALTER TABLE).
 const HOME_OF_OWNERS: &str =
     "-- owners of a table and of its statistics may use the new table's schema
@@ -64,13 +71,24 @@ async fn guard(tx: &mut PgConnection, op: &Shadow) -> Result<()> {
         "standing guard over {}",
         table.plain()
     )))?;
+    for statement in capture::texts(tx, ROW_GUARD, &[Some(&table.to_string())]).await? {
+        execute_raw(tx, statement)
+            .await
+            .map_err(Error::database(format!(
+                "standing guard over {}",
+                table.plain()
+            )))?;
+    }
     Ok(())
 }
 
 /// Takes the guard away.
 pub(super) async fn unguard(tx: &mut PgConnection, op: &Shadow) -> Result<()> {
     let table = &op.table;
-    execute_raw(tx, format!("DROP TRIGGER IF EXISTS {GUARD} ON {table}"))
+    let drop = format!(
+        "DROP TRIGGER IF EXISTS {GUARD} ON {table}; DROP TRIGGER IF EXISTS {GUARD}_rows ON {table}"
+    );
+    execute_raw(tx, drop)
         .await
         .map_err(Error::database(format!(
             "ending the guard over {}",

@@ -138,6 +138,11 @@ CROSS JOIN LATERAL (
     UNION ALL
     SELECT 13, 0, format('COMMENT ON TABLE %s IS %L', new.name, obj_description(c.oid, 'pg_class'))
     WHERE obj_description(c.oid, 'pg_class') IS NOT NULL
+    UNION ALL
+    -- Spares ATTACH PARTITION a scan.
+    SELECT 14, 0, format('ALTER TABLE %s ADD CONSTRAINT upshift_bound CHECK (%s)', new.name,
+                         pg_get_partition_constraintdef(c.oid))
+    WHERE c.relispartition
 ) s
 WHERE c.oid = to_regclass($1)
 ORDER BY s.place, s.part

@@ -28,6 +28,17 @@ use super::{
     build,
 };
 
+/// The constraint that says what the rows of a partition have in common.
+pub(super) const BOUND: &str = "upshift_bound";
+
+/// A query on a parent locks it before its partitions, and so does the swap.
+const LOCK_PARENT: &str = "-- lock the parent of a partition
+SELECT format('LOCK TABLE ONLY %I.%I IN ACCESS EXCLUSIVE MODE', n.nspname, p.relname)
+FROM pg_inherits i
+JOIN pg_class p ON p.oid = i.inhparent AND p.relkind = 'p'
+JOIN pg_namespace n ON n.oid = p.relnamespace
+WHERE i.inhrelid = to_regclass($1)";
+
 /// Something that hangs on the table.
 #[derive(Debug, Clone)]
 struct Fact {
@@ -44,6 +55,9 @@ struct Fact {
 pub(super) async fn run(tx: &mut PgConnection, unit: &UnitContext<'_>, op: &Shadow) -> Result<u64> {
     let run = unit.holder.run;
     let path = capture::enter_qualified(tx).await?;
+    for lock in capture::texts(tx, LOCK_PARENT, &[Some(&op.table.to_string())]).await? {
+        execute(tx, op, &lock).await?;
+    }
     execute(
         tx,
         op,
@@ -218,27 +232,26 @@ impl Swap<'_> {
         let (dropped, added) = self.keys();
         let table = self.op.table.to_string();
         let mut statements = drop_keys(self.before);
+        statements.extend(
+            of(self.before, "publication")
+                .map(|fact| format!("ALTER PUBLICATION {} DROP TABLE ONLY {table}", fact.object)),
+        );
+        statements.extend(drop_functions(self.before));
+        // Checked while nobody needs it, this spares the way back a scan.
+        statements.extend(of(self.before, "partition").map(|fact| {
+            let check = &fact.name;
+            format!("ALTER TABLE {table} ADD CONSTRAINT {BOUND} CHECK ({check}) NOT VALID")
+        }));
+        statements.extend(self.detach());
         statements.extend(disown(self.before));
         statements.push(format!("CREATE SCHEMA {}", self.old_home));
         statements.extend(self.moves(&self.home, &self.old_home, &|_| true));
         statements.extend(self.moves(&self.new_home, &self.home, &|name| self.is_new(name)));
         statements.push(format!("DROP SCHEMA {}", self.new_home));
         statements.extend(self.own(self.after));
-        statements.extend(of(self.after, "trigger").map(|fact| fact.definition.clone()));
-        statements.extend(of(self.after, "trigger").filter_map(|fact| {
-            let remark = literal(fact.remark.as_deref()?);
-            Some(format!(
-                "COMMENT ON TRIGGER {} ON {table} IS {remark}",
-                ident(&fact.name)
-            ))
-        }));
-        statements.extend(of(self.after, "trigger_state").map(|fact| {
-            format!(
-                "ALTER TABLE {table} {} TRIGGER {}",
-                fact.definition,
-                ident(&fact.name)
-            )
-        }));
+        statements.extend(self.attach());
+        statements.extend(self.reactions("trigger", "trigger_state", "TRIGGER"));
+        statements.extend(self.reactions("rule", "rule_state", "RULE"));
         let kept = |fact: &&Fact| fact.kind != "own_key" || !dropped.contains(&fact.name);
         let keys: Vec<&Fact> = self.after.iter().filter(kept).collect();
         statements.extend(make_keys(keys));
@@ -249,7 +262,29 @@ impl Swap<'_> {
                 key.definition
             )
         }));
-        statements.extend(of(self.after, "view").map(|fact| fact.definition.clone()));
+        statements.extend(pointers(self.after));
+        statements
+    }
+
+    /// Triggers or rules of the new table, with comments, enabled as they were.
+    fn reactions(&self, made: &'static str, state: &'static str, class: &str) -> Vec<String> {
+        let table = &self.op.table;
+        let made = || of(self.after, made);
+        let mut statements: Vec<String> = made().map(|fact| fact.definition.clone()).collect();
+        statements.extend(made().filter_map(|fact| {
+            let remark = literal(fact.remark.as_deref()?);
+            Some(format!(
+                "COMMENT ON {class} {} ON {table} IS {remark}",
+                ident(&fact.name)
+            ))
+        }));
+        statements.extend(of(self.after, state).map(|fact| {
+            format!(
+                "ALTER TABLE {table} {} {class} {}",
+                fact.definition,
+                ident(&fact.name)
+            )
+        }));
         statements
     }
 
@@ -258,7 +293,11 @@ impl Swap<'_> {
     fn back(&self) -> Vec<String> {
         let (dropped, added) = self.keys();
         let table = self.op.table.to_string();
-        let mut statements = Vec::new();
+        let lock = |fact: &Fact| {
+            let parent = &fact.object;
+            format!("LOCK TABLE ONLY {parent} IN ACCESS EXCLUSIVE MODE")
+        };
+        let mut statements: Vec<String> = of(self.before, "partition").map(lock).collect();
         let own = of(self.before, "own_key").filter(|fact| !dropped.contains(&fact.name));
         let own = own
             .map(|fact| &fact.name)
@@ -276,15 +315,39 @@ impl Swap<'_> {
                 ident(&fact.name)
             )
         }));
+        statements.extend(drop_functions(self.before));
+        statements.extend(self.detach());
         statements.extend(disown(self.before));
         statements.push(format!("CREATE SCHEMA {}", self.new_home));
         statements.extend(self.moves(&self.home, &self.new_home, &|name| self.is_new(name)));
         statements.extend(self.moves(&self.old_home, &self.home, &|_| true));
         statements.push(format!("DROP SCHEMA {}", self.old_home));
         statements.extend(self.own(self.before));
+        statements.extend(self.attach());
         statements.extend(make_keys(self.before.iter().collect()));
-        statements.extend(of(self.before, "view").map(|fact| fact.definition.clone()));
+        statements.extend(pointers(self.before));
         statements
+    }
+
+    /// A partition leaves its parent.
+    fn detach(&self) -> impl Iterator<Item = String> {
+        of(self.before, "partition").map(|fact| {
+            format!(
+                "ALTER TABLE {} DETACH PARTITION {}",
+                fact.object, self.op.table
+            )
+        })
+    }
+
+    /// The table in use takes its place. Its rows are known to belong there.
+    fn attach(&self) -> impl Iterator<Item = String> {
+        of(self.before, "partition").flat_map(|fact| {
+            let (parent, bound, table) = (&fact.object, &fact.definition, &self.op.table);
+            [
+                format!("ALTER TABLE {parent} ATTACH PARTITION {table} {bound}"),
+                format!("ALTER TABLE {table} DROP CONSTRAINT {BOUND}"),
+            ]
+        })
     }
 
     /// The table of one schema into another, with what has a name of its own beside it.
@@ -345,6 +408,39 @@ impl Swap<'_> {
         }
         Ok(statements)
     }
+}
+
+/// Functions with the row type in their signature: in use it will be another type.
+fn drop_functions(facts: &[Fact]) -> Vec<String> {
+    // A body that could not be made now is none of the swap's business.
+    let unchecked = "SELECT pg_catalog.set_config('check_function_bodies', 'off', true)".to_owned();
+    let drop = |fact: &Fact| {
+        let (class, signature) = fact.object.split_once(' ').unwrap_or_default();
+        format!("DROP {class} IF EXISTS {signature}")
+    };
+    [unchecked]
+        .into_iter()
+        .chain(of(facts, "typed_function").map(drop))
+        .collect()
+}
+
+/// What stands elsewhere and is about the table: its memberships, functions, views, rules of other
+/// relations.
+fn pointers(facts: &[Fact]) -> Vec<String> {
+    let member = |fact: &Fact| {
+        format!(
+            "ALTER PUBLICATION {} ADD TABLE ONLY {}",
+            fact.object, fact.definition
+        )
+    };
+    let functions = of(facts, "typed_function").chain(of(facts, "function"));
+    let replaced = functions
+        .chain(of(facts, "view"))
+        .chain(of(facts, "other_rule"));
+    of(facts, "publication")
+        .map(member)
+        .chain(replaced.map(|fact| fact.definition.clone()))
+        .collect()
 }
 
 /// Sequences that belong to nobody for a moment: they stay where they are when the table moves.

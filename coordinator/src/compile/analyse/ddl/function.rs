@@ -18,7 +18,7 @@ use super::{
     alter_table::cascades,
     draft::{Draft, Outcome},
     drop::{Dropped, words},
-    object, type_name,
+    named, object, type_name,
 };
 use crate::compile::error::BindError;
 
@@ -55,6 +55,7 @@ pub(super) fn create(
         arguments,
     };
     draft.writes_object("function", &signature.name);
+    named::mentions(draft);
     let count = u16::try_from(signature.arguments.len()).unwrap_or(u16::MAX);
     let functions = draft.catalog.functions.entry(name).or_default();
     let function = Function {

@@ -18,6 +18,7 @@ mod function;
 mod generated_name;
 mod index;
 mod maintenance;
+mod named;
 mod object;
 mod owner;
 mod partition;

@@ -1,6 +1,8 @@
 //! What stands between the parentheses of CREATE TABLE and behind ADD COLUMN: columns with their
 //! defaults, sequences and constraints.
 
+use std::collections::BTreeSet;
+
 use pg_query::{
     Node, NodeEnum,
     protobuf::{ColumnDef, ConstrType, Constraint, TypeName},
@@ -276,7 +278,7 @@ pub(super) fn empty_relation(name: &QualifiedName, kind: RelationKind) -> Relati
         constraints: Vec::new(),
         indexes: Vec::new(),
         triggers: Vec::new(),
-        has_rules: false,
+        rules: BTreeSet::new(),
         row_security: false,
         inheritance: Inheritance::default(),
         reads: Vec::new(),
@@ -284,6 +286,7 @@ pub(super) fn empty_relation(name: &QualifiedName, kind: RelationKind) -> Relati
         rows: 0.0,
         bytes: 0,
         obstacles: Vec::new(),
+        dependents: Vec::new(),
     }
 }
 

@@ -1,8 +1,8 @@
 //! CREATE TRIGGER and CREATE RULE.
 
-use pg_query::protobuf::{CreateTrigStmt, RuleStmt};
+use pg_query::protobuf::{CmdType, CreateTrigStmt, RuleStmt};
 use upshift_shared::{
-    catalog::Trigger,
+    catalog::{RuleEvent, Trigger},
     pg::ident::{QualifiedName, ident},
     plan::Capture,
 };
@@ -10,7 +10,7 @@ use upshift_shared::{
 use super::{
     constraint,
     draft::{Draft, Outcome},
-    object,
+    named, object,
 };
 use crate::compile::error::BindError;
 
@@ -90,9 +90,10 @@ pub(super) fn create_rule(draft: &mut Draft<'_>, stmt: &RuleStmt) -> Result<Outc
     };
     let table = draft.require(relation)?;
     draft.alters(table);
-    let had_rules = draft.relation(table).has_rules;
+    named::mentions(draft);
+    let had_rules = !draft.relation(table).rules.is_empty();
     if let Some(relation) = draft.catalog.relation_mut(table) {
-        relation.has_rules = true;
+        relation.rules.extend(rule_event(stmt));
     }
     if stmt.replace && had_rules {
         return draft.done_without_inverse("CREATE OR REPLACE RULE on a table with rules");
@@ -102,4 +103,14 @@ pub(super) fn create_rule(draft: &mut Draft<'_>, stmt: &RuleStmt) -> Result<Outc
         "DROP RULE {} ON {quoted}",
         ident(&stmt.rulename)
     )])
+}
+
+/// What a rule is on; nothing for SELECT, which only views have.
+fn rule_event(stmt: &RuleStmt) -> Option<RuleEvent> {
+    match CmdType::try_from(stmt.event) {
+        Ok(CmdType::CmdUpdate) => Some(RuleEvent::Update),
+        Ok(CmdType::CmdInsert) => Some(RuleEvent::Insert),
+        Ok(CmdType::CmdDelete) => Some(RuleEvent::Delete),
+        _ => None,
+    }
 }

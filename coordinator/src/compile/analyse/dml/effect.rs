@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use upshift_shared::{
     catalog::{
         Catalog, Column, Constraint, ConstraintKind, ForeignKeyAction, Relation, RelationKind,
-        Trigger,
+        RuleEvent, Trigger,
     },
     ids::{ColId, RelId},
 };
@@ -328,7 +328,14 @@ fn hidden_behaviour(relation: &Relation, event: Event<'_>) -> Option<String> {
         RelationKind::View => return Some(format!("it writes through the view {name}")),
         _ => return Some(format!("{name} is not a table")),
     }
-    if relation.has_rules && event != Event::Truncate {
+    let ruled = |event| relation.rules.contains(&event);
+    let ruled = match event {
+        // The way back of either is the other.
+        Event::Insert | Event::Delete => ruled(RuleEvent::Insert) || ruled(RuleEvent::Delete),
+        Event::Update(_) => ruled(RuleEvent::Update),
+        Event::Truncate => false,
+    };
+    if ruled {
         return Some(format!("rules on {name} may do anything"));
     }
     if relation.row_security && event != Event::Truncate {
