@@ -19,6 +19,7 @@ use super::{
     Composed,
     cast::{self, Carried},
     from,
+    spare::Spare,
 };
 use crate::compile::{
     model::{AnalysedStep, Around, BoundDml, Resource},
@@ -226,17 +227,17 @@ impl<'a> Composer<'a> {
         if !dml.joins.single {
             return Err("a row may meet several rows of its FROM".to_owned());
         }
+        let names = self.names();
+        let condition = statement.where_clause.as_deref();
+        let spare = Spare::of(condition, &dml.joins, &dml.alias, &names);
         let joined = from::take_apart(
             &statement.from_clause,
             &dml.joins,
             &dml.alias,
-            &self.names(),
+            &names,
+            &spare,
         )?;
-        let condition = statement
-            .where_clause
-            .as_deref()
-            .map(expression)
-            .transpose()?;
+        let condition = spare.condition()?;
         if let Some(condition) = &condition
             && let Some(function) = dml.joins.volatile.iter().find(|f| mentions(condition, f))
         {
@@ -279,6 +280,7 @@ impl<'a> Composer<'a> {
             sql.push_str(&format!(" CROSS JOIN {item}"));
         }
         if let Some(item) = &joined.perhaps {
+            let condition = spare.joined()?;
             let condition = condition.as_deref().unwrap_or("true");
             sql.push_str(&format!(" LEFT JOIN {item} ON ({condition})"));
         }
@@ -317,12 +319,10 @@ impl<'a> Composer<'a> {
         if statement.with_clause.is_some() {
             return Err("it has a WITH clause".to_owned());
         }
-        let condition = statement
-            .where_clause
-            .as_deref()
-            .map(expression)
-            .transpose()?;
-        let condition = condition.ok_or("it deletes every row")?;
+        let names = self.names();
+        let condition = statement.where_clause.as_deref();
+        let spare = Spare::of(condition, &dml.joins, &dml.alias, &names);
+        let condition = spare.condition()?.ok_or("it deletes every row")?;
         if let Some(function) = dml.joins.volatile.first() {
             return Err(format!("it calls {function}, which is volatile"));
         }
@@ -335,8 +335,10 @@ impl<'a> Composer<'a> {
                 &statement.using_clause,
                 &dml.joins,
                 &dml.alias,
-                &self.names(),
+                &names,
+                &spare,
             )?;
+            let condition = spare.joined()?.unwrap_or(condition);
             format!("NOT EXISTS (SELECT 1 FROM {using} WHERE {condition})")
         };
         let list: Vec<String> = self

@@ -7,6 +7,7 @@ use pg_query::{
 };
 use upshift_shared::pg::ident::ident;
 
+use super::spare::Spare;
 use crate::compile::{
     model::Joins,
     physical::template::{deparse, parse},
@@ -26,12 +27,13 @@ pub(super) struct Joined {
 }
 
 /// Takes FROM apart. `alias` is what the statement calls its target, `columns` the target's columns
-/// at this point.
+/// at this point, `spare` its WHERE.
 pub(super) fn take_apart(
     items: &[Node],
     joins: &Joins,
     alias: &str,
     columns: &[String],
+    spare: &Spare<'_>,
 ) -> Result<Joined, String> {
     let mut always = Vec::new();
     let mut perhaps = Vec::new();
@@ -44,6 +46,7 @@ pub(super) fn take_apart(
             columns,
         };
         let kind = hand.replace(&mut item)?;
+        spare.within(&mut item);
         if kind == Rows::One {
             always.push(item_text(&item)?);
             continue;
@@ -73,6 +76,7 @@ pub(super) fn using(
     joins: &Joins,
     alias: &str,
     columns: &[String],
+    spare: &Spare<'_>,
 ) -> Result<String, String> {
     let hand = Hand {
         joins,
@@ -83,6 +87,7 @@ pub(super) fn using(
     for item in items {
         let mut item = item.clone();
         hand.replace(&mut item)?;
+        spare.within(&mut item);
         texts.push(item_text(&item)?);
     }
     Ok(texts.join(", "))

@@ -13,6 +13,7 @@ mod cost;
 mod from;
 mod gather;
 mod graph;
+mod spare;
 #[cfg(test)]
 mod tests;
 
