@@ -7,7 +7,7 @@ use std::{
 
 use serde::Serialize;
 use upshift_shared::{
-    catalog::{Constraint, Relation},
+    catalog::{Constraint, Domain, Relation},
     ids::{ColId, RelId, StepId},
     pack::{Directives, Location, Phase, StepKind, Version},
     pg::ident::QualifiedName,
@@ -107,9 +107,20 @@ pub struct Analysis {
     pub skipped: Vec<SkippedStep>,
     /// What the reader should know.
     pub warnings: Vec<Warning>,
-    /// User-defined types that are enums: casts to them are assignments.
+    /// User-defined types before the first step.
     #[serde(skip)]
+    pub types: UserTypes,
+}
+
+/// User-defined types whose casts are known, by the names that `format_type` prints.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct UserTypes {
+    /// Enums: casts to them are assignments.
     pub enums: BTreeSet<String>,
+    /// Domains.
+    pub domains: BTreeMap<String, Domain>,
+    /// Domains that a step makes or changes: nothing is known of them.
+    pub changing: BTreeSet<String>,
 }
 
 /// A step, bound against the catalog as it is when its turn comes.

@@ -34,6 +34,7 @@ impl Table {
                     id: ColId(number),
                     name: name.to_owned(),
                     type_name: type_name.to_owned(),
+                    collation: None,
                     not_null,
                     default: None,
                     identity: None,
@@ -288,6 +289,7 @@ pub(crate) fn catalog() -> Catalog {
         schema: "public".to_owned(),
         name: "mood".to_owned(),
         kind: 'e',
+        domain: None,
     });
     let c = &mut catalog;
     let partner = Table::new(

@@ -22,7 +22,7 @@ use super::{
     spare::Spare,
 };
 use crate::compile::{
-    model::{AnalysedStep, Around, BoundDml, Resource},
+    model::{AnalysedStep, Around, BoundDml, Resource, UserTypes},
     physical::template::{self, deparse, parse},
 };
 
@@ -32,7 +32,7 @@ const LAYERS: u32 = 3;
 /// What the rows of a table are after the steps so far.
 #[derive(Debug, Clone)]
 pub(super) struct Composer<'a> {
-    pub(super) enums: &'a BTreeSet<String>,
+    pub(super) types: &'a UserTypes,
     pub(super) table: RelId,
     /// A SELECT of `columns`, in that order.
     pub(super) sql: String,
@@ -65,7 +65,7 @@ pub(super) struct Carry {
 
 impl<'a> Composer<'a> {
     /// The rows as they are. `pinned_now`: whether `now()` is the first parameter.
-    pub(super) fn new(enums: &'a BTreeSet<String>, before: &Relation, pinned_now: bool) -> Self {
+    pub(super) fn new(types: &'a UserTypes, before: &Relation, pinned_now: bool) -> Self {
         let stored = before.columns.iter();
         let columns: Vec<Carry> = stored
             .map(|column| Carry {
@@ -82,7 +82,7 @@ impl<'a> Composer<'a> {
         let cut = Cut::pages(table.clone());
         let range = template::key_range("o", &cut.key, if pinned_now { 2 } else { 1 });
         Self {
-            enums,
+            types,
             table: before.id,
             sql: format!(
                 "SELECT {} FROM ONLY {table} AS o WHERE {range}",
@@ -165,8 +165,9 @@ impl<'a> Composer<'a> {
                     .to_owned(),
             );
         }
+        let table = self.table;
         let reads = |column: &ColId| {
-            let resource = Resource::Column(self.table, *column);
+            let resource = Resource::Column(table, *column);
             step.bound.reads.contains(&resource)
         };
         let generated = around
@@ -184,24 +185,31 @@ impl<'a> Composer<'a> {
             ));
         }
         // Lengths are looked at before anybody reads what may be too long.
-        let unchecked = |column: &Carry| column.carried != Carried::Exact && reads(&column.id);
-        if self.columns.iter().any(unchecked) {
-            let list: Vec<String> = self
-                .columns
-                .iter()
-                .map(|column| {
-                    let quoted = ident(&column.name);
-                    let value = if unchecked(column) {
-                        cast::look_at(&format!("l.{quoted}"), column.carried)
-                    } else {
-                        format!("l.{quoted}")
-                    };
-                    format!("{value} AS {quoted}")
+        self.look_at(&|column| reads(&column.id));
+        Ok(())
+    }
+
+    /// Makes columns what the table would have held of them.
+    pub(super) fn look_at(&mut self, which: &dyn Fn(&Carry) -> bool) {
+        let looked_at = |column: &Carry| {
+            let own = format!("l.{}", ident(&column.name));
+            which(column)
+                .then(|| cast::look_at(&own, column.carried))
+                .flatten()
+                .ok_or(own)
+        };
+        let columns: Vec<_> = self.columns.iter().map(looked_at).collect();
+        if columns.iter().any(Result::is_ok) {
+            let list: Vec<String> = columns
+                .into_iter()
+                .zip(&self.columns)
+                .map(|(value, column)| {
+                    let value = value.unwrap_or_else(|own| own);
+                    format!("{value} AS {}", ident(&column.name))
                 })
                 .collect();
             self.sql = format!("SELECT {} FROM ({}) AS l", list.join(", "), self.sql);
         }
-        Ok(())
     }
 
     /// PostgreSQL puts a layer's expressions in place of every mention of its columns in the next, so
@@ -265,13 +273,13 @@ impl<'a> Composer<'a> {
                 None => format!("{old} AS {quoted}"),
                 Some((_, value, carried)) => {
                     column.carried = *carried;
-                    let value = cast::carry(value, &type_of(around, &column.name)?, *carried);
-                    match &hit {
-                        Some(hit) => {
-                            format!("CASE WHEN {hit} THEN {value} ELSE {old} END AS {quoted}")
-                        }
-                        None => format!("{value} AS {quoted}"),
-                    }
+                    let own = column_of(around, &column.name)?;
+                    let value = cast::carry(value, &own.type_name, *carried);
+                    let value = match &hit {
+                        Some(hit) => format!("CASE WHEN {hit} THEN {value} ELSE {old} END"),
+                        None => value,
+                    };
+                    format!("{} AS {quoted}", cast::collate(&value, own, self.types))
                 }
             });
         }
@@ -305,13 +313,9 @@ impl<'a> Composer<'a> {
             }
             _ => {}
         }
-        let type_name = type_of(around, &target.name)?;
-        let carried = cast::carried(&type_name, self.enums).ok_or_else(|| {
-            format!(
-                "{} is of type {type_name}, whose assignment casts are its own",
-                target.name
-            )
-        })?;
+        let type_name = &column_of(around, &target.name)?.type_name;
+        let carried = cast::carried(type_name, self.types)
+            .map_err(|why| format!("{} is of type {type_name}, {why}", target.name))?;
         Ok((target.name.clone(), expression(value)?, carried))
     }
 
@@ -451,11 +455,9 @@ fn renames(before: &Relation, after: &Relation) -> Vec<(String, String)> {
         .collect()
 }
 
-fn type_of(around: &Around, column: &str) -> Result<String, String> {
+fn column_of<'a>(around: &'a Around, column: &str) -> Result<&'a Column, String> {
     let column = around.before.column(column);
-    column
-        .map(|column| column.type_name.clone())
-        .ok_or_else(|| "it sets a column that is not there: please report this".to_owned())
+    column.ok_or_else(|| "it sets a column that is not there: please report this".to_owned())
 }
 
 /// An expression as SQL.

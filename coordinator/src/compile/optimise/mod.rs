@@ -10,6 +10,7 @@ mod cast;
 mod compose;
 mod constant;
 mod cost;
+mod default;
 mod from;
 mod gather;
 mod graph;
