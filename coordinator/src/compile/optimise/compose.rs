@@ -256,25 +256,19 @@ impl<'a> Composer<'a> {
             (None, Some(condition)) => Some(format!("({condition})")),
             (None, None) => None,
         };
-        let mut values = Vec::new();
-        for target in &statement.target_list {
-            let Some(NodeEnum::ResTarget(target)) = &target.node else {
-                return Err("its SET is of a form that passes do not know".to_owned());
-            };
-            values.push(self.assigned(target, around)?);
-        }
+        let given = self.given(&statement.target_list, dml, around)?;
         let alias = ident(&dml.alias);
         let mut list = Vec::with_capacity(self.columns.len());
         for column in &mut self.columns {
             let quoted = ident(&column.name);
             let old = format!("{alias}.{quoted}");
-            let given = values.iter().find(|(name, ..)| *name == column.name);
+            let given = given.iter().find(|given| given.column == column.name);
             list.push(match given {
                 None => format!("{old} AS {quoted}"),
-                Some((_, value, carried)) => {
-                    column.carried = *carried;
+                Some(given) => {
+                    column.carried = given.carried;
                     let own = column_of(around, &column.name)?;
-                    let value = cast::carry(value, &own.type_name, *carried);
+                    let value = cast::carry(&given.value, &own.type_name, given.carried);
                     let value = match &hit {
                         Some(hit) => format!("CASE WHEN {hit} THEN {value} ELSE {old} END"),
                         None => value,
@@ -294,29 +288,6 @@ impl<'a> Composer<'a> {
         }
         self.sql = sql;
         Ok(())
-    }
-
-    /// A column of SET, its value, and how the value is carried.
-    fn assigned(
-        &self,
-        target: &ResTarget,
-        around: &Around,
-    ) -> Result<(String, String, Carried), String> {
-        let value = target.val.as_deref().ok_or("its SET gives no value")?;
-        match &value.node {
-            Some(NodeEnum::SetToDefault(_)) => return Err("it sets a column to DEFAULT".to_owned()),
-            Some(NodeEnum::MultiAssignRef(_)) => {
-                return Err("it sets several columns from one row".to_owned());
-            }
-            _ if !target.indirection.is_empty() => {
-                return Err("it sets a part of a column".to_owned());
-            }
-            _ => {}
-        }
-        let type_name = &column_of(around, &target.name)?.type_name;
-        let carried = cast::carried(type_name, self.types)
-            .map_err(|why| format!("{} is of type {type_name}, {why}", target.name))?;
-        Ok((target.name.clone(), expression(value)?, carried))
     }
 
     fn delete(&mut self, statement: &DeleteStmt, dml: &BoundDml) -> Result<(), String> {
@@ -455,7 +426,7 @@ fn renames(before: &Relation, after: &Relation) -> Vec<(String, String)> {
         .collect()
 }
 
-fn column_of<'a>(around: &'a Around, column: &str) -> Result<&'a Column, String> {
+pub(super) fn column_of<'a>(around: &'a Around, column: &str) -> Result<&'a Column, String> {
     let column = around.before.column(column);
     column.ok_or_else(|| "it sets a column that is not there: please report this".to_owned())
 }
@@ -482,7 +453,7 @@ pub(super) fn expression(node: &Node) -> Result<String, String> {
 }
 
 /// Whether a function's name stands in the text of an expression.
-fn mentions(expression: &str, function: &str) -> bool {
+pub(super) fn mentions(expression: &str, function: &str) -> bool {
     let name = function.trim_end_matches("()");
     let name = name.rsplit('.').next().unwrap_or(name);
     expression.contains(name)

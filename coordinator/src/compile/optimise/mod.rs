@@ -6,6 +6,7 @@
 //! its rows in place.
 
 mod alter;
+mod assign;
 mod cast;
 mod compose;
 mod constant;
