@@ -298,7 +298,7 @@ pub struct BoundDml {
 }
 
 /// How a bound UPDATE or DELETE meets rows of its own target and of others.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct Joins {
     /// What FROM calls the row at hand again: self-joins on the key.
     pub at_hand: Vec<String>,
@@ -310,10 +310,23 @@ pub struct Joins {
     pub single: bool,
     /// Volatile functions that it calls for each row.
     pub volatile: BTreeSet<String>,
-    /// FROM names a view or something else without rows of its own.
+    /// The queries of its WITH clauses.
+    pub with: Vec<WithQuery>,
+    /// FROM names a view, a WITH query or something else without rows of its own.
     pub rowless: Vec<String>,
     /// Why the names in it forbid to compose it with others.
     pub unfit: Option<&'static str>,
+}
+
+/// A query of a WITH clause.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct WithQuery {
+    /// What it is called.
+    pub name: String,
+    /// Rows of the tables that it reads.
+    pub rows: f64,
+    /// How often the statement mentions it.
+    pub mentions: u32,
 }
 
 /// A transform, bound as the UPDATE that reads and writes the same.

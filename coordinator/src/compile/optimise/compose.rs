@@ -43,6 +43,8 @@ pub(super) struct Composer<'a> {
     deletes: bool,
     /// Layers since the last fence.
     layers: u32,
+    /// Names of the tables that UPDATEs and DELETEs so far mention.
+    pub(super) tables: BTreeSet<String>,
     /// Columns that a step so far writes.
     pub(super) written: BTreeSet<ColId>,
     /// Columns that are computed by the new table, and that no step can read.
@@ -92,6 +94,7 @@ impl<'a> Composer<'a> {
             deletes: false,
             layers: 0,
             columns,
+            tables: BTreeSet::new(),
             written: BTreeSet::new(),
             computed: BTreeSet::new(),
             evolve: Vec::new(),
@@ -119,6 +122,9 @@ impl<'a> Composer<'a> {
             _ => return Err("it is neither UPDATE nor DELETE".to_owned()),
         }
         self.explain(step, dml, &around.before)?;
+        let tables = step.bound.tables.iter();
+        self.tables
+            .extend(tables.map(|(_, name, _)| name.name.clone()));
         self.written.extend(
             step.bound
                 .writes
@@ -229,9 +235,7 @@ impl<'a> Composer<'a> {
         dml: &BoundDml,
         around: &Around,
     ) -> Result<(), String> {
-        if statement.with_clause.is_some() {
-            return Err("it has a WITH clause".to_owned());
-        }
+        let with = self.with(statement.with_clause.as_ref(), dml)?;
         if !dml.joins.single {
             return Err("a row may meet several rows of its FROM".to_owned());
         }
@@ -277,7 +281,15 @@ impl<'a> Composer<'a> {
                 }
             });
         }
-        let mut sql = format!("SELECT {} FROM ({}) AS {alias}", list.join(", "), self.sql);
+        let mut sql = format!(
+            "{with}SELECT {} FROM ({}) AS {alias}",
+            list.join(", "),
+            self.sql
+        );
+        if !with.is_empty() {
+            // PostgreSQL flattens no query that has a WITH.
+            self.layers = 0;
+        }
         for item in &joined.always {
             sql.push_str(&format!(" CROSS JOIN {item}"));
         }
@@ -291,9 +303,7 @@ impl<'a> Composer<'a> {
     }
 
     fn delete(&mut self, statement: &DeleteStmt, dml: &BoundDml) -> Result<(), String> {
-        if statement.with_clause.is_some() {
-            return Err("it has a WITH clause".to_owned());
-        }
+        let with = self.with(statement.with_clause.as_ref(), dml)?;
         let names = self.names();
         let condition = statement.where_clause.as_deref();
         let spare = Spare::of(condition, &dml.joins, &dml.alias, &names);
@@ -324,7 +334,7 @@ impl<'a> Composer<'a> {
         // OFFSET 0 is a fence: without it PostgreSQL may evaluate what a later statement asks of a row
         // before it knows that the row is gone (PostgreSQL pushes no condition below OFFSET).
         self.sql = format!(
-            "SELECT {} FROM ({}) AS {alias} WHERE {spared} OFFSET 0",
+            "{with}SELECT {} FROM ({}) AS {alias} WHERE {spared} OFFSET 0",
             list.join(", "),
             self.sql
         );

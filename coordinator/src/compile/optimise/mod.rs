@@ -18,6 +18,7 @@ mod graph;
 mod spare;
 #[cfg(test)]
 mod tests;
+mod with;
 
 use std::{collections::BTreeMap, sync::Arc};
 
