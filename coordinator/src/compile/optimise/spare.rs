@@ -332,7 +332,7 @@ fn cost(node: &Node) -> u32 {
     }
 }
 
-/// Calls `each` for every column in an expression; `false` where not all of it could be looked into.
+/// Calls `each` for the columns in an expression; `false` where not all of it can be looked into.
 fn columns_of(node: &mut Node, each: &mut dyn FnMut(&mut ColumnRef)) -> bool {
     let mut parts: Vec<&mut Node> = Vec::new();
     match &mut node.node {
@@ -369,9 +369,7 @@ fn columns_of(node: &mut Node, each: &mut dyn FnMut(&mut ColumnRef)) -> bool {
         }
         Some(_) => return false,
     }
-    parts
-        .into_iter()
-        .fold(true, |known, part| columns_of(part, each) && known)
+    parts.into_iter().all(|part| columns_of(part, each))
 }
 
 /// A call with nothing but arguments.
