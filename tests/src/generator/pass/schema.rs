@@ -150,7 +150,7 @@ impl Kind {
             Self::Positive => "positive",
             Self::Uuid => "uuid",
             Self::Bits => "bit(3)",
-            Self::Plain => "text COLLATE \"und-x-icu\"",
+            Self::Plain => "text COLLATE \"POSIX\"",
         }
         .to_owned()
     }
