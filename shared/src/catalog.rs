@@ -9,7 +9,10 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use serde::{Deserialize, Serialize};
 
-use crate::ids::{ColId, RelId};
+use crate::{
+    ids::{ColId, RelId},
+    pg::ident::ident,
+};
 
 /// The catalog of one database.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -184,6 +187,9 @@ pub struct Column {
     pub name: String,
     /// `format_type(atttypid, atttypmod)`, such as `character varying(64)`.
     pub type_name: String,
+    /// Its collation, quoted, where that is not the default one.
+    #[serde(default)]
+    pub collation: Option<String>,
     /// `attnotnull`.
     pub not_null: bool,
     /// `pg_get_expr` of its default.
@@ -356,6 +362,35 @@ pub struct UserType {
     pub name: String,
     /// `pg_type.typtype`: `e`num, `d`omain, `c`omposite, `r`ange, `b`ase.
     pub kind: char,
+    /// For a domain of the snapshot: what it is made of.
+    #[serde(default)]
+    pub domain: Option<Domain>,
+}
+
+/// A domain.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Domain {
+    /// `format_type(typbasetype, typtypmod)`.
+    pub base: String,
+    /// Whether columns without a default of their own get one from it.
+    pub has_default: bool,
+    /// Whether its constraints call functions or operators that are not PostgreSQL's own.
+    pub calls_foreign: bool,
+    /// Its collation, quoted, where that is not the default one.
+    pub collation: Option<String>,
+}
+
+impl UserType {
+    /// Its name as `format_type` prints it, which quotes only where it must.
+    pub fn printed(&self) -> impl Iterator<Item = String> {
+        let either = |name: &str| [name.to_owned(), ident(name)];
+        let names = either(&self.name);
+        let schemas = either(&self.schema).into_iter();
+        schemas.flat_map(move |schema| {
+            let names = names.clone().into_iter();
+            names.map(move |name| format!("{schema}.{name}"))
+        })
+    }
 }
 
 impl Catalog {
@@ -374,6 +409,14 @@ impl Catalog {
             None => search_path.iter().find_map(|schema| in_schema(schema)),
         };
         id.and_then(|id| self.relations.get(id))
+    }
+
+    /// The domain that a column's type is, as `format_type` prints it with or without need of quotes.
+    #[must_use]
+    pub fn domain(&self, type_name: &str) -> Option<&Domain> {
+        let domains = self.types.iter().filter(|own| own.domain.is_some());
+        let mut named = domains.filter(|own| own.printed().any(|printed| printed == type_name));
+        named.next()?.domain.as_ref()
     }
 
     /// All relations, by number.

@@ -7,7 +7,7 @@ use std::{
 
 use serde::Serialize;
 use upshift_shared::{
-    catalog::{Constraint, Dependent, Relation},
+    catalog::{Constraint, Dependent, Domain, Relation},
     ids::{ColId, RelId, StepId},
     pack::{Directives, Location, Phase, StepKind, Version},
     pg::ident::QualifiedName,
@@ -109,9 +109,20 @@ pub struct Analysis {
     pub skipped: Vec<SkippedStep>,
     /// What the reader should know.
     pub warnings: Vec<Warning>,
-    /// User-defined types that are enums: casts to them are assignments.
+    /// User-defined types before the first step.
     #[serde(skip)]
+    pub types: UserTypes,
+}
+
+/// User-defined types whose casts are known, by the names that `format_type` prints.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct UserTypes {
+    /// Enums: casts to them are assignments.
     pub enums: BTreeSet<String>,
+    /// Domains.
+    pub domains: BTreeMap<String, Domain>,
+    /// Domains that a step makes or changes: nothing is known of them.
+    pub changing: BTreeSet<String>,
 }
 
 /// A step, bound against the catalog as it is when its turn comes.
@@ -315,7 +326,7 @@ pub struct BoundDml {
 }
 
 /// How a bound UPDATE or DELETE meets rows of its own target and of others.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct Joins {
     /// What FROM calls the row at hand again: self-joins on the key.
     pub at_hand: Vec<String>,
@@ -332,10 +343,23 @@ pub struct Joins {
     pub lookups: BTreeMap<String, Vec<Vec<String>>>,
     /// Volatile functions that it calls for each row.
     pub volatile: BTreeSet<String>,
-    /// FROM names a view or something else without rows of its own.
+    /// The queries of its WITH clauses.
+    pub with: Vec<WithQuery>,
+    /// FROM names a view, a WITH query or something else without rows of its own.
     pub rowless: Vec<String>,
     /// Why the names in it forbid to compose it with others.
     pub unfit: Option<&'static str>,
+}
+
+/// A query of a WITH clause.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct WithQuery {
+    /// What it is called.
+    pub name: String,
+    /// Rows of the tables that it reads.
+    pub rows: f64,
+    /// How often the statement mentions it.
+    pub mentions: u32,
 }
 
 /// A transform, bound as the UPDATE that reads and writes the same.

@@ -6,9 +6,9 @@ use std::collections::{BTreeSet, HashMap};
 use sqlx::{Executor, PgConnection, Row, postgres::PgRow};
 
 use super::{
-    Catalog, Column, Constraint, ConstraintKind, Dependent, ForeignKeyAction, Function, Identity,
-    Index, Inheritance, Persistence, Relation, RelationKind, RuleEvent, Trigger, UserType,
-    Volatility,
+    Catalog, Column, Constraint, ConstraintKind, Dependent, Domain, ForeignKeyAction, Function,
+    Identity, Index, Inheritance, Persistence, Relation, RelationKind, RuleEvent, Trigger,
+    UserType, Volatility,
 };
 use crate::{
     Error, Result,
@@ -191,6 +191,7 @@ impl Reader {
             id: col_id(get(row, "number")?)?,
             name: get(row, "name")?,
             type_name: get(row, "type_name")?,
+            collation: get(row, "collation")?,
             not_null: get(row, "not_null")?,
             default,
             identity: match get::<&str>(row, "identity")? {
@@ -387,6 +388,15 @@ impl Reader {
             schema: get(row, "schema")?,
             name: get(row, "name")?,
             kind: kind.chars().next().unwrap_or('b'),
+            domain: match get::<Option<String>>(row, "base")? {
+                Some(base) => Some(Domain {
+                    base,
+                    has_default: get(row, "has_default")?,
+                    calls_foreign: get(row, "calls_foreign")?,
+                    collation: get(row, "collation")?,
+                }),
+                None => None,
+            },
         });
         Ok(())
     }

@@ -36,6 +36,7 @@ impl Table {
                     id: ColId(number),
                     name: name.to_owned(),
                     type_name: type_name.to_owned(),
+                    collation: None,
                     not_null,
                     default: None,
                     identity: None,
@@ -291,6 +292,7 @@ pub(crate) fn catalog() -> Catalog {
         schema: "public".to_owned(),
         name: "mood".to_owned(),
         kind: 'e',
+        domain: None,
     });
     let c = &mut catalog;
     let partner = Table::new(

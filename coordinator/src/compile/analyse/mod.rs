@@ -17,12 +17,12 @@ use std::{collections::BTreeSet, sync::Arc};
 use pg_query::{Node, NodeEnum};
 use rayon::prelude::*;
 use upshift_shared::{
-    catalog::Catalog,
+    catalog::{Catalog, UserType},
     pack::{
         CheckStep, Complaint, Directives, Location, StepKind, TransformStep,
         grammar::{self, ParseFault},
     },
-    pg::ident::ident,
+    pg::ident::QualifiedName,
     plan::{Sequences, SkippedStep, Strategy, Warning},
 };
 
@@ -32,6 +32,7 @@ use super::{
     error::{BindError, CompileError},
     model::{
         AnalysedStep, Analysis, Binding, Bound, Class, Options, Resolved, ResolvedStep, Resource,
+        UserTypes,
     },
 };
 
@@ -44,15 +45,7 @@ pub fn analyse(
     catalog: Catalog,
     options: &Options,
 ) -> Result<Analysis, CompileError> {
-    let enums = catalog.types.iter().filter(|t| t.kind == 'e');
-    // As format_type prints them, which quotes a name only where it must.
-    let printed = enums.flat_map(|t| {
-        let either = |name: &str| [name.to_owned(), ident(name)];
-        let [schema, quoted] = either(&t.schema);
-        let names = either(&t.name).into_iter();
-        names.flat_map(move |name| [format!("{schema}.{name}"), format!("{quoted}.{name}")])
-    });
-    let enums = printed.collect();
+    let mut types = catalog.types.clone();
     let mut analyser = Analyser {
         passes: around::Tables::of(resolved, &catalog, options),
         catalog,
@@ -63,7 +56,7 @@ pub fn analyse(
             steps: Vec::new(),
             skipped: Vec::new(),
             warnings: Vec::new(),
-            enums,
+            types: UserTypes::default(),
         },
         complaints: Vec::new(),
     };
@@ -73,10 +66,40 @@ pub fn analyse(
         analyser.step(step, parsed, &resolved.installed);
     }
     if analyser.complaints.is_empty() {
-        Ok(analyser.analysis)
+        let made = analyser.catalog.types.into_iter();
+        types.extend(made.filter(|own| own.domain.is_none() && own.kind == 'd'));
+        let mut analysis = analyser.analysis;
+        analysis.types = known_types(&types, &analysis.steps);
+        Ok(analysis)
     } else {
         Err(CompileError::Complaints(analyser.complaints))
     }
+}
+
+/// The types whose casts are known: enums, and domains that no step changes.
+fn known_types(types: &[UserType], steps: &[AnalysedStep]) -> UserTypes {
+    let changed: BTreeSet<&str> = steps
+        .iter()
+        .flat_map(|step| &step.bound.writes)
+        .filter_map(|resource| match resource {
+            Resource::Object(class, name) if class == "type" => Some(name.as_str()),
+            _ => None,
+        })
+        .collect();
+    let mut known = UserTypes::default();
+    for own in types {
+        let name = QualifiedName::new(&own.schema, &own.name).to_string();
+        match &own.domain {
+            _ if own.kind == 'e' => known.enums.extend(own.printed()),
+            Some(domain) if !changed.contains(name.as_str()) => {
+                let printed = own.printed().map(|printed| (printed, domain.clone()));
+                known.domains.extend(printed);
+            }
+            _ if own.kind == 'd' => known.changing.extend(own.printed()),
+            _ => {}
+        }
+    }
+    known
 }
 
 struct Analyser<'o> {

@@ -7,8 +7,8 @@ use std::collections::BTreeSet;
 use pg_query::{
     Node, NodeEnum,
     protobuf::{
-        self, AlterTableCmd, AlterTableStmt, AlterTableType as Type, ColumnDef, ConstrType,
-        IndexStmt, ObjectType, RenameStmt,
+        self, AlterTableCmd, AlterTableStmt, AlterTableType as Type, ConstrType, IndexStmt,
+        ObjectType, RenameStmt,
     },
 };
 use upshift_shared::{
@@ -21,6 +21,7 @@ use upshift_shared::{
 use super::{
     cast::{self, Carried},
     compose::{Carry, Composer, expression},
+    default,
 };
 use crate::compile::{
     model::{AnalysedStep, Around},
@@ -202,17 +203,12 @@ impl Composer<'_> {
         if after.generated.is_some() {
             self.computed.insert(after.id);
         } else {
-            let value = default_of(definition)?;
-            let value = value.unwrap_or_else(|| "NULL".to_owned());
-            cast::carried(&after.type_name, self.enums)
-                .or_else(|| (value == "NULL").then_some(Carried::Exact))
-                .ok_or_else(|| {
-                    format!("{} has a default of type {}", after.name, after.type_name)
-                })?;
+            let value = default::of_definition(definition, after, self.types)?;
             let mut list = self.pass_on();
+            let value = format!("CAST({value} AS {})", after.type_name);
             list.push(format!(
-                "CAST({value} AS {}) AS {}",
-                after.type_name,
+                "{} AS {}",
+                cast::collate(&value, after, self.types),
                 ident(&after.name)
             ));
             self.wrap(&list);
@@ -315,31 +311,32 @@ impl Composer<'_> {
         if generated {
             return Err("the table whose column it changes has generated columns".to_owned());
         }
-        let carried = cast::carried(&after.type_name, self.enums)
-            .ok_or_else(|| format!("{name} becomes {}", after.type_name))?;
+        let carried = cast::carried(&after.type_name, self.types)
+            .map_err(|why| format!("{name} becomes {}, {why}", after.type_name))?;
         let alias = ident(&around.before.name);
         let quoted = ident(name);
         let value = match definition.raw_default.as_deref() {
-            Some(using) if has_call(using) => {
+            Some(using) if default::has_call(using) => {
                 return Err("its USING calls functions or has a subquery".to_owned());
             }
             Some(using) => format!("({})", expression(using)?),
             None => format!("{alias}.{quoted}"),
         };
-        let unchecked = self.columns.iter().any(|c| c.carried != Carried::Exact);
-        if unchecked {
-            return Err("an earlier statement of the pass sets a varchar".to_owned());
+        let unchecked = |c: &Carry| c.id == before.id && c.carried != Carried::Exact;
+        if self.columns.iter().any(unchecked) {
+            return Err(format!(
+                "{name} has a length, and an earlier statement of the pass sets it"
+            ));
         }
+        self.look_at(&|_| true);
         let list: Vec<String> = self
             .columns
             .iter()
             .map(|column| {
                 let own = ident(&column.name);
                 if column.name == *name {
-                    format!(
-                        "{} AS {own}",
-                        cast::carry(&value, &after.type_name, carried)
-                    )
+                    let value = cast::carry(&value, &after.type_name, carried);
+                    format!("{} AS {own}", cast::collate(&value, after, self.types))
                 } else {
                     format!("{alias}.{own} AS {own}")
                 }
@@ -523,7 +520,7 @@ fn constraint_of(command: &AlterTableCmd) -> Option<&protobuf::Constraint> {
     }
 }
 
-fn contype(constraint: &protobuf::Constraint) -> ConstrType {
+pub(super) fn contype(constraint: &protobuf::Constraint) -> ConstrType {
     ConstrType::try_from(constraint.contype).unwrap_or(ConstrType::Undefined)
 }
 
@@ -534,58 +531,5 @@ fn plain_key(constraint: &protobuf::Constraint) -> Result<(), String> {
         Ok(())
     } else {
         Err("it adds a foreign key of a kind that passes do not know".to_owned())
-    }
-}
-
-/// The constant that existing rows get; `None` for no default.
-fn default_of(definition: &ColumnDef) -> Result<Option<String>, String> {
-    let constraints = definition.constraints.iter();
-    let default = constraints
-        .filter_map(|node| match &node.node {
-            Some(NodeEnum::Constraint(c)) if contype(c) == ConstrType::ConstrDefault => {
-                c.raw_expr.as_deref()
-            }
-            _ => None,
-        })
-        .next()
-        .or(definition.raw_default.as_deref());
-    let Some(default) = default else {
-        return Ok(None);
-    };
-    if !is_constant(default) {
-        return Err(format!(
-            "the default of {} is no constant",
-            definition.colname
-        ));
-    }
-    expression(default).map(Some)
-}
-
-/// A constant, perhaps with a cast.
-pub(super) fn is_constant(node: &Node) -> bool {
-    match &node.node {
-        Some(NodeEnum::AConst(_)) => true,
-        Some(NodeEnum::TypeCast(cast)) => cast.arg.as_deref().is_some_and(is_constant),
-        _ => false,
-    }
-}
-
-/// Whether an expression has a function call or a subquery anywhere. Only operators, casts, CASE and
-/// the like are looked into; anything else counts as one.
-fn has_call(node: &Node) -> bool {
-    let any = |nodes: &[Node]| nodes.iter().any(has_call);
-    let one = |node: &Option<Box<Node>>| node.as_deref().is_some_and(has_call);
-    match &node.node {
-        Some(NodeEnum::AConst(_) | NodeEnum::ColumnRef(_)) => false,
-        Some(NodeEnum::TypeCast(cast)) => one(&cast.arg),
-        Some(NodeEnum::AExpr(e)) => one(&e.lexpr) || one(&e.rexpr),
-        Some(NodeEnum::BoolExpr(e)) => any(&e.args),
-        Some(NodeEnum::NullTest(e)) => one(&e.arg),
-        Some(NodeEnum::BooleanTest(e)) => one(&e.arg),
-        Some(NodeEnum::CoalesceExpr(e)) => any(&e.args),
-        Some(NodeEnum::List(list)) => any(&list.items),
-        Some(NodeEnum::CaseExpr(e)) => one(&e.arg) || one(&e.defresult) || any(&e.args),
-        Some(NodeEnum::CaseWhen(e)) => one(&e.expr) || one(&e.result),
-        _ => true,
     }
 }

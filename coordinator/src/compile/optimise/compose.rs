@@ -20,9 +20,10 @@ use super::{
     cast::{self, Carried},
     found::found,
     from::{self, Joined},
+    spare::Spare,
 };
 use crate::compile::{
-    model::{AnalysedStep, Around, BoundDml, Resource},
+    model::{AnalysedStep, Around, BoundDml, Resource, UserTypes},
     physical::template::{self, deparse, parse},
 };
 
@@ -32,7 +33,7 @@ const LAYERS: u32 = 3;
 /// What the rows of a table are after the steps so far.
 #[derive(Debug, Clone)]
 pub(super) struct Composer<'a> {
-    pub(super) enums: &'a BTreeSet<String>,
+    pub(super) types: &'a UserTypes,
     pub(super) table: RelId,
     /// A SELECT of `columns`, in that order.
     pub(super) sql: String,
@@ -43,6 +44,8 @@ pub(super) struct Composer<'a> {
     deletes: bool,
     /// Layers since the last fence.
     layers: u32,
+    /// Names of the tables that UPDATEs and DELETEs so far mention.
+    pub(super) tables: BTreeSet<String>,
     /// Columns that a step so far writes.
     pub(super) written: BTreeSet<ColId>,
     /// Columns that are computed by the new table, and that no step can read.
@@ -65,7 +68,7 @@ pub(super) struct Carry {
 
 impl<'a> Composer<'a> {
     /// The rows as they are. `pinned_now`: whether `now()` is the first parameter.
-    pub(super) fn new(enums: &'a BTreeSet<String>, before: &Relation, pinned_now: bool) -> Self {
+    pub(super) fn new(types: &'a UserTypes, before: &Relation, pinned_now: bool) -> Self {
         let stored = before.columns.iter();
         let columns: Vec<Carry> = stored
             .map(|column| Carry {
@@ -82,7 +85,7 @@ impl<'a> Composer<'a> {
         let cut = Cut::pages(table.clone());
         let range = template::key_range("o", &cut.key, if pinned_now { 2 } else { 1 });
         Self {
-            enums,
+            types,
             table: before.id,
             sql: format!(
                 "SELECT {} FROM ONLY {table} AS o WHERE {range}",
@@ -92,6 +95,7 @@ impl<'a> Composer<'a> {
             deletes: false,
             layers: 0,
             columns,
+            tables: BTreeSet::new(),
             written: BTreeSet::new(),
             computed: BTreeSet::new(),
             evolve: Vec::new(),
@@ -119,6 +123,9 @@ impl<'a> Composer<'a> {
             _ => return Err("it is neither UPDATE nor DELETE".to_owned()),
         }
         self.explain(step, dml, &around.before)?;
+        let tables = step.bound.tables.iter();
+        self.tables
+            .extend(tables.map(|(_, name, _)| name.name.clone()));
         self.written.extend(
             step.bound
                 .writes
@@ -165,8 +172,9 @@ impl<'a> Composer<'a> {
                     .to_owned(),
             );
         }
+        let table = self.table;
         let reads = |column: &ColId| {
-            let resource = Resource::Column(self.table, *column);
+            let resource = Resource::Column(table, *column);
             step.bound.reads.contains(&resource)
         };
         let generated = around
@@ -184,24 +192,31 @@ impl<'a> Composer<'a> {
             ));
         }
         // Lengths are looked at before anybody reads what may be too long.
-        let unchecked = |column: &Carry| column.carried != Carried::Exact && reads(&column.id);
-        if self.columns.iter().any(unchecked) {
-            let list: Vec<String> = self
-                .columns
-                .iter()
-                .map(|column| {
-                    let quoted = ident(&column.name);
-                    let value = if unchecked(column) {
-                        cast::look_at(&format!("l.{quoted}"), column.carried)
-                    } else {
-                        format!("l.{quoted}")
-                    };
-                    format!("{value} AS {quoted}")
+        self.look_at(&|column| reads(&column.id));
+        Ok(())
+    }
+
+    /// Makes columns what the table would have held of them.
+    pub(super) fn look_at(&mut self, which: &dyn Fn(&Carry) -> bool) {
+        let looked_at = |column: &Carry| {
+            let own = format!("l.{}", ident(&column.name));
+            which(column)
+                .then(|| cast::look_at(&own, column.carried))
+                .flatten()
+                .ok_or(own)
+        };
+        let columns: Vec<_> = self.columns.iter().map(looked_at).collect();
+        if columns.iter().any(Result::is_ok) {
+            let list: Vec<String> = columns
+                .into_iter()
+                .zip(&self.columns)
+                .map(|(value, column)| {
+                    let value = value.unwrap_or_else(|own| own);
+                    format!("{value} AS {}", ident(&column.name))
                 })
                 .collect();
             self.sql = format!("SELECT {} FROM ({}) AS l", list.join(", "), self.sql);
         }
-        Ok(())
     }
 
     /// PostgreSQL puts a layer's expressions in place of every mention of its columns in the next, so
@@ -221,10 +236,12 @@ impl<'a> Composer<'a> {
         dml: &BoundDml,
         around: &Around,
     ) -> Result<(), String> {
-        if statement.with_clause.is_some() {
-            return Err("it has a WITH clause".to_owned());
-        }
-        let (joined, condition) = self.joined(statement, dml)?;
+        let with = self.with(statement.with_clause.as_ref(), dml)?;
+        let names = self.names();
+        let condition = statement.where_clause.as_deref();
+        let spare = Spare::of(condition, &dml.joins, &dml.alias, &names);
+        let (joined, on) = self.joined(statement, dml, &spare)?;
+        let condition = spare.condition()?;
         if let Some(condition) = &condition
             && let Some(function) = dml.joins.volatile.iter().find(|f| mentions(condition, f))
         {
@@ -235,40 +252,42 @@ impl<'a> Composer<'a> {
             (None, Some(condition)) => Some(format!("({condition})")),
             (None, None) => None,
         };
-        let mut values = Vec::new();
-        for target in &statement.target_list {
-            let Some(NodeEnum::ResTarget(target)) = &target.node else {
-                return Err("its SET is of a form that passes do not know".to_owned());
-            };
-            values.push(self.assigned(target, around)?);
-        }
+        let given = self.given(&statement.target_list, dml, around)?;
         let alias = ident(&dml.alias);
         let mut list = Vec::with_capacity(self.columns.len());
         for column in &mut self.columns {
             let quoted = ident(&column.name);
             let old = format!("{alias}.{quoted}");
-            let given = values.iter().find(|(name, ..)| *name == column.name);
+            let given = given.iter().find(|given| given.column == column.name);
             list.push(match given {
                 None => format!("{old} AS {quoted}"),
-                Some((_, value, carried)) => {
-                    column.carried = *carried;
-                    let value = cast::carry(value, &type_of(around, &column.name)?, *carried);
-                    match &hit {
-                        Some(hit) => {
-                            format!("CASE WHEN {hit} THEN {value} ELSE {old} END AS {quoted}")
-                        }
-                        None => format!("{value} AS {quoted}"),
-                    }
+                Some(given) => {
+                    column.carried = given.carried;
+                    let own = column_of(around, &column.name)?;
+                    let value = cast::carry(&given.value, &own.type_name, given.carried);
+                    let value = match &hit {
+                        Some(hit) => format!("CASE WHEN {hit} THEN {value} ELSE {old} END"),
+                        None => value,
+                    };
+                    format!("{} AS {quoted}", cast::collate(&value, own, self.types))
                 }
             });
         }
-        let mut sql = format!("SELECT {} FROM ({}) AS {alias}", list.join(", "), self.sql);
+        let mut sql = format!(
+            "{with}SELECT {} FROM ({}) AS {alias}",
+            list.join(", "),
+            self.sql
+        );
+        if !with.is_empty() {
+            // PostgreSQL flattens no query that has a WITH.
+            self.layers = 0;
+        }
         for item in &joined.always {
             sql.push_str(&format!(" CROSS JOIN {item}"));
         }
         if let Some(item) = &joined.perhaps {
-            let condition = condition.as_deref().unwrap_or("true");
-            sql.push_str(&format!(" LEFT JOIN {item} ON ({condition})"));
+            let on = on.as_deref().unwrap_or("true");
+            sql.push_str(&format!(" LEFT JOIN {item} ON ({on})"));
         }
         self.sql = sql;
         Ok(())
@@ -279,60 +298,30 @@ impl<'a> Composer<'a> {
         &self,
         statement: &UpdateStmt,
         dml: &BoundDml,
+        spare: &Spare<'_>,
     ) -> Result<(Joined, Option<String>), String> {
-        let names = self.names();
-        if !dml.joins.single {
-            let row = (dml.alias.as_str(), names.as_slice());
-            let found = found(statement, &dml.joins, row, self.enums)?;
-            let joined = Joined {
-                always: Vec::new(),
-                perhaps: Some(found.item),
-                mark: Some(found.mark),
-            };
-            return Ok((joined, Some(found.on)));
+        let (joins, names) = (&dml.joins, self.names());
+        if joins.single {
+            let from = &statement.from_clause;
+            let joined = from::take_apart(from, joins, &dml.alias, &names, spare)?;
+            return Ok((joined, spare.joined()?));
         }
-        let joined = from::take_apart(&statement.from_clause, &dml.joins, &dml.alias, &names)?;
-        let condition = statement.where_clause.as_deref();
-        Ok((joined, condition.map(expression).transpose()?))
-    }
-
-    /// A column of SET, its value, and how the value is carried.
-    fn assigned(
-        &self,
-        target: &ResTarget,
-        around: &Around,
-    ) -> Result<(String, String, Carried), String> {
-        let value = target.val.as_deref().ok_or("its SET gives no value")?;
-        match &value.node {
-            Some(NodeEnum::SetToDefault(_)) => return Err("it sets a column to DEFAULT".to_owned()),
-            Some(NodeEnum::MultiAssignRef(_)) => {
-                return Err("it sets several columns from one row".to_owned());
-            }
-            _ if !target.indirection.is_empty() => {
-                return Err("it sets a part of a column".to_owned());
-            }
-            _ => {}
-        }
-        let type_name = type_of(around, &target.name)?;
-        let carried = cast::carried(&type_name, self.enums).ok_or_else(|| {
-            format!(
-                "{} is of type {type_name}, whose assignment casts are its own",
-                target.name
-            )
-        })?;
-        Ok((target.name.clone(), expression(value)?, carried))
+        let row = (dml.alias.as_str(), names.as_slice());
+        let found = found(statement, joins, row, (spare, self.types))?;
+        let joined = Joined {
+            always: Vec::new(),
+            perhaps: Some(found.item),
+            mark: Some(found.mark),
+        };
+        Ok((joined, Some(found.on)))
     }
 
     fn delete(&mut self, statement: &DeleteStmt, dml: &BoundDml) -> Result<(), String> {
-        if statement.with_clause.is_some() {
-            return Err("it has a WITH clause".to_owned());
-        }
-        let condition = statement
-            .where_clause
-            .as_deref()
-            .map(expression)
-            .transpose()?;
-        let condition = condition.ok_or("it deletes every row")?;
+        let with = self.with(statement.with_clause.as_ref(), dml)?;
+        let names = self.names();
+        let condition = statement.where_clause.as_deref();
+        let spare = Spare::of(condition, &dml.joins, &dml.alias, &names);
+        let condition = spare.condition()?.ok_or("it deletes every row")?;
         if let Some(function) = dml.joins.volatile.first() {
             return Err(format!("it calls {function}, which is volatile"));
         }
@@ -345,8 +334,10 @@ impl<'a> Composer<'a> {
                 &statement.using_clause,
                 &dml.joins,
                 &dml.alias,
-                &self.names(),
+                &names,
+                &spare,
             )?;
+            let condition = spare.joined()?.unwrap_or(condition);
             format!("NOT EXISTS (SELECT 1 FROM {using} WHERE {condition})")
         };
         let list: Vec<String> = self
@@ -357,7 +348,7 @@ impl<'a> Composer<'a> {
         // OFFSET 0 is a fence: without it PostgreSQL may evaluate what a later statement asks of a row
         // before it knows that the row is gone (PostgreSQL pushes no condition below OFFSET).
         self.sql = format!(
-            "SELECT {} FROM ({}) AS {alias} WHERE {spared} OFFSET 0",
+            "{with}SELECT {} FROM ({}) AS {alias} WHERE {spared} OFFSET 0",
             list.join(", "),
             self.sql
         );
@@ -459,11 +450,9 @@ fn renames(before: &Relation, after: &Relation) -> Vec<(String, String)> {
         .collect()
 }
 
-fn type_of(around: &Around, column: &str) -> Result<String, String> {
+pub(super) fn column_of<'a>(around: &'a Around, column: &str) -> Result<&'a Column, String> {
     let column = around.before.column(column);
-    column
-        .map(|column| column.type_name.clone())
-        .ok_or_else(|| "it sets a column that is not there: please report this".to_owned())
+    column.ok_or_else(|| "it sets a column that is not there: please report this".to_owned())
 }
 
 /// An expression as SQL.
@@ -488,7 +477,7 @@ pub(in crate::compile) fn expression(node: &Node) -> Result<String, String> {
 }
 
 /// Whether a function's name stands in the text of an expression.
-fn mentions(expression: &str, function: &str) -> bool {
+pub(super) fn mentions(expression: &str, function: &str) -> bool {
     let name = function.trim_end_matches("()");
     let name = name.rsplit('.').next().unwrap_or(name);
     expression.contains(name)

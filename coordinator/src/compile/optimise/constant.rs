@@ -9,7 +9,7 @@ use pg_query::{
 use serde::Serialize;
 use upshift_shared::{catalog::Column, pg::ident::ident};
 
-use super::{alter::is_constant, compose::expression, graph::Contracted};
+use super::{compose::expression, default::is_constant, graph::Contracted};
 use crate::compile::model::{AnalysedStep, Analysis, Around, Class, Resource};
 
 /// An ADD COLUMN and the UPDATE that fills it, as one step.

@@ -11,11 +11,12 @@ use super::{
     cast,
     compose::expression,
     from::{MARK, item_text},
+    spare::Spare,
 };
-use crate::compile::model::Joins;
+use crate::compile::model::{Joins, UserTypes};
 use pg_query::{
     Node, NodeEnum,
-    protobuf::{AExprKind, BoolExprType, UpdateStmt},
+    protobuf::{AExprKind, UpdateStmt},
 };
 use serde_json::Value;
 
@@ -49,10 +50,11 @@ pub(super) fn found(
     statement: &UpdateStmt,
     joins: &Joins,
     (alias, columns): (&str, &[String]),
-    enums: &BTreeSet<String>,
+    (spare, user_types): (&Spare<'_>, &UserTypes),
 ) -> Result<Found, String> {
     let several = || "a row may meet several rows of its FROM".to_owned();
-    let known = |types: &BTreeSet<String>| types.iter().all(|t| cast::carried(t, enums).is_some());
+    let known =
+        |types: &BTreeSet<String>| types.iter().all(|t| cast::carried(t, user_types).is_ok());
     if !joins.volatile.is_empty()
         || !joins.at_hand.is_empty()
         || !joins.types.as_ref().is_some_and(known)
@@ -73,12 +75,13 @@ pub(super) fn found(
             return Err(format!("{}, of which it assigns values", several()));
         }
     }
-    let condition = statement.where_clause.as_deref().ok_or_else(several)?;
+    let condition = spare.joined()?.ok_or_else(several)?;
     let mut parts = Parts::default();
-    parts.take(condition, &names).ok_or_else(several)?;
+    for part in spare.joined_parts() {
+        parts.take(&part, &names).ok_or_else(several)?;
+    }
     let mark = format!("{FOUND}.{MARK}");
     if let Some(item) = by_index(statement, joins, &parts) {
-        let condition = expression(condition)?;
         return Ok(Found {
             item: format!(
                 "LATERAL (SELECT true AS {MARK} FROM {item} WHERE {condition} LIMIT 1) AS {FOUND}"
@@ -243,15 +246,6 @@ struct Parts {
 
 impl Parts {
     fn take(&mut self, condition: &Node, names: &Names<'_>) -> Option<()> {
-        if let Some(NodeEnum::BoolExpr(both)) = &condition.node
-            && both.boolop == BoolExprType::AndExpr as i32
-        {
-            return both
-                .args
-                .iter()
-                .try_for_each(|part| self.take(part, names).ok_or(()))
-                .ok();
-        }
         let bracketed = || Some(format!("({})", expression(condition).ok()?));
         match names.side(condition)? {
             Side::Row => self.own.push(bracketed()?),

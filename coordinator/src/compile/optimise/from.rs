@@ -3,10 +3,11 @@
 
 use pg_query::{
     Node, NodeEnum,
-    protobuf::{JoinExpr, JoinType, RangeVar, ResTarget, SelectStmt, SetOperation},
+    protobuf::{Alias, JoinExpr, JoinType, RangeVar, ResTarget, SelectStmt, SetOperation},
 };
 use upshift_shared::pg::ident::ident;
 
+use super::spare::Spare;
 use crate::compile::{
     model::Joins,
     physical::template::{deparse, parse},
@@ -26,12 +27,13 @@ pub(super) struct Joined {
 }
 
 /// Takes FROM apart. `alias` is what the statement calls its target, `columns` the target's columns
-/// at this point.
+/// at this point, `spare` its WHERE.
 pub(super) fn take_apart(
     items: &[Node],
     joins: &Joins,
     alias: &str,
     columns: &[String],
+    spare: &Spare<'_>,
 ) -> Result<Joined, String> {
     let mut always = Vec::new();
     let mut perhaps = Vec::new();
@@ -44,10 +46,12 @@ pub(super) fn take_apart(
             columns,
         };
         let kind = hand.replace(&mut item)?;
+        spare.within(&mut item);
         if kind == Rows::One {
             always.push(item_text(&item)?);
             continue;
         }
+        hand.name_rows(&mut item);
         if mark.is_none() {
             mark = hand.mark(&mut item);
         }
@@ -73,6 +77,7 @@ pub(super) fn using(
     joins: &Joins,
     alias: &str,
     columns: &[String],
+    spare: &Spare<'_>,
 ) -> Result<String, String> {
     let hand = Hand {
         joins,
@@ -83,6 +88,7 @@ pub(super) fn using(
     for item in items {
         let mut item = item.clone();
         hand.replace(&mut item)?;
+        spare.within(&mut item);
         texts.push(item_text(&item)?);
     }
     Ok(texts.join(", "))
@@ -166,6 +172,56 @@ impl Hand<'_> {
             _ => None,
         }
         .ok_or_else(|| "the row at hand could not be built: please report this".to_owned())
+    }
+
+    /// Puts a subquery in place of what has no rows of its own, such as a WITH query, so that a mark
+    /// can be added.
+    fn name_rows(&self, item: &mut Node) {
+        let range = match &mut item.node {
+            Some(NodeEnum::JoinExpr(join)) => {
+                for side in [&mut join.larg, &mut join.rarg].into_iter().flatten() {
+                    self.name_rows(side);
+                }
+                return;
+            }
+            Some(NodeEnum::RangeVar(range)) => range,
+            _ => return,
+        };
+        if !self
+            .joins
+            .rowless
+            .iter()
+            .any(|alias| alias == called(range))
+        {
+            return;
+        }
+        let alias = range.alias.clone().unwrap_or_else(|| Alias {
+            aliasname: range.relname.clone(),
+            colnames: Vec::new(),
+        });
+        let bare = RangeVar {
+            alias: None,
+            ..range.clone()
+        };
+        let parsed = parse("SELECT 1 FROM (SELECT * FROM x) AS y").ok().flatten();
+        let Some(NodeEnum::SelectStmt(mut select)) = parsed else {
+            return;
+        };
+        let Some(Some(NodeEnum::RangeSubselect(mut query))) =
+            select.from_clause.pop().map(|node| node.node)
+        else {
+            return;
+        };
+        if let Some(Node {
+            node: Some(NodeEnum::SelectStmt(inner)),
+        }) = query.subquery.as_deref_mut()
+        {
+            inner.from_clause = vec![Node {
+                node: Some(NodeEnum::RangeVar(bare)),
+            }];
+        }
+        query.alias = Some(alias);
+        item.node = Some(NodeEnum::RangeSubselect(query));
     }
 
     /// An expression that is not NULL where the item has a row: a system column of a table that no

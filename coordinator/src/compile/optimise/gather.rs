@@ -85,7 +85,7 @@ fn gather<'a>(
     let pinned_now = places
         .iter()
         .any(|place| !analysis.steps[*place as usize].bound.now_calls.is_empty());
-    let mut composer = Composer::new(&analysis.enums, &table.before, pinned_now);
+    let mut composer = Composer::new(&analysis.types, &table.before, pinned_now);
     take(&mut composer, step)?;
     let mut gathered = Gathered {
         steps: vec![first],

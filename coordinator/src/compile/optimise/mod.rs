@@ -6,16 +6,20 @@
 //! its rows in place.
 
 mod alter;
+mod assign;
 mod cast;
 pub(super) mod compose;
 mod constant;
 pub(super) mod cost;
+mod default;
 mod found;
 mod from;
 mod gather;
 mod graph;
+mod spare;
 #[cfg(test)]
 mod tests;
+mod with;
 
 use std::{collections::BTreeMap, sync::Arc};
 

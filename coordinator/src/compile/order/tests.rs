@@ -12,7 +12,7 @@ use upshift_shared::{
 use super::order;
 use crate::compile::model::{
     AnalysedStep, Analysis, Bound, Class, OrderEdge, Resolved, ResolvedModule, ResolvedStep,
-    Resource,
+    Resource, UserTypes,
 };
 
 /// What a step reads and writes; where it stands.
@@ -94,7 +94,7 @@ fn ordered(steps: &[Step], depends: &[Vec<u32>], strategy: Strategy) -> Vec<Orde
             .collect(),
         skipped: Vec::new(),
         warnings: Vec::new(),
-        enums: BTreeSet::new(),
+        types: UserTypes::default(),
     };
     let module = |(number, depends): (usize, &Vec<u32>)| ResolvedModule {
         name: format!("m{number}"),

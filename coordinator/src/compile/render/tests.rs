@@ -16,7 +16,7 @@ use upshift_shared::{
 use super::{dot, stage_analysis, stage_ordered, stage_resolved, tree};
 use crate::compile::model::{
     AnalysedStep, Analysis, Bound, BoundDml, Chunk, Class, OrderEdge, Ordered, Resolved,
-    ResolvedModule, ResolvedStep, Resource,
+    ResolvedModule, ResolvedStep, Resource, UserTypes,
 };
 
 fn version(text: &str) -> Version {
@@ -367,7 +367,7 @@ fn analysis() -> Analysis {
             })
             .collect(),
         skipped: Vec::new(),
-        enums: BTreeSet::new(),
+        types: UserTypes::default(),
         warnings: vec![Warning {
             source: None,
             message: "statistics are older than a month".to_owned(),

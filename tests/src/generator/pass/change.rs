@@ -138,7 +138,9 @@ impl World {
                 .unwrap_or(&(Kind::Number, "")),
             Kind::Number => (Kind::Money, ""),
             Kind::Double => (Kind::Number, ""),
+            Kind::Plain => (Kind::Text, ""),
             Kind::Text => *[
+                (Kind::Plain, ""),
                 (Kind::Varchar(24), " USING left($, 24)"),
                 (Kind::Varchar(24), ""),
             ]
@@ -152,7 +154,7 @@ impl World {
             Kind::Date => (Kind::Stamp, ""),
             Kind::Stamp => (Kind::Date, " USING $::date"),
             Kind::Zoned => (Kind::Text, " USING ($ > '2020-06-01 00:00+00')::text"),
-            Kind::Json | Kind::Mood | Kind::Uuid => (Kind::Text, " USING $::text"),
+            Kind::Json | Kind::Mood | Kind::Uuid | Kind::Bits => (Kind::Text, " USING $::text"),
             Kind::Ints => (Kind::Int, " USING $[1]"),
             Kind::Positive => (Kind::Int, ""),
         };

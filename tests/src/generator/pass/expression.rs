@@ -36,6 +36,11 @@ impl Scope {
         self
     }
 
+    /// What the first of the tables is called.
+    pub(super) fn alias(&self) -> Option<&str> {
+        self.names.first().map(String::as_str)
+    }
+
     fn column(&self, random: &mut StdRng, wanted: impl Fn(Kind) -> bool) -> Option<String> {
         let found: Vec<&String> = self
             .columns
@@ -80,7 +85,11 @@ impl Scope {
             Kind::Big => format!("{}::bigint * 3", self.integer(random)),
             Kind::Money | Kind::Number => self.number(random),
             Kind::Double => format!("{} / 4.0", self.integer(random)),
-            Kind::Text => format!("left({}, 40)", self.text(random)),
+            Kind::Text | Kind::Plain => format!("left({}, 40)", self.text(random)),
+            Kind::Bits => match random.random_range(0..8) {
+                0 => "B'10'".to_owned(),
+                _ => format!("({})::bit(3)", self.integer(random)),
+            },
             Kind::Varchar(length) => self.varchar(random, length),
             Kind::Char => format!("left({}, 4)", self.text(random)),
             Kind::Bool => self.condition(random, 1),
@@ -175,7 +184,7 @@ impl Scope {
     }
 
     fn text(&self, random: &mut StdRng) -> String {
-        let words = |kind: Kind| matches!(kind, Kind::Text | Kind::Varchar(_));
+        let words = |kind: Kind| matches!(kind, Kind::Text | Kind::Plain | Kind::Varchar(_));
         let column = self
             .column(random, words)
             .unwrap_or_else(|| format!("'w{}'", random.random_range(0..40)));
@@ -236,8 +245,10 @@ impl Scope {
             };
         }
         let n = random.random_range(1..90);
-        match random.random_range(0..14) {
+        match random.random_range(0..15) {
             0 => format!("{} > {n}", self.integer(random)),
+            // By whose collation?
+            13 => format!("{} < {}", self.text(random), self.text(random)),
             1 => format!("NOT ({} > {n})", self.integer(random)),
             2 => format!("{} NOT IN ({n}, {}, NULL)", self.integer(random), n + 1),
             3 => format!("{} % 3 IN (0, NULL)", self.integer(random)),
@@ -276,7 +287,8 @@ pub(super) fn constant(random: &mut StdRng, kind: Kind) -> String {
         Kind::Small | Kind::Int | Kind::Big | Kind::Positive => n.to_string(),
         Kind::Money | Kind::Number => format!("{n}.125"),
         Kind::Double => format!("{n}.5"),
-        Kind::Text | Kind::Varchar(_) | Kind::Char => format!("'v{n}'"),
+        Kind::Text | Kind::Plain | Kind::Varchar(_) | Kind::Char => format!("'v{n}'"),
+        Kind::Bits => format!("B'{:03b}'", n % 8),
         Kind::Bool => (n % 2 == 0).to_string(),
         Kind::Date => format!("'2020-02-{:02}'::date", 1 + n % 28),
         Kind::Stamp => format!("'2020-02-{:02} 01:02:03.45678'::timestamp", 1 + n % 28),

@@ -96,6 +96,9 @@ pub(super) enum Kind {
     Mood,
     Positive,
     Uuid,
+    Bits,
+    /// Text with a collation of its own.
+    Plain,
 }
 
 pub(super) const KINDS: &[Kind] = &[
@@ -121,14 +124,11 @@ pub(super) const KINDS: &[Kind] = &[
     Kind::Mood,
     Kind::Positive,
     Kind::Uuid,
+    Kind::Bits,
+    Kind::Plain,
 ];
 
 impl Kind {
-    /// Its values cannot be composed: see `compile/optimise/cast.rs`.
-    fn is_hard(self) -> bool {
-        matches!(self, Self::Char | Self::Positive)
-    }
-
     pub(super) fn sql(self) -> String {
         match self {
             Self::Small => "smallint",
@@ -149,6 +149,8 @@ impl Kind {
             Self::Mood => "mood",
             Self::Positive => "positive",
             Self::Uuid => "uuid",
+            Self::Bits => "bit(3)",
+            Self::Plain => "text COLLATE \"POSIX\"",
         }
         .to_owned()
     }
@@ -163,6 +165,8 @@ impl Kind {
             Self::Number => format!("{n} % 10007 / 16.0"),
             Self::Double => format!("{n} % 1009 / 4.0"),
             Self::Text => format!("'text ' || {n} % 53"),
+            Self::Plain => format!("chr(65 + {n} % 60) || 'x'"),
+            Self::Bits => format!("({n} % 8)::bit(3)"),
             Self::Varchar(length) => format!("left(md5({n}::text), {})", length.min(5)),
             Self::Char => format!("left(md5({n}::text), 1 + i % 4)"),
             Self::Bool => format!("{n} % 3 = 0"),
@@ -248,10 +252,7 @@ impl World {
         let kind = *KINDS.choose(random).unwrap_or(&Kind::Text);
         Column {
             name: self.fresh(STEMS.choose(random).unwrap_or(&"name")),
-            kind: match self.easy && kind.is_hard() {
-                true => Kind::Text,
-                false => kind,
-            },
+            kind,
             not_null: random.random_bool(0.2),
             references: None,
             fixed: false,
@@ -321,9 +322,12 @@ impl World {
         let name = self.fresh("an idx");
         let table = &mut self.tables[place];
         let quoted = table.quoted();
-        let Some(column) = table.columns.choose(random).map(|c| ident(&c.name)) else {
+        let Some(column) = table.columns.choose(random) else {
             return String::new();
         };
+        // PostgreSQL hashes no bit strings.
+        let hashed = column.kind != Kind::Bits;
+        let column = ident(&column.name);
         let on = match random.random_range(0..7) {
             0 => format!("({column} DESC NULLS LAST, id)"),
             1 => format!("(id) INCLUDE ({column})"),
@@ -337,7 +341,7 @@ impl World {
                      DEFERRABLE;\n"
                 );
             }
-            5 => format!("USING hash ({column})"),
+            5 if hashed => format!("USING hash ({column})"),
             _ => format!("({column})"),
         };
         table.indexes.push(ident(&name));

@@ -25,8 +25,38 @@ impl World {
         }
     }
 
+    /// Several columns from one row: a row of values, or that of a query, which may be none.
+    fn set_several(&self, random: &mut StdRng, table: &Table, scope: &Scope) -> Option<String> {
+        let (one, two) = (table.plain(random)?, table.plain(random)?);
+        if one.name == two.name {
+            return None;
+        }
+        let names = format!("({}, {})", ident(&one.name), ident(&two.name));
+        let mut value = |column: &Column| {
+            let value = scope.value(random, column.kind);
+            not_null(random, column, value)
+        };
+        let row = format!("{}, {}", value(one), value(two));
+        if one.not_null || two.not_null || random.random_bool(0.4) {
+            return Some(format!("{names} = ({row})"));
+        }
+        let other = self.tables.choose(random)?;
+        let from = match (other.key.is_id(), scope.alias()) {
+            (true, Some(alias)) => {
+                format!("FROM {} AS m WHERE m.id = {alias}.id + 1", other.quoted())
+            }
+            _ => "WHERE true".to_owned(),
+        };
+        Some(format!("{names} = (SELECT {row} {from})"))
+    }
+
     /// The SET list over what is in sight. PostgreSQL refuses a column twice.
     fn set(&self, random: &mut StdRng, table: &Table, scope: &Scope) -> Option<String> {
+        if random.random_bool(0.08)
+            && let Some(several) = self.set_several(random, table, scope)
+        {
+            return Some(several);
+        }
         let mut names: Vec<&str> = Vec::new();
         let mut sets = Vec::new();
         for _ in 0..random.random_range(1..=3) {
@@ -36,7 +66,7 @@ impl World {
             }
             names.push(&column.name);
             let value = scope.value(random, column.kind);
-            if random.random_bool(0.02) && !column.not_null {
+            if random.random_bool(0.06) && !column.not_null {
                 sets.push(format!("{} = DEFAULT", ident(&column.name)));
                 continue;
             }
@@ -136,7 +166,25 @@ impl World {
         };
         let filter = self.filter(random, &scope, " AND");
         let link = ident(&link.name);
-        let from = match random.random_range(0..6) {
+        if random.random_bool(0.15) {
+            let query = ["", "", "MATERIALIZED "].choose(random).unwrap_or(&"");
+            return format!(
+                "WITH w AS {query}(SELECT * FROM {} WHERE id % 4 <> 2) UPDATE {} AS t SET {set} FROM w AS p \
+                 WHERE p.id = t.{link}{filter}",
+                other.quoted(),
+                table.quoted()
+            );
+        }
+        let from = match random.random_range(0..8) {
+            // What the other condition spares.
+            6 => format!(
+                "{} AS p WHERE p.id = 60 / (t.id % 7) AND t.id % 7 <> 0",
+                other.quoted()
+            ),
+            7 => format!(
+                "{} AS p WHERE 60 / (t.id % 7) < 12 AND t.id % 7 > 0 AND p.id = t.{link}",
+                other.quoted()
+            ),
             4 => format!(
                 "{0} AS p JOIN {0} AS q USING (id) WHERE p.id = t.{link}",
                 other.quoted()

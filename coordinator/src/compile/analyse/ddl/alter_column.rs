@@ -319,11 +319,13 @@ pub(super) fn change_type(
         draft.alters(other);
     }
     let family = constraint::family(draft, table);
+    let collation = table_element::collation(draft, definition, &new);
     for member in &family {
         if let Some(relation) = draft.catalog.relation_mut(*member)
             && let Some(column) = relation.columns.iter_mut().find(|c| c.name == *name)
         {
             column.type_name.clone_from(&new);
+            column.collation.clone_from(&collation);
         }
     }
     let table_name = draft.quoted(table);

@@ -10,7 +10,7 @@ use pg_query::{
 use upshift_shared::{
     catalog::{Column, Identity, Inheritance, Persistence, Relation, RelationKind, Volatility},
     ids::{ColId, RelId},
-    pg::ident::QualifiedName,
+    pg::ident::{QualifiedName, ident},
 };
 
 use super::{
@@ -67,6 +67,7 @@ pub(super) fn add_column<'s>(
     let column = Column {
         id,
         name: definition.colname.clone(),
+        collation: collation(draft, definition, &type_text),
         type_name: type_text,
         not_null: serial.is_some() || definition.is_not_null,
         default: None,
@@ -94,6 +95,21 @@ pub(super) fn add_column<'s>(
     }
     column_constraints(draft, (table, id), definition, pending)?;
     Ok(id)
+}
+
+/// The collation of a column so defined: its own, else that of its type.
+pub(super) fn collation(
+    draft: &Draft<'_>,
+    definition: &ColumnDef,
+    type_name: &str,
+) -> Option<String> {
+    let Some(clause) = &definition.coll_clause else {
+        return draft.catalog.domain(type_name)?.collation.clone();
+    };
+    let names = object::strings(&clause.collname);
+    let default = names.last().is_some_and(|name| name == "default");
+    let quoted: Vec<String> = names.iter().map(|name| ident(name)).collect();
+    (!default).then(|| quoted.join("."))
 }
 
 /// A column's type is ordered behind what creates it.
@@ -296,6 +312,7 @@ pub(super) fn plain_column(id: u16, name: &str, type_name: &str) -> Column {
         id: ColId(id),
         name: name.to_owned(),
         type_name: type_name.to_owned(),
+        collation: None,
         not_null: false,
         default: None,
         identity: None,

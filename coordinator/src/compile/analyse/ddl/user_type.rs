@@ -59,6 +59,7 @@ fn create(draft: &mut Draft<'_>, parts: &[String], kind: char) -> Result<Qualifi
         schema: schema.clone(),
         name: name.clone(),
         kind,
+        domain: None,
     });
     let name = QualifiedName::new(schema, name);
     draft.writes_object("type", &name);

@@ -235,11 +235,18 @@ impl Case<'_, '_> {
             types: self.types_of_from(),
             volatile: self.walker.found.volatile.clone(),
             unfit: self.walker.found.unfit,
+            with: self.walker.found.with.clone(),
             ..Joins::default()
         };
         let family = family(self.walker.catalog, self.walked.relation);
         for (id, source) in self.walker.sources.iter().enumerate() {
-            let Some(relation) = source.relation().filter(|_| !source.target) else {
+            if source.target {
+                continue;
+            }
+            let Some(relation) = source.relation() else {
+                if self.walked.joined.contains(&id) {
+                    joins.rowless.push(source.alias.clone());
+                }
                 continue;
             };
             if !joins.single && self.walked.joined.contains(&id) {

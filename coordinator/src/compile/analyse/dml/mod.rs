@@ -14,7 +14,7 @@ use pg_query::{
     protobuf::{DeleteStmt, InsertStmt, MergeStmt, OnConflictAction, SelectStmt, UpdateStmt},
 };
 use upshift_shared::{
-    catalog::{Catalog, Relation, RelationKind},
+    catalog::{Catalog, Column, Relation, RelationKind},
     ids::ColId,
     pack::{ChunkDirective, Directives},
     plan::{KeyColumn, Sequences},
@@ -199,6 +199,8 @@ impl Binder<'_> {
             )
         } else if let (Some(column), Verb::Update) = (assigned_key, verb) {
             format!("it assigns {}, which is the key", column.name)
+        } else if verb == Verb::Update && stored(walked).next().is_none() {
+            "it assigns nothing but generated columns".to_owned()
         } else {
             return Ok(None);
         };
@@ -234,10 +236,7 @@ impl Binder<'_> {
             rows: 0,
         };
         let relation = walked.relation;
-        let names = walked
-            .assigned
-            .iter()
-            .filter_map(|c| relation.column_by_id(*c));
+        let names = stored(walked);
         Ok(BoundDml {
             relation: relation.id,
             table: qualified(relation),
@@ -428,6 +427,15 @@ impl Binder<'_> {
 )]
 fn estimated_rows(relation: &Relation) -> u64 {
     relation.rows as u64
+}
+
+/// The columns assigned whose old values say how to get back. A generated one follows from others, and may
+/// be assigned to DEFAULT only.
+fn stored<'w>(walked: &'w Walked<'_>) -> impl Iterator<Item = &'w Column> {
+    let columns = walked.assigned.iter();
+    columns
+        .filter_map(|column| walked.relation.column_by_id(*column))
+        .filter(|column| column.generated.is_none())
 }
 
 fn sorted(statement: &InsertStmt) -> bool {

@@ -6,8 +6,8 @@ use std::collections::BTreeSet;
 use pg_query::{
     Node, NodeEnum,
     protobuf::{
-        CmdType, DeleteStmt, MergeStmt, OnConflictAction, OnConflictClause, RangeVar,
-        ReturningClause, UpdateStmt,
+        CmdType, DeleteStmt, MergeStmt, MultiAssignRef, OnConflictAction, OnConflictClause,
+        RangeVar, ReturningClause, UpdateStmt,
     },
 };
 use upshift_shared::{
@@ -287,13 +287,31 @@ fn assignments(
             .and_then(|value| value.node.as_ref())
         {
             Some(NodeEnum::SetToDefault(_)) => insert::default_value(walker, walked, column),
-            // (a, b) = (SELECT …): the source stands behind each of the columns.
-            Some(NodeEnum::MultiAssignRef(reference)) if reference.colno > 1 => {}
+            Some(NodeEnum::MultiAssignRef(reference)) => {
+                if is_defaulted(reference) {
+                    insert::default_value(walker, walked, column);
+                }
+                // (a, b) = (SELECT …): the source stands behind each of the columns.
+                if reference.colno <= 1 {
+                    walker.optional_expression(reference.source.as_deref())?;
+                }
+            }
             _ => walker.optional_expression(assignment.val.as_deref())?,
         }
     }
     walked.set_from.extend(&walker.mentioned[before..]);
     Ok(())
+}
+
+/// Whether a column of (a, b) = (…) is set to DEFAULT.
+fn is_defaulted(reference: &MultiAssignRef) -> bool {
+    let source = reference.source.as_deref().and_then(|n| n.node.as_ref());
+    let Some(NodeEnum::RowExpr(row)) = source else {
+        return false;
+    };
+    let place = usize::try_from(reference.colno - 1).unwrap_or(usize::MAX);
+    let value = row.args.get(place).and_then(|value| value.node.as_ref());
+    matches!(value, Some(NodeEnum::SetToDefault(_)))
 }
 
 fn condition(

@@ -13,13 +13,15 @@ use super::{
     source::{Output, OutputColumn, Place, SourceId, Span},
     walker::Walker,
 };
-use crate::compile::{analyse::dml, error::BindError};
+use crate::compile::{analyse::dml, error::BindError, model::WithQuery};
 
 /// A WITH query that may be mentioned.
 #[derive(Debug, Clone)]
 pub(super) struct Cte {
     name: String,
     output: Output,
+    /// Place in [`super::walker::Findings::with`].
+    place: usize,
 }
 
 impl Walker<'_> {
@@ -49,21 +51,35 @@ impl Walker<'_> {
                 _ => None,
             })
             .collect();
+        let first = self.found.with.len();
+        let found = queries.iter().map(|query| WithQuery {
+            name: query.ctename.clone(),
+            ..WithQuery::default()
+        });
+        self.found.with.extend(found);
         if with.recursive {
             // They may mention each other in any order.
-            for query in &queries {
+            for (place, query) in (first..).zip(&queries) {
                 self.ctes.push(Cte {
                     name: query.ctename.clone(),
                     output: Output::unknown(),
+                    place,
                 });
             }
         }
-        for query in queries {
+        for (place, query) in (first..).zip(queries) {
+            let sources = self.sources.len();
             let output =
                 self.nested(Place::Cte, |walker| walker.cte_query(query, with.recursive))?;
+            let read = self.sources[sources..].iter();
+            let rows = read
+                .filter_map(|source| Some(source.relation()?.rows))
+                .sum();
+            self.found.with[place].rows = rows;
             self.ctes.push(Cte {
                 name: query.ctename.clone(),
                 output: renamed(output, &query.aliascolnames),
+                place,
             });
         }
         Ok(())
@@ -79,8 +95,10 @@ impl Walker<'_> {
         self.ctes.truncate(known);
     }
 
-    pub(super) fn cte(&self, name: &str) -> Option<Output> {
+    /// A WITH query that is mentioned.
+    pub(super) fn cte(&mut self, name: &str) -> Option<Output> {
         let cte = self.ctes.iter().rev().find(|cte| cte.name == name)?;
+        self.found.with[cte.place].mentions += 1;
         Some(cte.output.clone())
     }
 
@@ -183,9 +201,12 @@ impl Walker<'_> {
             self.here().spans.insert(Span::Recursion);
             let mut columns = output.clone();
             columns.unique.clear();
+            let mut known = self.found.with.iter();
+            let place = known.rposition(|with| with.name == query.ctename);
             self.ctes.push(Cte {
                 name: query.ctename.clone(),
                 output: renamed(columns, &query.aliascolnames),
+                place: place.unwrap_or(0),
             });
         }
         let right = arm(self, select.rarg.as_deref());

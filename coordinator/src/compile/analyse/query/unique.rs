@@ -101,7 +101,9 @@ impl Walker<'_> {
         let before = self.mentioned.len();
         let (levels, sources) = (self.levels.len(), self.sources.len());
         let equalities = self.equalities.len();
+        let with = self.found.with.clone();
         let walked = self.expression(node);
+        self.found.with = with;
         let mentioned: Vec<SourceId> = self.mentioned[before..]
             .iter()
             .copied()

@@ -10,7 +10,10 @@ use super::{
     select::Cte,
     source::{Equality, Level, LevelId, Output, Place, Shape, Source, SourceId},
 };
-use crate::compile::{analyse::dml::Effects, model::Resource};
+use crate::compile::{
+    analyse::dml::Effects,
+    model::{Resource, WithQuery},
+};
 
 /// Goes through one statement.
 pub(crate) struct Walker<'a> {
@@ -64,6 +67,8 @@ pub(crate) struct Findings {
     pub(crate) modifying: Option<Effects>,
     /// Why the statement cannot be part of a pass, as far as the names in it go: the first reason.
     pub(crate) unfit: Option<&'static str>,
+    /// The queries of WITH clauses, outer ones first.
+    pub(crate) with: Vec<WithQuery>,
     /// Things to tell the reader.
     pub(crate) warnings: Vec<String>,
 }
