@@ -22,13 +22,13 @@ use upshift_shared::{
     ids::TaskId,
     pack::{Complaint, StepKind},
     plan::{
-        Check, DdlEffect, Exec, Metadata, Operator, PLAN_FORMAT, Plan, PlannedModule, Rates,
+        Check, DdlEffect, Edge, Exec, Metadata, Operator, PLAN_FORMAT, Plan, PlannedModule, Rates,
         Strategy, TableUse, Task, UndoKind, Warning, WayBack,
     },
 };
 
 use between::Ends;
-use pieces::Work;
+use pieces::{Piece, Work};
 
 use super::{
     analyse::complain,
@@ -85,56 +85,18 @@ pub fn plan(
             Work::Pass(_) => None,
         })
         .collect();
-    let (mut tasks, mut edges) = (Vec::with_capacity(analysis.steps.len()), Vec::new());
-    let mut ends = BTreeMap::new();
-    let mut complaints = Vec::new();
+    let mut made = Made::default();
     for (piece, chosen) in pieces.into_iter().zip(chosen) {
-        let first = TaskId(piece.first);
-        match (piece.work, chosen) {
-            (Work::Pass(stages), _) => {
-                let pass = Ends::Pass {
-                    first,
-                    swap: stages.swap,
-                    last: stages.last,
-                    gates: stages.gates,
-                };
-                ends.insert(piece.node, pass);
-                tasks.extend(stages.tasks);
-                edges.extend(stages.edges);
-            }
-            (Work::Step(step), Some(Ok(chosen))) => {
-                if let Some(message) = &chosen.warning {
-                    let source = Some(step.step.location.clone());
-                    warnings.push(Warning {
-                        source,
-                        message: message.clone(),
-                    });
-                }
-                ends.insert(piece.node, Ends::Task(first));
-                tasks.push(task(step.clone(), piece.first, chosen, &optimised.rates));
-            }
-            (Work::Parts(step, parts), Some(Ok(chosen))) => {
-                let whole = task(step.clone(), piece.first, chosen, &optimised.rates);
-                let (parts, between) = parts.tasks(&whole, &optimised.rates);
-                let last = parts.last().map_or(first, |task| task.id);
-                ends.insert(piece.node, Ends::Parts { first, last });
-                tasks.extend(parts);
-                edges.extend(between);
-            }
-            (Work::Fill(add, update, _), Some(Ok(chosen))) => {
-                ends.insert(piece.node, Ends::Task(first));
-                let mut task = task(add.clone(), piece.first, chosen, &optimised.rates);
-                task.steps.push(update.step.id);
-                task.sources.push(update.step.location.clone());
-                task.module = task.module.max(update.step.module);
-                tasks.push(task);
-            }
-            (Work::Step(_) | Work::Parts(..) | Work::Fill(..), Some(Err(complaint))) => {
-                complaints.push(*complaint)
-            }
-            (Work::Step(_) | Work::Parts(..) | Work::Fill(..), None) => {}
-        }
+        made.take(piece, chosen, optimised);
     }
+    let Made {
+        tasks,
+        mut edges,
+        ends,
+        complaints,
+        warnings: of_steps,
+    } = made;
+    warnings.extend(of_steps);
     edges.extend(between::edges(&analysis, optimised, &ends));
     if !complaints.is_empty() {
         return Err(CompileError::Complaints(complaints));
@@ -156,6 +118,72 @@ pub fn plan(
         warnings,
         way_back,
     })
+}
+
+/// What pieces have become so far.
+#[derive(Default)]
+struct Made {
+    tasks: Vec<Task>,
+    edges: Vec<Edge>,
+    ends: BTreeMap<u32, Ends>,
+    complaints: Vec<Complaint>,
+    warnings: Vec<Warning>,
+}
+
+impl Made {
+    fn take(
+        &mut self,
+        piece: Piece<'_>,
+        chosen: Option<Result<Chosen, Box<Complaint>>>,
+        optimised: &Optimised,
+    ) {
+        let first = TaskId(piece.first);
+        let chosen = match chosen {
+            Some(Err(complaint)) => return self.complaints.push(*complaint),
+            Some(Ok(chosen)) => Some(chosen),
+            None => None,
+        };
+        let ends = match (piece.work, chosen) {
+            (Work::Pass(stages), _) => {
+                self.tasks.extend(stages.tasks);
+                self.edges.extend(stages.edges);
+                Ends::Pass {
+                    first,
+                    swap: stages.swap,
+                    last: stages.last,
+                    gates: stages.gates,
+                }
+            }
+            (Work::Step(step), Some(chosen)) => {
+                self.warnings
+                    .extend(chosen.warning.as_ref().map(|message| Warning {
+                        source: Some(step.step.location.clone()),
+                        message: message.clone(),
+                    }));
+                self.tasks
+                    .push(task(step.clone(), piece.first, chosen, &optimised.rates));
+                Ends::Task(first)
+            }
+            (Work::Parts(step, parts), Some(chosen)) => {
+                let whole = task(step.clone(), piece.first, chosen, &optimised.rates);
+                let (parts, between) = parts.tasks(&whole, &optimised.rates);
+                let last = parts.last().map_or(first, |task| task.id);
+                self.tasks.extend(parts);
+                self.edges.extend(between);
+                Ends::Parts { first, last }
+            }
+            (Work::Fill(add, update, _), Some(chosen)) => {
+                let mut task = task(add.clone(), piece.first, chosen, &optimised.rates);
+                task.steps.push(update.step.id);
+                task.sources.push(update.step.location.clone());
+                task.module = task.module.max(update.step.module);
+                self.tasks.push(task);
+                Ends::Task(first)
+            }
+            (Work::Step(_) | Work::Parts(..) | Work::Fill(..), None) => return,
+        };
+        self.ends.insert(piece.node, ends);
+    }
 }
 
 fn planned_modules(
