@@ -94,7 +94,8 @@ pub enum ShadowStage {
         /// Foreign keys that the pass adds.
         added_keys: Vec<AddedKey>,
     },
-    /// Validates foreign keys of one table that the swap has made.
+    /// Validates foreign keys of one table that the swap has made; of the pass's own table, also the bound
+    /// of an old partition.
     Validate {
         /// The table that has them.
         table: QualifiedName,

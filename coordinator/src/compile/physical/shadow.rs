@@ -114,12 +114,20 @@ impl Maker<'_> {
             made.gates.push(made.swap);
         }
         made.last.push(made.swap);
-        for ((id, table), keys) in self.keys_after() {
+        let mut keys_after = self.keys_after();
+        if !pass.before.inheritance.parents.is_empty() {
+            let own = (pass.relation, pass.table.clone());
+            keys_after.entry(own).or_default();
+        }
+        for ((id, table), keys) in keys_after {
             let each = match id == pass.relation && pass.rows >= MANY {
                 true => 1,
-                false => keys.len(),
+                false => keys.len().max(1),
             };
-            for keys in keys.chunks(each) {
+            // Of an old partition, the bound is validated even where there is no key.
+            let none: &[String] = &[];
+            let chunks = keys.chunks(each).chain(keys.is_empty().then_some(none));
+            for keys in chunks {
                 let task = self.validate((id, &table), keys);
                 let swap = made.swap;
                 let last = self.push(&mut made, task, &[swap]);
@@ -139,6 +147,7 @@ impl Maker<'_> {
 
     fn validate(&self, (id, table): (RelId, &QualifiedName), keys: &[String]) -> Task {
         let what = match keys {
+            [] => "the bound of what was a partition".to_owned(),
             [only] => format!("foreign key {only}"),
             several => counted(several.len() as u64, "foreign key"),
         };
@@ -222,7 +231,9 @@ impl Maker<'_> {
             cut: Cut::pages(pass.table.to_string()),
         };
         let label = format!("fill the new {}", pass.table.plain());
-        let uses = vec![used(pass.relation, &pass.table, false)];
+        // It only reads; but the swap of another pass that has foreign keys to this table would wait for a
+        // lock on it, unit after unit.
+        let uses = vec![used(pass.relation, &pass.table, true)];
         let mut task = self.task(stage, (label, pass.cost.fill), uses);
         task.rows = pass.rows;
         task.why = "cut by pages of the old table, which nobody can write meanwhile".to_owned();

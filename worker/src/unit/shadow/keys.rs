@@ -11,10 +11,20 @@ use upshift_shared::{
         execute_raw,
         ident::{QualifiedName, ident},
     },
+    plan::Shadow,
 };
 
-use super::super::UnitContext;
-use super::index::share;
+use super::{
+    super::{UnitContext, metadata::capture},
+    index::share,
+    swap::BOUND,
+};
+
+/// What is to be checked of an old table.
+const UNCHECKED: &str = "-- a bound that is not checked yet
+SELECT format('ALTER TABLE %s VALIDATE CONSTRAINT %I', $1::text, conname)
+FROM pg_constraint
+WHERE conrelid = to_regclass($1) AND conname = $2 AND NOT convalidated";
 
 /// Validates those of the keys that are there and not valid.
 pub(super) async fn validate(
@@ -47,4 +57,21 @@ pub(super) async fn validate(
         execute_raw(tx, statement).await.map_err(failed())?;
     }
     Ok(0)
+}
+
+/// Validates the constraint that spares the way back of a partition a scan: that of the old table, which
+/// nobody reads.
+pub(super) async fn bound(
+    tx: &mut PgConnection,
+    unit: &UnitContext<'_>,
+    op: &Shadow,
+) -> Result<()> {
+    let old = QualifiedName::new(op.old_home(unit.holder.run), &op.table.name).to_string();
+    let statements = capture::texts(tx, UNCHECKED, &[Some(&old), Some(BOUND)]).await?;
+    for statement in statements {
+        execute_raw(tx, statement)
+            .await
+            .map_err(Error::database(unit.task.label.clone()))?;
+    }
+    Ok(())
 }

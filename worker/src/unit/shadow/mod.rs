@@ -35,7 +35,12 @@ pub(super) async fn run(tx: &mut PgConnection, unit: &UnitContext<'_>, op: &Shad
         ShadowStage::Index { name } => index::run(tx, unit, op, name).await,
         ShadowStage::Before { .. } => Ok(0),
         ShadowStage::Swap { .. } => swap::run(tx, unit, op).await,
-        ShadowStage::Validate { table, keys } => keys::validate(tx, unit, table, keys).await,
+        ShadowStage::Validate { table, keys } => {
+            if *table == op.table {
+                keys::bound(tx, unit, op).await?;
+            }
+            keys::validate(tx, unit, table, keys).await
+        }
         ShadowStage::Settle => Err(Error::Refused(
             "VACUUM cannot run inside a transaction: please report this".to_owned(),
         )),
