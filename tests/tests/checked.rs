@@ -8,7 +8,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 use upshift_tests::{
     compare,
-    harness::{Database, Upshift},
+    harness::{Database, Upshift, pack},
     oracle,
 };
 
@@ -31,21 +31,15 @@ ALTER TABLE "li ne" ADD CONSTRAINT later CHECK (other < 90) NOT VALID;
 ALTER TABLE "li ne" ALTER parent_id DROP NOT NULL, DROP CONSTRAINT "li ne_id_check";
 "#;
 
-fn pack(script: &str) -> Result<TempDir> {
-    let folder = TempDir::new()?;
-    for (path, text) in [
+fn of_script(script: &str) -> Result<TempDir> {
+    pack(&[
         (
             "pack.toml",
             "name = \"checked\"\n[installed]\ntable = \"installed\"\n",
         ),
         ("base/module.toml", "version = \"2.0\"\n"),
         ("base/migrations/2.0/pre-a.sql", script),
-    ] {
-        let file = folder.path().join(path);
-        std::fs::create_dir_all(file.parent().context("a file lies in a folder")?)?;
-        std::fs::write(file, text)?;
-    }
-    Ok(folder)
+    ])
 }
 
 fn validated(database: &Database, pack: &Path) -> Result<usize> {
@@ -62,7 +56,7 @@ fn validated(database: &Database, pack: &Path) -> Result<usize> {
 
 #[tokio::test]
 async fn constraints_are_validated_on_their_own() -> Result<()> {
-    let (start, pack) = (Database::create()?, pack(SCRIPT)?);
+    let (start, pack) = (Database::create()?, of_script(SCRIPT)?);
     start.psql(TABLES)?;
     let (database, naive) = (start.copy()?, start.copy()?);
     oracle::upgrade(&naive, pack.path()).await?;
@@ -93,7 +87,7 @@ async fn bad_data_stops_the_run() -> Result<()> {
         ),
     ];
     for (spoil, script) in cases {
-        let (database, pack) = (Database::create()?, pack(script)?);
+        let (database, pack) = (Database::create()?, of_script(script)?);
         database.psql(TABLES)?;
         database.psql(spoil)?;
         let start = database.copy()?;

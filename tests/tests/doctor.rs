@@ -5,7 +5,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 use upshift_tests::{
     compare::Snapshot,
-    harness::{Database, Upshift},
+    harness::{Database, Upshift, pack},
 };
 
 const TABLES: &str = "
@@ -16,25 +16,17 @@ const TABLES: &str = "
     CREATE INDEX ON line (a); CREATE INDEX ON line (note);
     VACUUM ANALYZE line;";
 
-fn pack() -> Result<TempDir> {
-    let folder = TempDir::new()?;
-    for (path, text) in [
-        (
-            "pack.toml",
-            "name = \"doctor\"\n[installed]\ntable = \"installed\"\n",
-        ),
-        ("base/module.toml", "version = \"2.0\"\n"),
-        (
-            "base/migrations/2.0/pre-a.sql",
-            "UPDATE line SET note = upper(note);\nUPDATE line SET a = a + 1;\n",
-        ),
-    ] {
-        let file = folder.path().join(path);
-        std::fs::create_dir_all(file.parent().context("a file lies in a folder")?)?;
-        std::fs::write(file, text)?;
-    }
-    Ok(folder)
-}
+const PACK: &[(&str, &str)] = &[
+    (
+        "pack.toml",
+        "name = \"doctor\"\n[installed]\ntable = \"installed\"\n",
+    ),
+    ("base/module.toml", "version = \"2.0\"\n"),
+    (
+        "base/migrations/2.0/pre-a.sql",
+        "UPDATE line SET note = upper(note);\nUPDATE line SET a = a + 1;\n",
+    ),
+];
 
 /// Whether the plan builds the table anew.
 fn builds_anew(database: &Database, pack: &TempDir) -> Result<bool> {
@@ -61,7 +53,7 @@ fn costs(database: &Database, arguments: &[&str]) -> Result<String> {
 
 #[tokio::test]
 async fn what_was_measured_is_kept_and_chosen_by() -> Result<()> {
-    let (database, pack) = (Database::create()?, pack()?);
+    let (database, pack) = (Database::create()?, pack(PACK)?);
     for statement in TABLES.split_inclusive(';') {
         database.psql(statement)?;
     }

@@ -9,7 +9,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 use upshift_tests::{
     compare::Snapshot,
-    harness::{Database, Outcome, Upshift},
+    harness::{Database, Outcome, Upshift, pack},
 };
 
 const TABLES: &str = "
@@ -22,29 +22,24 @@ const TABLES: &str = "
     ANALYZE;";
 
 /// A pack of two modules, the second of which depends on the first.
-fn pack(base: &str, more: &str) -> Result<TempDir> {
-    let folder = TempDir::new()?;
-    let write = |path: &str, text: &str| -> Result<()> {
-        let file = folder.path().join(path);
-        std::fs::create_dir_all(file.parent().context("a file lies in a folder")?)?;
-        Ok(std::fs::write(file, text)?)
-    };
-    write(
-        "pack.toml",
-        "name = \"passes\"\ntarget_version = \"2.0\"\n[installed]\ntable = \"installed\"\n",
-    )?;
-    write("base/module.toml", "version = \"2.0\"\n")?;
-    write(
-        "more/module.toml",
-        "version = \"2.0\"\ndepends = [\"base\"]\n",
-    )?;
-    write("base/migrations/2.0/pre-a.sql", base)?;
-    write("more/migrations/2.0/pre-a.sql", more)?;
-    Ok(folder)
+fn of_scripts(base: &str, more: &str) -> Result<TempDir> {
+    pack(&[
+        (
+            "pack.toml",
+            "name = \"passes\"\ntarget_version = \"2.0\"\n[installed]\ntable = \"installed\"\n",
+        ),
+        ("base/module.toml", "version = \"2.0\"\n"),
+        (
+            "more/module.toml",
+            "version = \"2.0\"\ndepends = [\"base\"]\n",
+        ),
+        ("base/migrations/2.0/pre-a.sql", base),
+        ("more/migrations/2.0/pre-a.sql", more),
+    ])
 }
 
 fn two_updates() -> Result<TempDir> {
-    pack(
+    of_scripts(
         "UPDATE line SET note = upper(note) WHERE parent_id > 3;\n",
         "UPDATE line SET note = note || '!' WHERE id > 100;\n",
     )
@@ -195,7 +190,7 @@ async fn modules_that_share_a_pass_have_one_checkpoint() -> Result<()> {
 
 #[tokio::test]
 async fn a_fresh_column_with_one_value_writes_no_row() -> Result<()> {
-    let folder = pack(
+    let folder = of_scripts(
         "ALTER TABLE line ADD COLUMN kind varchar(8);\n",
         "UPDATE line SET kind = 'plain';\nINSERT INTO line (parent_id) VALUES (1);\n",
     )?;

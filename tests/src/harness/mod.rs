@@ -2,8 +2,10 @@
 
 mod command;
 mod database;
+mod pack;
 mod server;
 
 pub use command::{Outcome, Running, Upshift};
 pub use database::Database;
+pub use pack::pack;
 pub use server::{SERVER_VARIABLE, Server, repository};

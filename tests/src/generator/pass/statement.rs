@@ -11,7 +11,7 @@ use super::{
 impl World {
     /// An UPDATE, DELETE or now and then an INSERT.
     pub(super) fn statement(&mut self, random: &mut StdRng, place: usize) -> String {
-        match random.random_range(0..24) {
+        match random.random_range(0..26) {
             0..=8 => self.update(random, place),
             9..=11 => self.update_by_parent(random, place),
             12..=14 => self.update_by_self_join(random, place),
@@ -21,6 +21,7 @@ impl World {
             19..=21 => self.delete(random, place),
             _ if self.easy => self.update(random, place),
             22 => self.insert(random, place),
+            23 | 24 => self.update_by_several(random, place),
             _ => self.touch_other(random, place),
         }
     }
@@ -302,6 +303,53 @@ impl World {
             }
         }
         self.update(random, place)
+    }
+
+    /// Rows that are only looked for, by columns that are no key: several may be found for one, or NULL.
+    fn update_by_several(&self, random: &mut StdRng, place: usize) -> String {
+        let table = &self.tables[place];
+        let scope = Scope::default().with(table, "t");
+        let (Some(set), Some(other)) =
+            (self.set(random, table, &scope), self.tables.choose(random))
+        else {
+            return no_change(table);
+        };
+        let comparable = |own: &Column, theirs: &Column| {
+            own.kind == theirs.kind && !matches!(own.kind, Kind::Json | Kind::Positive)
+        };
+        let mut pairs = Vec::new();
+        for own in &table.columns {
+            let theirs = other
+                .columns
+                .iter()
+                .filter(|theirs| comparable(own, theirs));
+            pairs.extend(theirs.map(|theirs| {
+                let (own, theirs) = (ident(&own.name), ident(&theirs.name));
+                (format!("t.{own}"), format!("p.{theirs}"))
+            }));
+        }
+        let mut conditions = Vec::new();
+        for _ in 0..random.random_range(1..=2) {
+            if let Some((own, theirs)) = pairs.choose(random) {
+                conditions.push(match random.random_bool(0.5) {
+                    true => format!("{own} = {theirs}"),
+                    false => format!("{theirs} = {own}"),
+                });
+            }
+        }
+        if conditions.is_empty() {
+            return self.update(random, place);
+        }
+        if random.random_bool(0.4) && other.key.is_id() {
+            conditions.push("p.id % 3 <> 1".to_owned());
+        }
+        let filter = self.filter(random, &scope, " AND");
+        format!(
+            "UPDATE {} AS t SET {set} FROM {} AS p WHERE {}{filter}",
+            table.quoted(),
+            other.quoted(),
+            conditions.join(" AND ")
+        )
     }
 
     fn update_by_query(&self, random: &mut StdRng, place: usize) -> String {
