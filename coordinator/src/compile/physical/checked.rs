@@ -27,8 +27,8 @@ const MANY: f64 = 50_000.0;
 pub(super) struct Parts {
     /// The first one's actions.
     add: Vec<DdlAction>,
-    /// Names of constraints to validate, not quoted.
-    validate: Vec<String>,
+    /// Constraints to validate: their names, not quoted, and what people call that.
+    validate: Vec<(String, String)>,
     /// The last one's actions; may be empty.
     end: Vec<DdlAction>,
     table: QualifiedName,
@@ -102,7 +102,9 @@ impl Parts {
         let old: BTreeSet<&str> = names(&around.before);
         let added = around.after.constraints.iter().filter(|c| is_checked(c));
         let added = added.filter(|c| any && !old.contains(c.name.as_str()));
-        self.validate.extend(added.map(|c| c.name.clone()));
+        let table = self.table.plain();
+        let named = added.map(|c| (c.name.clone(), format!("validate {} of {table}", c.name)));
+        self.validate.extend(named);
         Some(())
     }
 
@@ -137,7 +139,8 @@ impl Parts {
                 sql: drop(""),
                 effect: DdlEffect::Invert { undo: Vec::new() },
             });
-            self.validate.push(name);
+            let label = format!("check that {column} of {} is not NULL", table.plain());
+            self.validate.push((name, label));
         }
     }
 
@@ -153,6 +156,7 @@ impl Parts {
             Task {
                 id: TaskId(task.id.0 + place),
                 operator: Operator::Metadata(Metadata { actions }),
+                rows: 0,
                 seconds: 0.02,
                 ..task.clone()
             }
@@ -161,7 +165,7 @@ impl Parts {
             why: "what it adds is not valid yet, so nothing is scanned under a lock".to_owned(),
             ..metadata(0, self.add)
         }];
-        for name in self.validate {
+        for (name, label) in self.validate {
             let sql = format!(
                 "ALTER TABLE {} VALIDATE CONSTRAINT {}",
                 self.table,
@@ -170,7 +174,7 @@ impl Parts {
             let effect = DdlEffect::Invert { undo: Vec::new() };
             let place = tasks.len();
             tasks.push(Task {
-                label: format!("validate {name} of {}", self.table.plain()),
+                label,
                 why: "reads the table while others read and write it".to_owned(),
                 seconds: self.rows * rates.validated,
                 undo: UndoKind::Nothing,
@@ -180,6 +184,7 @@ impl Parts {
         if !self.end.is_empty() {
             let place = tasks.len();
             tasks.push(Task {
+                label: format!("set NOT NULL in {}", self.table.plain()),
                 why: "a valid CHECK says the same already, so nothing is scanned".to_owned(),
                 ..metadata(place, self.end)
             });
