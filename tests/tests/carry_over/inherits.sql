@@ -19,7 +19,7 @@ ALTER TABLE "The Table" ADD COLUMN last serial;
 ALTER TABLE "a.b"."the ""parent""" ADD CONSTRAINT added CHECK (later <> '');
 ALTER TABLE "The Table" ADD CONSTRAINT own_id CHECK (id < 1000000);
 ALTER TABLE "The Table" INHERIT third;
-ALTER TABLE "The Table" ADD PRIMARY KEY (id);
+ALTER TABLE "The Table" ALTER COLUMN id SET NOT NULL, ADD PRIMARY KEY (id);
 ALTER TABLE "The Table" ALTER COLUMN "odd "" name" SET DEFAULT 'not as the grandparent';
 ALTER TABLE "The Table" ALTER COLUMN from_second DROP DEFAULT, ALTER COLUMN big SET STORAGE EXTERNAL,
     ALTER COLUMN big SET COMPRESSION pglz, ALTER COLUMN big SET STATISTICS 7, ALTER COLUMN x SET (n_distinct = 9);

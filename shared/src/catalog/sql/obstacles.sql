@@ -138,6 +138,12 @@ WITH ordinary AS (
                      WHERE a.attrelid = i.inhrelid AND NOT a.attisdropped
                        AND (a.attidentity <> '' OR a.attgenerated <> ''))
             THEN ', together with an identity or generated column'
+        -- From PostgreSQL 18 on a primary key that is made of an index makes NOT NULL the table's own.
+        WHEN EXISTS (SELECT FROM pg_catalog.pg_constraint AS k
+                     JOIN pg_catalog.pg_index AS x ON x.indrelid = k.conrelid AND x.indisprimary
+                     WHERE k.conrelid = i.inhrelid AND k.contype = 'n' AND NOT k.conislocal
+                       AND k.conkey[1] = ANY (x.indkey::smallint[]))
+            THEN ', together with a primary key on a column whose NOT NULL is only inherited'
         END AS why) AS w
     UNION ALL
     -- What comes with ATTACH PARTITION has to be what is there, and must take no scan.
