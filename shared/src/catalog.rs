@@ -320,6 +320,11 @@ pub struct Trigger {
     pub delete: bool,
     /// On TRUNCATE.
     pub truncate: bool,
+    /// FOR EACH ROW.
+    pub row: bool,
+    /// A partition's copy of its parent's trigger up to PostgreSQL 14 (`tgisinternal`): only a superuser
+    /// can disable it.
+    pub internal: bool,
 }
 
 /// A row of `pg_proc`, as far as the compiler asks.

@@ -42,12 +42,31 @@ fn roles(database: &Database) -> Result<()> {
     Ok(())
 }
 
+/// What a dump does not tell of a table's columns, constraints and parents.
+fn inherited(database: &Database) -> Result<String> {
+    database.psql(
+        "SELECT attname, attislocal, attinhcount FROM pg_attribute \
+         WHERE attrelid = '\"The Table\"'::regclass AND attnum > 0 AND NOT attisdropped ORDER BY attnum; \
+         SELECT conname, conislocal, coninhcount, connoinherit FROM pg_constraint \
+         WHERE conrelid = '\"The Table\"'::regclass AND contype IN ('c', 'n') ORDER BY 1; \
+         SELECT inhparent::regclass FROM pg_inherits \
+         WHERE inhrelid = '\"The Table\"'::regclass ORDER BY inhseqno",
+    )
+}
+
+fn same_inherited(database: &Database, before: &str) -> Result<()> {
+    let now = inherited(database)?;
+    ensure!(now == before, "inherited was {before} and is {now}");
+    Ok(())
+}
+
 /// There, kept, and back.
 async fn carried(setup: &str) -> Result<()> {
     let database = Database::create()?;
     roles(&database)?;
     database.psql(setup)?;
     let before = Snapshot::take(&database).await?;
+    let inherited = inherited(&database)?;
     let pack = pack()?;
     let plan = Upshift::on(&database, ["plan"])
         .argument(pack.path())
@@ -70,10 +89,13 @@ async fn carried(setup: &str) -> Result<()> {
         database.psql(unchecked)?.trim() == "0",
         "a kept partition's bound is not validated"
     );
+    same_inherited(&database, &inherited)?;
     Upshift::on(&database, ["rollback"]).succeed()?;
     let back = Snapshot::take(&database).await?;
     back.expect_same(&before, "rolled back (left) and before (right)")?;
+    same_inherited(&database, &inherited)?;
     run(&["--commit"])?;
+    same_inherited(&database, &inherited)?;
     let committed = Snapshot::take(&database).await?;
     committed.expect_same(&before, "committed (left) and before (right)")
 }
@@ -102,6 +124,12 @@ async fn functions_of_its_row_type_are_carried_over() -> Result<()> {
 async fn a_partition_keeps_its_place() -> Result<()> {
     carried(include_str!("carry_over/partition.sql")).await?;
     carried(include_str!("carry_over/attached.sql")).await
+}
+
+#[tokio::test]
+async fn a_table_that_inherits_keeps_its_parents() -> Result<()> {
+    carried(include_str!("carry_over/inherits.sql")).await?;
+    carried(include_str!("carry_over/inherits_alone.sql")).await
 }
 
 /// What no pass carries, and what the plan has to say of it.
@@ -151,8 +179,9 @@ const UNKNOWN: &[(&str, &str)] = &[
         "its place as a partition of table public.tree, which has triggers",
     ),
     (
-        "CREATE TABLE base (x integer); ALTER TABLE \"The Table\" INHERIT base",
-        "columns and constraints that it inherits from table public.base",
+        "CREATE TABLE base (x integer); ALTER TABLE \"The Table\" INHERIT base; \
+         ALTER TABLE \"The Table\" ADD y integer GENERATED ALWAYS AS (x + 1) STORED",
+        "it inherits from table public.base, together with an identity or generated column",
     ),
     (
         "CREATE DOMAIN rows AS \"The Table\" CHECK (value IS NOT NULL)",
@@ -187,6 +216,10 @@ const UNKNOWN: &[(&str, &str)] = &[
 
 /// What hangs on the table and is another role's, whom the one that connects is no member of.
 const OF_OTHERS: &[(&str, &str)] = &[
+    (
+        "CREATE TABLE base (x integer); ALTER TABLE \"The Table\" INHERIT base",
+        "it inherits from table public.base, which belongs to postgres",
+    ),
     (
         "CREATE PUBLICATION p FOR TABLE \"The Table\"",
         "in publication p, which belongs to postgres",

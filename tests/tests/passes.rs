@@ -140,28 +140,61 @@ async fn a_partition_that_is_being_built_cannot_be_written_through_its_parent() 
          INSERT INTO lines SELECT 1000 + i, 1, 'later' FROM generate_series(1, 9) i;
          ALTER TABLE lines ATTACH PARTITION line FOR VALUES FROM (0) TO (1000)",
     )?;
-    let before = Snapshot::take(&database).await?;
-    let died = run(&database, folder.path())
-        .variable("UPSHIFT_FAILPOINT", "before_commit:2")
-        .run()?;
-    ensure!(died.code != Some(0), "it did not die: {died:?}");
-    for write in [
+    let writes = [
         "INSERT INTO lines VALUES (700, 1, 'lost')",
         "UPDATE lines SET note = 'lost' WHERE id = 1",
         "UPDATE lines SET id = 701 WHERE id = 1001",
         "DELETE FROM lines",
         "TRUNCATE lines",
-    ] {
+    ];
+    let others = "UPDATE lines SET note = 'later' WHERE id > 1000";
+    refused_through_its_parent(&database, folder.path(), (&writes, others)).await
+}
+
+#[tokio::test]
+async fn a_table_that_inherits_cannot_be_written_through_its_parents_meanwhile() -> Result<()> {
+    let folder = two_updates()?;
+    let database = Database::create()?;
+    database.psql(TABLES)?;
+    database.psql(
+        "CREATE TABLE notes (note text); INSERT INTO notes VALUES ('later');
+         CREATE TABLE lines (parent_id integer) INHERITS (notes);
+         INSERT INTO lines VALUES ('later', 0);
+         ALTER TABLE line INHERIT lines",
+    )?;
+    let writes = [
+        "UPDATE lines SET note = 'lost' WHERE parent_id = 1",
+        "UPDATE notes SET note = 'lost'",
+        "DELETE FROM notes",
+        "TRUNCATE lines",
+    ];
+    let others = "UPDATE notes SET note = 'later' WHERE note = 'later'; \
+                  INSERT INTO lines VALUES ('more'); DELETE FROM ONLY lines WHERE note = 'more'";
+    refused_through_its_parent(&database, folder.path(), (&writes, others)).await
+}
+
+/// While `line` is being built; what writes others only may.
+async fn refused_through_its_parent(
+    database: &Database,
+    pack: &Path,
+    (writes, others): (&[&str], &str),
+) -> Result<()> {
+    let before = Snapshot::take(database).await?;
+    let died = run(database, pack)
+        .variable("UPSHIFT_FAILPOINT", "before_commit:2")
+        .run()?;
+    ensure!(died.code != Some(0), "it did not die: {died:?}");
+    for write in writes {
         let refused = database.psql(write);
-        let refused = refused.err().context(write)?.to_string();
+        let refused = refused.err().context((*write).to_owned())?.to_string();
         ensure!(
             refused.contains("is being built anew"),
             "{write}: {refused}"
         );
     }
-    database.psql("UPDATE lines SET note = 'later' WHERE id > 1000")?;
-    back(&database, &[])?.expect_code(0)?;
-    before.expect_same(&Snapshot::take(&database).await?, "rolled back")
+    database.psql(others)?;
+    back(database, &[])?.expect_code(0)?;
+    before.expect_same(&Snapshot::take(database).await?, "rolled back")
 }
 
 #[tokio::test]

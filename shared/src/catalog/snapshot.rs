@@ -281,6 +281,8 @@ impl Reader {
             delete: events & 8 != 0,
             update: events & 16 != 0,
             truncate: events & 32 != 0,
+            row: events & 1 != 0,
+            internal: get(row, "internal")?,
             update_of: attribute_numbers(get(row, "update_of")?)?
                 .into_iter()
                 .flatten()

@@ -15,7 +15,11 @@ use upshift_shared::{
     plan::{CopiedTable, KeyColumn},
 };
 
-use super::{UnitContext, in_place::join_on};
+use super::{
+    UnitContext,
+    in_place::join_on,
+    reaction::{self, By},
+};
 use crate::prepare::{create_empty, drop_kept, hidden_columns, kept_name};
 
 /// LOCK statements, to be run before the transaction's snapshot: TRUNCATE would otherwise hide rows
@@ -64,12 +68,11 @@ pub(super) async fn restore(
 ) -> Result<u64> {
     let failed = || Error::database(format!("undo of {}", unit.task.label));
     let foreign_keys = foreign_keys(tx, tables).await?;
-    let reactions = reactions(tx, tables).await?;
+    let reactions = reaction::disable(tx, &names(tables), By::Any).await?;
     let ordered = parents_first(tables, &foreign_keys);
     for statement in foreign_keys
         .iter()
         .map(ForeignKey::defer)
-        .chain(reactions.iter().map(|reaction| reaction.disable.clone()))
         .chain(["SET CONSTRAINTS ALL DEFERRED".to_owned()])
     {
         execute_raw(tx, statement).await.map_err(failed())?;
@@ -88,10 +91,10 @@ pub(super) async fn restore(
     for statement in ["SET CONSTRAINTS ALL IMMEDIATE".to_owned()]
         .into_iter()
         .chain(foreign_keys.iter().map(ForeignKey::put_back))
-        .chain(reactions.iter().map(|reaction| reaction.enable.clone()))
     {
         execute_raw(tx, statement).await.map_err(failed())?;
     }
+    reactions.enable(tx).await?;
     for table in tables {
         drop_kept(tx, unit.holder.run, &table.kept).await?;
     }
@@ -281,47 +284,6 @@ async fn foreign_keys(tx: &mut PgConnection, tables: &[CopiedTable]) -> Result<V
 
 fn names(tables: &[CopiedTable]) -> Vec<&str> {
     tables.iter().map(|table| table.table.as_str()).collect()
-}
-
-/// A trigger or rule that must not fire while rows are put back.
-struct Reaction {
-    disable: String,
-    enable: String,
-}
-
-async fn reactions(tx: &mut PgConnection, tables: &[CopiedTable]) -> Result<Vec<Reaction>> {
-    let failed = || Error::database("reading triggers and rules");
-    let rows = sqlx::query(
-        "-- triggers and rules of copied tables that fire
-        SELECT format('ALTER TABLE %I.%I DISABLE %s %I', n.nspname, c.relname, r.kind, r.name)
-                   AS disable,
-               format('ALTER TABLE %I.%I ENABLE %s%s %I', n.nspname, c.relname,
-                      CASE r.enabled WHEN 'R' THEN 'REPLICA ' WHEN 'A' THEN 'ALWAYS ' ELSE '' END,
-                      r.kind, r.name) AS enable
-        FROM (
-            SELECT tgrelid AS relation, 'TRIGGER' AS kind, tgname AS name, tgenabled AS enabled
-            FROM pg_trigger WHERE NOT tgisinternal
-            UNION ALL
-            SELECT ev_class, 'RULE', rulename, ev_enabled FROM pg_rewrite WHERE rulename <> '_RETURN'
-        ) r
-        JOIN pg_class c ON c.oid = r.relation
-        JOIN pg_namespace n ON n.oid = c.relnamespace
-        WHERE r.enabled <> 'D' AND r.relation = ANY ($1::text[]::regclass[])",
-    )
-    .bind(names(tables))
-    .persistent(false)
-    .fetch_all(tx)
-    .await
-    .map_err(failed())?;
-    rows.iter()
-        .map(|row| {
-            Ok(Reaction {
-                disable: row.try_get("disable")?,
-                enable: row.try_get("enable")?,
-            })
-        })
-        .collect::<sqlx::Result<_>>()
-        .map_err(failed())
 }
 
 /// The tables, each after those that its foreign keys point at, as far as there are no cycles.

@@ -3,7 +3,8 @@
 //! Advances its unit to `done`. Tried again on a serialisation failure (a row that an application
 //! changed meanwhile), split on the statement timeout, aborted by anything in the data. Undone by
 //! putting the before-images back; where fewer rows take one than were kept, an application has
-//! changed their keys meanwhile, and the undo stops unless it is forced.
+//! changed their keys meanwhile, and the undo stops unless it is forced. No trigger fires: one on INSERT
+//! has seen these rows before.
 
 use sqlx::{PgConnection, Row};
 use upshift_shared::{
@@ -12,7 +13,11 @@ use upshift_shared::{
     plan::{InPlace, InPlaceAction, KeyColumn},
 };
 
-use super::{UnitContext, run_template};
+use super::{
+    UnitContext,
+    reaction::{self, By},
+    run_template,
+};
 use crate::prepare::kept_name;
 
 /// Runs the unit; returns the rows that it changed.
@@ -32,14 +37,16 @@ pub(super) async fn undo(
     touched: u64,
 ) -> Result<u64> {
     let kept = kept_name(unit.holder.run, &op.before_images).to_string();
-    let statement = match &op.action {
-        InPlaceAction::Update(columns) => restore_updated(op, columns, &kept),
+    let (statement, by) = match &op.action {
+        InPlaceAction::Update(columns) => (restore_updated(op, columns, &kept), By::Update),
         InPlaceAction::Delete => {
             let columns = kept_columns(tx, &op.table, &kept).await?;
-            restore_deleted(op, &columns, &kept)
+            (restore_deleted(op, &columns, &kept), By::Insert)
         }
     };
+    let reactions = reaction::disable(tx, &[&op.table], by).await?;
     let restored = execute(tx, unit, statement, &op.table).await?;
+    reactions.enable(tx).await?;
     let forgotten = forget(tx, unit, &kept).await?;
     expect_rows(unit, &op.table, restored, forgotten.max(touched))?;
     Ok(restored)

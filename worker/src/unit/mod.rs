@@ -14,6 +14,7 @@ mod exec;
 mod in_place;
 mod metadata;
 mod outside;
+mod reaction;
 mod shadow;
 mod statement;
 mod transform;

@@ -181,6 +181,8 @@ impl Table {
                 update_of,
                 delete: name.contains("delete"),
                 truncate: name.contains("truncate"),
+                row: !name.contains("statement"),
+                internal: name.contains("internal"),
             });
         })
     }

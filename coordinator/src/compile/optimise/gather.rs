@@ -166,7 +166,9 @@ fn take(composer: &mut Composer<'_>, step: &AnalysedStep) -> Result<(), String> 
             Chunk::Whole(why) => Err(format!("it cannot be taken apart: {why}")),
             Chunk::ByKey(_) => composer.dml(step, dml, around),
         },
-        Class::Ddl(_) if !around.ancestors.is_empty() => Err("it is DDL on a partition".to_owned()),
+        Class::Ddl(_) if !around.ancestors.is_empty() => {
+            Err("it is DDL on a partition, or on a table that inherits from others".to_owned())
+        }
         Class::Ddl(_) if !step.bound.writes.contains(&Resource::Everything) => {
             composer.ddl(step, around)
         }
@@ -183,7 +185,7 @@ fn not_eligible(analysis: &Analysis, first: u32, table: &Relation) -> Option<Str
             "{obstacle} could not be carried over to a new table"
         ));
     }
-    // The snapshot has checked whose partition it was.
+    // The snapshot has checked whose child or partition it was.
     let parents = table.inheritance.parents.len();
     if parents > 0 && !table.dependents.contains(&Dependent::Parent) {
         return Some("it is in an inheritance or partition tree".to_owned());

@@ -25,7 +25,7 @@ GROUP BY c.oid, p.oid, p.proname
 UNION ALL
 SELECT i.inhrelid::bigint, 'parent', p.relname::text, NULL, false
 FROM pg_catalog.pg_inherits AS i
-JOIN pg_catalog.pg_class AS p ON p.oid = i.inhparent AND p.relkind = 'p'
+JOIN pg_catalog.pg_class AS p ON p.oid = i.inhparent AND p.relkind IN ('p', 'r')
 UNION ALL
 -- A partition may be published as rows of its root. Column lists and row filters (PostgreSQL 15) depend
 -- on the columns that they name.

@@ -127,9 +127,24 @@ WITH ordinary AS (
     SELECT oid, 'it is a typed table' FROM ordinary WHERE reloftype <> 0
     UNION ALL
     SELECT i.inhrelid, 'columns and constraints that it inherits from '
-           || pg_catalog.pg_describe_object('pg_catalog.pg_class'::regclass, p.oid, 0)
+           || pg_catalog.pg_describe_object('pg_catalog.pg_class'::regclass, p.oid, 0) || w.why
     FROM pg_catalog.pg_inherits AS i
     JOIN pg_catalog.pg_class AS p ON p.oid = i.inhparent AND p.relkind <> 'p'
+    CROSS JOIN LATERAL (SELECT CASE
+        WHEN p.relkind <> 'r' THEN ''
+        WHEN NOT pg_catalog.pg_has_role(p.relowner, 'USAGE')
+            THEN ', which belongs to ' || pg_catalog.pg_get_userbyid(p.relowner)
+        WHEN EXISTS (SELECT FROM pg_catalog.pg_attribute AS a
+                     WHERE a.attrelid = i.inhrelid AND NOT a.attisdropped
+                       AND (a.attidentity <> '' OR a.attgenerated <> ''))
+            THEN ', together with an identity or generated column'
+        -- From PostgreSQL 18 on a primary key that is made of an index makes NOT NULL the table's own.
+        WHEN EXISTS (SELECT FROM pg_catalog.pg_constraint AS k
+                     JOIN pg_catalog.pg_index AS x ON x.indrelid = k.conrelid AND x.indisprimary
+                     WHERE k.conrelid = i.inhrelid AND k.contype = 'n' AND NOT k.conislocal
+                       AND k.conkey[1] = ANY (x.indkey::smallint[]))
+            THEN ', together with a primary key on a column whose NOT NULL is only inherited'
+        END AS why) AS w
     UNION ALL
     -- What comes with ATTACH PARTITION has to be what is there, and must take no scan.
     SELECT i.inhrelid, 'its place as a partition of '

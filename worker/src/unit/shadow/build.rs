@@ -16,17 +16,20 @@ use upshift_shared::{
     plan::Shadow,
 };
 
-use super::super::{UnitContext, metadata::capture};
+use super::{
+    super::{UnitContext, metadata::capture},
+    heir,
+};
 
 /// The trigger that lets nobody write the old table.
 const GUARD: &str = "upshift_guard";
 
-/// The same for a partition: what writes it through its parent fires no trigger of statements on it.
-const ROW_GUARD: &str = "-- guard the rows of a partition
+/// The same for one with a parent: what writes it through that fires no trigger of statements on it.
+const ROW_GUARD: &str = "-- guard the rows of a table with a parent
 SELECT format('CREATE TRIGGER upshift_guard_rows BEFORE INSERT OR UPDATE OR DELETE ON %1$s '
               'FOR EACH ROW EXECUTE FUNCTION upshift.refuse_write(); '
               'ALTER TABLE %1$s ENABLE ALWAYS TRIGGER upshift_guard_rows', $1::text)
-FROM pg_class WHERE oid = to_regclass($1) AND relispartition";
+WHERE EXISTS (SELECT FROM pg_inherits WHERE inhrelid = to_regclass($1))";
 
 /// Who is given a table must be allowed to make one where it is (PostgreSQL, ALTER TABLE).
 const HOME_OF_OWNERS: &str =
@@ -141,7 +144,10 @@ async fn create(tx: &mut PgConnection, unit: &UnitContext<'_>, op: &Shadow) -> R
             .await
             .map_err(Error::database(context()))?;
     }
-    let mut statements = capture::texts(tx, include_str!("carry.sql"), &both).await?;
+    let stand_in = heir::stand_in(&home, &op.table.name);
+    let with_parent = [both[0], both[1], Some(stand_in.as_str())];
+    let mut statements = capture::texts(tx, include_str!("heir.sql"), &with_parent).await?;
+    statements.extend(capture::texts(tx, include_str!("carry.sql"), &both).await?);
     if statements.is_empty() {
         return Err(Error::Refused(format!(
             "there is no table {}",
@@ -152,7 +158,7 @@ async fn create(tx: &mut PgConnection, unit: &UnitContext<'_>, op: &Shadow) -> R
     execute_raw(tx, create)
         .await
         .map_err(Error::database(context()))?;
-    // Its identity columns have sequences with names that were made up.
+    // Its identity columns have sequences with names that were made up. What inherits has none.
     statements.extend(capture::texts(tx, include_str!("identity.sql"), &both).await?);
     for statement in statements {
         execute_raw(tx, statement)
@@ -251,11 +257,15 @@ pub(super) async fn undo(
 ) -> Result<u64> {
     let run = unit.holder.run;
     unguard(tx, op).await?;
+    let stand_in = heir::stand_in(&op.new_home(run), &op.table.name);
     let home = ident(&op.new_home(run));
     let table = op.new_table(run);
     execute_raw(
         tx,
-        format!("DROP TABLE IF EXISTS {table}; DROP SCHEMA IF EXISTS {home}"),
+        format!(
+            "DROP TABLE IF EXISTS {table}; DROP TABLE IF EXISTS {stand_in}; \
+             DROP SCHEMA IF EXISTS {home}"
+        ),
     )
     .await
     .map_err(Error::database(format!(

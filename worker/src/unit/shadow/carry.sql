@@ -4,6 +4,10 @@ SELECT statement
 FROM pg_class c
 JOIN pg_namespace n ON n.oid = c.relnamespace
 CROSS JOIN LATERAL (SELECT format('%I.%I', $2::text, c.relname) AS name) new
+-- See heir.sql.
+CROSS JOIN LATERAL (SELECT EXISTS (
+    SELECT FROM pg_inherits h JOIN pg_class p ON p.oid = h.inhparent AND p.relkind = 'r'
+    WHERE h.inhrelid = c.oid) AS inherits) i
 CROSS JOIN LATERAL (
     SELECT 1 AS place, 0::bigint AS part, format(
         'CREATE %sTABLE %s (LIKE %I.%I INCLUDING DEFAULTS INCLUDING CONSTRAINTS INCLUDING GENERATED '
@@ -11,11 +15,12 @@ CROSS JOIN LATERAL (
         CASE c.relpersistence WHEN 'u' THEN 'UNLOGGED ' ELSE '' END, new.name, n.nspname, c.relname,
         coalesce((SELECT format(' TABLESPACE %I', t.spcname)
                   FROM pg_tablespace t WHERE t.oid = c.reltablespace), '')) AS statement
+    WHERE NOT i.inherits
     UNION ALL
     -- What an earlier step dropped and commit will destroy stays with the old table.
     SELECT 2, a.attnum, format('ALTER TABLE %s DROP COLUMN %I', new.name, a.attname)
     FROM pg_attribute a
-    WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+    WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped AND NOT i.inherits
       AND a.attname ~ '^upshift_kept_'
     UNION ALL
     SELECT 3, 0, format('ALTER TABLE %s SET (%s)', new.name, o.options)

@@ -7,6 +7,7 @@
 
 mod build;
 mod fill;
+mod heir;
 mod index;
 mod keys;
 mod settle;

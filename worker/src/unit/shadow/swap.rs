@@ -26,28 +26,30 @@ use upshift_shared::{
 use super::{
     super::{UnitContext, metadata::capture},
     build,
+    heir::{self, Heir},
 };
 
 /// The constraint that says what the rows of a partition have in common.
 pub(super) const BOUND: &str = "upshift_bound";
 
-/// A query on a parent locks it before its partitions, and so does the swap.
-const LOCK_PARENT: &str = "-- lock the parent of a partition
+/// A query on a parent locks it before what it is a parent of, and so does the swap.
+const LOCK_PARENT: &str = "-- lock the parents of a table
 SELECT format('LOCK TABLE ONLY %I.%I IN ACCESS EXCLUSIVE MODE', n.nspname, p.relname)
 FROM pg_inherits i
-JOIN pg_class p ON p.oid = i.inhparent AND p.relkind = 'p'
+JOIN pg_class p ON p.oid = i.inhparent AND p.relkind IN ('p', 'r')
 JOIN pg_namespace n ON n.oid = p.relnamespace
-WHERE i.inhrelid = to_regclass($1)";
+WHERE i.inhrelid = to_regclass($1)
+ORDER BY p.oid";
 
 /// Something that hangs on the table.
 #[derive(Debug, Clone)]
-struct Fact {
+pub(super) struct Fact {
     kind: String,
     /// Quoted: what it is on, or itself.
-    object: String,
+    pub(super) object: String,
     /// Not quoted.
     name: String,
-    definition: String,
+    pub(super) definition: String,
     valid: bool,
     remark: Option<String>,
 }
@@ -71,6 +73,8 @@ pub(super) async fn run(tx: &mut PgConnection, unit: &UnitContext<'_>, op: &Shad
     let new = facts(tx, &op.new_table(run).to_string()).await?;
     let plan = Swap {
         op,
+        stand_ins: [op.new_home(run), op.old_home(run)]
+            .map(|home| heir::stand_in(&home, &op.table.name)),
         home: ident(&op.table.schema),
         new_home: ident(&op.new_home(run)),
         old_home: ident(&op.old_home(run)),
@@ -95,8 +99,10 @@ pub(super) async fn run(tx: &mut PgConnection, unit: &UnitContext<'_>, op: &Shad
     ledger::undo::insert(tx, run, unit.task.id, &back).await?;
     let relation = u32::try_from(old)
         .map_err(|_| Error::Format("the old table has an oid out of range".to_owned()))?;
+    let [_, stand_in] = &plan.stand_ins;
     let gone = [
         Deferred::Table { relation },
+        Deferred::Statement(format!("DROP TABLE IF EXISTS {stand_in}")),
         Deferred::Statement(format!("DROP SCHEMA IF EXISTS {}", plan.old_home)),
     ];
     deferred::insert(tx, run, unit.task.id, &gone).await?;
@@ -200,6 +206,8 @@ async fn renamed_facts(tx: &mut PgConnection, op: &Shadow) -> Result<Vec<Fact>> 
 /// The swap, in statements.
 struct Swap<'a> {
     op: &'a Shadow,
+    /// For the parents of the new table and of the old one.
+    stand_ins: [String; 2],
     home: String,
     new_home: String,
     old_home: String,
@@ -211,7 +219,10 @@ struct Swap<'a> {
     new: &'a [Fact],
 }
 
-fn of<'f>(facts: &'f [Fact], kind: &'static str) -> impl DoubleEndedIterator<Item = &'f Fact> {
+pub(super) fn of<'f>(
+    facts: &'f [Fact],
+    kind: &'static str,
+) -> impl DoubleEndedIterator<Item = &'f Fact> {
     facts.iter().filter(move |fact| fact.kind == kind)
 }
 
@@ -245,6 +256,9 @@ impl Swap<'_> {
         statements.extend(self.detach());
         statements.extend(disown(self.before));
         statements.push(format!("CREATE SCHEMA {}", self.old_home));
+        let new = self.named(&self.new_home);
+        let [old, new] = [(&table, 1), (&new, 0)].map(|(table, n)| self.heir(table, n));
+        statements.extend(heir::there(self.before, &old, &new));
         statements.extend(self.moves(&self.home, &self.old_home, &|_| true));
         statements.extend(self.moves(&self.new_home, &self.home, &|name| self.is_new(name)));
         statements.push(format!("DROP SCHEMA {}", self.new_home));
@@ -298,6 +312,7 @@ impl Swap<'_> {
             format!("LOCK TABLE ONLY {parent} IN ACCESS EXCLUSIVE MODE")
         };
         let mut statements: Vec<String> = of(self.before, "partition").map(lock).collect();
+        statements.extend(heir::locks(self.before));
         let own = of(self.before, "own_key").filter(|fact| !dropped.contains(&fact.name));
         let own = own
             .map(|fact| &fact.name)
@@ -318,6 +333,8 @@ impl Swap<'_> {
         statements.extend(drop_functions(self.before));
         statements.extend(self.detach());
         statements.extend(disown(self.before));
+        let old = self.named(&self.old_home);
+        statements.extend(heir::back(self.before, &self.heir(&old, 1), &table));
         statements.push(format!("CREATE SCHEMA {}", self.new_home));
         statements.extend(self.moves(&self.home, &self.new_home, &|name| self.is_new(name)));
         statements.extend(self.moves(&self.old_home, &self.home, &|_| true));
@@ -327,6 +344,16 @@ impl Swap<'_> {
         statements.extend(make_keys(self.before.iter().collect()));
         statements.extend(pointers(self.before));
         statements
+    }
+
+    /// The table in a schema.
+    fn named(&self, home: &str) -> String {
+        format!("{home}.{}", ident(&self.op.table.name))
+    }
+
+    fn heir<'h>(&'h self, table: &'h str, stand_in: usize) -> Heir<'h> {
+        let stand_in = &self.stand_ins[stand_in];
+        Heir { table, stand_in }
     }
 
     /// A partition leaves its parent.

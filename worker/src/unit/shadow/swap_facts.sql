@@ -32,6 +32,33 @@ CROSS JOIN LATERAL (
     JOIN pg_namespace pn ON pn.oid = p.relnamespace
     WHERE i.inhrelid = c.oid
     UNION ALL
+    -- In their order.
+    SELECT 'parent', i.inhseqno::oid, format('%I.%I', pn.nspname, p.relname), p.relname::text, NULL, true,
+           NULL
+    FROM pg_inherits i
+    JOIN pg_class p ON p.oid = i.inhparent AND p.relkind = 'r'
+    JOIN pg_namespace pn ON pn.oid = p.relnamespace
+    WHERE i.inhrelid = c.oid
+    UNION ALL
+    -- What the table has from its parents.
+    SELECT 'stand_in', c.oid, '', '', (
+               SELECT string_agg(x.item, ', ' ORDER BY x.place, x.part)
+               FROM (
+                   SELECT 1 AS place, a.attnum::bigint AS part,
+                          format('%I %s%s', a.attname, format_type(a.atttypid, a.atttypmod),
+                                 (SELECT format(' COLLATE %I.%I', ln.nspname, l.collname)
+                                  FROM pg_collation l JOIN pg_namespace ln ON ln.oid = l.collnamespace
+                                  WHERE l.oid = a.attcollation AND l.oid <> t.typcollation)) AS item
+                   FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid
+                   WHERE a.attrelid = c.oid AND a.attnum > 0 AND a.attinhcount > 0
+                   UNION ALL
+                   SELECT 2, k.oid::bigint, format('CONSTRAINT %I %s', k.conname, pg_get_constraintdef(k.oid))
+                   FROM pg_constraint k
+                   WHERE k.conrelid = c.oid AND k.contype IN ('c', 'n') AND k.coninhcount > 0
+               ) x), true, NULL
+    WHERE EXISTS (SELECT FROM pg_inherits i JOIN pg_class p ON p.oid = i.inhparent AND p.relkind = 'r'
+                  WHERE i.inhrelid = c.oid)
+    UNION ALL
     SELECT 'rule', r.oid, format('%I.%I', n.nspname, c.relname), r.rulename::text,
            pg_get_ruledef(r.oid), true, obj_description(r.oid, 'pg_rewrite')
     FROM pg_rewrite r WHERE r.ev_class = c.oid

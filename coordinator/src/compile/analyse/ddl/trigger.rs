@@ -42,6 +42,8 @@ pub(super) fn create(draft: &mut Draft<'_>, stmt: &CreateTrigStmt) -> Result<Out
         update_of: constraint::columns(draft, table, &columns)?,
         delete: stmt.events & DELETE != 0,
         truncate: stmt.events & TRUNCATE != 0,
+        row: stmt.row,
+        internal: false,
     };
     let (schema, function) = object::split(&object::strings(&stmt.funcname));
     let schemas: Vec<String> = draft

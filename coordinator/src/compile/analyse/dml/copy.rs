@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 
 use upshift_shared::{
-    catalog::{Catalog, Relation, RelationKind},
-    ids::RelId,
+    catalog::{Catalog, Column, ConstraintKind, ForeignKeyAction, Relation, RelationKind},
+    ids::{ColId, RelId},
     plan::{CopiedTable, KeptTable, KeyColumn},
 };
 
@@ -25,13 +25,24 @@ pub(super) fn copying(catalog: &Catalog, written: &[RelId], why: String) -> Clas
             parent.name
         ));
     }
+    let stuck = |relation: &&&Relation| {
+        let mut triggers = relation.triggers.iter();
+        triggers.any(|trigger| trigger.internal && trigger.enabled)
+    };
+    if let Some(partition) = relations.iter().find(stuck) {
+        return opaque(format!(
+            "{why}; and triggers that {} has of its parent would fire when a copy is put back",
+            partition.name
+        ));
+    }
     let ids: BTreeSet<RelId> = written.iter().copied().collect();
-    let tables = relations
-        .iter()
-        .filter(|relation| !is_covered(catalog, relation, &ids))
-        .enumerate()
-        .map(|(place, relation)| copied(relation, place + 1))
-        .collect();
+    let mut tables = Vec::new();
+    for relation in relations.iter().filter(|r| !is_covered(catalog, r, &ids)) {
+        match key_of_copy(catalog, relation) {
+            Ok(key) => tables.push(copied(relation, key, tables.len() + 1)),
+            Err(other) => return opaque(format!("{why}; and {other}")),
+        }
+    }
     Class::Copying { tables, why }
 }
 
@@ -55,12 +66,41 @@ fn is_covered(catalog: &Catalog, relation: &Relation, copied: &BTreeSet<RelId>) 
     })
 }
 
-fn copied(relation: &Relation, number: usize) -> CopiedTable {
+/// What tells rows of a copy apart; nothing where all rows may go and come again. What refers to a row with an
+/// ON DELETE of its own would not leave it alone if it did: then it is what is referred to, and rows with a
+/// NULL in it, which nothing refers to, go and come.
+fn key_of_copy(catalog: &Catalog, relation: &Relation) -> Result<Vec<KeyColumn>, String> {
+    if let Some(key) = key_columns(relation) {
+        return Ok(key);
+    }
+    let mut referred: BTreeSet<&[ColId]> = BTreeSet::new();
+    for (_, key) in catalog.incoming(relation.id) {
+        if let ConstraintKind::ForeignKey {
+            columns, on_delete, ..
+        } = &key.kind
+            && *on_delete != ForeignKeyAction::NoAction
+        {
+            referred.insert(columns);
+        }
+    }
+    let mut referred = referred.into_iter();
+    let columns = referred.next().unwrap_or_default();
+    if referred.next().is_some() {
+        return Err(format!(
+            "foreign keys with ON DELETE refer to several keys of {}, which may all be NULL",
+            relation.name
+        ));
+    }
+    let columns = columns.iter().filter_map(|id| relation.column_by_id(*id));
+    Ok(columns.map(key_column).collect())
+}
+
+fn copied(relation: &Relation, key: Vec<KeyColumn>, number: usize) -> CopiedTable {
     let table = qualified(relation);
     let columns: Vec<String> = data_columns(relation).into_iter().map(|c| c.name).collect();
     CopiedTable {
         table: table.to_string(),
-        key: key_columns(relation).unwrap_or_default(),
+        key,
         kept: KeptTable {
             name: format!("{{run}}_t{{task}}_copy{number}"),
             table: table.to_string(),
@@ -74,14 +114,7 @@ fn copied(relation: &Relation, number: usize) -> CopiedTable {
 /// of its own, which says nothing about the others.
 pub(super) fn key_columns(relation: &Relation) -> Option<Vec<KeyColumn>> {
     let key = relation.key()?;
-    Some(
-        key.into_iter()
-            .map(|column| KeyColumn {
-                name: column.name.clone(),
-                type_name: column.type_name.clone(),
-            })
-            .collect(),
-    )
+    Some(key.into_iter().map(key_column).collect())
 }
 
 /// The columns that hold data of their own.
@@ -90,9 +123,13 @@ pub(super) fn data_columns(relation: &Relation) -> Vec<KeyColumn> {
         .columns
         .iter()
         .filter(|column| column.generated.is_none())
-        .map(|column| KeyColumn {
-            name: column.name.clone(),
-            type_name: column.type_name.clone(),
-        })
+        .map(key_column)
         .collect()
+}
+
+fn key_column(column: &Column) -> KeyColumn {
+    KeyColumn {
+        name: column.name.clone(),
+        type_name: column.type_name.clone(),
+    }
 }

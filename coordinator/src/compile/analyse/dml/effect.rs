@@ -37,6 +37,9 @@ enum Event<'c> {
     Insert,
     Update(&'c BTreeSet<ColId>),
     Delete,
+    /// To another partition: DELETE and INSERT for triggers of rows, not for those of statements
+    /// (PostgreSQL manual, 39.1).
+    Move,
     Truncate,
 }
 
@@ -93,6 +96,7 @@ impl Effects {
                         .any(|column| member_has(member, column, &columns))
                 });
             if moves {
+                self.touch(member, Event::Move);
                 self.writes.insert(Resource::Rows(member.id));
             }
         }
@@ -107,9 +111,13 @@ impl Effects {
         if !new {
             return;
         }
-        self.touch(relation, Event::Update(columns));
+        // UPDATE OF a generated column too fires when what it is computed from is assigned (PostgreSQL manual,
+        // CREATE TRIGGER).
+        let mut changed = columns.clone();
+        changed.extend(computed_from(relation, columns));
+        self.touch(relation, Event::Update(&changed));
         self.reads.insert(Resource::Rows(relation.id));
-        for column in columns.iter().chain(&computed_from(relation, columns)) {
+        for column in &changed {
             self.writes.insert(Resource::Column(relation.id, *column));
         }
         self.types(catalog, relation, columns);
@@ -333,7 +341,7 @@ fn hidden_behaviour(relation: &Relation, event: Event<'_>) -> Option<String> {
         // The way back of either is the other.
         Event::Insert | Event::Delete => ruled(RuleEvent::Insert) || ruled(RuleEvent::Delete),
         Event::Update(_) => ruled(RuleEvent::Update),
-        Event::Truncate => false,
+        Event::Move | Event::Truncate => false,
     };
     if ruled {
         return Some(format!("rules on {name} may do anything"));
@@ -344,10 +352,13 @@ fn hidden_behaviour(relation: &Relation, event: Event<'_>) -> Option<String> {
         ));
     }
     let fires = |trigger: &&Trigger| {
+        // What fires on the way back is disabled for it, where that can be done.
+        let both = trigger.internal && (trigger.insert || trigger.delete);
         trigger.enabled
             && match event {
-                Event::Insert => trigger.insert,
-                Event::Delete => trigger.delete,
+                Event::Insert => trigger.insert || both,
+                Event::Delete => trigger.delete || both,
+                Event::Move => trigger.row && (trigger.insert || trigger.delete),
                 Event::Truncate => trigger.truncate,
                 Event::Update(columns) => {
                     trigger.update

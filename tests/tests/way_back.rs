@@ -1,0 +1,77 @@
+//! The way back of rows that were inserted, where an application has pointed foreign keys at them since.
+
+use anyhow::{Result, ensure};
+use tempfile::TempDir;
+use upshift_tests::{
+    compare::Snapshot,
+    harness::{Database, Upshift},
+};
+
+const TABLES: &str = "
+    CREATE TABLE t (id serial PRIMARY KEY, part_id integer REFERENCES t ON DELETE CASCADE, a integer);
+    INSERT INTO t (a) SELECT i FROM generate_series(1, 20) i;
+    CREATE TABLE c (t_id integer REFERENCES t ON DELETE CASCADE, n_id integer REFERENCES t ON DELETE SET NULL);
+    INSERT INTO c VALUES (1, 2);";
+
+fn pack() -> Result<TempDir> {
+    let folder = TempDir::new()?;
+    let migration = folder.path().join("m/migrations/2.0");
+    std::fs::create_dir_all(&migration)?;
+    std::fs::write(
+        folder.path().join("pack.toml"),
+        "name = \"back\"\n[installed]\nquery = \"SELECT 'm', '1.0'\"\n",
+    )?;
+    std::fs::write(
+        folder.path().join("m/module.toml"),
+        "name = \"m\"\nversion = \"2.0\"\n",
+    )?;
+    let sql = "INSERT INTO t (id, a) SELECT id + 100, a FROM t WHERE id <= 10;\n\
+               INSERT INTO t (id, part_id, a) SELECT id + 200, id + 100, a FROM t WHERE id <= 5;\n";
+    std::fs::write(migration.join("pre-a.sql"), sql)?;
+    Ok(folder)
+}
+
+#[tokio::test]
+async fn rows_that_others_have_been_pointed_at_do_not_take_them_along() -> Result<()> {
+    let folder = pack()?;
+    let start = Database::create()?;
+    start.psql(TABLES)?;
+    let before = Snapshot::take(&start).await?;
+    for (write, told) in [
+        ("", ""),
+        (
+            "INSERT INTO c VALUES (104, NULL)",
+            "public.c by ON DELETE CASCADE of c_t_id_fkey",
+        ),
+        (
+            "UPDATE c SET n_id = 205",
+            "public.c by ON DELETE SET NULL of c_n_id_fkey",
+        ),
+        (
+            "INSERT INTO t (id, part_id) VALUES (999, 103)",
+            "public.t by ON DELETE CASCADE of t_part_id_fkey",
+        ),
+    ] {
+        let database = start.copy()?;
+        Upshift::on(&database, ["run", "--unit-rows", "3", "--workers", "3"])
+            .argument(folder.path())
+            .succeed()?;
+        if write.is_empty() {
+            Upshift::on(&database, ["rollback"]).succeed()?;
+            before.expect_same(&Snapshot::take(&database).await?, "rolled back")?;
+            continue;
+        }
+        database.psql(write)?;
+        let written = "SELECT (SELECT count(t_id) + count(n_id) FROM c) + (SELECT count(*) FROM t WHERE id = 999)";
+        let rows = database.psql(written)?;
+        let refused = Upshift::on(&database, ["rollback"]).run()?;
+        ensure!(
+            refused.code != Some(0) && refused.stderr.contains(told),
+            "{write}: {refused:?}"
+        );
+        ensure!(database.psql(written)? == rows, "{write}: rows have gone");
+        Upshift::on(&database, ["rollback", "--force"]).succeed()?;
+        ensure!(database.psql(written)? != rows, "{write}: forced, and yet");
+    }
+    Ok(())
+}
