@@ -147,7 +147,7 @@ impl Maker<'_> {
 
     fn validate(&self, (id, table): (RelId, &QualifiedName), keys: &[String]) -> Task {
         let what = match keys {
-            [] => "the bound of what was a partition".to_owned(),
+            [] => "what the way back needs".to_owned(),
             [only] => format!("foreign key {only}"),
             several => counted(several.len() as u64, "foreign key"),
         };
