@@ -220,6 +220,7 @@ impl Maker<'_> {
                 Fragment::Text(after.clone()),
             ]),
             cut: Cut::pages(pass.table.to_string()),
+            transforms: pass.composed.transforms.clone(),
         };
         let label = format!("fill the new {}", pass.table.plain());
         let uses = vec![used(pass.relation, &pass.table, false)];
