@@ -20,11 +20,11 @@ use crate::{
 
 pub use metadata::{Capture, DdlAction, DdlEffect, Hide, Metadata};
 pub use rates::Rates;
-pub use shadow::{AddedKey, Shadow, ShadowStage};
+pub use shadow::{AddedKey, JoinedTransform, Shadow, ShadowStage};
 pub use transform::{TRANSFORMED_ROWS, Transform};
 
 /// The version of this format. A reader refuses a newer one; older ones stay readable.
-pub const PLAN_FORMAT: u32 = 2;
+pub const PLAN_FORMAT: u32 = 3;
 
 /// The compiled DAG of tasks for one database.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -7,10 +7,12 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Cut, Template};
+use super::{Cut, KeyColumn, Template};
 use crate::{
     ids::{RunId, TaskId},
+    pack::Location,
     pg::ident::QualifiedName,
+    transform::Call,
 };
 
 /// A stage of a shadow pass.
@@ -69,6 +71,9 @@ pub enum ShadowStage {
         sql: Template,
         /// By pages of the old table.
         cut: Cut,
+        /// Transforms whose values the INSERT … SELECT takes, in order.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        transforms: Vec<JoinedTransform>,
     },
     /// Builds one index of the new table.
     Index {
@@ -104,6 +109,49 @@ pub enum ShadowStage {
     },
     /// Statistics and the visibility map of the new table.
     Settle,
+}
+
+/// A transform that joined a pass. What it reads are the unit's rows as the statements before it leave
+/// them; what it changes, the INSERT … SELECT finds in [`JoinedTransform::changed`] by the row's key.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JoinedTransform {
+    /// Its place in the pass: it numbers its temporary tables.
+    pub number: u32,
+    /// Where it stands, for messages.
+    pub location: Location,
+    /// The SELECT of the unit's rows at this point, where they are not simply those of the old table: it
+    /// is computed once, into [`JoinedTransform::kept`], which what follows reads. Parameters as of the fill.
+    pub keep: Option<String>,
+    /// The query of the rows that may change, with the columns of [`super::Transform::rows`]. Parameters
+    /// as of the fill.
+    pub rows: String,
+    /// The key by which a row is found again, as the row has it at this point.
+    pub key: Vec<KeyColumn>,
+    /// Whether `rows` has a column `target`.
+    pub compares: bool,
+    /// The column that is read, not quoted.
+    pub source: String,
+    /// Characters that the target takes at most.
+    pub longest: Option<u32>,
+    /// Whether the function is for each text of a JSON object.
+    pub translated: bool,
+    /// What changes a value.
+    pub call: Call,
+}
+
+impl JoinedTransform {
+    /// The temporary table of the transform's changed rows: the columns of
+    /// [`super::TRANSFORMED_ROWS`].
+    #[must_use]
+    pub fn changed(number: u32) -> String {
+        format!("pg_temp.upshift_changed_{number}")
+    }
+
+    /// The temporary table of the unit's rows before the transform.
+    #[must_use]
+    pub fn kept(number: u32) -> String {
+        format!("pg_temp.upshift_kept_{number}")
+    }
 }
 
 /// A foreign key that a pass adds.

@@ -12,7 +12,7 @@ use upshift_shared::{
     ids::{ColId, RelId},
     pack::StepKind,
     pg::ident::ident,
-    plan::{AddedKey, Cut, KeyColumn},
+    plan::{AddedKey, Cut, JoinedTransform, KeyColumn},
 };
 
 use super::{
@@ -43,7 +43,11 @@ pub(super) struct Composer<'a> {
     /// Whether a step so far deletes rows.
     deletes: bool,
     /// Layers since the last fence.
-    layers: u32,
+    pub(super) layers: u32,
+    /// Whether the rows come out the same however often they are computed: see `transform.rs`.
+    pub(super) settled: bool,
+    /// Transforms so far.
+    pub(super) transforms: Vec<JoinedTransform>,
     /// Names of the tables that UPDATEs and DELETEs so far mention.
     pub(super) tables: BTreeSet<String>,
     /// Columns that a step so far writes.
@@ -94,6 +98,8 @@ impl<'a> Composer<'a> {
             at_start: columns.iter().map(|c| (c.id, c.name.clone())).collect(),
             deletes: false,
             layers: 0,
+            settled: true,
+            transforms: Vec::new(),
             columns,
             tables: BTreeSet::new(),
             written: BTreeSet::new(),
@@ -122,7 +128,15 @@ impl<'a> Composer<'a> {
             NodeEnum::DeleteStmt(statement) => self.delete(&statement, dml)?,
             _ => return Err("it is neither UPDATE nor DELETE".to_owned()),
         }
-        self.explain(step, dml, &around.before)?;
+        let tree = step.parsed.as_deref().and_then(|node| node.node.clone());
+        self.explain(tree, dml, &around.before)?;
+        self.note(step);
+        self.settled = false;
+        Ok(())
+    }
+
+    /// What later steps have to know of one that changes rows.
+    pub(super) fn note(&mut self, step: &AnalysedStep) {
         let tables = step.bound.tables.iter();
         self.tables
             .extend(tables.map(|(_, name, _)| name.name.clone()));
@@ -136,11 +150,10 @@ impl<'a> Composer<'a> {
                 }),
         );
         self.changes_rows = true;
-        Ok(())
     }
 
     /// Whether what it reads is in the row at hand as the steps so far leave it.
-    fn may_read(
+    pub(super) fn may_read(
         &mut self,
         step: &AnalysedStep,
         dml: &BoundDml,
@@ -222,7 +235,7 @@ impl<'a> Composer<'a> {
     /// PostgreSQL puts a layer's expressions in place of every mention of its columns in the next, so
     /// a column that each of twenty statements mentions three times becomes an expression of three
     /// billion terms. OFFSET 0 keeps layers apart.
-    fn fence(&mut self) {
+    pub(super) fn fence(&mut self) {
         if self.layers >= LAYERS {
             self.sql.push_str(" OFFSET 0");
             self.layers = 0;
@@ -358,14 +371,13 @@ impl<'a> Composer<'a> {
 
     /// The statement as EXPLAIN against the new table, so that PostgreSQL says at that point what it
     /// would say to the statement itself.
-    fn explain(
+    pub(super) fn explain(
         &mut self,
-        step: &AnalysedStep,
+        mut tree: Option<NodeEnum>,
         dml: &BoundDml,
         table: &Relation,
     ) -> Result<(), String> {
         let nested = dml.joins.looks_around;
-        let mut tree = step.parsed.as_deref().and_then(|node| node.node.clone());
         let (relation, items) = match &mut tree {
             Some(NodeEnum::UpdateStmt(s)) => (s.relation.as_mut(), &mut s.from_clause),
             Some(NodeEnum::DeleteStmt(s)) => (s.relation.as_mut(), &mut s.using_clause),
@@ -429,6 +441,7 @@ impl<'a> Composer<'a> {
             pinned_now,
             settings: settings.to_vec(),
             columns,
+            transforms: self.transforms,
         }
     }
 }

@@ -12,6 +12,9 @@ use super::Cost;
 const BYTES: f64 = 0.4;
 /// A row's part of one more statement in a pass.
 const ROW_COMPOSED: f64 = 0.4e-6;
+/// Of what a row costs that is copied, the part that one costs which is kept for a transform on its way:
+/// a temporary table is not logged.
+const KEPT: f64 = 0.5;
 /// What a pass costs however small the table is: a dozen short transactions and the swap.
 const PASS: f64 = 0.4;
 /// Making a foreign key of another table anew.
@@ -23,10 +26,11 @@ pub(in crate::compile) fn in_place(rates: &Rates, rows: f64, indexes: f64) -> f6
 }
 
 /// What a pass over a table of so many rows costs. `touched`: rows that each of the statements
-/// touches; `incoming`: rows of the tables whose foreign keys point at it.
+/// touches; `kept`: how often the rows are kept on their way; `incoming`: rows of the tables whose foreign
+/// keys point at it.
 pub(super) fn of_pass(
     rates: &Rates,
-    (after, rows): (&Relation, f64),
+    (after, rows, kept): (&Relation, f64, usize),
     touched: &[u64],
     incoming: &[f64],
 ) -> Cost {
@@ -42,8 +46,9 @@ pub(super) fn of_pass(
         touched.iter().sum::<u64>() as f64,
         touched.len() as f64,
     );
-    let fill = rows * (rates.copied * (1.0 - BYTES) + statements * ROW_COMPOSED)
-        + bytes / Rates::WIDTH * rates.copied * BYTES;
+    let copies = 1.0 + kept as f64 * KEPT;
+    let copied = rows * rates.copied * (1.0 - BYTES) + bytes / Rates::WIDTH * rates.copied * BYTES;
+    let fill = copies * copied + rows * statements * ROW_COMPOSED;
     let index = rows * rates.indexed;
     let key = rows * rates.validated;
     let others: f64 = incoming

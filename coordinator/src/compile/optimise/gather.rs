@@ -166,6 +166,10 @@ fn take(composer: &mut Composer<'_>, step: &AnalysedStep) -> Result<(), String> 
             Chunk::Whole(why) => Err(format!("it cannot be taken apart: {why}")),
             Chunk::ByKey(_) => composer.dml(step, dml, around),
         },
+        Class::Transform(bound) => match &bound.dml.chunk {
+            Chunk::Whole(why) => Err(format!("it cannot be taken apart: {why}")),
+            Chunk::ByKey(_) => composer.transform(step, bound, around),
+        },
         Class::Ddl(_) if !around.ancestors.is_empty() => {
             Err("it is DDL on a partition, or on a table that inherits from others".to_owned())
         }
@@ -174,7 +178,7 @@ fn take(composer: &mut Composer<'_>, step: &AnalysedStep) -> Result<(), String> 
         }
         Class::Ddl(_) | Class::Opaque { .. } => Err("it is opaque".to_owned()),
         Class::Copying { why, .. } => Err(why.clone()),
-        _ => Err("it is neither UPDATE, DELETE nor DDL on the table".to_owned()),
+        _ => Err("it is neither UPDATE, DELETE, transform nor DDL on the table".to_owned()),
     }
 }
 
@@ -301,8 +305,10 @@ fn mentions(step: &AnalysedStep, around: &Around, linked: &BTreeSet<RelId>) -> b
 
 /// Whether a statement has the name of a function in it that hangs on the table.
 fn names_function(step: &AnalysedStep, table: &Relation) -> bool {
-    let StepKind::Sql(text) = &step.step.kind else {
-        return false;
+    let text = match &step.step.kind {
+        StepKind::Sql(text) => text,
+        StepKind::Transform(transform) => &transform.statement,
+        _ => return false,
     };
     table.dependents.iter().any(|dependent| match dependent {
         Dependent::Function { name, .. } => has_name(text, name),
@@ -362,9 +368,11 @@ fn chosen(
         .filter(|step| !matches!(step.bound.class, Class::Ddl(_)))
         .map(|step| step.bound.rows)
         .collect();
+    let transforms = gathered.composer.transforms.iter();
+    let kept = transforms.filter(|t| t.keep.is_some()).count();
     let cost = cost::of_pass(
         &options.rates,
-        (&last.after, first.before.rows),
+        (&last.after, first.before.rows, kept),
         &touched,
         &first.incoming_rows,
     );

@@ -19,6 +19,7 @@ mod graph;
 mod spare;
 #[cfg(test)]
 mod tests;
+mod transform;
 mod with;
 
 use std::{collections::BTreeMap, sync::Arc};
@@ -29,7 +30,7 @@ use upshift_shared::{
     ids::RelId,
     pack::{Location, StrategyDirective},
     pg::ident::QualifiedName,
-    plan::{AddedKey, KeyColumn, Rates, Strategy},
+    plan::{AddedKey, JoinedTransform, KeyColumn, Rates, Strategy},
 };
 
 use super::model::{Analysis, Options, Ordered, Passes};
@@ -123,6 +124,8 @@ pub struct Composed {
     pub settings: Vec<(String, String)>,
     /// The new table's columns that the fill gives values to.
     pub columns: Vec<KeyColumn>,
+    /// Transforms whose values the fill takes.
+    pub transforms: Vec<JoinedTransform>,
 }
 
 /// Finds the passes.

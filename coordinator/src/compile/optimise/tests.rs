@@ -5,8 +5,9 @@ use std::{collections::BTreeSet, path::PathBuf};
 use upshift_shared::{
     catalog::{Catalog, ForeignKeyAction},
     ids::StepId,
-    pack::{Directives, Location, Phase, StepKind, Version},
-    plan::Strategy,
+    pack::{Directives, Location, Phase, StepKind, TransformStep, Version},
+    plan::{JoinedTransform, Strategy},
+    transform::Call,
 };
 
 use super::{Optimised, graph::Contracted, optimise};
@@ -73,14 +74,17 @@ fn tables() -> Catalog {
 }
 
 fn optimised(statements: &[&str], passes: Passes) -> Optimised {
+    chosen(&resolved(statements), passes)
+}
+
+fn chosen(resolved: &Resolved, passes: Passes) -> Optimised {
     let options = Options {
         passes,
         ..Options::from(Strategy::Dataflow)
     };
-    let resolved = resolved(statements);
-    let analysis = analyse(&resolved, tables(), &options)
-        .unwrap_or_else(|error| panic!("{statements:?}: {error}"));
-    let ordered = order(&analysis, &resolved, options.strategy);
+    let analysis = analyse(resolved, tables(), &options)
+        .unwrap_or_else(|error| panic!("{:?}: {error}", resolved.steps));
+    let ordered = order(&analysis, resolved, options.strategy);
     optimise(&analysis, &ordered, &options)
 }
 
@@ -337,6 +341,60 @@ fn a_disk_budget_keeps_passes_away() {
     let analysis = analyse(&resolved, tables(), &options).expect("it is bound");
     let ordered = order(&analysis, &resolved, options.strategy);
     assert!(optimise(&analysis, &ordered, &options).passes.is_empty());
+}
+
+/// The transforms of the only pass, where `UPDATE … SET target = source` are transforms.
+fn transforms(statements: &[&str]) -> (Vec<u32>, Vec<JoinedTransform>) {
+    let mut resolved = resolved(statements);
+    for step in &mut resolved.steps {
+        let StepKind::Sql(statement) = &step.kind else {
+            continue;
+        };
+        let Some((target, source)) = [("name", "state"), ("state", "state")]
+            .into_iter()
+            .find(|(target, source)| statement.contains(&format!("SET {target} = {source}")))
+        else {
+            continue;
+        };
+        step.kind = StepKind::Transform(TransformStep {
+            statement: statement.clone(),
+            source: source.to_owned(),
+            target: target.to_owned(),
+            call: Call {
+                function: "html_to_text".to_owned(),
+                arguments: std::collections::BTreeMap::new(),
+            },
+        });
+    }
+    let mut passes = chosen(&resolved, Passes::Shadow).passes;
+    assert_eq!(passes.len(), 1, "{passes:?}");
+    let pass = passes.remove(0);
+    (pass.steps, pass.composed.transforms)
+}
+
+#[test]
+fn a_transform_keeps_rows_behind_what_computes_them() {
+    let own = "UPDATE entry SET state = state WHERE id > 3";
+    let other = "UPDATE entry SET name = state";
+    let update = "UPDATE entry SET state = upper(state)";
+    let kept = |statements: &[&str]| {
+        let (steps, transforms) = transforms(statements);
+        assert_eq!(steps.len(), statements.len());
+        let kept = transforms.iter().map(|t| (t.keep.is_some(), t.compares));
+        kept.collect::<Vec<_>>()
+    };
+    assert_eq!(kept(&[own]), [(false, false)]);
+    assert_eq!(kept(&[own, other]), [(false, false), (false, true)]);
+    assert_eq!(kept(&[update, own, other]), [(true, false), (false, true)]);
+    assert_eq!(kept(&[own, update, other]), [(false, false), (true, true)]);
+    let (_, transforms) = transforms(&[own]);
+    assert_eq!(
+        transforms[0].rows,
+        "SELECT \"entry\".\"id\" AS k1, \"entry\".\"state\"::text AS source FROM (SELECT o.\"id\", \
+         o.\"state\", o.\"name\" FROM ONLY \"public\".\"entry\" AS o WHERE ($1::text IS NULL OR o.\"ctid\" > \
+         $1::text::tid) AND ($2::text IS NULL OR o.\"ctid\" <= $2::text::tid) OFFSET 0) AS \"entry\" WHERE id \
+         > 3"
+    );
 }
 
 #[test]

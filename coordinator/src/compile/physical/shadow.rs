@@ -229,6 +229,7 @@ impl Maker<'_> {
                 Fragment::Text(after.clone()),
             ]),
             cut: Cut::pages(pass.table.to_string()),
+            transforms: pass.composed.transforms.clone(),
         };
         let label = format!("fill the new {}", pass.table.plain());
         // It only reads; but the swap of another pass that has foreign keys to this table would wait for a

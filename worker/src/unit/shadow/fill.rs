@@ -1,4 +1,5 @@
-//! Fill: a range of the old table's pages, changed, into the new table.
+//! Fill: a range of the old table's pages, changed, into the new table. What transforms in the pass make
+//! of it comes first, each into a temporary table that the INSERT joins.
 //!
 //! Advances its unit to `done`; split on the statement timeout; aborted by anything in the data. Its
 //! undo is that of the build, which drops the new table.
@@ -6,11 +7,11 @@
 use sqlx::PgConnection;
 use upshift_shared::{
     Error, Result,
-    pg::{execute_raw, sql},
-    plan::{Shadow, Template},
+    pg::execute_raw,
+    plan::{JoinedTransform, Shadow, Template},
 };
 
-use super::super::UnitContext;
+use super::{super::UnitContext, joined};
 
 /// Memory for what the unit joins, shared out over the units that run at once; no parallel workers,
 /// because the units are.
@@ -20,7 +21,7 @@ fn share(units: u32) -> String {
         "SELECT set_config('work_mem', \
            greatest(pg_size_bytes(current_setting('work_mem')), \
                     least(pg_size_bytes(current_setting('shared_buffers')) / 4 / {units}, 67108864)) \
-             / 1024 || 'kB', true)"
+             / 1024 || 'kB', true), set_config('max_parallel_workers_per_gather', '0', true)"
     )
 }
 
@@ -28,22 +29,16 @@ pub(super) async fn run(
     tx: &mut PgConnection,
     unit: &UnitContext<'_>,
     op: &Shadow,
-    template: &Template,
+    (template, transforms): (&Template, &[JoinedTransform]),
 ) -> Result<u64> {
     let text = template.render(&op.new_table(unit.holder.run));
     execute_raw(tx, share(unit.units_at_once))
         .await
         .map_err(Error::database("sharing memory out"))?;
-    // Planned for these very pages: a generic plan would not scan by ranges of them.
-    let mut query = sqlx::query(sql(text)).persistent(false);
-    if unit.task.pinned_now {
-        query = query.bind(unit.pinned_now);
+    for transform in transforms {
+        joined::run(tx, unit, (op, transform)).await?;
     }
-    for side in [&unit.bounds.lower, &unit.bounds.upper] {
-        let value = side.as_deref().and_then(|values| values.first());
-        query = query.bind(value.cloned());
-    }
-    let done = query
+    let done = joined::bound(unit, text)
         .execute(tx)
         .await
         .map_err(Error::database(unit.task.label.clone()))?;

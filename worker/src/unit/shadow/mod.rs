@@ -9,6 +9,7 @@ mod build;
 mod fill;
 mod heir;
 mod index;
+mod joined;
 mod keys;
 mod settle;
 mod swap;
@@ -32,7 +33,9 @@ pub(super) fn is_outside(op: &Shadow) -> bool {
 pub(super) async fn run(tx: &mut PgConnection, unit: &UnitContext<'_>, op: &Shadow) -> Result<u64> {
     match &op.stage {
         ShadowStage::Build { evolve } => build::run(tx, unit, op, evolve).await,
-        ShadowStage::Fill { sql, .. } => fill::run(tx, unit, op, sql).await,
+        ShadowStage::Fill {
+            sql, transforms, ..
+        } => fill::run(tx, unit, op, (sql, transforms)).await,
         ShadowStage::Index { name } => index::run(tx, unit, op, name).await,
         ShadowStage::Before { .. } => Ok(0),
         ShadowStage::Swap { .. } => swap::run(tx, unit, op).await,
