@@ -388,13 +388,14 @@ fn a_transform_keeps_rows_behind_what_computes_them() {
     assert_eq!(kept(&[update, own, other]), [(true, false), (false, true)]);
     assert_eq!(kept(&[own, update, other]), [(false, false), (true, true)]);
     let (_, transforms) = transforms(&[own]);
-    assert_eq!(
-        transforms[0].rows,
-        "SELECT \"entry\".\"id\" AS k1, \"entry\".\"state\"::text AS source FROM (SELECT o.\"id\", \
-         o.\"state\", o.\"name\" FROM ONLY \"public\".\"entry\" AS o WHERE ($1::text IS NULL OR o.\"ctid\" > \
-         $1::text::tid) AND ($2::text IS NULL OR o.\"ctid\" <= $2::text::tid) OFFSET 0) AS \"entry\" WHERE id \
-         > 3"
-    );
+    let rows = &transforms[0].rows;
+    for part in [
+        "SELECT \"entry\".\"id\" AS k1, \"entry\".\"state\"::text AS source FROM (SELECT",
+        // Its condition is asked of columns.
+        " OFFSET 0) AS \"entry\" WHERE id > 3",
+    ] {
+        assert!(rows.contains(part), "{rows}");
+    }
 }
 
 #[test]
