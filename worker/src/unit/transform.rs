@@ -63,6 +63,7 @@ fn way(op: &Transform) -> Way<'_> {
             op.write.table,
             ident(&op.source)
         ),
+        advice: "mend it, or leave it out with the step's where, then resume",
         key: &op.write.key,
         shape: Shape {
             key: op.write.key.len(),

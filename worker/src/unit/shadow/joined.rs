@@ -91,6 +91,8 @@ fn way<'a>(op: &Shadow, joined: &'a JoinedTransform) -> Way<'a> {
             ident(&joined.source),
             joined.location
         ),
+        // Nobody can write a table that is being built anew.
+        advice: "roll back, mend it or leave it out with the step's where, and run again",
         key: &joined.key,
         shape: Shape {
             key: joined.key.len(),

@@ -30,6 +30,8 @@ const PIECE: usize = 256 * 1024;
 pub(in crate::unit) struct Way<'a> {
     /// The operation and its place, for messages.
     pub(in crate::unit) what: String,
+    /// What to do about a row that is refused.
+    pub(in crate::unit) advice: &'static str,
     /// The key of the rows.
     pub(in crate::unit) key: &'a [KeyColumn],
     /// How they are read.
@@ -140,9 +142,10 @@ impl Way<'_> {
             named.push(format!("{} = {value}", column.name));
         }
         Ok(Error::Refused(format!(
-            "{what}: the row with {}: {}; mend it, or leave it out with the step's where, then resume",
+            "{what}: the row with {}: {}; {}",
             named.join(", "),
-            failure.why
+            failure.why,
+            self.advice
         )))
     }
 }
