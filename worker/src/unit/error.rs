@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use upshift_shared::{Error, Retry};
 
-use super::UnitContext;
+use super::{Direction, UnitContext};
 
 /// What can be done about a failure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,6 +77,14 @@ fn class(error: &Error, unit: &UnitContext<'_>, elapsed: Duration) -> FailureCla
         } else {
             FailureClass::Later
         };
+    }
+    // While rows are put back, another task may take a name back that the catalog gave a moment before.
+    let renamed = matches!(
+        error.sqlstate().as_deref(),
+        Some("42P01" | "42703" | "3F000")
+    );
+    if unit.direction == Direction::Undo && renamed {
+        return FailureClass::Later;
     }
     UnitError::before(error).class
 }

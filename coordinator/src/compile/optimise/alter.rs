@@ -100,6 +100,16 @@ impl Composer<'_> {
         }
         self.evolve
             .push(deparse(NodeEnum::RenameStmt(Box::new(statement)))?);
+        // The swap makes them, on the columns by their last names.
+        for added in &mut self.added_keys {
+            let key = around
+                .after
+                .constraints
+                .iter()
+                .find(|c| c.name == added.name);
+            let key = key.ok_or("it renames a column of a foreign key that is not known")?;
+            added.definition = definition(key, around)?;
+        }
         Ok(())
     }
 
