@@ -15,10 +15,7 @@ pub use relation::{
     Persistence, Relation, RelationKind, RuleEvent, Trigger,
 };
 
-use crate::{
-    ids::{ColId, RelId},
-    pg::ident::ident,
-};
+use crate::{ids::RelId, pg::ident::ident};
 
 /// The catalog of one database.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]

@@ -19,6 +19,8 @@ CREATE TABLE parent (id integer PRIMARY KEY);
 INSERT INTO parent SELECT generate_series(1, 100);
 CREATE TABLE "li ne" (id integer PRIMARY KEY, parent_id integer, other integer, "odd ""c" text, note text NOT NULL);
 INSERT INTO "li ne" SELECT i, 1 + i % 100, 1 + i % 50, 'o' || i, 'n' || i FROM generate_series(1, 60000) i;
+CREATE TABLE wide (a integer, b integer);
+INSERT INTO wide SELECT i, i FROM generate_series(1, 60000) i;
 ANALYZE;"#;
 
 const SCRIPT: &str = r#"
@@ -27,6 +29,7 @@ ALTER TABLE "li ne" ADD FOREIGN KEY (parent_id) REFERENCES parent (id) ON DELETE
 ALTER TABLE "li ne" ALTER "odd ""c" SET NOT NULL, ALTER note SET NOT NULL, ALTER COLUMN other SET NOT NULL;
 ALTER TABLE "li ne" ADD CONSTRAINT "ke""y" FOREIGN KEY (other) REFERENCES parent DEFERRABLE INITIALLY DEFERRED;
 ALTER TABLE "li ne" ADD COLUMN fresh integer DEFAULT 1 REFERENCES parent, ADD CONSTRAINT u UNIQUE (id, other);
+ALTER TABLE wide ALTER b SET NOT NULL, ADD PRIMARY KEY (b);
 ALTER TABLE "li ne" ADD CONSTRAINT later CHECK (other < 90) NOT VALID;
 ALTER TABLE "li ne" ALTER parent_id DROP NOT NULL, DROP CONSTRAINT "li ne_id_check";
 "#;

@@ -1,6 +1,6 @@
 //! The order of steps and passes as edges between their tasks. A pass is many tasks, and not all of them
 //! wait, or are waited for: its table can be read from the swap on, while its foreign keys are still being
-//! validated; and until its gates it changes nothing that others have.
+//! validated; and until its swap it changes nothing that others have.
 
 use std::collections::BTreeMap;
 
@@ -76,18 +76,26 @@ fn pairs(before: &Ends, after: &Ends, meeting: Meeting) -> Vec<(TaskId, TaskId)>
             Meeting::Rows => vec![(*swap, *to)],
             _ => last.iter().map(|from| (*from, *to)).collect(),
         },
-        (Ends::Pass { swap, last, .. }, Ends::Pass { first, gates, .. }) => {
+        (
+            Ends::Pass { swap, last, .. },
+            Ends::Pass {
+                first,
+                swap: later,
+                gates,
+                ..
+            },
+        ) => {
             let mut pairs: Vec<_> = match meeting {
-                Meeting::Definitions => last.iter().map(|from| (*from, *first)).collect(),
+                Meeting::Definitions => {
+                    return last.iter().map(|from| (*from, *first)).collect();
+                }
                 Meeting::Rows => vec![(*swap, *first)],
                 Meeting::Keys => Vec::new(),
             };
-            if meeting != Meeting::Definitions {
-                // Keys are found by the names that they and their tables have before the swap.
-                let each =
-                    |gate: &TaskId| last.iter().map(|from| (*from, *gate)).collect::<Vec<_>>();
-                pairs.extend(gates.iter().flat_map(each));
-            }
+            // Keys are found by the names that they and their tables have before the later swap, …
+            pairs.extend(last.iter().map(|from| (*from, *later)));
+            // … and on the way back after it.
+            pairs.extend(gates.iter().map(|gate| (*swap, *gate)));
             pairs
         }
     }

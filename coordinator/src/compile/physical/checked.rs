@@ -65,7 +65,7 @@ fn is_alone(table: &Relation) -> bool {
 
 impl Parts {
     fn take(&mut self, ddl: &BoundDdl, around: &Around, number: u32) -> Option<()> {
-        let mut any = false;
+        let (mut any, mut strange) = (false, false);
         for action in &ddl.actions {
             let Some(NodeEnum::AlterTableStmt(mut statement)) = parse(&action.sql).ok()? else {
                 return None;
@@ -84,9 +84,14 @@ impl Parts {
                     AlterTableType::AtSetNotNull => not_null.push(command.name.clone()),
                     AlterTableType::AtAddConstraint => {
                         others += 1;
-                        changed |= not_valid(command);
+                        let checked = not_valid(command);
+                        changed |= checked;
+                        strange |= !checked;
                     }
-                    _ => others += 1,
+                    _ => {
+                        others += 1;
+                        strange = true;
+                    }
                 }
             }
             any |= changed;
@@ -98,6 +103,11 @@ impl Parts {
                 ([_, ..], 0) => self.not_null(action, &not_null, around, number),
                 _ => self.add.push(action.clone()),
             }
+        }
+        if strange && !self.end.is_empty() {
+            // A primary key makes its columns NOT NULL itself, and then the way back would not know that
+            // they were not.
+            return None;
         }
         let old: BTreeSet<&str> = names(&around.before);
         let added = around.after.constraints.iter().filter(|c| is_checked(c));

@@ -32,7 +32,7 @@ pub(super) struct Stages {
     /// What must come before anything that finds the table's foreign keys by their names: they are not
     /// valid before it.
     pub(super) last: Vec<TaskId>,
-    /// What changes the definition of other tables begins with these.
+    /// What has to be done on the way back once the swap is undone.
     pub(super) gates: Vec<TaskId>,
 }
 
@@ -110,9 +110,6 @@ impl Maker<'_> {
         let mut before = made.gates.clone();
         before.push(settled);
         made.swap = self.push(&mut made, self.swap(), &before);
-        if made.gates.is_empty() {
-            made.gates.push(made.swap);
-        }
         made.last.push(made.swap);
         let mut keys_after = self.keys_after();
         if !pass.before.inheritance.parents.is_empty() {
