@@ -1,30 +1,17 @@
 //! A pass carries over all that hangs on a table, or leaves the table alone and says why.
 
 use anyhow::{Result, ensure};
-use std::fs;
 use tempfile::TempDir;
 use upshift_tests::{
     compare::Snapshot,
-    harness::{Database, Upshift},
+    harness::{Database, Upshift, one_module},
 };
 
 /// Changes nothing, but every row is written.
 const NOTHING: &str = "-- upshift: strategy = shadow\nUPDATE \"The Table\" SET x = x + 0;\n";
 
 fn pack() -> Result<TempDir> {
-    let folder = TempDir::new()?;
-    let migration = folder.path().join("m/migrations/2.0");
-    fs::create_dir_all(&migration)?;
-    fs::write(
-        folder.path().join("pack.toml"),
-        "name = \"carry\"\n[installed]\nquery = \"SELECT 'm', '1.0'\"\n",
-    )?;
-    fs::write(
-        folder.path().join("m/module.toml"),
-        "name = \"m\"\nversion = \"2.0\"\n",
-    )?;
-    fs::write(migration.join("pre-a.sql"), NOTHING)?;
-    Ok(folder)
+    one_module(&[("pre-a.sql", NOTHING)])
 }
 
 /// Roles belong to the server: several tests may make them at once.

@@ -8,13 +8,11 @@ use serde_json::Value;
 use tempfile::TempDir;
 use upshift_tests::{
     compare,
-    harness::{Database, Upshift, pack},
+    harness::{Database, Upshift, one_module},
     oracle,
 };
 
 const TABLES: &str = r#"
-CREATE TABLE installed (name text PRIMARY KEY, version text);
-INSERT INTO installed VALUES ('base', '1.0');
 CREATE TABLE parent (id integer PRIMARY KEY);
 INSERT INTO parent SELECT generate_series(1, 100);
 CREATE TABLE "li ne" (id integer PRIMARY KEY, parent_id integer, other integer, "odd ""c" text, note text NOT NULL);
@@ -35,14 +33,7 @@ ALTER TABLE "li ne" ALTER parent_id DROP NOT NULL, DROP CONSTRAINT "li ne_id_che
 "#;
 
 fn of_script(script: &str) -> Result<TempDir> {
-    pack(&[
-        (
-            "pack.toml",
-            "name = \"checked\"\n[installed]\ntable = \"installed\"\n",
-        ),
-        ("base/module.toml", "version = \"2.0\"\n"),
-        ("base/migrations/2.0/pre-a.sql", script),
-    ])
+    one_module(&[("pre-a.sql", script)])
 }
 
 fn validated(database: &Database, pack: &Path) -> Result<usize> {

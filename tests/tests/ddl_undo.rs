@@ -2,15 +2,13 @@
 //! whose result equals `psql`'s, and whose way back leaves the database as it was: `pg_dump`, contents,
 //! sequences.
 
-use std::fs;
-
 use anyhow::{Context, Result};
 use tempfile::TempDir;
 use upshift_coordinator::compile::analyse::ddl;
 use upshift_shared::{catalog::snapshot, pack::Directives};
 use upshift_tests::{
     compare::{self, Snapshot},
-    harness::{Database, Upshift},
+    harness::{Database, Upshift, one_module},
 };
 
 const SETUP: &str = include_str!("catalog_evolution/setup.sql");
@@ -56,20 +54,7 @@ async fn reversible(database: &Database, sql: &str) -> Result<Vec<String>> {
 }
 
 fn pack(statements: &[String]) -> Result<TempDir> {
-    let folder = TempDir::new()?;
-    let migration = folder.path().join("m/migrations/2.0");
-    fs::create_dir_all(&migration)?;
-    fs::write(
-        folder.path().join("pack.toml"),
-        "name = \"ddl\"\n[installed]\nquery = \"SELECT 'm', '1.0'\"\n",
-    )?;
-    fs::write(
-        folder.path().join("m/module.toml"),
-        "name = \"m\"\nversion = \"2.0\"\n",
-    )?;
-    let text = statements.join(";\n") + ";\n";
-    fs::write(migration.join("pre-ddl.sql"), text)?;
-    Ok(folder)
+    one_module(&[("pre-ddl.sql", &(statements.join(";\n") + ";\n"))])
 }
 
 async fn there_and_back(sql: &str) -> Result<()> {

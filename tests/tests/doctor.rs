@@ -5,28 +5,16 @@ use serde_json::Value;
 use tempfile::TempDir;
 use upshift_tests::{
     compare::Snapshot,
-    harness::{Database, Upshift, pack},
+    harness::{Database, Upshift, one_module},
 };
 
 const TABLES: &str = "
-    CREATE TABLE installed (name text PRIMARY KEY, version text);
-    INSERT INTO installed VALUES ('base', '1.0');
     CREATE TABLE line (id integer PRIMARY KEY, a integer, note text);
     INSERT INTO line SELECT i, i % 7, 'n' || i FROM generate_series(1, 300000) i;
     CREATE INDEX ON line (a); CREATE INDEX ON line (note);
     VACUUM ANALYZE line;";
 
-const PACK: &[(&str, &str)] = &[
-    (
-        "pack.toml",
-        "name = \"doctor\"\n[installed]\ntable = \"installed\"\n",
-    ),
-    ("base/module.toml", "version = \"2.0\"\n"),
-    (
-        "base/migrations/2.0/pre-a.sql",
-        "UPDATE line SET note = upper(note);\nUPDATE line SET a = a + 1;\n",
-    ),
-];
+const SCRIPT: &str = "UPDATE line SET note = upper(note); UPDATE line SET a = a + 1;";
 
 /// Whether the plan builds the table anew.
 fn builds_anew(database: &Database, pack: &TempDir) -> Result<bool> {
@@ -53,7 +41,7 @@ fn costs(database: &Database, arguments: &[&str]) -> Result<String> {
 
 #[tokio::test]
 async fn what_was_measured_is_kept_and_chosen_by() -> Result<()> {
-    let (database, pack) = (Database::create()?, pack(PACK)?);
+    let (database, pack) = (Database::create()?, one_module(&[("pre-a.sql", SCRIPT)])?);
     for statement in TABLES.split_inclusive(';') {
         database.psql(statement)?;
     }

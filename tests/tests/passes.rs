@@ -114,10 +114,7 @@ async fn a_table_that_is_being_built_cannot_be_written() -> Result<()> {
     run(&whole, folder.path()).succeed()?;
     let expected = Snapshot::take(&whole).await?;
     // It dies when the new table is there and not yet filled.
-    let died = run(&database, folder.path())
-        .variable("UPSHIFT_FAILPOINT", "before_commit:2")
-        .run()?;
-    ensure!(died.code != Some(0), "it did not die: {died:?}");
+    run(&database, folder.path()).dies_at("before_commit:2")?;
     let refused = database.psql("UPDATE line SET note = 'lost' WHERE id = 1");
     let refused = refused.err().context("the write went through")?.to_string();
     ensure!(refused.contains("is being built anew"), "{refused}");
@@ -180,10 +177,7 @@ async fn refused_through_its_parent(
     (writes, others): (&[&str], &str),
 ) -> Result<()> {
     let before = Snapshot::take(database).await?;
-    let died = run(database, pack)
-        .variable("UPSHIFT_FAILPOINT", "before_commit:2")
-        .run()?;
-    ensure!(died.code != Some(0), "it did not die: {died:?}");
+    run(database, pack).dies_at("before_commit:2")?;
     for write in writes {
         let refused = database.psql(write);
         let refused = refused.err().context((*write).to_owned())?.to_string();

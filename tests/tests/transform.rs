@@ -1,13 +1,13 @@
 //! `[[transform]]` steps through the command: every function against SQL that does the same, back again,
 //! killed and resumed, and what is refused.
 
-use std::{fs, path::Path};
+use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 use tempfile::TempDir;
 use upshift_tests::{
     compare::{self, Snapshot},
-    harness::{Database, Upshift},
+    harness::{Database, Upshift, one_module},
 };
 
 const SETUP: &str = r#"
@@ -109,23 +109,10 @@ UPDATE view SET options = options - 'old' - 'gone' || jsonb_build_object('new', 
 "#;
 
 fn pack(steps: &str) -> Result<TempDir> {
-    let folder = TempDir::new()?;
-    let write = |path: &str, text: &str| {
-        let path = folder.path().join(path);
-        fs::create_dir_all(path.parent().context("a folder")?)?;
-        fs::write(path, text).context("writing the pack")
-    };
-    write(
-        "pack.toml",
-        "name = \"p\"\n[installed]\ntable = \"installed\"\n",
-    )?;
-    write("m/module.toml", "version = \"2.0\"\n")?;
-    write("m/migrations/2.0/pre-a.toml", steps)?;
-    write(
-        "m/migrations/2.0/states.csv",
-        "old,new\nopen,draft\nclosed,done\n",
-    )?;
-    Ok(folder)
+    one_module(&[
+        ("pre-a.toml", steps),
+        ("states.csv", "old,new\nopen,draft\nclosed,done\n"),
+    ])
 }
 
 async fn start() -> Result<Database> {
@@ -196,12 +183,7 @@ async fn a_run_that_dies_within_a_transform_goes_on() -> Result<()> {
             "run" => run(&database, pack.path()),
             _ => Upshift::on(&database, ["resume"]),
         };
-        let died = command.variable("UPSHIFT_FAILPOINT", point).run()?;
-        ensure!(
-            died.code.is_none(),
-            "{verb} did not die at {point}: {:?}",
-            died.code
-        );
+        command.dies_at(point)?;
     }
     Upshift::on(&database, ["resume"]).succeed()?;
     Upshift::on(&database, ["commit"]).succeed()?;

@@ -1,13 +1,13 @@
 //! `[[transform]]` steps that join the pass over their table: the same as by themselves, back again,
 //! killed and resumed, and what is refused.
 
-use std::{fs, path::Path};
+use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 use tempfile::TempDir;
 use upshift_tests::{
     compare::{self, Snapshot},
-    harness::{Database, Upshift},
+    harness::{Database, Upshift, one_module},
 };
 
 /// The key has a collation of its own, and a part of it is renamed.
@@ -99,26 +99,8 @@ UPDATE contact SET short = stage WHERE length(stage) < 13;
 "#;
 
 /// Files of the one migration of the pack.
-fn pack(files: &[(&str, &str)]) -> Result<TempDir> {
-    let folder = TempDir::new()?;
-    let write = |path: &str, text: &str| {
-        let path = folder.path().join(path);
-        fs::create_dir_all(path.parent().context("a folder")?)?;
-        fs::write(path, text).context("writing the pack")
-    };
-    write(
-        "pack.toml",
-        "name = \"p\"\n[installed]\ntable = \"installed\"\n",
-    )?;
-    write("m/module.toml", "version = \"2.0\"\n")?;
-    for (name, text) in files {
-        write(&format!("m/migrations/2.0/{name}"), text)?;
-    }
-    Ok(folder)
-}
-
 fn mixed() -> Result<TempDir> {
-    pack(&[
+    one_module(&[
         ("pre-a.sql", BEFORE),
         ("pre-b.toml", FIRST),
         ("pre-c.sql", BETWEEN),
@@ -195,12 +177,7 @@ async fn a_pass_that_dies_within_a_transform_goes_on() -> Result<()> {
             "run" => run(&database, pack.path()).arguments(&SHADOW),
             _ => Upshift::on(&database, ["resume"]),
         };
-        let died = command.variable("UPSHIFT_FAILPOINT", point).run()?;
-        ensure!(
-            died.code.is_none(),
-            "{verb} did not die at {point}: {:?}",
-            died.code
-        );
+        command.dies_at(point)?;
     }
     Upshift::on(&database, ["resume"]).succeed()?;
     Upshift::on(&database, ["commit"]).succeed()?;
@@ -210,7 +187,7 @@ async fn a_pass_that_dies_within_a_transform_goes_on() -> Result<()> {
 #[tokio::test]
 async fn what_a_statement_before_it_draws_by_lot_is_drawn_once() -> Result<()> {
     let database = start().await?;
-    let pack = pack(&[
+    let pack = one_module(&[
         (
             "pre-a.sql",
             "UPDATE contact SET note = 'Order ' || (random() * 1e9)::bigint || '/2024', country_id = NULL;\n",
@@ -237,7 +214,7 @@ async fn what_a_statement_before_it_draws_by_lot_is_drawn_once() -> Result<()> {
 #[tokio::test]
 async fn a_value_that_is_refused_in_a_pass_is_named_and_can_be_mended() -> Result<()> {
     let database = start().await?;
-    let pack = pack(&[
+    let pack = one_module(&[
         ("pre-a.sql", "UPDATE contact SET note = lower(note);\n"),
         (
             "pre-b.toml",
@@ -302,7 +279,7 @@ async fn what_does_not_join_says_why() -> Result<()> {
             "it has a condition (when)",
         ),
     ] {
-        let pack = pack(&[
+        let pack = one_module(&[
             ("pre-a.sql", "UPDATE contact SET note = lower(note);\n"),
             (
                 "pre-b.toml",

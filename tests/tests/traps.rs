@@ -12,7 +12,7 @@ use anyhow::{Context, Result, bail, ensure};
 use tempfile::TempDir;
 use upshift_tests::{
     compare::{self, Snapshot},
-    harness::{Database, Upshift, repository},
+    harness::{Database, Upshift, one_module, repository},
     oracle,
 };
 
@@ -77,21 +77,9 @@ impl Trap {
     }
 
     fn pack(&self) -> Result<TempDir> {
-        let folder = TempDir::new()?;
-        let migration = folder.path().join("m/migrations/2.0");
-        fs::create_dir_all(&migration)?;
-        fs::write(
-            folder.path().join("pack.toml"),
-            "name = \"trap\"\n[installed]\nquery = \"SELECT 'm', '1.0'\"\n",
-        )?;
-        fs::write(
-            folder.path().join("m/module.toml"),
-            "name = \"m\"\nversion = \"2.0\"\n",
-        )?;
-        for (name, text) in &self.files {
-            fs::write(migration.join(name), text)?;
-        }
-        Ok(folder)
+        let files = self.files.iter();
+        let files: Vec<_> = files.map(|(name, text)| (&**name, &**text)).collect();
+        one_module(&files)
     }
 
     async fn check(&self) -> Result<()> {

@@ -1,10 +1,9 @@
 //! The way back of rows that were inserted, where an application has pointed foreign keys at them since.
 
 use anyhow::{Result, ensure};
-use tempfile::TempDir;
 use upshift_tests::{
     compare::Snapshot,
-    harness::{Database, Upshift},
+    harness::{Database, Upshift, one_module},
 };
 
 const TABLES: &str = "
@@ -13,27 +12,13 @@ const TABLES: &str = "
     CREATE TABLE c (t_id integer REFERENCES t ON DELETE CASCADE, n_id integer REFERENCES t ON DELETE SET NULL);
     INSERT INTO c VALUES (1, 2);";
 
-fn pack() -> Result<TempDir> {
-    let folder = TempDir::new()?;
-    let migration = folder.path().join("m/migrations/2.0");
-    std::fs::create_dir_all(&migration)?;
-    std::fs::write(
-        folder.path().join("pack.toml"),
-        "name = \"back\"\n[installed]\nquery = \"SELECT 'm', '1.0'\"\n",
-    )?;
-    std::fs::write(
-        folder.path().join("m/module.toml"),
-        "name = \"m\"\nversion = \"2.0\"\n",
-    )?;
-    let sql = "INSERT INTO t (id, a) SELECT id + 100, a FROM t WHERE id <= 10;\n\
-               INSERT INTO t (id, part_id, a) SELECT id + 200, id + 100, a FROM t WHERE id <= 5;\n";
-    std::fs::write(migration.join("pre-a.sql"), sql)?;
-    Ok(folder)
-}
+const INSERTS: &str = "
+    INSERT INTO t (id, a) SELECT id + 100, a FROM t WHERE id <= 10;
+    INSERT INTO t (id, part_id, a) SELECT id + 200, id + 100, a FROM t WHERE id <= 5;";
 
 #[tokio::test]
 async fn rows_that_others_have_been_pointed_at_do_not_take_them_along() -> Result<()> {
-    let folder = pack()?;
+    let folder = one_module(&[("pre-a.sql", INSERTS)])?;
     let start = Database::create()?;
     start.psql(TABLES)?;
     let before = Snapshot::take(&start).await?;

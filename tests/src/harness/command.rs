@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
@@ -101,6 +101,22 @@ impl Upshift {
     /// With all that it said, where it failed.
     pub fn succeed(self) -> Result<Outcome> {
         self.run()?.expect_code(0)
+    }
+
+    /// Runs it until it dies at a failpoint, such as `before_commit:2`.
+    ///
+    /// # Errors
+    /// With all that it said, where it came to an end of its own.
+    pub fn dies_at(self, point: &str) -> Result<()> {
+        let outcome = self.variable("UPSHIFT_FAILPOINT", point).run()?;
+        let code = outcome.code;
+        ensure!(
+            code.is_none(),
+            "it did not die at {point} but ended with {code:?}: {}\n{}",
+            outcome.stdout,
+            outcome.stderr
+        );
+        Ok(())
     }
 
     /// Starts it.

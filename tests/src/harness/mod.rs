@@ -7,5 +7,5 @@ mod server;
 
 pub use command::{Outcome, Running, Upshift};
 pub use database::Database;
-pub use pack::pack;
+pub use pack::{one_module, pack};
 pub use server::{SERVER_VARIABLE, Server, repository};
