@@ -9,6 +9,7 @@ pub mod order;
 pub mod physical;
 pub mod render;
 pub mod resolve;
+pub(crate) mod sql;
 
 use std::collections::BTreeMap;
 

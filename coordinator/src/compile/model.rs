@@ -7,7 +7,7 @@ use std::{
 
 use serde::Serialize;
 use upshift_shared::{
-    catalog::{Constraint, Dependent, Domain, Relation},
+    catalog::{Column, Constraint, Dependent, Domain, Relation},
     ids::{ColId, RelId, StepId},
     pack::{Directives, Location, Phase, StepKind, Version},
     pg::ident::QualifiedName,
@@ -336,8 +336,10 @@ pub struct Joins {
     pub others: BTreeSet<ColId>,
     /// Every source of FROM has at most one row for the row at hand.
     pub single: bool,
-    /// Types of the columns that it reads of FROM; `None` where FROM has something else than tables.
-    pub types: Option<BTreeSet<String>>,
+    /// The columns that it reads of FROM, by alias and name; `None` where FROM has something else than
+    /// tables.
+    #[serde(skip)]
+    pub from: Option<BTreeMap<(String, String), Column>>,
     /// Of tables of FROM that may have several rows for the row at hand: the keys of their indexes.
     #[serde(skip)]
     pub lookups: BTreeMap<String, Vec<Vec<String>>>,

@@ -5,10 +5,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use pg_query::{
-    Node, NodeEnum,
-    protobuf::{SelectStmt, UpdateStmt},
-};
+use pg_query::{Node, NodeEnum, protobuf::SelectStmt};
 use sqlx::Row;
 use upshift_shared::{
     catalog::{Catalog, RelationKind},
@@ -21,7 +18,10 @@ use upshift_shared::{
     },
 };
 
-use crate::compile::model::{Resolved, ResolvedStep};
+use crate::compile::{
+    model::{Resolved, ResolvedStep},
+    sql,
+};
 
 /// Tables with fewer rows are not asked about.
 const LARGE: f64 = 20_000.0;
@@ -79,35 +79,23 @@ async fn rows(conn: &mut PgConnection, step: &ResolvedStep) -> Option<u64> {
 
 /// The rows that an UPDATE changes, as a query.
 fn query(text: &str) -> Option<String> {
-    let mut parsed = grammar::parse(text).ok()?.protobuf;
-    let statement = parsed.stmts.first_mut()?.stmt.as_mut()?;
-    let Some(NodeEnum::UpdateStmt(update)) = statement.node.take() else {
+    let NodeEnum::UpdateStmt(update) = sql::parse(text).ok()?? else {
         return None;
     };
-    let UpdateStmt {
-        relation,
-        where_clause,
-        from_clause,
-        with_clause,
-        ..
-    } = *update;
-    let mut tables = vec![Node {
-        node: Some(NodeEnum::RangeVar(relation?)),
-    }];
-    tables.extend(from_clause);
     // Parsed, not built: the deparser aborts the process on an enumeration without a value.
-    let frame = grammar::parse("SELECT 1").ok()?.protobuf;
-    let frame = frame.stmts.into_iter().next()?.stmt?.node?;
-    let NodeEnum::SelectStmt(frame) = frame else {
+    let NodeEnum::SelectStmt(frame) = sql::parse("SELECT 1").ok()?? else {
         return None;
     };
-    statement.node = Some(NodeEnum::SelectStmt(Box::new(SelectStmt {
-        from_clause: tables,
-        where_clause,
-        with_clause,
+    let target = Node {
+        node: Some(NodeEnum::RangeVar(update.relation?)),
+    };
+    let select = SelectStmt {
+        from_clause: std::iter::once(target).chain(update.from_clause).collect(),
+        where_clause: update.where_clause,
+        with_clause: update.with_clause,
         ..*frame
-    })));
-    pg_query::deparse(&parsed, pg_query::DeparseOptions::default()).ok()
+    };
+    sql::deparse(NodeEnum::SelectStmt(Box::new(select))).ok()
 }
 
 /// The name of the table that an UPDATE or DELETE changes.

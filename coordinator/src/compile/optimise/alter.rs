@@ -20,12 +20,12 @@ use upshift_shared::{
 
 use super::{
     cast::{self, Carried},
-    compose::{Carry, Composer, expression},
+    compose::{Carry, Composer},
     default,
 };
 use crate::compile::{
     model::{AnalysedStep, Around},
-    physical::template::deparse,
+    sql::{deparse, expression},
 };
 
 impl Composer<'_> {

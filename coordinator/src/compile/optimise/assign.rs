@@ -8,12 +8,12 @@ use upshift_shared::{catalog::Column, pg::ident::ident};
 
 use super::{
     cast::{self, Carried},
-    compose::{Composer, column_of, expression, mentions},
+    compose::{Composer, column_of, mentions},
     default,
 };
 use crate::compile::{
     model::{Around, BoundDml},
-    physical::template::deparse,
+    sql::{deparse, expression},
 };
 
 /// A column and what it is given.
@@ -110,6 +110,12 @@ fn of_row<'n>(row: &'n RowExpr, several: &MultiAssignRef) -> Option<&'n Node> {
 fn of_query(link: &SubLink, several: &MultiAssignRef, dml: &BoundDml) -> Result<String, String> {
     let query = link.subselect.as_deref().and_then(|node| node.node.clone());
     let query = query.filter(|_| link.sub_link_type == SubLinkType::ExprSublink as i32);
+    // It is written once for each column, and each may then take another of several rows.
+    if let Some(NodeEnum::SelectStmt(select)) = &query
+        && (select.limit_count.is_some() || !select.distinct_clause.is_empty())
+    {
+        return Err("it sets several columns from any one of several rows".to_owned());
+    }
     let query = deparse(query.ok_or("it sets several columns from something that is no row")?)?;
     if let Some(function) = dml.joins.volatile.iter().find(|f| mentions(&query, f)) {
         return Err(format!(

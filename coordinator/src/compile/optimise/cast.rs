@@ -74,7 +74,7 @@ const COLLATABLE: &[&str] = &["text", "character varying", "character", "bpchar"
 
 /// The type without its length or precision: `timestamp(3) without time zone` is
 /// `timestamp without time zone`.
-fn base(type_name: &str) -> String {
+pub(super) fn base(type_name: &str) -> String {
     match (type_name.find('('), type_name.find(')')) {
         (Some(open), Some(close)) if open < close => {
             format!("{}{}", &type_name[..open], &type_name[close + 1..])

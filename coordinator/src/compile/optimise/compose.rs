@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use pg_query::{
     Node, NodeEnum,
-    protobuf::{DeleteStmt, ResTarget, SelectStmt, UpdateStmt},
+    protobuf::{DeleteStmt, UpdateStmt},
 };
 use upshift_shared::{
     catalog::{Column, Relation},
@@ -24,7 +24,8 @@ use super::{
 };
 use crate::compile::{
     model::{AnalysedStep, Around, BoundDml, Resource, UserTypes},
-    physical::template::{self, deparse, parse},
+    physical::template,
+    sql::deparse,
 };
 
 /// So many statements become one expression; a handful is faster so.
@@ -253,7 +254,7 @@ impl<'a> Composer<'a> {
         let names = self.names();
         let condition = statement.where_clause.as_deref();
         let spare = Spare::of(condition, &dml.joins, &dml.alias, &names);
-        let (joined, on) = self.joined(statement, dml, &spare)?;
+        let (joined, on) = self.joined(statement, dml, (&spare, around))?;
         let condition = spare.condition()?;
         if let Some(condition) = &condition
             && let Some(function) = dml.joins.volatile.iter().find(|f| mentions(condition, f))
@@ -311,7 +312,7 @@ impl<'a> Composer<'a> {
         &self,
         statement: &UpdateStmt,
         dml: &BoundDml,
-        spare: &Spare<'_>,
+        (spare, around): (&Spare<'_>, &Around),
     ) -> Result<(Joined, Option<String>), String> {
         let (joins, names) = (&dml.joins, self.names());
         if joins.single {
@@ -320,7 +321,7 @@ impl<'a> Composer<'a> {
             return Ok((joined, spare.joined()?));
         }
         let row = (dml.alias.as_str(), names.as_slice());
-        let found = found(statement, joins, row, (spare, self.types))?;
+        let found = found(statement, joins, row, (spare, &around.before))?;
         let joined = Joined {
             always: Vec::new(),
             perhaps: Some(found.item),
@@ -466,27 +467,6 @@ fn renames(before: &Relation, after: &Relation) -> Vec<(String, String)> {
 pub(super) fn column_of<'a>(around: &'a Around, column: &str) -> Result<&'a Column, String> {
     let column = around.before.column(column);
     column.ok_or_else(|| "it sets a column that is not there: please report this".to_owned())
-}
-
-/// An expression as SQL.
-pub(in crate::compile) fn expression(node: &Node) -> Result<String, String> {
-    let target = ResTarget {
-        val: Some(Box::new(node.clone())),
-        ..ResTarget::default()
-    };
-    let Some(NodeEnum::SelectStmt(select)) = parse("SELECT 1")? else {
-        return Err("an expression could not be written: please report this".to_owned());
-    };
-    let select = SelectStmt {
-        target_list: vec![Node {
-            node: Some(NodeEnum::ResTarget(Box::new(target))),
-        }],
-        ..*select
-    };
-    let text = deparse(NodeEnum::SelectStmt(Box::new(select)))?;
-    text.strip_prefix("SELECT ")
-        .map(str::to_owned)
-        .ok_or_else(|| "an expression could not be written: please report this".to_owned())
 }
 
 /// Whether a function's name stands in the text of an expression.

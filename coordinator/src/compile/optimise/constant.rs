@@ -9,8 +9,11 @@ use pg_query::{
 use serde::Serialize;
 use upshift_shared::{catalog::Column, pg::ident::ident};
 
-use super::{compose::expression, default::is_constant, graph::Contracted};
-use crate::compile::model::{AnalysedStep, Analysis, Around, Class, Resource};
+use super::{default::is_constant, graph::Contracted};
+use crate::compile::{
+    model::{AnalysedStep, Analysis, Around, Class, Resource},
+    sql::expression,
+};
 
 /// An ADD COLUMN and the UPDATE that fills it, as one step.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

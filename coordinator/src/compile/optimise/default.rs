@@ -6,8 +6,11 @@ use pg_query::{
 };
 use upshift_shared::catalog::Column;
 
-use super::{alter::contype, cast, compose::expression};
-use crate::compile::{model::UserTypes, physical::template::parse};
+use super::{alter::contype, cast};
+use crate::compile::{
+    model::UserTypes,
+    sql::{expression, parse},
+};
 
 /// What existing rows get in a new column, before the cast to its type.
 pub(super) fn of_definition(

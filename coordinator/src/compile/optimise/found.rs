@@ -5,20 +5,20 @@
 //! left join with the distinct pairs `(b.journal, b.number + 1)`: the planner hashes or merges them, and no
 //! row comes twice. Where an index finds a row by just these, it is asked for each row instead.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+
+use pg_query::{
+    Node, NodeEnum,
+    protobuf::{AExprKind, ColumnRef, UpdateStmt, a_const},
+};
+use upshift_shared::catalog::{Column, Relation};
 
 use super::{
     cast,
-    compose::expression,
     from::{MARK, item_text},
-    spare::Spare,
+    spare::{Spare, columns_of, name},
 };
-use crate::compile::model::{Joins, UserTypes};
-use pg_query::{
-    Node, NodeEnum,
-    protobuf::{AExprKind, UpdateStmt},
-};
-use serde_json::Value;
+use crate::compile::{model::Joins, sql::expression};
 
 /// What the distinct rows are called.
 const FOUND: &str = "upshift_found";
@@ -45,20 +45,16 @@ enum Side {
 }
 
 /// Looks for rows of FROM. `alias` is what the statement calls its target, `columns` the target's
-/// columns at this point.
+/// columns at this point, as `table` has them.
 pub(super) fn found(
     statement: &UpdateStmt,
     joins: &Joins,
     (alias, columns): (&str, &[String]),
-    (spare, user_types): (&Spare<'_>, &UserTypes),
+    (spare, table): (&Spare<'_>, &Relation),
 ) -> Result<Found, String> {
     let several = || "a row may meet several rows of its FROM".to_owned();
-    let known =
-        |types: &BTreeSet<String>| types.iter().all(|t| cast::carried(t, user_types).is_ok());
-    if !joins.volatile.is_empty()
-        || !joins.at_hand.is_empty()
-        || !joins.types.as_ref().is_some_and(known)
-    {
+    let from = joins.from.as_ref().ok_or_else(several)?;
+    if !joins.volatile.is_empty() || !joins.at_hand.is_empty() {
         return Err(several());
     }
     let mut aliases = BTreeSet::new();
@@ -68,12 +64,20 @@ pub(super) fn found(
     let names = Names {
         alias,
         columns,
-        from: &aliases,
+        aliases: &aliases,
+        table,
+        from,
     };
-    for target in &statement.target_list {
-        if names.side(target) != Some(Side::Row) {
-            return Err(format!("{}, of which it assigns values", several()));
-        }
+    let own = |target: &Node| match &target.node {
+        Some(NodeEnum::ResTarget(target)) => match target.val.as_deref() {
+            Some(value) if matches!(value.node, Some(NodeEnum::SetToDefault(_))) => true,
+            Some(value) => names.side(value) == Some(Side::Row),
+            None => false,
+        },
+        _ => false,
+    };
+    if !statement.target_list.iter().all(own) {
+        return Err(format!("{}, of which it assigns values", several()));
     }
     let condition = spare.joined()?.ok_or_else(several)?;
     let mut parts = Parts::default();
@@ -115,10 +119,9 @@ pub(super) fn found(
     on.extend(parts.own);
     Ok(Found {
         item: format!("({query}) AS {FOUND}"),
-        on: if on.is_empty() {
-            "true".to_owned()
-        } else {
-            on.join(" AND ")
+        on: match on.is_empty() {
+            true => "true".to_owned(),
+            false => on.join(" AND "),
         },
         mark,
     })
@@ -163,54 +166,33 @@ fn named(item: &Node, aliases: &mut BTreeSet<String>) -> Option<()> {
 struct Names<'a> {
     alias: &'a str,
     columns: &'a [String],
-    from: &'a BTreeSet<String>,
+    aliases: &'a BTreeSet<String>,
+    table: &'a Relation,
+    from: &'a BTreeMap<(String, String), Column>,
 }
 
-impl Names<'_> {
+impl<'a> Names<'a> {
     /// Whose columns an expression reads; `None` where that is not plain to see.
     fn side(&self, node: &Node) -> Option<Side> {
-        let value = serde_json::to_value(node).ok()?;
-        let (mut own, mut theirs) = (false, false);
-        self.walk(&value, &mut own, &mut theirs)?;
-        Some(match (own, theirs) {
+        let (mut own, mut theirs, mut known) = (false, false, true);
+        let looked = columns_of(
+            &mut node.clone(),
+            &mut |column| match self.meaning(column) {
+                Some(Side::Row) => own = true,
+                Some(_) => theirs = true,
+                None => known = false,
+            },
+        );
+        (looked && known).then_some(match (own, theirs) {
             (_, false) => Side::Row,
             (false, true) => Side::From,
             (true, true) => Side::Both,
         })
     }
 
-    fn walk(&self, value: &Value, own: &mut bool, theirs: &mut bool) -> Option<()> {
-        match value {
-            Value::Object(fields) => {
-                for (name, field) in fields {
-                    match name.as_str() {
-                        // A query has names of its own; a collation that stands in the condition would
-                        // no longer be explicit in the join.
-                        "SubLink" | "CollateClause" | "ParamRef" => return None,
-                        "ColumnRef" => match self.meaning(field)? {
-                            Side::Row => *own = true,
-                            _ => *theirs = true,
-                        },
-                        _ => self.walk(field, own, theirs)?,
-                    }
-                }
-                Some(())
-            }
-            Value::Array(items) => items
-                .iter()
-                .try_for_each(|item| self.walk(item, own, theirs).ok_or(()))
-                .ok(),
-            _ => Some(()),
-        }
-    }
-
     /// PostgreSQL refuses a name that both sides have, so one of the target's that stands alone is its.
-    fn meaning(&self, reference: &Value) -> Option<Side> {
-        let fields = reference["fields"].as_array()?;
-        let names: Vec<&str> = fields
-            .iter()
-            .map(|field| field["node"]["String"]["sval"].as_str())
-            .collect::<Option<_>>()?;
+    fn meaning(&self, reference: &ColumnRef) -> Option<Side> {
+        let names: Vec<&str> = reference.fields.iter().map(name).collect::<Option<_>>()?;
         match names.as_slice() {
             [column] => self
                 .columns
@@ -218,10 +200,79 @@ impl Names<'_> {
                 .any(|c| c == column)
                 .then_some(Side::Row),
             [table, _] if *table == self.alias => Some(Side::Row),
-            [table, _] if self.from.contains(*table) => Some(Side::From),
+            [table, _] if self.aliases.contains(*table) => Some(Side::From),
             _ => None,
         }
     }
+
+    /// By which equality values are told apart; `None` where that is not plain to see.
+    fn equality(&self, node: &Node) -> Option<(&'a str, Option<&'a str>)> {
+        match node.node.as_ref()? {
+            NodeEnum::ColumnRef(reference) => {
+                let names: Vec<&str> = reference.fields.iter().map(name).collect::<Option<_>>()?;
+                let column = match (names.as_slice(), self.meaning(reference)?) {
+                    ([.., column], Side::Row) => self.table.column(column)?,
+                    ([table, column], Side::From) => {
+                        let place = ((*table).to_owned(), (*column).to_owned());
+                        self.from.get(&place)?
+                    }
+                    _ => return None,
+                };
+                Some((class_of(&column.type_name)?, column.collation.as_deref()))
+            }
+            // `number + 1`
+            NodeEnum::AExpr(sum) if sum.kind == AExprKind::AexprOp as i32 => {
+                let constant = match sum.rexpr.as_deref()?.node.as_ref()? {
+                    NodeEnum::AConst(constant) => constant.val.as_ref()?,
+                    _ => return None,
+                };
+                let operator = sum.name.last().and_then(name);
+                let shifts = matches!(operator, Some("+" | "-")) && sum.name.len() == 1;
+                let of = self.equality(sum.lexpr.as_deref()?)?;
+                let whole = matches!(constant, a_const::Val::Ival(_)) && of.0 == INTEGER;
+                (shifts && whole).then_some(of)
+            }
+            // What is computed only where WHERE does not spare it.
+            NodeEnum::CaseExpr(case) if case.defresult.is_none() => match case.args.as_slice() {
+                [
+                    Node {
+                        node: Some(NodeEnum::CaseWhen(only)),
+                    },
+                ] => self.equality(only.result.as_deref()?),
+                _ => None,
+            },
+            _ => None,
+        }
+    }
+}
+
+const INTEGER: &str = "integer";
+
+/// Types that are told apart by one and the same equality, which can be hashed and sorted by: those of
+/// both sides have to be of one class, or DISTINCT would keep two values that the condition takes for one
+/// (0.1::numeric and 0.10000000000000000001, as double precision), and no index would find them.
+fn class_of(type_name: &str) -> Option<&'static str> {
+    const CLASSES: &[(&str, &str)] = &[
+        ("bigint", INTEGER),
+        ("boolean", "boolean"),
+        ("bytea", "bytea"),
+        ("character", "character"),
+        ("character varying", "text"),
+        ("date", "date"),
+        ("double precision", "double precision"),
+        ("integer", INTEGER),
+        ("numeric", "numeric"),
+        ("oid", "oid"),
+        ("real", "real"),
+        ("smallint", INTEGER),
+        ("text", "text"),
+        ("timestamp with time zone", "timestamp with time zone"),
+        ("timestamp without time zone", "timestamp without time zone"),
+        ("uuid", "uuid"),
+    ];
+    let base = cast::base(type_name);
+    let class = CLASSES.iter().find(|(name, _)| *name == base)?;
+    Some(class.1)
 }
 
 /// What must be equal.
@@ -266,9 +317,7 @@ fn key(condition: &Node, names: &Names<'_>) -> Option<Key> {
         && equality.name.len() == 1
         && matches!(operator, NodeEnum::String(name) if name.sval == "=");
     let (left, right) = (equality.lexpr.as_deref()?, equality.rexpr.as_deref()?);
-    // Rows are compared column by column, and have no type of their own.
-    let is_row = |node: &Node| matches!(node.node, Some(NodeEnum::RowExpr(_)));
-    if !is_equals || is_row(left) || is_row(right) {
+    if !is_equals {
         return None;
     }
     let (own, theirs) = match (names.side(left)?, names.side(right)?) {
@@ -276,6 +325,9 @@ fn key(condition: &Node, names: &Names<'_>) -> Option<Key> {
         (Side::From, Side::Row) => (right, left),
         _ => return None,
     };
+    if names.equality(own)? != names.equality(theirs)? {
+        return None;
+    }
     let text = |node| Some(format!("({})", expression(node).ok()?));
     Some(Key {
         own: text(own)?,

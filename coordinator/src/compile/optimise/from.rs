@@ -10,7 +10,7 @@ use upshift_shared::pg::ident::ident;
 use super::spare::Spare;
 use crate::compile::{
     model::Joins,
-    physical::template::{deparse, parse},
+    sql::{deparse, parse},
 };
 
 /// What tells that a subquery has a row.

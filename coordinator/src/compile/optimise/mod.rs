@@ -8,7 +8,7 @@
 mod alter;
 mod assign;
 mod cast;
-pub(super) mod compose;
+mod compose;
 mod constant;
 pub(super) mod cost;
 mod default;

@@ -12,8 +12,7 @@ use pg_query::{
     },
 };
 
-use super::compose::expression;
-use crate::compile::model::Joins;
+use crate::compile::{model::Joins, sql::expression};
 
 /// WHERE, taken apart.
 pub(super) struct Spare<'a> {
@@ -70,7 +69,8 @@ impl<'a> Spare<'a> {
 
     /// All of it, in the order in which PostgreSQL would ask; `None` where there is no WHERE.
     pub(super) fn condition(&self) -> Result<Option<String>, String> {
-        self.written(self.joining.clone())
+        let both = both(self.alone.iter().chain(&self.joining).cloned().collect());
+        both.as_ref().map(expression).transpose()
     }
 
     /// All of it as the condition of an outer join.
@@ -87,12 +87,6 @@ impl<'a> Spare<'a> {
             self.spare(part, guard.as_ref());
         }
         self.alone.iter().cloned().chain(joining).collect()
-    }
-
-    fn written(&self, joining: Vec<Node>) -> Result<Option<String>, String> {
-        let parts = self.alone.iter().cloned().chain(joining).collect();
-        let both = both(parts);
-        both.as_ref().map(expression).transpose()
     }
 
     /// Guards the conditions of joins within FROM, where the row at hand is one of those joined.
@@ -154,16 +148,19 @@ impl<'a> Spare<'a> {
         let Some(guard) = guard else {
             return;
         };
-        let from = self.from(part);
-        if matches!(from, From::Others | From::Nothing | From::Unknown) || is_harmless(part) {
+        // What nobody looked into may compute anything.
+        if matches!(self.from(part), From::Others | From::Nothing) || is_harmless(part) {
             return;
         }
         if let Some(NodeEnum::AExpr(comparison)) = &mut part.node
             && comparison.kind == AExprKind::AexprOp as i32
             && let (Some(left), Some(right)) = (&mut comparison.lexpr, &mut comparison.rexpr)
         {
-            // Each side by itself, so that PostgreSQL can still hash or look it up.
+            // Each side by itself, so that PostgreSQL can still hash or look it up; but not a row, whose
+            // columns it would no longer compare one by one.
+            let is_row = |node: &Node| matches!(node.node, Some(NodeEnum::RowExpr(_)));
             let side = match (self.from(left), self.from(right)) {
+                _ if is_row(left) || is_row(right) => None,
                 (From::Hand, From::Others) => Some(left),
                 (From::Others, From::Hand) => Some(right),
                 _ => None,
@@ -259,7 +256,7 @@ fn is_same_row(part: &Node) -> bool {
     }
 }
 
-fn name(field: &Node) -> Option<&str> {
+pub(super) fn name(field: &Node) -> Option<&str> {
     match field.node.as_ref()? {
         NodeEnum::String(name) => Some(&name.sval),
         _ => None,
@@ -339,7 +336,7 @@ fn cost(node: &Node) -> u32 {
 }
 
 /// Calls `each` for the columns in an expression; `false` where not all of it can be looked into.
-fn columns_of(node: &mut Node, each: &mut dyn FnMut(&mut ColumnRef)) -> bool {
+pub(super) fn columns_of(node: &mut Node, each: &mut dyn FnMut(&mut ColumnRef)) -> bool {
     let mut parts: Vec<&mut Node> = Vec::new();
     match &mut node.node {
         None
@@ -363,6 +360,15 @@ fn columns_of(node: &mut Node, each: &mut dyn FnMut(&mut ColumnRef)) -> bool {
         Some(NodeEnum::CoalesceExpr(e)) => parts.extend(&mut e.args),
         Some(NodeEnum::MinMaxExpr(e)) => parts.extend(&mut e.args),
         Some(NodeEnum::AArrayExpr(e)) => parts.extend(&mut e.elements),
+        Some(NodeEnum::RowExpr(e)) => parts.extend(&mut e.args),
+        Some(NodeEnum::AIndirection(e)) => {
+            parts.extend(e.arg.as_deref_mut());
+            parts.extend(&mut e.indirection);
+        }
+        Some(NodeEnum::AIndices(e)) => {
+            parts.extend(e.lidx.as_deref_mut());
+            parts.extend(e.uidx.as_deref_mut());
+        }
         Some(NodeEnum::CollateClause(e)) => parts.extend(e.arg.as_deref_mut()),
         Some(NodeEnum::CaseExpr(e)) => {
             parts.extend(e.arg.as_deref_mut());
@@ -386,7 +392,7 @@ fn is_plain(call: &FuncCall) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::compile::physical::template::parse;
+    use crate::compile::sql::parse;
 
     fn spared(condition: &str) -> String {
         let tree = parse(&format!("SELECT 1 WHERE {condition}")).expect("it is SQL");
@@ -426,6 +432,10 @@ mod tests {
                 "u.name::int = t.id AND kind = 'x'",
                 "kind = 'x' AND u.name::int = t.id",
             ),
+            (
+                "(b.value::int, 1) = (u.id, 1) AND kind = 'x'",
+                "kind = 'x' AND CASE WHEN kind = 'x' THEN (b.value::int, 1) = (u.id, 1) END",
+            ),
             // What costs more is asked later, as PostgreSQL does.
             (
                 "value::int > 5 AND value ~ '^[0-9]+$'",
@@ -433,7 +443,7 @@ mod tests {
             ),
             (
                 "t.id = u.id AND EXISTS (SELECT 1) AND kind IS NULL",
-                "kind IS NULL AND t.id = u.id AND EXISTS (SELECT 1)",
+                "kind IS NULL AND t.id = u.id AND CASE WHEN kind IS NULL THEN EXISTS (SELECT 1) END",
             ),
         ];
         for (condition, expected) in table {

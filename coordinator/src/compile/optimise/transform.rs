@@ -14,11 +14,12 @@ use upshift_shared::{
 
 use super::{
     cast,
-    compose::{Composer, column_of, expression},
+    compose::{Composer, column_of},
 };
 use crate::compile::{
     model::{AnalysedStep, Around, BoundTransform, Resource},
-    physical::template::{self, parse},
+    physical::template,
+    sql::{expression, parse},
 };
 
 /// What the table of changed rows is called.

@@ -9,7 +9,7 @@ use pg_query::{
 use super::compose::{Composer, mentions};
 use crate::compile::{
     model::{BoundDml, WithQuery},
-    physical::template::{deparse, parse},
+    sql::{deparse, parse},
 };
 
 /// So many rows every unit may read anew: a millisecond or two.

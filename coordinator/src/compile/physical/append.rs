@@ -9,7 +9,10 @@ use upshift_shared::{
 };
 
 use super::{Chosen, estimate, template};
-use crate::compile::model::{AnalysedStep, BoundInsert, Chunk};
+use crate::compile::{
+    model::{AnalysedStep, BoundInsert, Chunk},
+    sql::deparse,
+};
 
 /// Chooses append for an INSERT into a table with a key.
 pub(super) fn choose(
@@ -44,7 +47,7 @@ pub(super) fn choose(
         select.where_clause = template::conjoin(select.where_clause.take(), &range)?;
     }
     statement.returning_clause = Some(template::returning(&columns)?);
-    let body = template::deparse(NodeEnum::InsertStmt(statement))?;
+    let body = deparse(NodeEnum::InsertStmt(statement))?;
     let operator = Append {
         table: insert.table.to_string(),
         sql: Template(vec![

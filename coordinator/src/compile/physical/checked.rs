@@ -17,8 +17,10 @@ use upshift_shared::{
     plan::{DdlAction, DdlEffect, Edge, EdgeReason, Metadata, Operator, Rates, Task, UndoKind},
 };
 
-use super::template::{deparse, parse};
-use crate::compile::model::{AnalysedStep, Around, BoundDdl, Class};
+use crate::compile::{
+    model::{AnalysedStep, Around, BoundDdl, Class},
+    sql::{deparse, parse},
+};
 
 /// Tables with fewer rows are scanned in no time.
 const MANY: f64 = 50_000.0;

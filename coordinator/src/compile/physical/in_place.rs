@@ -11,7 +11,10 @@ use upshift_shared::{
 };
 
 use super::{Chosen, estimate, template};
-use crate::compile::model::{AnalysedStep, BoundDml, Chunk, Class};
+use crate::compile::{
+    model::{AnalysedStep, BoundDml, Chunk, Class},
+    sql::deparse,
+};
 
 /// Chooses in-place for an UPDATE or DELETE on a table with a key.
 pub(super) fn choose(step: &AnalysedStep, dml: &BoundDml, number: u32) -> Result<Chosen, String> {
@@ -117,14 +120,14 @@ fn body(
                 statement.where_clause = template::conjoin(statement.where_clause.take(), range)?;
             }
             statement.returning_clause = returning;
-            template::deparse(NodeEnum::UpdateStmt(statement))
+            deparse(NodeEnum::UpdateStmt(statement))
         }
         NodeEnum::DeleteStmt(mut statement) => {
             if let Some(range) = range {
                 statement.where_clause = template::conjoin(statement.where_clause.take(), range)?;
             }
             statement.returning_clause = returning;
-            template::deparse(NodeEnum::DeleteStmt(statement))
+            deparse(NodeEnum::DeleteStmt(statement))
         }
         _ => Err("neither UPDATE nor DELETE: please report this".to_owned()),
     }

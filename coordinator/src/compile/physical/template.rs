@@ -5,11 +5,14 @@ use std::{cell::RefCell, collections::HashMap};
 
 use pg_query::{
     Node, NodeEnum,
-    protobuf::{BoolExpr, BoolExprType, ParseResult, RawStmt, ReturningClause, SelectStmt},
+    protobuf::{BoolExpr, BoolExprType, ReturningClause, SelectStmt},
 };
 use upshift_shared::{pg::ident::ident, plan::KeyColumn};
 
-use crate::compile::model::{AnalysedStep, NowCall};
+use crate::compile::{
+    model::{AnalysedStep, NowCall},
+    sql::parse,
+};
 
 /// The parse tree of a step, with `now()` and its kin replaced by the first parameter.
 pub(in crate::compile) fn tree(step: &AnalysedStep, sql: &str) -> Result<NodeEnum, String> {
@@ -34,26 +37,6 @@ pub(super) fn pinned(sql: &str, calls: &[NowCall]) -> String {
     }
     text.push_str(&sql[position..]);
     text
-}
-
-pub(in crate::compile) fn parse(sql: &str) -> Result<Option<NodeEnum>, String> {
-    let mut result = pg_query::parse(sql, 0).map_err(|e| e.to_string())?;
-    let statement = result.protobuf.stmts.pop().and_then(|raw| raw.stmt);
-    Ok(statement.and_then(|node| node.node))
-}
-
-/// Writes a parse tree out as SQL.
-pub(in crate::compile) fn deparse(node: NodeEnum) -> Result<String, String> {
-    let statement = RawStmt {
-        stmt: Some(Box::new(Node { node: Some(node) })),
-        stmt_location: 0,
-        stmt_len: 0,
-    };
-    let tree = ParseResult {
-        version: 0,
-        stmts: vec![statement],
-    };
-    pg_query::deparse(&tree, pg_query::DeparseOptions::default()).map_err(|e| e.to_string())
 }
 
 /// So many parsed pieces are remembered; a pack writes the same tables over and over.

@@ -14,7 +14,10 @@ use upshift_shared::{
 };
 
 use super::{Chosen, in_place, template};
-use crate::compile::model::{AnalysedStep, BoundTransform};
+use crate::compile::{
+    model::{AnalysedStep, BoundTransform},
+    sql::deparse,
+};
 
 /// Chooses transform for a transform step.
 pub(super) fn choose(
@@ -118,7 +121,7 @@ fn rows(
         })),
     }];
     select.where_clause = statement.where_clause;
-    template::deparse(NodeEnum::SelectStmt(select))
+    deparse(NodeEnum::SelectStmt(select))
 }
 
 /// The UPDATE from the table of changed rows, by key.

@@ -3,10 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use pg_query::{
-    Node, NodeEnum,
-    protobuf::{ParseResult, RawStmt},
-};
+use pg_query::{Node, NodeEnum};
 use serde_json::Value;
 use upshift_shared::{
     catalog::Relation,
@@ -14,46 +11,20 @@ use upshift_shared::{
 };
 
 use super::{draft::Draft, object};
-use crate::compile::error::BindError;
+use crate::compile::{error::BindError, sql};
 
 /// Writes a parse tree out as SQL.
 pub(super) fn deparse(node: NodeEnum) -> Result<String, BindError> {
-    let statement = RawStmt {
-        stmt: Some(Box::new(Node { node: Some(node) })),
-        stmt_location: 0,
-        stmt_len: 0,
-    };
-    let tree = ParseResult {
-        version: 0,
-        stmts: vec![statement],
-    };
-    pg_query::deparse(&tree, pg_query::DeparseOptions::default()).map_err(|error| {
+    sql::deparse(node).map_err(|error| {
         BindError::new(format!(
             "the statement cannot be written out again ({error}): split it into simpler ones"
         ))
     })
 }
 
-/// An expression as SQL. The tree around it is parsed, not built: the deparser aborts the process on an
-/// enumeration without a value.
+/// An expression as SQL.
 pub(super) fn text(expression: &Node) -> Result<String, BindError> {
-    let frame =
-        pg_query::parse("SELECT 1", 0).map_err(|error| BindError::new(error.to_string()))?;
-    let mut statement = frame.protobuf;
-    let target = statement
-        .stmts
-        .first_mut()
-        .and_then(|raw| raw.stmt.as_mut()?.node.as_mut())
-        .and_then(|node| match node {
-            NodeEnum::SelectStmt(select) => select.target_list.first_mut()?.node.as_mut(),
-            _ => None,
-        });
-    if let Some(NodeEnum::ResTarget(target)) = target {
-        target.val = Some(Box::new(expression.clone()));
-    }
-    let sql = pg_query::deparse(&statement, pg_query::DeparseOptions::default())
-        .map_err(|error| BindError::new(error.to_string()))?;
-    Ok(sql.strip_prefix("SELECT ").unwrap_or(&sql).to_owned())
+    sql::expression(expression).map_err(BindError::new)
 }
 
 /// Calls `visit` with every node of a tree, named as its type. The tree is walked in its serialised

@@ -5,10 +5,10 @@
 //! reads is written by another, where whatever looks at many rows sees them all in every unit, and
 //! where nothing that happens once for a statement would now happen once for each unit.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use upshift_shared::{
-    catalog::{Catalog, ConstraintKind, Relation, RelationKind},
+    catalog::{Catalog, Column, ConstraintKind, Relation, RelationKind},
     ids::{ColId, RelId},
 };
 
@@ -232,12 +232,14 @@ impl Case<'_, '_> {
         self.walker.fix(&mut fixed, &self.walked.joined);
         let mut joins = Joins {
             single: self.walked.joined.iter().all(|s| fixed.contains(s)),
-            types: self.types_of_from(),
             volatile: self.walker.found.volatile.clone(),
             unfit: self.walker.found.unfit,
             with: self.walker.found.with.clone(),
             ..Joins::default()
         };
+        if !joins.single {
+            joins.from = self.columns_of_from();
+        }
         let family = family(self.walker.catalog, self.walked.relation);
         for (id, source) in self.walker.sources.iter().enumerate() {
             if source.target {
@@ -276,16 +278,17 @@ impl Case<'_, '_> {
         joins
     }
 
-    /// Types of the columns that it reads of FROM; `None` where that is not all tables.
-    fn types_of_from(&self) -> Option<BTreeSet<String>> {
-        let mut types = BTreeSet::new();
+    /// The columns that it reads of FROM; `None` where that is not all tables.
+    fn columns_of_from(&self) -> Option<BTreeMap<(String, String), Column>> {
+        let mut columns = BTreeMap::new();
         for id in &self.walked.joined {
             let source = &self.walker.sources[*id];
             let relation = source.relation()?;
             let read = source.read.iter().filter_map(|c| relation.column_by_id(*c));
-            types.extend(read.map(|column| column.type_name.clone()));
+            let named = |c: &Column| ((source.alias.clone(), c.name.clone()), c.clone());
+            columns.extend(read.map(named));
         }
-        Some(types)
+        Some(columns)
     }
 
     fn at_hand(&self) -> BTreeSet<SourceId> {

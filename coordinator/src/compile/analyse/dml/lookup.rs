@@ -10,7 +10,7 @@ use upshift_shared::{
     pg::ident::ident,
 };
 
-use crate::compile::{optimise::compose::expression, physical::template::parse};
+use crate::compile::sql::{expression, parse};
 
 /// The keys of each index of a table by which any of its rows is found.
 pub(super) fn keys(relation: &Relation) -> Vec<Vec<String>> {
