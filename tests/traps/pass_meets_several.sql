@@ -11,6 +11,11 @@ INSERT INTO u SELECT nullif(i % 4, 3), i % 9, i % 5, date '2020-01-01' + i % 3 F
 CREATE TABLE v (journal integer, note text);
 INSERT INTO v SELECT i % 2, 'note ' || i % 3 FROM generate_series(1, 9) AS i;
 
+-- As double precision two of these are one.
+CREATE TABLE w (exact numeric, place box);
+INSERT INTO w VALUES (0.1, '(1,1),(0,0)'), (0.10000000000000000001, '(1,1),(0,0)'), (2, NULL);
+ALTER TABLE t ADD COLUMN rough double precision DEFAULT 0.1, ADD COLUMN place box DEFAULT '(2,1),(1,0)';
+
 -- upgrade
 ALTER TABLE t ADD COLUMN made boolean DEFAULT true;
 -- By the index, whose keys stand in another order here.
@@ -26,3 +31,5 @@ UPDATE t SET seen = coalesce(seen, 0) + 100 FROM u JOIN v ON v.journal = u.journ
 UPDATE t SET seen = coalesce(seen, 0) + 1000 FROM v WHERE v.note = 'note 2' AND t.journal = 1;
 UPDATE t SET seen = coalesce(seen, 0) + 10000 FROM v WHERE v.note = 'there is none' AND t.journal = 1;
 UPDATE t SET price = 0 FROM v WHERE t.journal = v.journal;
+UPDATE t SET seen = 1 FROM w WHERE t.rough = w.exact;
+UPDATE t SET seen = 2 FROM w WHERE t.place = w.place;

@@ -8,6 +8,11 @@ SELECT CASE WHEN i % 2 = 0 THEN 'id' ELSE 'text' END, CASE WHEN i % 2 = 0 THEN i
 FROM generate_series(1, 60) AS i;
 -- upgrade
 UPDATE t SET n = n + 1;
+-- Rows, elements of arrays, subqueries: nobody looks into all of these.
+UPDATE t SET label = u.label FROM u WHERE (t.value::integer, 1) = (u.id, 1) AND t.kind = 'id';
+UPDATE t SET label = u.label || '.' FROM u WHERE (ARRAY[t.value])[1]::integer = u.id AND t.kind = 'id';
+UPDATE t SET label = u.label || ':' FROM u
+ WHERE u.id = (SELECT max(v.id) FROM u AS v WHERE v.id = t.value::integer) AND t.kind = 'id';
 UPDATE t SET label = u.label FROM u WHERE t.value::integer = u.id AND t.kind = 'id';
 UPDATE t SET n = u.id + n FROM u WHERE u.id = t.id AND u.id + value::integer > 20 AND t.kind = 'id';
 UPDATE t AS a SET label = coalesce(u.label, 'none') || '!'

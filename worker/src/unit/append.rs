@@ -66,7 +66,7 @@ pub(super) async fn undo(
     if !unit.force {
         refuse_carried(tx, unit, op, &kept).await?;
     }
-    let reactions = reaction::disable(tx, &[&op.table], By::Delete).await?;
+    let reactions = reaction::disable(tx, &[&op.table], By::Delete, None).await?;
     let deleted = execute(tx, unit, statement, &op.table).await?;
     reactions.enable(tx).await?;
     let forgotten = forget(tx, unit, &kept).await?;

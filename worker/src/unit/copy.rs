@@ -68,7 +68,7 @@ pub(super) async fn restore(
 ) -> Result<u64> {
     let failed = || Error::database(format!("undo of {}", unit.task.label));
     let foreign_keys = foreign_keys(tx, tables).await?;
-    let reactions = reaction::disable(tx, &names(tables), By::Any).await?;
+    let reactions = reaction::disable(tx, &names(tables), By::Any, None).await?;
     let ordered = parents_first(tables, &foreign_keys);
     for statement in foreign_keys
         .iter()

@@ -6,6 +6,9 @@ use upshift_shared::{Error, Retry};
 
 use super::{Direction, UnitContext};
 
+/// So many attempts may fail because a name is another one now.
+const NAMES_CHANGE: u32 = 4;
+
 /// What can be done about a failure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FailureClass {
@@ -83,7 +86,7 @@ fn class(error: &Error, unit: &UnitContext<'_>, elapsed: Duration) -> FailureCla
         error.sqlstate().as_deref(),
         Some("42P01" | "42703" | "3F000")
     );
-    if unit.direction == Direction::Undo && renamed {
+    if unit.direction == Direction::Undo && renamed && unit.attempt <= NAMES_CHANGE {
         return FailureClass::Later;
     }
     UnitError::before(error).class

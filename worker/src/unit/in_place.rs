@@ -37,14 +37,17 @@ pub(super) async fn undo(
     touched: u64,
 ) -> Result<u64> {
     let kept = kept_name(unit.holder.run, &op.before_images).to_string();
-    let (statement, by) = match &op.action {
-        InPlaceAction::Update(columns) => (restore_updated(op, columns, &kept), By::Update),
+    let (statement, by, assigned) = match &op.action {
+        InPlaceAction::Update(columns) => {
+            let statement = restore_updated(op, columns, &kept);
+            (statement, By::Update, Some(columns.as_slice()))
+        }
         InPlaceAction::Delete => {
             let columns = kept_columns(tx, &op.table, &kept).await?;
-            (restore_deleted(op, &columns, &kept), By::Insert)
+            (restore_deleted(op, &columns, &kept), By::Insert, None)
         }
     };
-    let reactions = reaction::disable(tx, &[&op.table], by).await?;
+    let reactions = reaction::disable(tx, &[&op.table], by, assigned).await?;
     let restored = execute(tx, unit, statement, &op.table).await?;
     reactions.enable(tx).await?;
     let forgotten = forget(tx, unit, &kept).await?;

@@ -4,7 +4,7 @@
 //! They are disabled for the moment. That takes a lock which keeps others from writing, and nobody else sees
 //! it before the transaction ends, when they are enabled again.
 
-use sqlx::{PgConnection, Row};
+use sqlx::PgConnection;
 use upshift_shared::{Error, Result, pg::execute_raw};
 
 /// What rows are put back by: bits of `pg_trigger.tgtype`.
@@ -16,24 +16,65 @@ pub(super) enum By {
     Any = (1 << 2) | (1 << 3) | (1 << 4),
 }
 
-/// Those that are disabled.
+/// How those that are disabled are enabled again.
 #[must_use]
-pub(super) struct Reactions(Vec<Reaction>);
+pub(super) struct Reactions(Vec<String>);
 
-struct Reaction {
-    disable: String,
-    enable: String,
-}
-
-/// Disables what would fire on the tables and their partitions.
-pub(super) async fn disable(tx: &mut PgConnection, tables: &[&str], by: By) -> Result<Reactions> {
-    let reactions = reactions(tx, tables, by).await?;
-    for reaction in &reactions {
-        execute_raw(tx, reaction.disable.clone())
+/// Disables what would fire on the tables and their partitions. `assigned`: the columns that an UPDATE
+/// assigns, where it is one.
+pub(super) async fn disable(
+    tx: &mut PgConnection,
+    tables: &[&str],
+    by: By,
+    assigned: Option<&[String]>,
+) -> Result<Reactions> {
+    let (disable, enable): (Vec<String>, Vec<String>) = reactions(tx, tables, by, assigned)
+        .await?
+        .into_iter()
+        .unzip();
+    if !disable.is_empty() {
+        queue(tx, tables).await?;
+    }
+    for statement in disable {
+        execute_raw(tx, statement)
             .await
             .map_err(Error::database("disabling triggers"))?;
     }
-    Ok(Reactions(reactions))
+    Ok(Reactions(enable))
+}
+
+/// Other units that put rows of the same tables back wait here, for as long as it takes: in the queue for
+/// the table's lock they would stand in the application's way, and give up after a while.
+async fn queue(tx: &mut PgConnection, tables: &[&str]) -> Result<()> {
+    let failed = || Error::database("waiting for another unit");
+    let mut sorted = tables.to_vec();
+    sorted.sort_unstable();
+    let patience: String = sqlx::query_scalar(
+        "-- how long a lock is waited for\nSELECT current_setting('lock_timeout')",
+    )
+    .persistent(false)
+    .fetch_one(&mut *tx)
+    .await
+    .map_err(failed())?;
+    execute_raw(tx, "SET LOCAL lock_timeout = 0")
+        .await
+        .map_err(failed())?;
+    sqlx::query(
+        "-- one puts rows of a table back at a time
+        SELECT pg_advisory_xact_lock(7381015, hashtext(t)) FROM unnest($1::text[]) t",
+    )
+    .bind(&sorted)
+    .persistent(false)
+    .execute(&mut *tx)
+    .await
+    .map_err(failed())?;
+    sqlx::query("-- as before\nSELECT set_config('lock_timeout', $1, true)")
+        .bind(patience)
+        .persistent(false)
+        .execute(tx)
+        .await
+        .map_err(failed())?;
+    Ok(())
 }
 
 impl Reactions {
@@ -43,8 +84,8 @@ impl Reactions {
         if self.0.is_empty() {
             return Ok(());
         }
-        let enable = self.0.into_iter().map(|reaction| reaction.enable);
-        for statement in std::iter::once("SET CONSTRAINTS ALL IMMEDIATE".to_owned()).chain(enable) {
+        let first = std::iter::once("SET CONSTRAINTS ALL IMMEDIATE".to_owned());
+        for statement in first.chain(self.0) {
             execute_raw(tx, statement)
                 .await
                 .map_err(Error::database("enabling triggers"))?;
@@ -53,19 +94,29 @@ impl Reactions {
     }
 }
 
-async fn reactions(tx: &mut PgConnection, tables: &[&str], by: By) -> Result<Vec<Reaction>> {
-    let failed = || Error::database("reading triggers and rules");
-    let rows = sqlx::query(
+/// What disables each, and what enables it again.
+async fn reactions(
+    tx: &mut PgConnection,
+    tables: &[&str],
+    by: By,
+    assigned: Option<&[String]>,
+) -> Result<Vec<(String, String)>> {
+    sqlx::query_as(
         "-- triggers and rules of tables and their partitions that fire
-        SELECT format('ALTER TABLE ONLY %I.%I DISABLE %s %I', n.nspname, c.relname, r.kind, r.name)
-                   AS disable,
+        SELECT format('ALTER TABLE ONLY %I.%I DISABLE %s %I', n.nspname, c.relname, r.kind, r.name),
                format('ALTER TABLE ONLY %I.%I ENABLE %s%s %I', n.nspname, c.relname,
                       CASE r.enabled WHEN 'A' THEN 'ALWAYS ' ELSE '' END,
-                      r.kind, r.name) AS enable
+                      r.kind, r.name)
         FROM (
             SELECT tgrelid AS relation, 'TRIGGER' AS kind, tgname AS name, tgenabled AS enabled,
                    tgtype::integer AS events
-            FROM pg_trigger WHERE NOT tgisinternal
+            FROM pg_trigger
+            -- UPDATE OF other columns does not fire.
+            WHERE NOT tgisinternal
+              AND ($3::text[] IS NULL OR tgattr = ''::int2vector
+                   OR EXISTS (SELECT FROM pg_attribute a
+                              WHERE a.attrelid = tgrelid AND a.attnum = ANY (tgattr)
+                                AND (a.attname = ANY ($3) OR a.attgenerated <> '')))
             UNION ALL
             SELECT ev_class, 'RULE', rulename, ev_enabled,
                    CASE ev_type WHEN '3' THEN 4 WHEN '4' THEN 8 ELSE 16 END
@@ -82,17 +133,9 @@ async fn reactions(tx: &mut PgConnection, tables: &[&str], by: By) -> Result<Vec
     )
     .bind(tables)
     .bind(by as i32)
+    .bind(assigned)
     .persistent(false)
     .fetch_all(tx)
     .await
-    .map_err(failed())?;
-    rows.iter()
-        .map(|row| {
-            Ok(Reaction {
-                disable: row.try_get("disable")?,
-                enable: row.try_get("enable")?,
-            })
-        })
-        .collect::<sqlx::Result<_>>()
-        .map_err(failed())
+    .map_err(Error::database("reading triggers and rules"))
 }

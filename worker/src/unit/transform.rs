@@ -43,14 +43,18 @@ pub(super) async fn run(
     let (spool, rows) = match passed.finish().await? {
         Ok(written) => written,
         Err(failure) => {
-            create_rows(tx, op, &way).await?;
+            execute_raw(&mut *tx, way.create_rows(&op.rows))
+                .await
+                .map_err(way.making_rows())?;
             return Err(way.refusal(tx, failure).await?);
         }
     };
     if rows == 0 {
         return Ok(0);
     }
-    create_rows(tx, op, &way).await?;
+    execute_raw(&mut *tx, way.create_rows(&op.rows))
+        .await
+        .map_err(way.making_rows())?;
     way.copy_in(tx, spool).await?;
     run_template(tx, unit, (&op.write.sql, &op.write.before_images)).await
 }
@@ -175,25 +179,4 @@ fn range(unit: &UnitContext<'_>, op: &Transform) -> String {
         true => "true".to_owned(),
         false => sides.join(" AND "),
     }
-}
-
-/// The temporary table: the key with its types, so that its binary form comes back as it went, and
-/// the new value as text.
-async fn create_rows(tx: &mut PgConnection, op: &Transform, way: &Way<'_>) -> Result<()> {
-    let key: String = way
-        .numbered()
-        .map(|(name, column)| format!("t.{} AS {name}, ", ident(&column.name)))
-        .collect();
-    let create = format!(
-        "/* upshift: rows in */ CREATE TEMPORARY TABLE {TRANSFORMED_ROWS} ON COMMIT DROP AS \
-         SELECT {key}NULL::text AS value FROM {} AS t WITH NO DATA",
-        op.write.table
-    );
-    execute_raw(tx, create)
-        .await
-        .map_err(Error::database(format!(
-            "{}: making a temporary table",
-            way.what
-        )))?;
-    Ok(())
 }

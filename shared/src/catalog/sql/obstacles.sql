@@ -157,9 +157,12 @@ WITH ordinary AS (
             THEN ', which belongs to ' || pg_catalog.pg_get_userbyid(p.relowner)
         WHEN b.partdefid <> 0 THEN ', which has a default partition'
         WHEN i.inhdetachpending THEN ', which it is being detached from'
-        WHEN EXISTS (SELECT FROM pg_catalog.pg_constraint AS k
-                     WHERE k.contype = 'f' AND k.conparentid <> 0
-                       AND i.inhrelid IN (k.conrelid, k.confrelid))
+        -- Asked once for all partitions, not for each.
+        WHEN i.inhrelid IN (SELECT k.conrelid FROM pg_catalog.pg_constraint AS k
+                            WHERE k.contype = 'f' AND k.conparentid <> 0
+                            UNION ALL
+                            SELECT k.confrelid FROM pg_catalog.pg_constraint AS k
+                            WHERE k.contype = 'f' AND k.conparentid <> 0)
             THEN ', which has foreign keys'
         WHEN EXISTS (SELECT FROM pg_catalog.pg_trigger AS g
                      WHERE g.tgrelid = i.inhrelid AND g.tgparentid <> 0)

@@ -21,11 +21,6 @@ pub(super) struct Heir<'a> {
     pub(super) stand_in: &'a str,
 }
 
-/// The parents, before the table is locked.
-pub(super) fn locks(facts: &[Fact]) -> impl Iterator<Item = String> {
-    parents(facts).map(|parent| format!("LOCK TABLE ONLY {parent} IN ACCESS EXCLUSIVE MODE"))
-}
-
 /// The old table leaves its parents, and the new one has them, in their order.
 pub(super) fn there(facts: &[Fact], old: &Heir<'_>, new: &Heir<'_>) -> Vec<String> {
     let mut statements = Vec::new();

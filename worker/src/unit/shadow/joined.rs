@@ -57,7 +57,10 @@ pub(super) async fn run(
             )))?;
         way.refuse_cancelled(unit)?;
     }
-    create_rows(tx, unit, joined, &way).await?;
+    bound(unit, way.create_rows(&joined.rows))
+        .execute(&mut *tx)
+        .await
+        .map_err(way.making_rows())?;
     let mut passed = Passed::new(&way)?;
     read(tx, unit, (joined, &way), &mut passed).await?;
     way.refuse_cancelled(unit)?;
@@ -103,33 +106,6 @@ fn way<'a>(op: &Shadow, joined: &'a JoinedTransform) -> Way<'a> {
         translated: joined.translated,
         rows: JoinedTransform::changed(joined.number),
     }
-}
-
-/// The temporary table: the key with the types and collations that it has at this point, so that its
-/// binary form comes back as it went, and the new value as text.
-async fn create_rows(
-    tx: &mut PgConnection,
-    unit: &UnitContext<'_>,
-    joined: &JoinedTransform,
-    way: &Way<'_>,
-) -> Result<()> {
-    let key: String = way
-        .numbered()
-        .map(|(name, _)| format!("r.{name}, "))
-        .collect();
-    let create = format!(
-        "/* upshift: rows in */ CREATE TEMPORARY TABLE {} ON COMMIT DROP AS \
-         SELECT {key}NULL::text AS value FROM ({}) AS r WITH NO DATA",
-        way.rows, joined.rows
-    );
-    bound(unit, create)
-        .execute(tx)
-        .await
-        .map_err(Error::database(format!(
-            "{}: making a temporary table",
-            way.what
-        )))?;
-    Ok(())
 }
 
 /// Reads the rows that may change. COPY takes no parameters; a query whose rows come in binary does, and

@@ -307,12 +307,10 @@ impl Swap<'_> {
     fn back(&self) -> Vec<String> {
         let (dropped, added) = self.keys();
         let table = self.op.table.to_string();
-        let lock = |fact: &Fact| {
-            let parent = &fact.object;
-            format!("LOCK TABLE ONLY {parent} IN ACCESS EXCLUSIVE MODE")
-        };
-        let mut statements: Vec<String> = of(self.before, "partition").map(lock).collect();
-        statements.extend(heir::locks(self.before));
+        let parents = of(self.before, "partition").chain(of(self.before, "parent"));
+        let lock =
+            |fact: &Fact| format!("LOCK TABLE ONLY {} IN ACCESS EXCLUSIVE MODE", fact.object);
+        let mut statements: Vec<String> = parents.map(lock).collect();
         let own = of(self.before, "own_key").filter(|fact| !dropped.contains(&fact.name));
         let own = own
             .map(|fact| &fact.name)
@@ -441,10 +439,8 @@ impl Swap<'_> {
 fn drop_functions(facts: &[Fact]) -> Vec<String> {
     // A body that could not be made now is none of the swap's business.
     let unchecked = "SELECT pg_catalog.set_config('check_function_bodies', 'off', true)".to_owned();
-    let drop = |fact: &Fact| {
-        let (class, signature) = fact.object.split_once(' ').unwrap_or_default();
-        format!("DROP {class} IF EXISTS {signature}")
-    };
+    // FUNCTION or PROCEDURE, and its signature.
+    let drop = |fact: &Fact| format!("DROP {}", fact.object.replacen(' ', " IF EXISTS ", 1));
     [unchecked]
         .into_iter()
         .chain(of(facts, "typed_function").map(drop))

@@ -16,13 +16,13 @@ CROSS JOIN LATERAL (
     SELECT 'trigger', t.oid, format('%I.%I', n.nspname, c.relname), t.tgname::text,
            pg_get_triggerdef(t.oid), true, obj_description(t.oid, 'pg_trigger')
     FROM pg_trigger t
-    WHERE t.tgrelid = c.oid AND NOT t.tgisinternal AND t.tgname !~ '^upshift_guard'
+    WHERE t.tgrelid = c.oid AND NOT t.tgisinternal
     UNION ALL
     SELECT 'trigger_state', t.oid, format('%I.%I', n.nspname, c.relname), t.tgname::text,
            CASE t.tgenabled WHEN 'D' THEN 'DISABLE' WHEN 'R' THEN 'ENABLE REPLICA'
                             ELSE 'ENABLE ALWAYS' END, true, NULL
     FROM pg_trigger t
-    WHERE t.tgrelid = c.oid AND NOT t.tgisinternal AND t.tgname !~ '^upshift_guard'
+    WHERE t.tgrelid = c.oid AND NOT t.tgisinternal
       AND t.tgenabled <> 'O'
     UNION ALL
     SELECT 'partition', p.oid, format('%I.%I', pn.nspname, p.relname),

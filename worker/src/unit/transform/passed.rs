@@ -46,6 +46,25 @@ pub(in crate::unit) struct Way<'a> {
 }
 
 impl Way<'_> {
+    /// Makes the temporary table of changed rows: the key with the types and collations that it has in the
+    /// query of the rows, so that its binary form comes back as it went, and the new value as text.
+    pub(in crate::unit) fn create_rows(&self, query: &str) -> String {
+        let key: String = self
+            .numbered()
+            .map(|(name, _)| format!("r.{name}, "))
+            .collect();
+        format!(
+            "/* upshift: rows in */ CREATE TEMPORARY TABLE {} ON COMMIT DROP AS \
+             SELECT {key}NULL::text AS value FROM ({query}) AS r WITH NO DATA",
+            self.rows
+        )
+    }
+
+    /// Says so of an error in it.
+    pub(in crate::unit) fn making_rows(&self) -> impl FnOnce(sqlx::Error) -> Error + use<> {
+        Error::database(format!("{}: making a temporary table", self.what))
+    }
+
     /// `k1`, `k2`, … with the key's columns.
     pub(in crate::unit) fn numbered(&self) -> impl Iterator<Item = (String, &KeyColumn)> {
         (1..)
