@@ -187,3 +187,21 @@ impl ShadowStage {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fill_of_format_2_is_still_read() {
+        let stage = r#"{"stage": "fill", "sql": [{"text": "INSERT INTO "}, "kept"],
+            "cut": {"table": "\"public\".\"t\"", "key": []}}"#;
+        let stage: ShadowStage = serde_json::from_str(stage).expect("a stage");
+        let ShadowStage::Fill { transforms, .. } = &stage else {
+            panic!("no fill: {stage:?}");
+        };
+        assert!(transforms.is_empty());
+        let again = serde_json::to_string(&stage).expect("it can be written");
+        assert!(!again.contains("transforms"), "{again}");
+    }
+}

@@ -94,6 +94,11 @@ pub(super) fn found(
             mark,
         });
     }
+    by_distinct(statement, parts, mark)
+}
+
+/// The distinct keys of FROM.
+fn by_distinct(statement: &UpdateStmt, parts: Parts, mark: String) -> Result<Found, String> {
     let mut list: Vec<String> = (1..)
         .zip(&parts.keys)
         .map(|(number, key)| format!("{} AS upshift_key_{number}", key.theirs))
