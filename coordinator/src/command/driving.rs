@@ -8,7 +8,7 @@ use upshift_shared::{
     Error,
     config::{RunDefaults, parse_duration},
     ids::RunId,
-    ledger::{Holder, fence, run::RunRow},
+    ledger::{self, Holder, fence, run::RunRow},
     pg::PgConnection,
     plan::Plan,
 };
@@ -138,6 +138,10 @@ impl Driving {
         wanted: Option<&str>,
     ) -> Result<(Self, RunRow, After), Failure> {
         let mut driving = Self::open(arguments, config).await?;
+        if ledger::exists(&mut driving.conn).await? {
+            // An older program may have begun the run: its ledger gets what it lacks.
+            ledger::create(&mut driving.conn).await?;
+        }
         let row = select(&mut driving.conn, wanted).await?;
         let after = driving.after(row.run);
         Ok((driving, row, after))
@@ -159,7 +163,7 @@ impl Driving {
 
     /// Drives a run to its end. Gives back what another step needs (`commit` after `run`).
     pub(super) async fn drive(
-        self,
+        mut self,
         (holder, plan): (Holder, Arc<Plan>),
         (aim, rebuilt, resumed): (Aim, Rebuilt, bool),
         progress: Box<dyn Progress>,
@@ -169,6 +173,7 @@ impl Driving {
             Aim::Back { to } => to.clone(),
             Aim::Forward => None,
         };
+        let options = ledger::options::load(&mut self.conn, holder.run).await?;
         // The driver has sessions of its own.
         drop(self.conn);
         let order = Order {
@@ -176,6 +181,7 @@ impl Driving {
             database: self.chosen.name,
             holder,
             plan,
+            options,
             aim,
             rebuilt,
             limits: self.limits,

@@ -8,6 +8,7 @@ mod demo;
 mod doctor;
 mod driving;
 mod failure;
+mod ordering;
 mod pack;
 mod plan;
 mod resume;

@@ -20,6 +20,7 @@ use super::{
     Failure,
     compiling::{self, PackArguments},
     driving::{self, After, Driving, DrivingArguments},
+    ordering::OrderingArguments,
 };
 use crate::{
     driver::{self, Aim},
@@ -34,6 +35,8 @@ pub(super) struct Arguments {
     pack: PackArguments,
     #[command(flatten)]
     driving: DrivingArguments,
+    #[command(flatten)]
+    ordering: OrderingArguments,
     /// Commit when everything is done: there is no way back then
     #[arg(long)]
     commit: bool,
@@ -70,6 +73,7 @@ pub(super) async fn run(arguments: Arguments, config: Option<&Path>) -> Result<(
     let run = RunId::generate();
     ledger::create(&mut driving.conn).await?;
     ledger::run::insert(&mut driving.conn, run, &plan, env!("CARGO_PKG_VERSION")).await?;
+    ledger::options::store(&mut driving.conn, run, &arguments.ordering.options()).await?;
     let holder = driving.take_over(run).await?;
     ledger::run::change_state(
         &mut driving.conn,

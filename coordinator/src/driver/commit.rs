@@ -11,7 +11,7 @@ use upshift_shared::{
     Error, Result,
     clock::Stopwatch,
     ids::{RunId, UnitId},
-    ledger::{self, Bounds, Holder},
+    ledger::{self, Bounds, Holder, options::RunOptions},
     pg::{PgConnection, Target},
     plan::{Plan, Task},
 };
@@ -108,6 +108,7 @@ async fn destroy(
     limits: &Limits,
 ) -> Result<()> {
     let (bounds, cancel) = (Bounds::default(), CancellationToken::new());
+    let options = RunOptions::default();
     let mut pause = Duration::from_millis(250);
     for attempt in 1.. {
         let context = UnitContext {
@@ -126,6 +127,7 @@ async fn destroy(
             cancel: &cancel,
             force: false,
             units_at_once: 1,
+            options: &options,
         };
         let Err(error) = unit::execute(conn, &context).await else {
             return Ok(());

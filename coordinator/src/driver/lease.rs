@@ -33,6 +33,7 @@ impl Leases {
             database: self.database.clone(),
             spec: serde_json::to_vec(planned).expect("a task is plain data"),
             pinned_now: units.page(task).pinned_now.clone().unwrap_or_default(),
+            options: serde_json::to_vec(&self.scene.options).expect("options are plain data"),
         })
     }
 

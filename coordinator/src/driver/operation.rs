@@ -8,6 +8,7 @@ use upshift_shared::{
     ids::{RunId, TaskId, UnitId},
     ledger::{
         self, Bounds, Holder, fence,
+        options::RunOptions,
         run::{Change, RunError, RunState},
         task::TaskState,
     },
@@ -69,6 +70,7 @@ pub(super) enum Answer {
 pub(super) struct Scene {
     pub(super) holder: Holder,
     pub(super) plan: Arc<Plan>,
+    pub(super) options: RunOptions,
     pub(super) sessions: Sessions,
 }
 

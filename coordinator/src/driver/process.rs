@@ -11,7 +11,12 @@ use tokio::{
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tonic::transport::Endpoint;
-use upshift_shared::{Error, Result, ledger::Holder, pg::Target, plan::Plan};
+use upshift_shared::{
+    Error, Result,
+    ledger::{Holder, options::RunOptions},
+    pg::Target,
+    plan::Plan,
+};
 use upshift_worker::session::{self, ResolveDatabase};
 
 use super::{
@@ -46,6 +51,8 @@ pub struct Order {
     pub holder: Holder,
     /// Its plan.
     pub plan: Arc<Plan>,
+    /// What its operator asked for.
+    pub options: RunOptions,
     /// Which way.
     pub aim: Aim,
     /// How it stands.
@@ -92,6 +99,7 @@ pub async fn drive(order: Order, last_words: impl FnOnce(&Ended) -> String) -> R
         scene: Arc::new(Scene {
             holder: order.holder,
             plan: order.plan,
+            options: order.options,
             sessions: Sessions::new(order.target),
         }),
         database: order.database,

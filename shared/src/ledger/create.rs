@@ -5,7 +5,7 @@ use sqlx::{PgConnection, Row};
 use crate::{Error, Result, pg::transaction};
 
 /// The ledger's format. A newer one is refused; an older one is brought here by [`create`].
-pub const FORMAT: i32 = 3;
+pub const FORMAT: i32 = 4;
 
 const SCHEMA: &str = include_str!("schema.sql");
 

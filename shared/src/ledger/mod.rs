@@ -10,6 +10,7 @@ pub mod cut;
 pub mod deferred;
 pub mod fence;
 pub mod module;
+pub mod options;
 pub mod rates;
 pub mod run;
 pub mod sequence;

@@ -1,4 +1,4 @@
--- upshift: create the ledger (format 2)
+-- upshift: create the ledger (format 4)
 -- What was done in this database, written in the same transaction as the work itself. Schema
 -- "upshift" holds the ledger, schema "upshift_kept" what undo needs: before-images, recorded keys,
 -- copies, and whatever was dropped but not yet destroyed.
@@ -47,6 +47,9 @@ CREATE TABLE IF NOT EXISTS upshift.task (
     finished_at timestamptz,
     PRIMARY KEY (run, task)
 );
+
+-- From format 4 on: what the operator asked for that is not in the plan.
+ALTER TABLE upshift.run ADD COLUMN IF NOT EXISTS options jsonb NOT NULL DEFAULT '{}';
 
 -- Where units were cut, so that a resumed run cuts where the first one did.
 CREATE TABLE IF NOT EXISTS upshift.cut (

@@ -7,7 +7,7 @@ use sqlx::{PgConnection, postgres::PgConnectOptions};
 use tokio_util::sync::CancellationToken;
 use upshift_shared::{
     ids::{Epoch, RunId, StepId, TaskId, UnitId},
-    ledger::{self, Bounds, Holder},
+    ledger::{self, Bounds, Holder, options::RunOptions},
     pack::{Location, Phase, Version},
     pg::Target,
     plan::{
@@ -78,6 +78,7 @@ impl Rig {
             cancel: &cancel,
             force: self.force,
             units_at_once: 1,
+            options: &RunOptions::default(),
         };
         execute(&mut self.conn, &context).await
     }

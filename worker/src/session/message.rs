@@ -6,7 +6,13 @@ use upshift_proto::v1::{
     Bound, Direction as WireDirection, FailureClass as WireClass, TaskSpec, Unit, UnitDone,
     UnitFailed, worker_message::Message as Up,
 };
-use upshift_shared::{Error, Result, ids::RunId, ledger::Bounds, pg::Target, plan::Task};
+use upshift_shared::{
+    Error, Result,
+    ids::RunId,
+    ledger::{Bounds, options::RunOptions},
+    pg::Target,
+    plan::Task,
+};
 
 use super::ResolveDatabase;
 use crate::unit::{Direction, FailureClass, UnitError, UnitReport};
@@ -18,6 +24,7 @@ pub(super) struct Spec {
     pub(super) database: String,
     pub(super) target: Target,
     pub(super) pinned_now: String,
+    pub(super) options: RunOptions,
 }
 
 impl Spec {
@@ -28,9 +35,16 @@ impl Spec {
             .map_err(|_| Error::Format("a task's run is not a UUID".to_owned()))?;
         let task = serde_json::from_slice(&message.spec)
             .map_err(|error| Error::Format(format!("a task cannot be read: {error}")))?;
+        let options = match message.options.as_slice() {
+            [] => RunOptions::default(),
+            json => serde_json::from_slice(json).map_err(|error| {
+                Error::Format(format!("the options of a run cannot be read: {error}"))
+            })?,
+        };
         Ok(Self {
             run,
             task,
+            options,
             database: message.database.clone(),
             target: resolver.resolve(&message.database)?,
             pinned_now: message.pinned_now.clone(),

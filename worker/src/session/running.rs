@@ -70,6 +70,7 @@ impl Running {
             cancel: &cancel,
             force: unit.force,
             units_at_once: unit.units_at_once,
+            options: &spec.options,
         };
         let place = Place {
             target: spec.target.clone(),

@@ -29,6 +29,7 @@ use upshift_shared::{
     ids::UnitId,
     ledger::{
         self, Bounds, Holder, fence,
+        options::RunOptions,
         unit::{Claim, UnitKey, UnitState},
     },
     pg::{
@@ -89,6 +90,8 @@ pub struct UnitContext<'a> {
     pub force: bool,
     /// How many units may run at once, this one among them: what memory is shared out over.
     pub units_at_once: u32,
+    /// What the operator asked for.
+    pub options: &'a RunOptions,
 }
 
 impl UnitContext<'_> {
