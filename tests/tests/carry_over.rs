@@ -182,6 +182,12 @@ const UNKNOWN: &[(&str, &str)] = &[
         "it inherits from table public.base, together with an identity or generated column",
     ),
     (
+        "CREATE TABLE tree (id integer NOT NULL GENERATED ALWAYS AS IDENTITY, x integer) \
+         PARTITION BY RANGE (id); \
+         ALTER TABLE tree ATTACH PARTITION \"The Table\" FOR VALUES FROM (0) TO (100)",
+        "its place as a partition of table public.tree, together with an identity column",
+    ),
+    (
         "CREATE DOMAIN rows AS \"The Table\" CHECK (value IS NOT NULL)",
         "type public.rows",
     ),

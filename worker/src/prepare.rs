@@ -11,7 +11,7 @@ use upshift_shared::{
         ident::{QualifiedName, ident},
         transaction::{self, Spec},
     },
-    plan::{KeptTable, Operator, StatementUndo, Task},
+    plan::{Append, KeptTable, Operator, StatementUndo, Task},
 };
 
 use crate::failpoint;
@@ -38,6 +38,7 @@ pub async fn prepare(conn: &mut PgConnection, holder: Holder, task: &Task) -> Re
         }
         Operator::Append(op) => {
             create_kept(&mut tx, holder.run, &op.recorded, op.cut.is_some()).await?;
+            index_if_pointed_at(&mut tx, holder.run, op).await?;
         }
         // A statement's copies are made in its own transaction: they have to be of that instant.
         Operator::Metadata(_)
@@ -122,6 +123,37 @@ async fn create_kept(
         execute_raw(tx, format!("CREATE INDEX ON {name} (upshift_unit)"))
             .await
             .map_err(failed())?;
+    }
+    Ok(())
+}
+
+/// Whether rows of a table are deleted or changed when others of it are deleted.
+const POINTS_AT_ITSELF: &str = "-- upshift: does a foreign key of the table reach itself
+SELECT EXISTS (SELECT FROM pg_constraint
+               WHERE contype = 'f' AND conrelid = to_regclass($1) AND confrelid = conrelid
+                 AND confdeltype IN ('c', 'n', 'd')) AS so";
+
+/// Undo then asks of each row that points at a new one whether it is new itself.
+async fn index_if_pointed_at(tx: &mut PgConnection, run: RunId, op: &Append) -> Result<()> {
+    let name = kept_name(run, &op.recorded);
+    let failed = || Error::database(format!("indexing {}", name.plain()));
+    let so: bool = sqlx::query(POINTS_AT_ITSELF)
+        .bind(&op.table)
+        .fetch_one(&mut *tx)
+        .await
+        .and_then(|row| row.try_get("so"))
+        .map_err(failed())?;
+    if so {
+        let columns: Vec<String> = op.key.iter().map(|column| ident(&column.name)).collect();
+        // By name: a task that is prepared again finds it there.
+        let index = ident(&format!("{}_key", name.name));
+        let columns = columns.join(", ");
+        execute_raw(
+            tx,
+            format!("CREATE INDEX IF NOT EXISTS {index} ON {name} ({columns})"),
+        )
+        .await
+        .map_err(failed())?;
     }
     Ok(())
 }

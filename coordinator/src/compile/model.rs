@@ -345,6 +345,8 @@ pub struct Joins {
     pub lookups: BTreeMap<String, Vec<Vec<String>>>,
     /// Volatile functions that it calls for each row.
     pub volatile: BTreeSet<String>,
+    /// Functions of its author's that it calls, IMMUTABLE by his word.
+    pub promises: BTreeSet<String>,
     /// The queries of its WITH clauses.
     pub with: Vec<WithQuery>,
     /// FROM names a view, a WITH query or something else without rows of its own.

@@ -16,7 +16,15 @@ use crate::{
 };
 
 /// What a shadow pass could not carry over: `relation` (oid) and `obstacle`, of all tables.
-pub const OBSTACLES: &str = include_str!("sql/obstacles.sql");
+const OBSTACLES: &str = include_str!("sql/obstacles.sql");
+
+/// The same of the table that the first parameter names, quoted and qualified.
+#[must_use]
+pub fn obstacles_of_one() -> String {
+    let marker = "/* of one table */";
+    debug_assert!(OBSTACLES.contains(marker), "the query says where");
+    OBSTACLES.replace(marker, "AND c.oid = to_regclass($1)")
+}
 
 /// Reads the catalog. The connection must not be in a transaction.
 ///

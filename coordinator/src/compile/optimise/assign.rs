@@ -111,12 +111,15 @@ fn of_query(link: &SubLink, several: &MultiAssignRef, dml: &BoundDml) -> Result<
     let query = link.subselect.as_deref().and_then(|node| node.node.clone());
     let query = query.filter(|_| link.sub_link_type == SubLinkType::ExprSublink as i32);
     // It is written once for each column, and each may then take another of several rows.
-    if let Some(NodeEnum::SelectStmt(select)) = &query
-        && (select.limit_count.is_some() || !select.distinct_clause.is_empty())
+    let query = deparse(query.ok_or("it sets several columns from something that is no row")?)?;
+    // Anywhere in it; a name that holds the word only costs the pass.
+    let words = query.to_uppercase();
+    if ["LIMIT", "FETCH", "DISTINCT"]
+        .iter()
+        .any(|word| words.contains(word))
     {
         return Err("it sets several columns from any one of several rows".to_owned());
     }
-    let query = deparse(query.ok_or("it sets several columns from something that is no row")?)?;
     if let Some(function) = dml.joins.volatile.iter().find(|f| mentions(&query, f)) {
         return Err(format!(
             "it sets several columns from a query that calls {function}, which is volatile"

@@ -8,6 +8,7 @@ use upshift_shared::catalog::Column;
 
 use super::{alter::contype, cast};
 use crate::compile::{
+    analyse::query::{is_clock, literal, strings},
     model::UserTypes,
     sql::{expression, parse},
 };
@@ -37,6 +38,7 @@ pub(super) fn of_definition(
             definition.colname
         ));
     }
+    refuse_clock(default, column)?;
     cast::carried(&column.type_name, types).map_err(|why| {
         format!(
             "{} has a default of type {}, {why}",
@@ -64,7 +66,35 @@ pub(super) fn of_column(column: &Column, types: &UserTypes) -> Result<String, St
     if has_call(&value) && !is_drawn(&value) {
         return Err(format!("the default of {} calls functions", column.name));
     }
+    refuse_clock(&value, column)?;
     expression(&value)
+}
+
+/// PostgreSQL reads the clock once, when it sets the default; every unit of a pass would again.
+fn refuse_clock(default: &Node, column: &Column) -> Result<(), String> {
+    if reads_clock(default, &column.type_name) {
+        return Err(format!(
+            "the default of {} is read from the clock",
+            column.name
+        ));
+    }
+    Ok(())
+}
+
+/// Whether a constant of this type, or a cast within it, is `now` or the like.
+fn reads_clock(node: &Node, type_name: &str) -> bool {
+    if literal(node).is_some_and(|literal| is_clock(type_name, literal)) {
+        return true;
+    }
+    match &node.node {
+        Some(NodeEnum::TypeCast(cast)) => {
+            let names = cast.type_name.iter().flat_map(|to| strings(&to.names));
+            cast.arg
+                .as_deref()
+                .is_some_and(|arg| names.last().is_some_and(|name| reads_clock(arg, name)))
+        }
+        _ => false,
+    }
 }
 
 /// Without a default of its own a column has that of its type.
@@ -117,7 +147,7 @@ pub(super) fn has_call(node: &Node) -> bool {
     let one = |node: &Option<Box<Node>>| node.as_deref().is_some_and(has_call);
     match &node.node {
         Some(NodeEnum::AConst(_) | NodeEnum::ColumnRef(_)) => false,
-        Some(NodeEnum::TypeCast(cast)) => one(&cast.arg),
+        Some(NodeEnum::TypeCast(cast)) => reads_clock(node, "") || one(&cast.arg),
         Some(NodeEnum::AExpr(e)) => one(&e.lexpr) || one(&e.rexpr),
         Some(NodeEnum::BoolExpr(e)) => any(&e.args),
         Some(NodeEnum::NullTest(e)) => one(&e.arg),

@@ -4,6 +4,8 @@
 //! computed here only where those conditions hold: `t.kind = 'id' AND t.value::integer = u.id` must not
 //! ask for the number of what is none.
 
+use std::collections::BTreeSet;
+
 use pg_query::{
     Node, NodeEnum,
     protobuf::{
@@ -57,7 +59,7 @@ impl<'a> Spare<'a> {
         if let Some(condition) = condition {
             conjuncts(condition, &mut parts);
         }
-        parts.sort_by_key(cost);
+        parts.sort_by_key(|part| cost(part, &joins.promises));
         for part in parts {
             match spare.from(&part) {
                 From::Hand | From::Nothing => spare.alone.push(part),
@@ -300,11 +302,13 @@ fn is_constant(node: &Node) -> bool {
 
 /// What PostgreSQL takes the evaluation of an expression to cost, in calls of a function: nothing else
 /// decides in which order it asks several conditions.
-fn cost(node: &Node) -> u32 {
+fn cost(node: &Node, promises: &BTreeSet<String>) -> u32 {
     /// More than any expression without a subquery.
-    const SUBQUERY: u32 = 1000;
-    let any = |node: &Option<Box<Node>>| node.as_deref().map_or(0, cost);
-    let all = |nodes: &[Node]| nodes.iter().map(cost).sum::<u32>();
+    const SUBQUERY: u32 = 100_000;
+    /// What CREATE FUNCTION gives a function that is not in C and says nothing of its cost.
+    const PROMISED: u32 = 100;
+    let any = |node: &Option<Box<Node>>| node.as_deref().map_or(0, |node| cost(node, promises));
+    let all = |nodes: &[Node]| nodes.iter().map(|node| cost(node, promises)).sum::<u32>();
     match &node.node {
         None | Some(NodeEnum::ColumnRef(_) | NodeEnum::AConst(_) | NodeEnum::ParamRef(_)) => 0,
         Some(NodeEnum::TypeCast(cast)) => match cast.arg.as_deref() {
@@ -321,7 +325,11 @@ fn cost(node: &Node) -> u32 {
             };
             listed.max(1) + any(&e.lexpr) + any(&e.rexpr)
         }
-        Some(NodeEnum::FuncCall(call)) => 1 + all(&call.args),
+        Some(NodeEnum::FuncCall(call)) => {
+            let called = call.funcname.last().and_then(name).unwrap_or_default();
+            let promised = promises.contains(&format!("{called}()"));
+            all(&call.args) + if promised { PROMISED } else { 1 }
+        }
         Some(NodeEnum::BoolExpr(e)) => all(&e.args),
         Some(NodeEnum::List(list)) => all(&list.items),
         Some(NodeEnum::NullTest(e)) => any(&e.arg),

@@ -212,6 +212,23 @@ fn what_cannot_fuse_says_why() {
             "ALTER TABLE item ADD COLUMN made timestamptz DEFAULT now()",
             "the default of made is no constant",
         ),
+        (
+            "ALTER TABLE item ADD COLUMN made timestamptz DEFAULT 'Now'",
+            "the default of made is read from the clock",
+        ),
+        (
+            "ALTER TABLE item ADD COLUMN made date DEFAULT 'tomorrow'::text::date",
+            "the default of made is read from the clock",
+        ),
+        (
+            "ALTER TABLE item ADD COLUMN made text DEFAULT 'today'::timestamp",
+            "the default of made is read from the clock",
+        ),
+        (
+            "UPDATE item SET (state, gap) = (SELECT e.state, true FROM (SELECT * FROM entry f WHERE f.id = \
+             entry_id LIMIT 1) e)",
+            "it sets several columns from any one of several rows",
+        ),
     ];
     for (sql, expected) in table {
         assert_eq!(why_not(&[JOIN, sql]), expected, "{sql}");

@@ -9,7 +9,7 @@ WITH ordinary AS (
     JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
     LEFT JOIN pg_catalog.pg_type AS t ON t.oid = c.reltype
     WHERE c.relkind = 'r' AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
-      AND n.nspname !~ '^upshift(_kept.*)?$'
+      AND n.nspname !~ '^upshift(_kept.*)?$' /* of one table */
 ), functions AS (
     SELECT o.oid AS relation, d.objid AS oid
     FROM ordinary AS o

@@ -12,7 +12,7 @@ use sqlx::{PgConnection, Row};
 use upshift_shared::{
     Error, Result,
     ledger::shadow::{self, IndexStatement, Kind},
-    pg::{execute_raw, ident::ident},
+    pg::{execute_raw, ident::ident, sql},
     plan::Shadow,
 };
 
@@ -102,25 +102,17 @@ pub(super) async fn unguard(tx: &mut PgConnection, op: &Shadow) -> Result<()> {
 
 /// What was hung on the table since the plan was made.
 async fn refuse_obstacles(tx: &mut PgConnection, op: &Shadow) -> Result<()> {
-    let query = upshift_shared::catalog::snapshot::OBSTACLES;
     let failed = || Error::database("reading what hangs on a table");
-    let rows = sqlx::query(query)
+    let rows = sqlx::query(sql(upshift_shared::catalog::snapshot::obstacles_of_one()))
+        .bind(op.table.to_string())
         .persistent(false)
         .fetch_all(&mut *tx)
         .await
         .map_err(failed())?;
-    let own: i64 = sqlx::query("-- a table's oid\nSELECT to_regclass($1)::oid::bigint")
-        .bind(op.table.to_string())
-        .persistent(false)
-        .fetch_one(&mut *tx)
-        .await
-        .and_then(|row| row.try_get(0))
-        .map_err(failed())?;
     for row in rows {
-        let relation: i64 = row.try_get("relation").map_err(failed())?;
         let obstacle: String = row.try_get("obstacle").map_err(failed())?;
         // The guard is on the table too, and goes before the swap.
-        if relation == own && !obstacle.contains(GUARD) {
+        if !obstacle.contains(GUARD) {
             return Err(Error::Refused(format!(
                 "{} cannot be built anew: {obstacle} could not be carried over; give its statements \
                  -- upshift: strategy = in_place",

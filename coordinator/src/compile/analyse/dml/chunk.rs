@@ -233,6 +233,7 @@ impl Case<'_, '_> {
         let mut joins = Joins {
             single: self.walked.joined.iter().all(|s| fixed.contains(s)),
             volatile: self.walker.found.volatile.clone(),
+            promises: self.walker.found.promises.clone(),
             unfit: self.walker.found.unfit,
             with: self.walker.found.with.clone(),
             ..Joins::default()

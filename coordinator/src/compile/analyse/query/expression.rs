@@ -139,16 +139,7 @@ impl Walker<'_> {
         if name.starts_with("reg") {
             return self.object_name(name, literal, cast.location);
         }
-        let clock = matches!(
-            name,
-            "date" | "time" | "timetz" | "timestamp" | "timestamptz"
-        );
-        if let (true, Some(literal)) = (clock, literal)
-            && matches!(
-                literal.trim().to_lowercase().as_str(),
-                "now" | "today" | "tomorrow" | "yesterday"
-            )
-        {
+        if let Some(literal) = literal.filter(|literal| is_clock(name, literal)) {
             let what = format!("'{}'::{name}", literal.trim());
             self.found
                 .warnings
@@ -230,8 +221,20 @@ impl Walker<'_> {
     }
 }
 
+/// Whether a literal of this type, as grammar or catalog call it, is read from the clock (PostgreSQL
+/// manual, 8.5.1.4, special values).
+pub(crate) fn is_clock(type_name: &str, literal: &str) -> bool {
+    let first = type_name.split([' ', '(']).next().unwrap_or_default();
+    let instant = matches!(
+        first,
+        "date" | "time" | "timetz" | "timestamp" | "timestamptz"
+    );
+    let word = literal.trim().to_lowercase();
+    instant && matches!(word.as_str(), "now" | "today" | "tomorrow" | "yesterday")
+}
+
 /// The text of a string literal.
-pub(super) fn literal(node: &Node) -> Option<&str> {
+pub(crate) fn literal(node: &Node) -> Option<&str> {
     match node.node.as_ref()? {
         NodeEnum::AConst(constant) => match constant.val.as_ref()? {
             a_const::Val::Sval(text) => Some(&text.sval),

@@ -19,6 +19,8 @@ mod unique;
 mod uses;
 mod walker;
 
+pub(crate) use expression::{is_clock, literal};
+pub(crate) use naming::strings;
 pub use read_set::{QueryColumn, ReadSet, read_set};
 pub(crate) use scope::Item;
 pub(crate) use source::{LevelId, Output, OutputColumn, Place, Shape, Source, SourceId, Span};
