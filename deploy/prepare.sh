@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs what a fresh Debian machine lacks to build Upshift and to try it: a PostgreSQL server (from the
-# distribution; its own cluster is not touched), build tools, libclang (for pg_query), openssl. Sourced by
-# demo.sh and test.sh.
+# distribution; its own cluster is not touched), etcd, build tools, libclang (for pg_query), protoc and its files
+# (for etcd-client), openssl. Sourced by demo.sh and test.sh.
 
 prepare_as_root() {
     if [ "$(id -u)" -eq 0 ]; then
@@ -36,6 +36,9 @@ prepare_machine() {
     local packages=()
     prepare_has_server || packages+=(postgresql)
     prepare_has_libclang || packages+=(libclang-dev)
+    command -v protoc >/dev/null 2>&1 || packages+=(protobuf-compiler)
+    [ -e /usr/include/google/protobuf/descriptor.proto ] || packages+=(libprotobuf-dev)
+    command -v etcd >/dev/null 2>&1 || packages+=(etcd-server)
     command -v cc >/dev/null 2>&1 && command -v make >/dev/null 2>&1 || packages+=(build-essential)
     command -v openssl >/dev/null 2>&1 || packages+=(openssl)
     command -v psql >/dev/null 2>&1 || packages+=(postgresql-client)

@@ -16,7 +16,7 @@ use upshift_shared::{
     pg::{self, PgConnection, Target},
 };
 
-use super::{Coordination, Held, Locked, Member, RunEntry, Topic};
+use super::{Coordination, Held, Locked, Member, RunEntry, Topic, background};
 
 /// The two keys of the advisory lock. Advisory locks are per database, so these are the same
 /// everywhere.
@@ -250,21 +250,8 @@ impl Coordination for Embedded {
                 }
             }
         };
-        watchers::spawn(forward);
+        background::spawn(forward);
         Ok(receiver)
-    }
-}
-
-/// The one place outside the driver that spawns.
-mod watchers {
-    use std::future::Future;
-
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "a watch outlives the call that opened it, and ends with its receiver"
-    )]
-    pub(super) fn spawn(forward: impl Future<Output = ()> + Send + 'static) {
-        tokio::spawn(forward);
     }
 }
 

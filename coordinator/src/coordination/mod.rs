@@ -5,7 +5,9 @@
 //! The ledger, not coordination, says what is done: traffic here grows with workers and runs, never
 //! with units.
 
+mod background;
 mod embedded;
+mod etcd;
 pub mod suite;
 
 use async_trait::async_trait;
@@ -14,6 +16,7 @@ use tokio::sync::mpsc;
 use upshift_shared::{Result, ids::RunId};
 
 pub use embedded::{DATABASE_LOCK, Embedded, database_lock_holder};
+pub use etcd::{Etcd, EtcdOptions, EtcdTls};
 
 /// A process that takes part.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -2,10 +2,12 @@
 
 mod command;
 mod database;
+mod etcd;
 mod pack;
 mod server;
 
 pub use command::{Outcome, Running, Upshift};
 pub use database::Database;
+pub use etcd::EtcdCluster;
 pub use pack::{one_module, pack};
 pub use server::{SERVER_VARIABLE, Server, repository};

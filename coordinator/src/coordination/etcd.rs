@@ -1,0 +1,422 @@
+//! Coordination by etcd: what is held lives with the lease of the process that holds it; whoever leads
+//! writes only while it does (every write of a leader compares the revision at which it began to lead);
+//! a request whose answer was lost is sent again and recognised by its token.
+//!
+//! A process has one lease and at most one stream for it, however much it holds.
+
+mod held;
+mod keys;
+mod lease;
+mod watching;
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    },
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use etcd_client::{
+    Certificate, Client, Compare, CompareOp, ConnectOptions, GetOptions, Identity, KeyValue,
+    PutOptions, TlsOptions, Txn, TxnOp, TxnOpResponse, TxnResponse,
+};
+use serde::{Serialize, de::DeserializeOwned};
+use tokio::{
+    sync::{Mutex, mpsc},
+    time::sleep,
+};
+use upshift_shared::{Error, Result, clock::Stopwatch, ids::RunId};
+
+use super::{Coordination, Held, Locked, Member, RunEntry, Topic, background};
+use held::HeldKey;
+use keys::{FORMAT, Keys, Record};
+use lease::Lease;
+use watching::Watching;
+
+/// A request that is not answered by then is sent again.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(3);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+/// So long requests are sent again: a cluster that loses a member elects its leader in about a second.
+const PATIENCE: Duration = Duration::from_secs(15);
+/// Whoever drops a lock, instead of releasing it, deletes it from the side.
+const LOCK_PATIENCE: Duration = Duration::from_secs(3);
+/// How often a lock that is taken is asked for within that time.
+const LOCK_AGAIN: Duration = Duration::from_millis(150);
+/// A candidate looks so often even if the watch is silent.
+const LOOK_AGAIN: Duration = Duration::from_secs(5);
+
+/// How to reach etcd.
+#[derive(Clone)]
+pub struct EtcdOptions {
+    /// `http://` or `https://` addresses of the members; any of them may be down.
+    pub endpoints: Vec<String>,
+    /// What all keys begin with.
+    pub prefix: String,
+    /// How long what a process holds outlives it; a standby takes over soon after. At least a second.
+    pub lease: Duration,
+    /// Name and password.
+    pub user: Option<(String, String)>,
+    /// For `https://`.
+    pub tls: Option<EtcdTls>,
+}
+
+/// PEM texts.
+#[derive(Clone)]
+pub struct EtcdTls {
+    /// Who signed the certificates of the members.
+    pub authority: String,
+    /// Certificate and key of this client.
+    pub identity: Option<(String, String)>,
+}
+
+/// Coordination by etcd. Clones are clients of their own: each may lead.
+pub struct Etcd {
+    client: Arc<Client>,
+    keys: Keys,
+    lease_time: Duration,
+    lease: Mutex<Option<Arc<Lease>>>,
+    /// The revision at which this client began to lead; 0 where it does not.
+    leads_since: Arc<AtomicI64>,
+}
+
+impl Clone for Etcd {
+    fn clone(&self) -> Self {
+        Self {
+            client: Arc::clone(&self.client),
+            keys: self.keys.clone(),
+            lease_time: self.lease_time,
+            lease: Mutex::default(),
+            leads_since: Arc::default(),
+        }
+    }
+}
+
+/// What became of a request for a key.
+enum Acquired {
+    Ours(HeldKey),
+    /// Who has it.
+    Taken(Member),
+}
+
+impl Etcd {
+    /// Connects, and looks whether the layout of keys is one that this program knows.
+    ///
+    /// # Errors
+    /// When no member answers, or a newer program wrote the store.
+    pub async fn connect(options: &EtcdOptions) -> Result<Self> {
+        let mut connect = ConnectOptions::new()
+            .with_timeout(REQUEST_TIMEOUT)
+            .with_connect_timeout(CONNECT_TIMEOUT)
+            .with_keep_alive(Duration::from_secs(2), Duration::from_secs(3))
+            .with_keep_alive_while_idle(true)
+            .with_require_leader(true)
+            .with_auto_token_refresh(true);
+        if let Some((name, password)) = &options.user {
+            connect = connect.with_user(name, password);
+        }
+        if let Some(tls) = &options.tls {
+            connect = connect.with_tls(tls_options(tls));
+        }
+        let client = Client::connect(&options.endpoints, Some(connect)).await;
+        let etcd = Self {
+            client: Arc::new(client.map_err(failed("connecting to etcd"))?),
+            keys: Keys::below(&options.prefix),
+            lease_time: options.lease.max(Duration::from_secs(1)),
+            lease: Mutex::default(),
+            leads_since: Arc::default(),
+        };
+        etcd.expect_format().await?;
+        Ok(etcd)
+    }
+
+    async fn expect_format(&self) -> Result<()> {
+        let key = self.keys.format();
+        let absent = Compare::create_revision(key.clone(), CompareOp::Equal, 0);
+        let txn = Txn::new()
+            .when([absent])
+            .and_then([TxnOp::put(key.clone(), FORMAT.to_string(), None)])
+            .or_else([TxnOp::get(key, None)]);
+        let answer = self.txn(txn, "reading the format of the store").await?;
+        let Some(found) = first(&answer) else {
+            return Ok(());
+        };
+        let format: u32 = decode(&found)?;
+        if format > FORMAT {
+            return Err(Error::Format(format!(
+                "etcd holds keys of format {format}, this program knows up to {FORMAT}: use a newer one"
+            )));
+        }
+        Ok(())
+    }
+
+    /// Sends a transaction, again where it was not answered: each of ours may be done twice.
+    async fn txn(&self, txn: Txn, what: &str) -> Result<TxnResponse> {
+        let begun = Stopwatch::start();
+        let mut pause = Duration::from_millis(100);
+        loop {
+            let error = match self.client.kv_client().txn(txn.clone()).await {
+                Ok(answer) => return Ok(answer),
+                Err(error) => error,
+            };
+            if !is_passing(&error) || begun.elapsed() > PATIENCE {
+                return Err(failed(what)(error));
+            }
+            tracing::debug!(%error, what, "etcd did not answer");
+            sleep(pause).await;
+            pause = (pause * 2).min(Duration::from_secs(1));
+        }
+    }
+
+    /// What a write of this client is conditional on.
+    fn while_leading(&self) -> Option<Compare> {
+        let since = self.leads_since.load(Ordering::Acquire);
+        let leader = self.keys.leader();
+        (since != 0).then(|| Compare::create_revision(leader, CompareOp::Equal, since))
+    }
+
+    /// The lease of this client; another where the last one was lost.
+    async fn lease(&self) -> Result<Arc<Lease>> {
+        let mut lease = self.lease.lock().await;
+        match lease.as_ref().filter(|lease| lease.holds()) {
+            Some(lease) => Ok(Arc::clone(lease)),
+            None => {
+                let granted = Lease::grant(&self.client, self.lease_time).await?;
+                *lease = Some(Arc::clone(&granted));
+                Ok(granted)
+            }
+        }
+    }
+
+    /// Writes a key that nobody has, to live with the lease.
+    async fn acquire(&self, key: String, token: &str, member: &Member) -> Result<Acquired> {
+        let lease = self.lease().await?;
+        let record = Record {
+            member: member.clone(),
+            token: token.to_owned(),
+        };
+        let absent = Compare::create_revision(key.clone(), CompareOp::Equal, 0);
+        let conditions: Vec<Compare> = std::iter::once(absent)
+            .chain(self.while_leading())
+            .collect();
+        let options = PutOptions::new().with_lease(lease.id);
+        let txn = Txn::new()
+            .when(conditions)
+            .and_then([TxnOp::put(key.clone(), encode(&record), Some(options))])
+            .or_else([TxnOp::get(key.clone(), None)]);
+        let answer = self.txn(txn, "asking for a key").await?;
+        let created = if answer.succeeded() {
+            answer
+                .header()
+                .map_or(0, etcd_client::ResponseHeader::revision)
+        } else {
+            let Some(found) = first(&answer) else {
+                return Err(no_longer_leads());
+            };
+            let there: Record = decode(&found)?;
+            if there.token != token {
+                return Ok(Acquired::Taken(there.member));
+            }
+            found.create_revision()
+        };
+        let client = Arc::clone(&self.client);
+        Ok(Acquired::Ours(HeldKey::new(client, key, created, lease)))
+    }
+
+    async fn get(&self, key: String, options: Option<GetOptions>) -> Result<Vec<KeyValue>> {
+        let txn = Txn::new().and_then([TxnOp::get(key, options)]);
+        let answer = self.txn(txn, "reading keys").await?;
+        let all = answer.op_responses().into_iter().flat_map(|op| match op {
+            TxnOpResponse::Get(mut found) => found.take_kvs(),
+            _ => Vec::new(),
+        });
+        Ok(all.collect())
+    }
+
+    async fn all<T: DeserializeOwned>(&self, prefix: String) -> Result<Vec<T>> {
+        let options = GetOptions::new().with_prefix();
+        let found = self.get(prefix, Some(options)).await?;
+        found.iter().map(decode).collect()
+    }
+}
+
+#[async_trait]
+impl Coordination for Etcd {
+    async fn campaign(&self, member: &Member) -> Result<Box<dyn Held>> {
+        let token = RunId::generate().to_string();
+        let mut changes = self.watch(Topic::Leader).await?;
+        loop {
+            match self.acquire(self.keys.leader(), &token, member).await? {
+                Acquired::Ours(key) => {
+                    self.leads_since.store(key.created(), Ordering::Release);
+                    let leads_since = Arc::clone(&self.leads_since);
+                    let key = key.and_then(move || leads_since.store(0, Ordering::Release));
+                    return Ok(Box::new(key));
+                }
+                Acquired::Taken(_) => {
+                    // A silent watch is no reason to wait for ever.
+                    let _changed = tokio::time::timeout(LOOK_AGAIN, changes.recv()).await;
+                }
+            }
+        }
+    }
+
+    async fn leader(&self) -> Result<Option<Member>> {
+        let found = self.get(self.keys.leader(), None).await?;
+        let record: Option<Record> = found.first().map(decode).transpose()?;
+        Ok(record.map(|record| record.member))
+    }
+
+    async fn lock_database(&self, database: &str, holder: &Member) -> Result<Locked> {
+        let token = RunId::generate().to_string();
+        let begun = Stopwatch::start();
+        loop {
+            match self
+                .acquire(self.keys.lock(database), &token, holder)
+                .await?
+            {
+                Acquired::Ours(key) => return Ok(Locked::Granted(Box::new(key))),
+                Acquired::Taken(by) if begun.elapsed() > LOCK_PATIENCE => {
+                    return Ok(Locked::Taken { by: by.name });
+                }
+                Acquired::Taken(_) => sleep(LOCK_AGAIN).await,
+            }
+        }
+    }
+
+    async fn register_worker(&self, worker: &Member) -> Result<Box<dyn Held>> {
+        let token = RunId::generate().to_string();
+        match self
+            .acquire(self.keys.worker(&token), &token, worker)
+            .await?
+        {
+            Acquired::Ours(key) => Ok(Box::new(key)),
+            Acquired::Taken(_) => Err(Error::Refused(
+                "two workers have drawn the same number: try again".to_owned(),
+            )),
+        }
+    }
+
+    async fn workers(&self) -> Result<Vec<Member>> {
+        let records: Vec<Record> = self.all(self.keys.workers()).await?;
+        Ok(records.into_iter().map(|record| record.member).collect())
+    }
+
+    async fn decide(&self, question: &str, answer: &str) -> Result<String> {
+        let key = self.keys.decision(question);
+        let absent = Compare::create_revision(key.clone(), CompareOp::Equal, 0);
+        let conditions: Vec<Compare> = std::iter::once(absent)
+            .chain(self.while_leading())
+            .collect();
+        let txn = Txn::new()
+            .when(conditions)
+            .and_then([TxnOp::put(key.clone(), encode(answer), None)])
+            .or_else([TxnOp::get(key, None)]);
+        let response = self.txn(txn, "deciding").await?;
+        if response.succeeded() {
+            return Ok(answer.to_owned());
+        }
+        match first(&response) {
+            Some(found) => decode(&found),
+            None => Err(no_longer_leads()),
+        }
+    }
+
+    async fn decision(&self, question: &str) -> Result<Option<String>> {
+        let found = self.get(self.keys.decision(question), None).await?;
+        found.first().map(decode).transpose()
+    }
+
+    async fn put_run(&self, entry: &RunEntry) -> Result<()> {
+        let conditions: Vec<Compare> = self.while_leading().into_iter().collect();
+        let put = TxnOp::put(self.keys.run(entry.run), encode(entry), None);
+        let txn = Txn::new().when(conditions).and_then([put]);
+        let answer = self.txn(txn, "writing the index of runs").await?;
+        if answer.succeeded() {
+            Ok(())
+        } else {
+            Err(no_longer_leads())
+        }
+    }
+
+    async fn runs(&self) -> Result<Vec<RunEntry>> {
+        self.all(self.keys.runs()).await
+    }
+
+    async fn watch(&self, topic: Topic) -> Result<mpsc::Receiver<()>> {
+        // From the revision of now on, so that nothing is missed until the stream is open.
+        let txn = Txn::new().and_then([TxnOp::get(self.keys.format(), None)]);
+        let now = self.txn(txn, "opening a watch").await?;
+        let revision = now
+            .header()
+            .map_or(0, etcd_client::ResponseHeader::revision);
+        let (tell, receiver) = mpsc::channel(1);
+        let watching = Watching {
+            client: Arc::clone(&self.client),
+            prefix: self.keys.of_topic(topic),
+            next: revision + 1,
+            tell,
+        };
+        background::spawn(watching.go_on());
+        Ok(receiver)
+    }
+}
+
+fn tls_options(tls: &EtcdTls) -> TlsOptions {
+    let options = TlsOptions::new().ca_certificate(Certificate::from_pem(&tls.authority));
+    match &tls.identity {
+        Some((certificate, key)) => options.identity(Identity::from_pem(certificate, key)),
+        None => options,
+    }
+}
+
+/// The first pair that a transaction has read.
+fn first(answer: &TxnResponse) -> Option<KeyValue> {
+    answer.op_responses().into_iter().find_map(|op| match op {
+        TxnOpResponse::Get(mut found) => found.take_kvs().into_iter().next(),
+        _ => None,
+    })
+}
+
+fn encode<T: Serialize + ?Sized>(value: &T) -> Vec<u8> {
+    serde_json::to_vec(value).expect("what is kept in etcd is plain data")
+}
+
+fn decode<T: DeserializeOwned>(pair: &KeyValue) -> Result<T> {
+    serde_json::from_slice(pair.value()).map_err(|error| {
+        let key = String::from_utf8_lossy(pair.key());
+        Error::Format(format!(
+            "etcd holds at {key} what this program cannot read: {error}"
+        ))
+    })
+}
+
+/// Whether asking again may help.
+fn is_passing(error: &etcd_client::Error) -> bool {
+    use tonic::Code;
+    match error {
+        etcd_client::Error::GRpcStatus(status) => matches!(
+            status.code(),
+            Code::Unavailable
+                | Code::DeadlineExceeded
+                | Code::Cancelled
+                | Code::Unknown
+                | Code::Internal
+        ),
+        etcd_client::Error::TransportError(_) | etcd_client::Error::IoError(_) => true,
+        _ => false,
+    }
+}
+
+fn failed(what: &str) -> impl FnOnce(etcd_client::Error) -> Error {
+    let context = what.to_owned();
+    move |error| Error::Io {
+        context,
+        source: std::io::Error::other(error.to_string()),
+    }
+}
+
+fn no_longer_leads() -> Error {
+    Error::Refused("this process does not lead any more: another one does".to_owned())
+}

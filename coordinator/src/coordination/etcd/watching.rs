@@ -1,0 +1,83 @@
+//! Watches: a message for each change of a topic. A watch that breaks is opened anew where it was; where
+//! etcd has compacted that away meanwhile, from now on, with a message all the same: the reader asks
+//! for what is.
+
+use std::{sync::Arc, time::Duration};
+
+use etcd_client::{Client, WatchOptions, WatchStream};
+use tokio::{sync::mpsc, time::sleep};
+
+/// How long after a broken watch the next one is tried.
+const AGAIN_AFTER: Duration = Duration::from_millis(300);
+
+/// Keys that begin alike, watched.
+pub(super) struct Watching {
+    pub(super) client: Arc<Client>,
+    pub(super) prefix: String,
+    /// The revision from which on changes have not been told.
+    pub(super) next: i64,
+    pub(super) tell: mpsc::Sender<()>,
+}
+
+impl Watching {
+    /// Tells of changes until the reader is gone.
+    pub(super) async fn go_on(mut self) {
+        loop {
+            let options = WatchOptions::new()
+                .with_prefix()
+                .with_start_revision(self.next);
+            let gone = self.tell.clone();
+            let mut client = self.client.watch_client();
+            tokio::select! {
+                () = gone.closed() => return,
+                opened = client.watch(self.prefix.clone(), Some(options)) => match opened {
+                    Ok(stream) => {
+                        if self.follow(stream).await.is_none() {
+                            return;
+                        }
+                    }
+                    Err(error) => tracing::debug!(%error, "a watch could not be opened"),
+                },
+            }
+            tokio::select! {
+                () = gone.closed() => return,
+                () = sleep(AGAIN_AFTER) => {}
+            }
+        }
+    }
+
+    /// Tells of what one stream brings, until it breaks; `None` when the reader is gone.
+    async fn follow(&mut self, mut stream: WatchStream) -> Option<()> {
+        let gone = self.tell.clone();
+        loop {
+            let message = tokio::select! {
+                () = gone.closed() => return None,
+                message = stream.message() => message,
+            };
+            let Ok(Some(message)) = message else {
+                return Some(());
+            };
+            if message.canceled() {
+                if message.compact_revision() > 0 {
+                    self.next = message.compact_revision();
+                    self.told()?;
+                }
+                return Some(());
+            }
+            if !message.events().is_empty() {
+                self.told()?;
+            }
+            if let Some(header) = message.header().filter(|_| !message.events().is_empty()) {
+                self.next = self.next.max(header.revision() + 1);
+            }
+        }
+    }
+
+    /// A full queue holds a message that says the same.
+    fn told(&self) -> Option<()> {
+        match self.tell.try_send(()) {
+            Ok(()) | Err(mpsc::error::TrySendError::Full(())) => Some(()),
+            Err(mpsc::error::TrySendError::Closed(())) => None,
+        }
+    }
+}

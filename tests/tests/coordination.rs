@@ -1,0 +1,133 @@
+//! Coordination by etcd: the suite that the embedded backend passes, and what only a store with members
+//! can do: lose one, or keep its clients waiting.
+
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use tokio::time::timeout;
+use upshift_coordinator::coordination::{Coordination, Etcd, Locked, Member, RunEntry, suite};
+use upshift_shared::ids::RunId;
+use upshift_tests::harness::EtcdCluster;
+
+const LEASE: Duration = Duration::from_secs(2);
+/// Nothing that must happen may take longer.
+const DEADLINE: Duration = Duration::from_secs(30);
+
+fn member(name: &str) -> Member {
+    Member {
+        name: name.to_owned(),
+        address: String::new(),
+    }
+}
+
+fn prefix() -> String {
+    format!("/upshift-test/{}", RunId::generate())
+}
+
+async fn granted(
+    etcd: &Etcd,
+    name: &str,
+) -> Result<Box<dyn upshift_coordinator::coordination::Held>> {
+    match etcd.lock_database("db", &member(name)).await? {
+        Locked::Granted(held) => Ok(held),
+        Locked::Taken { by } => anyhow::bail!("{by} holds it"),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn etcd_passes_the_suite() -> Result<()> {
+    let cluster = EtcdCluster::start(1)?;
+    suite::run(async || {
+        let client = cluster.client(&prefix(), LEASE).await;
+        client.expect("etcd answers")
+    })
+    .await;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lost_member_does_not_matter() -> Result<()> {
+    let mut cluster = EtcdCluster::start(3)?;
+    let lease = LEASE * 2;
+    let client = cluster.client(&prefix(), lease).await?;
+    let held = granted(&client, "a").await?;
+    let leads = client.campaign(&member("a")).await?;
+    for lost in 0..3 {
+        cluster.kill_member(lost);
+        let entry = RunEntry {
+            run: RunId::generate(),
+            database: format!("db {lost}"),
+            state: "running".to_owned(),
+        };
+        timeout(DEADLINE, client.put_run(&entry)).await??;
+        ensure!(
+            client.runs().await?.contains(&entry),
+            "the index lost a run"
+        );
+        // What is held outlives the member that the stream of the lease went to.
+        let is_lost = timeout(lease + LEASE / 2, held.lost()).await;
+        ensure!(is_lost.is_err(), "the lock was lost: {is_lost:?}");
+        cluster.start_member(lost)?;
+    }
+    ensure!(client.leader().await? == Some(member("a")), "nobody leads");
+    leads.release().await;
+    held.release().await;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_held_dies_with_its_holder() -> Result<()> {
+    let cluster = EtcdCluster::start(1)?;
+    let prefix = prefix();
+    let options = cluster.options(&prefix, LEASE);
+    // A process of its own would be killed; its runtime is all that keeps a lease alive.
+    let doomed = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()?;
+    let held = doomed
+        .spawn(async move {
+            let client = Etcd::connect(&options).await?;
+            granted(&client, "doomed").await
+        })
+        .await??;
+    let survivor = cluster.client(&prefix, LEASE).await?;
+    match survivor.lock_database("db", &member("b")).await? {
+        Locked::Taken { by } => ensure!(by == "doomed", "{by} has it"),
+        Locked::Granted(_) => anyhow::bail!("two hold it"),
+    }
+    std::mem::forget(held);
+    doomed.shutdown_background();
+    timeout(DEADLINE, async {
+        while granted(&survivor, "b").await.is_err() {}
+    })
+    .await?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_has_lost_the_lead_writes_nothing() -> Result<()> {
+    let cluster = EtcdCluster::start(1)?;
+    let prefix = prefix();
+    let old = cluster.client(&prefix, LEASE).await?;
+    let leads = old.campaign(&member("old")).await?;
+    cluster.pause(true)?;
+    // By its own clock, before etcd can have given the lead to anybody else.
+    let why = timeout(DEADLINE, leads.lost()).await?;
+    ensure!(why.contains("lease"), "{why}");
+    cluster.pause(false)?;
+    let new = cluster.client(&prefix, LEASE).await?;
+    let follows = timeout(DEADLINE, new.campaign(&member("new"))).await??;
+    let entry = RunEntry {
+        run: RunId::generate(),
+        database: "db".to_owned(),
+        state: "running".to_owned(),
+    };
+    let refused = old.put_run(&entry).await;
+    ensure!(refused.is_err(), "the old leader wrote");
+    let refused = old.decide("q", "old").await;
+    ensure!(refused.is_err(), "the old leader decided: {refused:?}");
+    new.put_run(&entry).await?;
+    ensure!(new.decide("q", "new").await? == "new", "another decided");
+    follows.release().await;
+    Ok(())
+}
