@@ -8,6 +8,7 @@
 mod answer;
 pub mod commit;
 mod cut;
+pub(crate) mod journal;
 mod lease;
 mod operation;
 pub mod process;
@@ -16,6 +17,7 @@ mod report;
 pub mod rollback;
 pub mod sessions;
 mod units;
+mod waits;
 
 use std::{
     collections::{HashMap, HashSet},
@@ -40,6 +42,7 @@ use crate::{
     progress::{Ending, Going, Progress, ProgressEvent},
     server::{OperatorRequest, Outbox, SessionEvent},
 };
+use journal::Journal;
 use lease::Leases;
 use operation::{Answer, Operation, Scene};
 use report::Report;
@@ -99,6 +102,10 @@ enum Input {
     Operated(Operation, Result<Answer>),
     /// The engine's timer is due.
     Timer,
+    /// The driver's own one is.
+    Tick,
+    /// Something happened within an operation.
+    Told(ProgressEvent),
     /// Ctrl-C, or SIGTERM.
     Interrupt,
     /// The database's lock could not be kept: another process may drive the run.
@@ -148,6 +155,8 @@ struct Job {
     rebuilt: Rebuilt,
     limits: Limits,
     resumed: bool,
+    /// The `seq` of the run's last event.
+    last_event: i64,
 }
 
 impl Driver {
@@ -156,18 +165,20 @@ impl Driver {
         let plan = Arc::clone(&job.scene.plan);
         let started = started(&job, &plan);
         let rebuilt = job.rebuilt;
+        let watch = Stopwatch::start();
+        let journal = Journal::new(watch, job.last_event);
         let mut driver = Self {
             run: job.scene.holder.run,
             aim: job.aim,
             engine: Engine::new(),
-            watch: Stopwatch::start(),
+            watch,
             leases: Leases::new(Arc::clone(&job.scene), job.database),
             scene: job.scene,
             limits: job.limits,
             units: rebuilt.units,
             workers: HashMap::new(),
             operations: JoinSet::new(),
-            report: Report::new(plan, progress, watchers, rebuilt.done),
+            report: Report::new(plan, progress, watchers, rebuilt.done, journal),
             timer: None,
             stopping: false,
             ending: None,
@@ -195,6 +206,8 @@ impl Driver {
                 self.timer = None;
                 self.feed(Event::TimerFired);
             }
+            Input::Tick => self.tick(),
+            Input::Told(event) => self.show(&event),
             Input::Interrupt if self.stopping => self.cancel_units(),
             Input::Interrupt => self.stop(StopReason::Operator),
             Input::LockLost(why) => self.stop(driver_failure(
@@ -281,6 +294,10 @@ impl Driver {
     }
 
     fn operate(&mut self, operation: Operation) {
+        if !operation.is_aside() {
+            let at = self.watch.elapsed();
+            self.report.waits.operation_began(at, &operation);
+        }
         let scene = Arc::clone(&self.scene);
         self.operations.spawn(async move {
             let result = scene.execute(&operation).await;
@@ -359,21 +376,25 @@ impl Driver {
     /// The run has ended; the ledger has to know.
     fn end(&mut self, outcome: Outcome) {
         let (ended, state, error) = self.conclusion(outcome);
-        self.ending = Some(ended);
-        match state {
-            Some(state) => {
-                let rollback_to = match &self.aim {
-                    Aim::Forward => None,
-                    Aim::Back { to } => to.clone(),
-                };
-                self.operate(Operation::End {
-                    state,
-                    error,
-                    rollback_to,
-                });
-            }
-            None => self.ended = self.ending.clone(),
+        if ended.fenced {
+            self.ended = Some(ended);
+            return;
         }
+        let events = self.last_events(&ProgressEvent::RunEnded {
+            ending: ended.ending,
+            message: ended.message.clone(),
+        });
+        self.ending = Some(ended);
+        let rollback_to = match &self.aim {
+            Aim::Forward => None,
+            Aim::Back { to } => to.clone(),
+        };
+        self.operate(Operation::End {
+            state,
+            error,
+            rollback_to,
+            events,
+        });
     }
 
     /// What the user is told, and what the ledger: its state where it changes.
@@ -503,11 +524,15 @@ impl Driver {
         }
     }
 
+    fn compared(&self) -> Option<ProgressEvent> {
+        (self.aim == Aim::Forward).then(|| self.report.compared())?
+    }
+
     /// What the terminal shows last.
     fn finish(&mut self, ended: &Ended, message: String) {
         let ending = ended.ending;
-        if self.aim == Aim::Forward {
-            self.report.compare(self.watch.elapsed());
+        if let Some(compared) = self.compared() {
+            self.show(&compared);
         }
         self.show(&ProgressEvent::RunEnded { ending, message });
     }

@@ -1,0 +1,368 @@
+//! Waits with a reason: whatever has stood still for some seconds says why. What the driver knows by itself
+//! (pauses between attempts, no workers, a lost connection) needs no question; who waits for whose lock is
+//! asked of the server, in one query every other second, and only while something takes long.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    time::Duration,
+};
+
+use upshift_shared::ids::{TaskId, UnitId};
+
+use super::{Driver, Operation, lease::Leases};
+use crate::{
+    activity::{Activity, Blocker, UnitOf},
+    progress::{ProgressEvent, Waiter},
+};
+
+/// What takes longer than this is looked into.
+const LONG: Duration = Duration::from_secs(3);
+/// How often it is considered whether something does.
+const TICK: Duration = Duration::from_secs(1);
+/// How often the server is asked.
+const LOOK: Duration = Duration::from_secs(2);
+/// A wait of a working session that is shorter is none to speak of, in seconds.
+const SHORT: f64 = 1.0;
+
+/// What waits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Key {
+    about: Waiter,
+    task: Option<TaskId>,
+    unit: Option<UnitId>,
+}
+
+impl Key {
+    const WORKERS: Self = Self {
+        about: Waiter::Workers,
+        task: None,
+        unit: None,
+    };
+
+    fn unit(task: TaskId, unit: UnitId) -> Self {
+        Self {
+            about: Waiter::Unit,
+            task: Some(task),
+            unit: Some(unit),
+        }
+    }
+
+    fn driver(task: Option<TaskId>) -> Self {
+        Self {
+            about: Waiter::Driver,
+            task,
+            unit: None,
+        }
+    }
+}
+
+/// A wait that was told of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Open {
+    since: Duration,
+    /// The processes in the way: with others it is another wait.
+    blockers: Vec<i32>,
+}
+
+/// Something that rests before its next attempt.
+#[derive(Debug, Clone, PartialEq)]
+struct Rest {
+    since: Duration,
+    reason: String,
+}
+
+/// What waits, and what may come to.
+#[derive(Debug, Default)]
+pub(super) struct Waits {
+    open: BTreeMap<Key, Open>,
+    /// What the driver does, since when.
+    operations: BTreeMap<(Option<TaskId>, &'static str), Duration>,
+    /// Tasks for which the driver does something again after a pause.
+    resting_tasks: HashMap<TaskId, Rest>,
+    /// Units that are tried again after a pause.
+    resting_units: HashMap<(TaskId, UnitId), Rest>,
+    no_worker_since: Option<Duration>,
+    due: Duration,
+    /// When the server was asked last.
+    asked: Option<Duration>,
+    asking: bool,
+}
+
+impl Waits {
+    /// When [`Driver::consider_waits`] has to be called.
+    pub(super) fn due(&self) -> Duration {
+        self.due
+    }
+
+    /// Takes in what has happened; what has ended by it.
+    pub(super) fn follow(&mut self, at: Duration, event: &ProgressEvent) -> Vec<ProgressEvent> {
+        match event {
+            ProgressEvent::UnitDone { task, unit, .. }
+            | ProgressEvent::UnitSplit { task, unit } => {
+                self.resting_units.remove(&(*task, *unit));
+                self.end(at, Key::unit(*task, *unit)).into_iter().collect()
+            }
+            ProgressEvent::Retry {
+                task,
+                unit,
+                attempt,
+                reason,
+                ..
+            } => {
+                let reason = format!("rests before attempt {attempt}: {reason}");
+                let rest = Rest { since: at, reason };
+                self.resting_units.insert((*task, *unit), rest);
+                Vec::new()
+            }
+            ProgressEvent::OperationFailed {
+                task,
+                operation,
+                reason,
+            } => {
+                let reason = format!("rests before it tries again to {operation}: {reason}");
+                self.resting_tasks.insert(*task, Rest { since: at, reason });
+                Vec::new()
+            }
+            ProgressEvent::OperationRetry { task, reason, .. } => {
+                let began = |((of, _), since): (&(Option<TaskId>, _), &Duration)| {
+                    (of == task).then_some(*since)
+                };
+                let since = self.operations.iter().find_map(began).unwrap_or(at);
+                let reason = format!("waits for the database: {reason}");
+                self.begin(at, Key::driver(*task), since, reason, Vec::new())
+            }
+            ProgressEvent::TaskDone { task } => {
+                self.resting_tasks.remove(task);
+                self.resting_units.retain(|(of, _), _| of != task);
+                let ended = |key: &&Key| key.task == Some(*task);
+                let keys: Vec<Key> = self.open.keys().filter(ended).copied().collect();
+                keys.into_iter()
+                    .filter_map(|key| self.end(at, key))
+                    .collect()
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    /// The driver has begun to do something.
+    pub(super) fn operation_began(&mut self, at: Duration, operation: &Operation) {
+        let task = operation.task();
+        if let Some(task) = task {
+            self.resting_tasks.remove(&task);
+        }
+        self.operations.insert((task, operation.what()), at);
+    }
+
+    /// It is done with it; the wait that has ended by that.
+    pub(super) fn operation_ended(
+        &mut self,
+        at: Duration,
+        operation: &Operation,
+    ) -> Option<ProgressEvent> {
+        let task = operation.task();
+        self.operations.remove(&(task, operation.what()));
+        self.end(at, Key::driver(task))
+    }
+
+    /// The server could not be asked.
+    pub(super) fn saw_nothing(&mut self) {
+        self.asking = false;
+    }
+
+    /// All that waits does so no more: the run has ended.
+    pub(super) fn end_all(&mut self, at: Duration) -> Vec<ProgressEvent> {
+        let keys: Vec<Key> = self.open.keys().copied().collect();
+        keys.into_iter()
+            .filter_map(|key| self.end(at, key))
+            .collect()
+    }
+
+    /// What begins and ends to wait, as far as the driver knows by itself; and whether to ask the server.
+    fn consider(
+        &mut self,
+        at: Duration,
+        leases: &Leases,
+        workers: usize,
+    ) -> (Vec<ProgressEvent>, bool) {
+        let mut told = Vec::new();
+        if workers > 0 {
+            self.no_worker_since = None;
+            told.extend(self.end(at, Key::WORKERS));
+        } else {
+            let since = *self.no_worker_since.get_or_insert(at);
+            let reason = "waits for a worker: none is connected".to_owned();
+            told.extend(self.begin(at, Key::WORKERS, since, reason, Vec::new()));
+        }
+        self.resting_units
+            .retain(|(task, unit), _| !leases.holds(*task, *unit));
+        let units = self.resting_units.iter();
+        let units = units.map(|((task, unit), rest)| (Key::unit(*task, *unit), rest.clone()));
+        let tasks = self.resting_tasks.iter();
+        let tasks = tasks.map(|(task, rest)| (Key::driver(Some(*task)), rest.clone()));
+        let resting: Vec<(Key, Rest)> = units.chain(tasks).collect();
+        for (key, rest) in resting {
+            // One that waits for a lock, attempt after attempt, was told of already.
+            if !self.open.contains_key(&key) {
+                told.extend(self.begin(at, key, rest.since, rest.reason, Vec::new()));
+            }
+        }
+        let long = leases.any_longer_than(LONG) || self.slow_operations(at).next().is_some();
+        let rested = self.asked.is_none_or(|asked| at >= asked + LOOK);
+        let ask = long && rested && !self.asking;
+        if ask {
+            self.asking = true;
+            self.asked = Some(at);
+        }
+        (told, ask)
+    }
+
+    fn slow_operations(&self, at: Duration) -> impl Iterator<Item = Option<TaskId>> {
+        self.operations
+            .iter()
+            .filter(move |(_, since)| at.saturating_sub(**since) >= LONG)
+            .map(|((task, _), _)| *task)
+    }
+
+    /// What the server says of those that take long.
+    fn saw(&mut self, at: Duration, leases: &Leases, sessions: &[Activity]) -> Vec<ProgressEvent> {
+        self.asking = false;
+        let mut told = Vec::new();
+        for (task, unit) in leases.longer_than(LONG) {
+            let key = Key::unit(task, unit);
+            let of = UnitOf { task, unit };
+            let mut own = sessions.iter().filter(|session| session.unit == Some(of));
+            // One without a session is between two transactions: that says nothing.
+            if own.clone().next().is_some() {
+                let waiting = own.find(|session| session.wait.is_some());
+                told.extend(self.saw_one(at, key, waiting));
+            }
+        }
+        let slow: Vec<Option<TaskId>> = self.slow_operations(at).collect();
+        let mut own = sessions.iter().filter(|session| session.unit.is_none());
+        let waiting = own.find(|session| session.wait.is_some());
+        match slow.as_slice() {
+            [] => {}
+            [task] => told.extend(self.saw_one(at, Key::driver(*task), waiting)),
+            // Which of them it is, the session does not tell.
+            _ => told.extend(self.saw_one(at, Key::driver(None), waiting)),
+        }
+        told
+    }
+
+    fn saw_one(
+        &mut self,
+        at: Duration,
+        key: Key,
+        session: Option<&Activity>,
+    ) -> Vec<ProgressEvent> {
+        let Some(wait) = session.and_then(|session| session.wait.as_ref()) else {
+            return self.end(at, key).into_iter().collect();
+        };
+        if wait.seconds < SHORT {
+            return Vec::new();
+        }
+        let since = at.saturating_sub(Duration::try_from_secs_f64(wait.seconds).unwrap_or(LONG));
+        let pids: Vec<i32> = wait.blockers.iter().map(|blocker| blocker.pid).collect();
+        let mut told = Vec::new();
+        if self
+            .open
+            .get(&key)
+            .is_some_and(|open| open.blockers != pids)
+        {
+            told.extend(self.end(at, key));
+        }
+        told.extend(self.tell(at, key, since, wait.reason.clone(), wait.blockers.clone()));
+        told
+    }
+
+    /// Tells of a wait, once it is long.
+    fn begin(
+        &mut self,
+        at: Duration,
+        key: Key,
+        since: Duration,
+        reason: String,
+        blockers: Vec<Blocker>,
+    ) -> Vec<ProgressEvent> {
+        if at.saturating_sub(since) < LONG {
+            return Vec::new();
+        }
+        self.tell(at, key, since, reason, blockers)
+            .into_iter()
+            .collect()
+    }
+
+    fn tell(
+        &mut self,
+        at: Duration,
+        key: Key,
+        since: Duration,
+        reason: String,
+        blockers: Vec<Blocker>,
+    ) -> Option<ProgressEvent> {
+        if self.open.contains_key(&key) {
+            return None;
+        }
+        let pids = blockers.iter().map(|blocker| blocker.pid).collect();
+        let open = Open {
+            since,
+            blockers: pids,
+        };
+        self.open.insert(key, open);
+        Some(ProgressEvent::Waiting {
+            about: key.about,
+            task: key.task,
+            unit: key.unit,
+            seconds: rounded(at.saturating_sub(since)),
+            reason,
+            blockers,
+        })
+    }
+
+    fn end(&mut self, at: Duration, key: Key) -> Option<ProgressEvent> {
+        let open = self.open.remove(&key)?;
+        Some(ProgressEvent::WaitEnded {
+            about: key.about,
+            task: key.task,
+            unit: key.unit,
+            seconds: rounded(at.saturating_sub(open.since)),
+        })
+    }
+}
+
+fn rounded(duration: Duration) -> f64 {
+    (duration.as_secs_f64() * 10.0).round() / 10.0
+}
+
+impl Driver {
+    /// Looks for what has come to wait.
+    pub(super) fn consider_waits(&mut self, now: Duration) {
+        if now < self.report.waits.due {
+            return;
+        }
+        self.report.waits.due = now + TICK;
+        if self.ending.is_some() {
+            return;
+        }
+        let (told, ask) = self
+            .report
+            .waits
+            .consider(now, &self.leases, self.workers.len());
+        for event in told {
+            self.show(&event);
+        }
+        if ask {
+            self.operate(Operation::Look);
+        }
+    }
+
+    /// The server has said what the run's sessions are at.
+    pub(super) fn looked(&mut self, now: Duration, sessions: &[Activity]) {
+        if self.ending.is_some() {
+            return;
+        }
+        for event in self.report.waits.saw(now, &self.leases, sessions) {
+            self.show(&event);
+        }
+    }
+}
