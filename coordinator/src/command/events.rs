@@ -158,19 +158,20 @@ fn json(event: &Event, plan: &Plan) -> String {
 
 fn line(event: &Event, plan: &Plan) -> String {
     let at = event.at.get(..23).unwrap_or(&event.at).replace('T', " ");
-    let text = text(event, plan);
+    let text = printable(&text(event, plan));
     let source = match of_task(event, plan) {
-        Some((_, Some(source))) if !text.contains(&source) => format!("  --> {source}"),
+        Some((_, Some(source))) if !text.contains(&source) => {
+            format!("  --> {}", printable(&source))
+        }
         _ => String::new(),
     };
-    printable(&format!("{at} {:<19} {text}{source}", event.kind))
+    format!("{at} {:<19} {text}{source}", printable(&event.kind))
 }
 
 /// An event in words; one of a kind that this program does not know, as far as its fields tell.
 pub(super) fn text(event: &Event, plan: &Plan) -> String {
-    let label = of_task(event, plan).map_or_else(String::new, |(label, _)| {
-        cut(&printable(label), LABEL).clone()
-    });
+    let label =
+        of_task(event, plan).map_or_else(String::new, |(label, _)| cut(&printable(label), LABEL));
     let detail = &event.detail;
     let number = |name: &str| detail[name].as_u64().unwrap_or_default();
     let task = event.task.map_or_else(String::new, |task| task.to_string());

@@ -366,3 +366,104 @@ impl Driver {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::activity::Wait;
+
+    const UNIT: (TaskId, UnitId) = (TaskId(3), UnitId(7));
+
+    fn second(seconds: u64) -> Duration {
+        Duration::from_secs(seconds)
+    }
+
+    fn blocked_by(pid: i32, seconds: f64) -> Activity {
+        let blocker = Blocker {
+            pid,
+            application: Some("psql".to_owned()),
+            user: None,
+            state: None,
+            since: None,
+        };
+        let wait = Wait {
+            seconds,
+            reason: format!("waits for a row held by {blocker}"),
+            blockers: vec![blocker],
+        };
+        let (task, unit) = UNIT;
+        Activity {
+            pid: 1,
+            unit: Some(UnitOf { task, unit }),
+            seconds,
+            wait: Some(wait),
+        }
+    }
+
+    fn names(told: &[ProgressEvent]) -> Vec<&'static str> {
+        let name = |event: &ProgressEvent| match event {
+            ProgressEvent::Waiting { .. } => "waiting",
+            ProgressEvent::WaitEnded { .. } => "ended",
+            _ => "other",
+        };
+        told.iter().map(name).collect()
+    }
+
+    #[test]
+    fn a_wait_is_told_once_and_again_when_somebody_else_is_in_the_way() {
+        let (mut waits, key) = (Waits::default(), Key::unit(UNIT.0, UNIT.1));
+        let mut see = |at, session: Option<Activity>| {
+            let told = waits.saw_one(second(at), key, session.as_ref());
+            names(&told)
+        };
+        assert_eq!(see(10, Some(blocked_by(17, 0.2))), [""; 0], "hardly a wait");
+        assert_eq!(see(14, Some(blocked_by(17, 4.2))), ["waiting"]);
+        assert_eq!(see(16, Some(blocked_by(17, 6.2))), [""; 0]);
+        assert_eq!(see(18, Some(blocked_by(18, 8.2))), ["ended", "waiting"]);
+        assert_eq!(see(20, None), ["ended"]);
+        assert_eq!(see(22, None), [""; 0]);
+    }
+
+    #[test]
+    fn a_unit_that_is_done_waits_no_more() {
+        let (mut waits, key) = (Waits::default(), Key::unit(UNIT.0, UNIT.1));
+        let told = waits.saw_one(second(4), key, Some(&blocked_by(17, 4.0)));
+        assert_eq!(names(&told), ["waiting"]);
+        let done = ProgressEvent::UnitDone {
+            task: UNIT.0,
+            unit: UNIT.1,
+            worker: upshift_shared::ids::WorkerId(1),
+            rows: 1,
+            seconds: 9.0,
+        };
+        let told = waits.follow(second(9), &done);
+        let [ProgressEvent::WaitEnded { seconds, .. }] = told.as_slice() else {
+            panic!("{told:?}");
+        };
+        assert!((seconds - 9.0).abs() < 0.01, "{seconds}");
+    }
+
+    #[test]
+    fn what_the_driver_cannot_do_for_lack_of_a_connection_waits() {
+        let mut waits = Waits::default();
+        let operation = Operation::RecordDone(UNIT.0);
+        waits.operation_began(second(10), &operation);
+        let lost = |attempt| ProgressEvent::OperationRetry {
+            task: Some(UNIT.0),
+            operation: operation.what().to_owned(),
+            attempt,
+            delay: 0.1,
+            reason: "connection refused".to_owned(),
+        };
+        assert_eq!(
+            names(&waits.follow(second(11), &lost(2))),
+            [""; 0],
+            "not yet long"
+        );
+        assert_eq!(names(&waits.follow(second(14), &lost(3))), ["waiting"]);
+        assert_eq!(names(&waits.follow(second(18), &lost(4))), [""; 0]);
+        let ended = waits.operation_ended(second(20), &operation);
+        assert_eq!(names(&Vec::from_iter(ended)), ["ended"]);
+        assert_eq!(waits.end_all(second(21)), []);
+    }
+}
