@@ -75,7 +75,7 @@ fn await_event(database: &Database, condition: &str) -> Result<Value> {
 async fn a_log_goes_on_over_retry_kill_resume_and_commit() -> Result<()> {
     let database = small_erp::database().await?;
     let holder = hold_rows(&database, "journal_note").await?;
-    let running = Upshift::on(&database, ["run", "--workers", "2", "--unit-rows", "10"])
+    let running = Upshift::on(&database, ["run", "--workers", "2", "--unit-rows", "40"])
         .argument(small_erp::pack())
         .arguments(&["--lock-timeout", "200ms", "--json"])
         .start()?;

@@ -153,8 +153,11 @@ async fn read(conn: &mut PgConnection, row: RunRow, hint: &str) -> Result<Status
         .filter(|task| state(task) == Some(TaskState::Prepared))
         .map(|task| open_task(task, counts.get(&task.id)))
         .collect();
-    let driven =
-        matches!(row.state, RunState::Running | RunState::RollingBack) && driven_by.is_some();
+    let at_work = matches!(
+        row.state,
+        RunState::Running | RunState::RollingBack | RunState::Committed
+    );
+    let driven = at_work && driven_by.is_some();
     let waiting = if driven {
         let forward = row.state == RunState::Running;
         waiting::read(conn, run, &plan, (&tasks, &checkpoints), forward).await?

@@ -32,14 +32,13 @@ use upshift_shared::{
     clock::Stopwatch,
     ids::{RunId, TaskId, UnitId, WorkerId},
     ledger::run::{RunError, RunState},
-    plan::Plan,
 };
 
 pub use rebuild::{Rebuilt, back, forward};
 
 use crate::{
     engine::{Command, Direction, Engine, Event, Failure, FailureClass, Outcome, StopReason},
-    progress::{Ending, Going, Progress, ProgressEvent},
+    progress::{Ending, Progress, ProgressEvent},
     server::{OperatorRequest, Outbox, SessionEvent},
 };
 use journal::Journal;
@@ -163,7 +162,7 @@ impl Driver {
     /// Submits the run; the first operations begin.
     fn start(job: Job, progress: Box<dyn Progress>, watchers: broadcast::Sender<String>) -> Self {
         let plan = Arc::clone(&job.scene.plan);
-        let started = started(&job, &plan);
+        let started = report::started(&job, &plan);
         let rebuilt = job.rebuilt;
         let watch = Stopwatch::start();
         let journal = Journal::new(watch, job.last_event);
@@ -214,7 +213,10 @@ impl Driver {
                 FailureClass::Later,
                 format!("the lock of the database was lost ({why}) and could not be taken again"),
             )),
-            Input::LockBack => self.operate(Operation::CheckEpoch),
+            Input::LockBack => {
+                self.show(&ProgressEvent::LockTakenAgain);
+                self.operate(Operation::CheckEpoch);
+            }
             Input::WorkersEnded(why) => self.stop(driver_failure(FailureClass::Operator, why)),
             Input::Broken(what) => self.stop(driver_failure(FailureClass::Never, what)),
         }
@@ -365,6 +367,8 @@ impl Driver {
 
     /// The second Ctrl-C: units in flight are cancelled; each leaves nothing behind.
     fn cancel_units(&mut self) {
+        let units = self.leases.count() as u64;
+        self.show(&ProgressEvent::Cancelling { units });
         for (worker, cancel) in self.leases.cancels() {
             if let Some(link) = self.workers.get(&worker) {
                 // One that does not read will be lost by its silence.
@@ -544,33 +548,6 @@ impl Driver {
             let _unread = link.outbox.send(lease::drain());
         }
         self.workers.clear();
-    }
-}
-
-fn started(job: &Job, plan: &Plan) -> ProgressEvent {
-    let nodes = &job.rebuilt.graph.tasks;
-    let (mut rows, mut seconds) = (0, 0.0);
-    for node in nodes.iter().filter(|node| !node.done) {
-        let task = &plan.tasks[node.id.0 as usize];
-        let (_, done) = job.rebuilt.done.get(&node.id).copied().unwrap_or_default();
-        rows += match job.aim {
-            Aim::Forward => task.rows.saturating_sub(done),
-            Aim::Back { .. } => done,
-        };
-        seconds += task.seconds;
-    }
-    ProgressEvent::RunStarted {
-        run: job.scene.holder.run,
-        going: match job.aim {
-            Aim::Back { .. } => Going::Back,
-            Aim::Forward if job.resumed => Going::Resumed,
-            Aim::Forward => Going::Forward,
-        },
-        tasks: nodes.len() as u64,
-        tasks_done: nodes.iter().filter(|node| node.done).count() as u64,
-        rows,
-        seconds,
-        workers: job.limits.workers,
     }
 }
 

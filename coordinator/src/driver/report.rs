@@ -12,8 +12,8 @@ use upshift_shared::{
     plan::{Operator, Plan, Task},
 };
 
-use super::{journal::Journal, waits::Waits};
-use crate::progress::{Compared, Progress, ProgressEvent};
+use super::{Aim, Job, journal::Journal, waits::Waits};
+use crate::progress::{Compared, Going, Progress, ProgressEvent};
 
 /// Seconds below which nobody asks how good the estimate was.
 const WORTH_TELLING: f64 = 2.0;
@@ -156,6 +156,34 @@ impl Report {
     pub(super) fn task_done(&mut self, at: Duration, task: TaskId) {
         self.tasks_done += 1;
         self.show(at, &ProgressEvent::TaskDone { task });
+    }
+}
+
+/// What is said first.
+pub(super) fn started(job: &Job, plan: &Plan) -> ProgressEvent {
+    let nodes = &job.rebuilt.graph.tasks;
+    let (mut rows, mut seconds) = (0, 0.0);
+    for node in nodes.iter().filter(|node| !node.done) {
+        let task = &plan.tasks[node.id.0 as usize];
+        let (_, done) = job.rebuilt.done.get(&node.id).copied().unwrap_or_default();
+        rows += match job.aim {
+            Aim::Forward => task.rows.saturating_sub(done),
+            Aim::Back { .. } => done,
+        };
+        seconds += task.seconds;
+    }
+    ProgressEvent::RunStarted {
+        run: job.scene.holder.run,
+        going: match job.aim {
+            Aim::Back { .. } => Going::Back,
+            Aim::Forward if job.resumed => Going::Resumed,
+            Aim::Forward => Going::Forward,
+        },
+        tasks: nodes.len() as u64,
+        tasks_done: nodes.iter().filter(|node| node.done).count() as u64,
+        rows,
+        seconds,
+        workers: job.limits.workers,
     }
 }
 

@@ -295,6 +295,12 @@ pub(super) fn describe_rest(event: &ProgressEvent) -> Option<String> {
         }
         ProgressEvent::Paused => "paused: no new units begin until the run is resumed".to_owned(),
         ProgressEvent::Resumed => "resumed".to_owned(),
+        ProgressEvent::LockTakenAgain => {
+            "the lock of the database was lost, and taken again".to_owned()
+        }
+        ProgressEvent::Cancelling { units } => {
+            format!("{} in flight: cancelled", figures::counted(*units, "unit"))
+        }
         ProgressEvent::Stopping { reason, units } => format!(
             "stopping: {reason}; waiting for {} in flight",
             figures::counted(*units, "unit")

@@ -173,6 +173,13 @@ pub enum ProgressEvent {
     Paused,
     /// They may begin again.
     Resumed,
+    /// The database's lock was lost, and taken again.
+    LockTakenAgain,
+    /// An operator does not wait for the units in flight: they are cancelled.
+    Cancelling {
+        /// How many.
+        units: u64,
+    },
     /// Units in flight end, then the run does.
     Stopping {
         /// Why.

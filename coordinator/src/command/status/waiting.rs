@@ -23,6 +23,8 @@ use crate::{
 
 /// Tasks that are named; of more only the number is told.
 const NAMED: usize = 5;
+/// Seconds from which on it is told that a unit works.
+const LONG: f64 = 3.0;
 /// Events of a run that failed that are shown.
 const LAST: u32 = 5;
 /// Events that tell of what went well.
@@ -215,18 +217,7 @@ pub(super) fn lines(waiting: &Waiting) -> Vec<String> {
     if let Some(since) = &waiting.paused_since {
         lines.push(format!("  paused since {since}: no new units begin"));
     }
-    for session in &waiting.sessions {
-        let (Some(of), Some(wait)) = (session.unit, &session.wait) else {
-            continue;
-        };
-        lines.push(format!(
-            "  {} unit {} {}; for {} so far",
-            of.task,
-            of.unit,
-            wait.reason,
-            figures::seconds(wait.seconds)
-        ));
-    }
+    lines.extend(session_lines(&waiting.sessions));
     for wait in &waiting.waits {
         let seen = |session: &Activity| {
             session.wait.is_some()
@@ -271,6 +262,34 @@ pub(super) fn lines(waiting: &Waiting) -> Vec<String> {
         let named: Vec<TaskId> = task.waits_for.iter().take(NAMED).copied().collect();
         let on = list(&named, all);
         lines.push(format!("    {} {} waits for {on}", task.task, task.label));
+    }
+    lines
+}
+
+/// What the server says of units that wait, and of those that have been at work for a while.
+fn session_lines(sessions: &[Activity]) -> Vec<String> {
+    let mut lines = Vec::new();
+    for session in sessions {
+        let (Some(of), Some(wait)) = (session.unit, &session.wait) else {
+            continue;
+        };
+        lines.push(format!(
+            "  {} unit {} {}; for {} so far",
+            of.task,
+            of.unit,
+            wait.reason,
+            figures::seconds(wait.seconds)
+        ));
+    }
+    let working = |session: &&Activity| session.wait.is_none() && session.seconds >= LONG;
+    for session in sessions.iter().filter(working).take(NAMED) {
+        if let Some(of) = session.unit {
+            let so_far = figures::seconds(session.seconds);
+            lines.push(format!(
+                "  {} unit {} works; for {so_far} so far",
+                of.task, of.unit
+            ));
+        }
     }
     lines
 }
