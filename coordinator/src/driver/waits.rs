@@ -9,7 +9,7 @@ use std::{
 
 use upshift_shared::ids::{TaskId, UnitId};
 
-use super::{Driver, Operation, lease::Leases};
+use super::{Driver, Operation};
 use crate::{
     activity::{Activity, Blocker, UnitOf},
     progress::{ProgressEvent, Waiter},
@@ -178,10 +178,11 @@ impl Waits {
     }
 
     /// What begins and ends to wait, as far as the driver knows by itself; and whether to ask the server.
+    /// `holds` tells whether a worker has a unit, `long` whether one has had its unit for [`LONG`].
     fn consider(
         &mut self,
         at: Duration,
-        leases: &Leases,
+        (holds, long): (impl Fn(TaskId, UnitId) -> bool, bool),
         workers: usize,
     ) -> (Vec<ProgressEvent>, bool) {
         let mut told = Vec::new();
@@ -194,7 +195,7 @@ impl Waits {
             told.extend(self.begin(at, Key::WORKERS, since, reason, Vec::new()));
         }
         self.resting_units
-            .retain(|(task, unit), _| !leases.holds(*task, *unit));
+            .retain(|(task, unit), _| !holds(*task, *unit));
         let units = self.resting_units.iter();
         let units = units.map(|((task, unit), rest)| (Key::unit(*task, *unit), rest.clone()));
         let tasks = self.resting_tasks.iter();
@@ -206,7 +207,7 @@ impl Waits {
                 told.extend(self.begin(at, key, rest.since, rest.reason, Vec::new()));
             }
         }
-        let long = leases.any_longer_than(LONG) || self.slow_operations(at).next().is_some();
+        let long = long || self.slow_operations(at).next().is_some();
         let rested = self.asked.is_none_or(|asked| at >= asked + LOOK);
         let ask = long && rested && !self.asking;
         if ask {
@@ -224,10 +225,15 @@ impl Waits {
     }
 
     /// What the server says of those that take long.
-    fn saw(&mut self, at: Duration, leases: &Leases, sessions: &[Activity]) -> Vec<ProgressEvent> {
+    fn saw(
+        &mut self,
+        at: Duration,
+        long: &[(TaskId, UnitId)],
+        sessions: &[Activity],
+    ) -> Vec<ProgressEvent> {
         self.asking = false;
         let mut told = Vec::new();
-        for (task, unit) in leases.longer_than(LONG) {
+        for (task, unit) in long.iter().copied() {
             let key = Key::unit(task, unit);
             let of = UnitOf { task, unit };
             let mut own = sessions.iter().filter(|session| session.unit == Some(of));
@@ -344,10 +350,12 @@ impl Driver {
         if self.ending.is_some() {
             return;
         }
-        let (told, ask) = self
-            .report
-            .waits
-            .consider(now, &self.leases, self.workers.len());
+        let leases = &self.leases;
+        let held = (
+            |task, unit| leases.holds(task, unit),
+            leases.any_longer_than(LONG),
+        );
+        let (told, ask) = self.report.waits.consider(now, held, self.workers.len());
         for event in told {
             self.show(&event);
         }
@@ -361,7 +369,8 @@ impl Driver {
         if self.ending.is_some() {
             return;
         }
-        for event in self.report.waits.saw(now, &self.leases, sessions) {
+        let long = self.leases.longer_than(LONG);
+        for event in self.report.waits.saw(now, &long, sessions) {
             self.show(&event);
         }
     }
@@ -422,6 +431,69 @@ mod tests {
         assert_eq!(see(18, Some(blocked_by(18, 8.2))), ["ended", "waiting"]);
         assert_eq!(see(20, None), ["ended"]);
         assert_eq!(see(22, None), [""; 0]);
+    }
+
+    #[test]
+    fn pauses_and_missing_workers_are_known_without_a_question() {
+        let mut waits = Waits::default();
+        let retry = ProgressEvent::Retry {
+            task: UNIT.0,
+            unit: UNIT.1,
+            attempt: 5,
+            delay: 8.0,
+            reason: "lock timeout".to_owned(),
+        };
+        assert_eq!(names(&waits.follow(second(0), &retry)), [""; 0]);
+        let mut consider = |at, held: bool, workers| {
+            let (told, ask) = waits.consider(second(at), (|_, _| held, false), workers);
+            assert!(!ask, "nothing is in flight");
+            told
+        };
+        assert_eq!(names(&consider(2, false, 1)), [""; 0], "not yet long");
+        let told = consider(3, false, 0);
+        let [ProgressEvent::Waiting { unit, reason, .. }] = told.as_slice() else {
+            panic!("{told:?}");
+        };
+        assert_eq!(*unit, Some(UNIT.1));
+        assert_eq!(reason, "rests before attempt 5: lock timeout");
+        let told = consider(6, true, 0);
+        let [ProgressEvent::Waiting { about, .. }] = told.as_slice() else {
+            panic!("{told:?}");
+        };
+        assert_eq!(*about, Waiter::Workers);
+        assert_eq!(names(&consider(7, true, 1)), ["ended"], "a worker came");
+        let own = Activity {
+            wait: None,
+            ..blocked_by(17, 4.0)
+        };
+        let told = waits.saw(second(11), &[UNIT], &[own]);
+        assert_eq!(names(&told), ["ended"], "the unit works again");
+    }
+
+    #[test]
+    fn the_server_is_asked_every_other_second_while_something_takes_long() {
+        let mut waits = Waits::default();
+        waits.operation_began(second(0), &Operation::RecordDone(UNIT.0));
+        let mut asks = |at| waits.consider(second(at), (|_, _| false, false), 1).1;
+        let asked: Vec<u64> = (0..10).filter(|at| asks(*at)).collect();
+        assert_eq!(asked, [3], "and not again before it has answered");
+        let blocked = Activity {
+            unit: None,
+            ..blocked_by(17, 4.0)
+        };
+        let told = waits.saw(second(10), &[], &[blocked]);
+        let [ProgressEvent::Waiting { about, task, .. }] = told.as_slice() else {
+            panic!("{told:?}");
+        };
+        assert_eq!((*about, *task), (Waiter::Driver, Some(UNIT.0)));
+        let mut asked = Vec::new();
+        for at in 10..16 {
+            if waits.consider(second(at), (|_, _| false, false), 1).1 {
+                asked.push(at);
+                waits.saw_nothing();
+            }
+        }
+        assert_eq!(asked, [10, 12, 14]);
     }
 
     #[test]
