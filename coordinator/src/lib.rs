@@ -1,5 +1,6 @@
 //! The coordinator: compiles packs into plans, drives runs, and is the `upshift` command.
 
+pub mod activity;
 pub mod command;
 pub mod compile;
 pub mod coordination;

@@ -8,7 +8,7 @@ use upshift_shared::{
     Error,
     config::{RunDefaults, parse_duration},
     ids::RunId,
-    ledger::{self, Holder, fence, run::RunRow},
+    ledger::{self, Holder, event::Draft, fence, run::RunRow},
     pg::PgConnection,
     plan::Plan,
 };
@@ -158,7 +158,11 @@ impl Driving {
     /// Takes a run over: nobody who drove it before can write for it any more.
     pub(super) async fn take_over(&mut self, run: RunId) -> Result<Holder, Failure> {
         let epoch = fence::raise(&mut self.conn, run, TAKE_OVER_DEADLINE).await?;
-        Ok(Holder { run, epoch })
+        let holder = Holder { run, epoch };
+        let by = process::member().name;
+        let taken = Draft::new("taken_over", serde_json::json!({"epoch": epoch, "by": by}));
+        ledger::event::append(&mut self.conn, holder, &taken).await?;
+        Ok(holder)
     }
 
     /// Drives a run to its end. Gives back what another step needs (`commit` after `run`).
@@ -174,6 +178,7 @@ impl Driving {
             Aim::Forward => None,
         };
         let options = ledger::options::load(&mut self.conn, holder.run).await?;
+        let last_event = ledger::event::last(&mut self.conn, holder.run).await?;
         // The driver has sessions of its own.
         drop(self.conn);
         let order = Order {
@@ -186,6 +191,7 @@ impl Driving {
             rebuilt,
             limits: self.limits,
             resumed,
+            last_event,
             progress,
             coordination: self.coordination,
             lock: self.lock,
@@ -207,6 +213,11 @@ impl Driving {
         let limits = &self.limits;
         let done =
             commit::commit(&mut self.conn, target, holder, plan, limits, &mut *progress).await;
+        if let Err(error) = &done {
+            let stopped = commit::stopped(error);
+            // What stood in the way is what the user is told.
+            let _unwritten = ledger::event::append(&mut self.conn, holder, &stopped).await;
+        }
         self.lock.release().await;
         done.map_err(|error| match error {
             Error::Fenced { .. } => error.into(),

@@ -7,6 +7,7 @@ mod database;
 mod demo;
 mod doctor;
 mod driving;
+mod events;
 mod failure;
 mod ordering;
 mod pack;
@@ -55,6 +56,8 @@ enum Command {
     Resume(resume::Arguments),
     /// Show how a run stands
     Status(status::Arguments),
+    /// Show what happened in a run
+    Events(events::Arguments),
     /// Take a run back, whole or to a checkpoint
     Rollback(rollback::Arguments),
     /// Close the way back: destroy what was only hidden and what was kept
@@ -82,6 +85,7 @@ pub async fn run(cli: Cli) -> u8 {
             Box::pin(resume::run(arguments, config)).await,
         ),
         Command::Status(arguments) => (arguments.json, status::run(arguments, config).await),
+        Command::Events(arguments) => (arguments.json, events::run(arguments, config).await),
         Command::Rollback(arguments) => (
             arguments.json(),
             Box::pin(rollback::run(arguments, config)).await,

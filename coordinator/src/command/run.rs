@@ -11,6 +11,7 @@ use upshift_shared::{
     ids::RunId,
     ledger::{
         self,
+        event::Draft,
         run::{Change, RunState},
     },
     plan::{Plan, UndoKind, WayBack},
@@ -75,6 +76,12 @@ pub(super) async fn run(arguments: Arguments, config: Option<&Path>) -> Result<(
     ledger::run::insert(&mut driving.conn, run, &plan, env!("CARGO_PKG_VERSION")).await?;
     ledger::options::store(&mut driving.conn, run, &arguments.ordering.options()).await?;
     let holder = driving.take_over(run).await?;
+    ledger::event::append(
+        &mut driving.conn,
+        holder,
+        &submitted(&plan, arguments.commit),
+    )
+    .await?;
     ledger::run::change_state(
         &mut driving.conn,
         holder,
@@ -94,6 +101,22 @@ pub(super) async fn run(arguments: Arguments, config: Option<&Path>) -> Result<(
         super::commit::commit_run(&arguments.driving, config, run).await?;
     }
     Ok(())
+}
+
+/// For the event log: what was asked for.
+fn submitted(plan: &Plan, commit: bool) -> Draft {
+    Draft::new(
+        "run_submitted",
+        serde_json::json!({
+            "pack": plan.pack,
+            "target_version": plan.target_version,
+            "strategy": plan.strategy,
+            "modules": plan.modules.len(),
+            "tasks": plan.tasks.len(),
+            "commit": commit,
+            "upshift_version": env!("CARGO_PKG_VERSION"),
+        }),
+    )
 }
 
 /// One run at a time: what an earlier one left has to be dealt with first.

@@ -1,6 +1,8 @@
 //! `upshift status`: how a run stands, all of it from the ledger, so that it can be asked with or
 //! without a process that drives the run.
 
+mod waiting;
+
 use std::{collections::HashMap, path::Path};
 
 use clap::Args;
@@ -9,6 +11,7 @@ use upshift_shared::{
     ids::{RunId, TaskId},
     ledger::{
         self,
+        event::Event,
         run::{RunRow, RunState},
         task::TaskState,
         unit::TaskCount,
@@ -21,6 +24,7 @@ use super::{
     Failure,
     database::{DatabaseArguments, print_json, print_line},
     driving::After,
+    events,
     selection::select,
 };
 use crate::{coordination, driver::commit::is_pending, figures};
@@ -55,6 +59,11 @@ struct Status {
     checkpoints: Vec<String>,
     /// Tasks that have begun and are not done.
     open: Vec<OpenTask>,
+    /// What it waits for; nothing where nobody drives it.
+    #[serde(flatten)]
+    waiting: waiting::Waiting,
+    /// Where it failed or is stuck: the last events that tell of trouble.
+    last_events: Vec<LastEvent>,
     /// Commands that go on from here.
     next: Vec<String>,
     /// Other runs in this database, newest first.
@@ -69,6 +78,14 @@ struct OpenTask {
     rows: u64,
     rows_done: u64,
     units_done: u64,
+}
+
+#[derive(Debug, Serialize)]
+struct LastEvent {
+    #[serde(flatten)]
+    event: Event,
+    /// In words.
+    text: String,
 }
 
 #[derive(Debug, Serialize)]
@@ -136,7 +153,31 @@ async fn read(conn: &mut PgConnection, row: RunRow, hint: &str) -> Result<Status
         .filter(|task| state(task) == Some(TaskState::Prepared))
         .map(|task| open_task(task, counts.get(&task.id)))
         .collect();
+    let at_work = matches!(
+        row.state,
+        RunState::Running | RunState::RollingBack | RunState::Committed
+    );
+    let driven = at_work && driven_by.is_some();
+    let waiting = if driven {
+        let forward = row.state == RunState::Running;
+        waiting::read(conn, run, &plan, (&tasks, &checkpoints), forward).await?
+    } else {
+        waiting::Waiting::default()
+    };
+    let last_events = if matches!(row.state, RunState::Failed | RunState::Stuck) {
+        waiting::last_events(conn, run).await?
+    } else {
+        Vec::new()
+    };
     Ok(Status {
+        waiting,
+        last_events: last_events
+            .into_iter()
+            .map(|event| LastEvent {
+                text: events::text(&event, &plan),
+                event,
+            })
+            .collect(),
         next: next(&row, commit_pending, driven_by.is_some(), hint),
         driven_by,
         commit_pending,
@@ -229,6 +270,15 @@ fn text(status: &Status) -> String {
             figures::count(task.rows_done),
             figures::count(task.rows)
         ));
+    }
+    lines.extend(waiting::lines(&status.waiting));
+    if !status.last_events.is_empty() {
+        lines.push("  last events:".to_owned());
+    }
+    for last in &status.last_events {
+        let at = last.event.at.get(..19).unwrap_or(&last.event.at);
+        let text = last.text.replace('\n', "\n      ");
+        lines.push(format!("    {} {text}", at.replace('T', " ")));
     }
     if let Some(error) = &row.error {
         lines.push(format!("  {}", error.message.replace('\n', "\n  ")));

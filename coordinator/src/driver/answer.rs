@@ -91,26 +91,29 @@ impl Driver {
     }
 
     pub(super) fn operated(&mut self, operation: Operation, result: Result<Answer>) {
-        let run = self.run;
+        if operation.is_aside() {
+            self.done_aside(&operation, result);
+            return;
+        }
+        let (run, at) = (self.run, self.watch.elapsed());
+        if let Some(waited) = self.report.waits.operation_ended(at, &operation) {
+            self.show(&waited);
+        }
         match result {
             Ok(answer) => self.answered(operation, answer),
             Err(error) => {
                 let failure = failure(&error);
-                let task = match operation {
-                    Operation::Prepare(task)
-                    | Operation::Cut { task, .. }
-                    | Operation::Split { task, .. }
-                    | Operation::RecordDone(task)
-                    | Operation::RecordUndone(task) => Some(task),
-                    Operation::RecordCheckpoint(_) | Operation::CheckEpoch => None,
-                    Operation::End { .. } => {
-                        self.end_not_recorded(&failure);
-                        return;
+                match (&operation, operation.task()) {
+                    (Operation::End { .. }, _) => self.end_not_recorded(&failure),
+                    (_, Some(task)) => {
+                        self.show(&ProgressEvent::OperationFailed {
+                            task,
+                            operation: operation.what().to_owned(),
+                            reason: failure.message.clone(),
+                        });
+                        self.feed(Event::TaskFailed { run, task, failure });
                     }
-                };
-                match task {
-                    Some(task) => self.feed(Event::TaskFailed { run, task, failure }),
-                    None => self.stop(StopReason::Driver(failure)),
+                    (_, None) => self.stop(StopReason::Driver(failure)),
                 }
             }
         }

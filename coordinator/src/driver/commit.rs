@@ -11,13 +11,13 @@ use upshift_shared::{
     Error, Result,
     clock::Stopwatch,
     ids::{RunId, UnitId},
-    ledger::{self, Bounds, Holder, options::RunOptions},
+    ledger::{self, Bounds, Holder, event::Draft, options::RunOptions},
     pg::{PgConnection, Target},
     plan::{Plan, Task},
 };
 use upshift_worker::unit::{self, Direction, FailureClass, Timeouts, UnitContext};
 
-use super::Limits;
+use super::{Limits, journal::draft};
 use crate::progress::{Ending, Going, Progress, ProgressEvent};
 
 /// How often the destruction of one task is tried when a lock or the connection is in its way.
@@ -82,6 +82,7 @@ pub async fn commit(
         workers: 1,
     };
     progress.show(watch.elapsed(), &event);
+    ledger::event::append(conn, holder, &draft(&event)).await?;
     for task in tasks {
         destroy(conn, target, holder, task, limits).await?;
         let event = ProgressEvent::TaskDone { task: task.id };
@@ -97,7 +98,15 @@ pub async fn commit(
         message: "there is no way back now".to_owned(),
     };
     progress.show(watch.elapsed(), &event);
-    Ok(())
+    ledger::event::append(conn, holder, &draft(&event)).await
+}
+
+/// For the event log: what was left of the destruction waits for another `commit`.
+pub(crate) fn stopped(error: &Error) -> Draft {
+    draft(&ProgressEvent::RunEnded {
+        ending: Ending::Stopped,
+        message: error.to_string(),
+    })
 }
 
 async fn destroy(

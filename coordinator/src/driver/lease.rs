@@ -3,7 +3,10 @@
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use upshift_proto::v1::{self, Bound, Cancel, Drain, TaskSpec, Unit, coordinator_message::Message};
-use upshift_shared::ids::{TaskId, UnitId, WorkerId};
+use upshift_shared::{
+    clock::Stopwatch,
+    ids::{TaskId, UnitId, WorkerId},
+};
 
 use super::{Limits, operation::Scene, units::UnitBook};
 use crate::engine::Direction;
@@ -12,7 +15,7 @@ use crate::engine::Direction;
 pub(super) struct Leases {
     scene: Arc<Scene>,
     database: String,
-    held: HashMap<(TaskId, UnitId), WorkerId>,
+    held: HashMap<(TaskId, UnitId), (WorkerId, Stopwatch)>,
 }
 
 impl Leases {
@@ -76,26 +79,48 @@ impl Leases {
     }
 
     pub(super) fn given(&mut self, unit: (TaskId, UnitId), worker: WorkerId) {
-        self.held.insert(unit, worker);
+        self.held.insert(unit, (worker, Stopwatch::start()));
     }
 
     /// A worker has reported on a unit.
     pub(super) fn returned(&mut self, unit: (TaskId, UnitId), worker: WorkerId) {
-        if self.held.get(&unit) == Some(&worker) {
+        if self.held.get(&unit).is_some_and(|(by, _)| *by == worker) {
             self.held.remove(&unit);
         }
     }
 
     pub(super) fn lost(&mut self, worker: WorkerId) {
-        self.held.retain(|_, holder| *holder != worker);
+        self.held.retain(|_, (holder, _)| *holder != worker);
     }
 
     /// How many units a worker holds.
     pub(super) fn of(&self, worker: WorkerId) -> usize {
         self.held
             .values()
-            .filter(|holder| **holder == worker)
+            .filter(|(holder, _)| *holder == worker)
             .count()
+    }
+
+    /// Whether a worker has the unit.
+    pub(super) fn holds(&self, task: TaskId, unit: UnitId) -> bool {
+        self.held.contains_key(&(task, unit))
+    }
+
+    /// Units that have been with a worker for so long, in their order.
+    pub(super) fn longer_than(&self, long: Duration) -> Vec<(TaskId, UnitId)> {
+        let held = self.held.iter();
+        let mut found: Vec<_> = held
+            .filter(|(_, (_, since))| since.elapsed() >= long)
+            .map(|(unit, _)| *unit)
+            .collect();
+        found.sort_unstable();
+        found
+    }
+
+    /// Whether there is such a unit.
+    pub(super) fn any_longer_than(&self, long: Duration) -> bool {
+        let mut held = self.held.values();
+        held.any(|(_, since)| since.elapsed() >= long)
     }
 
     pub(super) fn count(&self) -> usize {
@@ -107,7 +132,7 @@ impl Leases {
         let run = self.scene.holder.run.to_string();
         self.held
             .iter()
-            .map(|((task, unit), worker)| {
+            .map(|((task, unit), (worker, _))| {
                 let cancel = Cancel {
                     run: run.clone(),
                     task: task.0,

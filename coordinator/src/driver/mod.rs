@@ -8,6 +8,7 @@
 mod answer;
 pub mod commit;
 mod cut;
+pub(crate) mod journal;
 mod lease;
 mod operation;
 pub mod process;
@@ -16,6 +17,7 @@ mod report;
 pub mod rollback;
 pub mod sessions;
 mod units;
+mod waits;
 
 use std::{
     collections::{HashMap, HashSet},
@@ -30,16 +32,16 @@ use upshift_shared::{
     clock::Stopwatch,
     ids::{RunId, TaskId, UnitId, WorkerId},
     ledger::run::{RunError, RunState},
-    plan::Plan,
 };
 
 pub use rebuild::{Rebuilt, back, forward};
 
 use crate::{
     engine::{Command, Direction, Engine, Event, Failure, FailureClass, Outcome, StopReason},
-    progress::{Ending, Going, Progress, ProgressEvent},
+    progress::{Ending, Progress, ProgressEvent},
     server::{OperatorRequest, Outbox, SessionEvent},
 };
+use journal::Journal;
 use lease::Leases;
 use operation::{Answer, Operation, Scene};
 use report::Report;
@@ -99,6 +101,10 @@ enum Input {
     Operated(Operation, Result<Answer>),
     /// The engine's timer is due.
     Timer,
+    /// The driver's own one is.
+    Tick,
+    /// Something happened within an operation.
+    Told(ProgressEvent),
     /// Ctrl-C, or SIGTERM.
     Interrupt,
     /// The database's lock could not be kept: another process may drive the run.
@@ -148,26 +154,30 @@ struct Job {
     rebuilt: Rebuilt,
     limits: Limits,
     resumed: bool,
+    /// The `seq` of the run's last event.
+    last_event: i64,
 }
 
 impl Driver {
     /// Submits the run; the first operations begin.
     fn start(job: Job, progress: Box<dyn Progress>, watchers: broadcast::Sender<String>) -> Self {
         let plan = Arc::clone(&job.scene.plan);
-        let started = started(&job, &plan);
+        let started = report::started(&job, &plan);
         let rebuilt = job.rebuilt;
+        let watch = Stopwatch::start();
+        let journal = Journal::new(watch, job.last_event);
         let mut driver = Self {
             run: job.scene.holder.run,
             aim: job.aim,
             engine: Engine::new(),
-            watch: Stopwatch::start(),
+            watch,
             leases: Leases::new(Arc::clone(&job.scene), job.database),
             scene: job.scene,
             limits: job.limits,
             units: rebuilt.units,
             workers: HashMap::new(),
             operations: JoinSet::new(),
-            report: Report::new(plan, progress, watchers, rebuilt.done),
+            report: Report::new(plan, progress, watchers, rebuilt.done, journal),
             timer: None,
             stopping: false,
             ending: None,
@@ -195,13 +205,18 @@ impl Driver {
                 self.timer = None;
                 self.feed(Event::TimerFired);
             }
+            Input::Tick => self.tick(),
+            Input::Told(event) => self.show(&event),
             Input::Interrupt if self.stopping => self.cancel_units(),
             Input::Interrupt => self.stop(StopReason::Operator),
             Input::LockLost(why) => self.stop(driver_failure(
                 FailureClass::Later,
                 format!("the lock of the database was lost ({why}) and could not be taken again"),
             )),
-            Input::LockBack => self.operate(Operation::CheckEpoch),
+            Input::LockBack => {
+                self.show(&ProgressEvent::LockTakenAgain);
+                self.operate(Operation::CheckEpoch);
+            }
             Input::WorkersEnded(why) => self.stop(driver_failure(FailureClass::Operator, why)),
             Input::Broken(what) => self.stop(driver_failure(FailureClass::Never, what)),
         }
@@ -281,6 +296,10 @@ impl Driver {
     }
 
     fn operate(&mut self, operation: Operation) {
+        if !operation.is_aside() {
+            let at = self.watch.elapsed();
+            self.report.waits.operation_began(at, &operation);
+        }
         let scene = Arc::clone(&self.scene);
         self.operations.spawn(async move {
             let result = scene.execute(&operation).await;
@@ -348,6 +367,8 @@ impl Driver {
 
     /// The second Ctrl-C: units in flight are cancelled; each leaves nothing behind.
     fn cancel_units(&mut self) {
+        let units = self.leases.count() as u64;
+        self.show(&ProgressEvent::Cancelling { units });
         for (worker, cancel) in self.leases.cancels() {
             if let Some(link) = self.workers.get(&worker) {
                 // One that does not read will be lost by its silence.
@@ -359,21 +380,25 @@ impl Driver {
     /// The run has ended; the ledger has to know.
     fn end(&mut self, outcome: Outcome) {
         let (ended, state, error) = self.conclusion(outcome);
-        self.ending = Some(ended);
-        match state {
-            Some(state) => {
-                let rollback_to = match &self.aim {
-                    Aim::Forward => None,
-                    Aim::Back { to } => to.clone(),
-                };
-                self.operate(Operation::End {
-                    state,
-                    error,
-                    rollback_to,
-                });
-            }
-            None => self.ended = self.ending.clone(),
+        if ended.fenced {
+            self.ended = Some(ended);
+            return;
         }
+        let events = self.last_events(&ProgressEvent::RunEnded {
+            ending: ended.ending,
+            message: ended.message.clone(),
+        });
+        self.ending = Some(ended);
+        let rollback_to = match &self.aim {
+            Aim::Forward => None,
+            Aim::Back { to } => to.clone(),
+        };
+        self.operate(Operation::End {
+            state,
+            error,
+            rollback_to,
+            events,
+        });
     }
 
     /// What the user is told, and what the ledger: its state where it changes.
@@ -503,11 +528,15 @@ impl Driver {
         }
     }
 
+    fn compared(&self) -> Option<ProgressEvent> {
+        (self.aim == Aim::Forward).then(|| self.report.compared())?
+    }
+
     /// What the terminal shows last.
     fn finish(&mut self, ended: &Ended, message: String) {
         let ending = ended.ending;
-        if self.aim == Aim::Forward {
-            self.report.compare(self.watch.elapsed());
+        if let Some(compared) = self.compared() {
+            self.show(&compared);
         }
         self.show(&ProgressEvent::RunEnded { ending, message });
     }
@@ -519,33 +548,6 @@ impl Driver {
             let _unread = link.outbox.send(lease::drain());
         }
         self.workers.clear();
-    }
-}
-
-fn started(job: &Job, plan: &Plan) -> ProgressEvent {
-    let nodes = &job.rebuilt.graph.tasks;
-    let (mut rows, mut seconds) = (0, 0.0);
-    for node in nodes.iter().filter(|node| !node.done) {
-        let task = &plan.tasks[node.id.0 as usize];
-        let (_, done) = job.rebuilt.done.get(&node.id).copied().unwrap_or_default();
-        rows += match job.aim {
-            Aim::Forward => task.rows.saturating_sub(done),
-            Aim::Back { .. } => done,
-        };
-        seconds += task.seconds;
-    }
-    ProgressEvent::RunStarted {
-        run: job.scene.holder.run,
-        going: match job.aim {
-            Aim::Back { .. } => Going::Back,
-            Aim::Forward if job.resumed => Going::Resumed,
-            Aim::Forward => Going::Forward,
-        },
-        tasks: nodes.len() as u64,
-        tasks_done: nodes.iter().filter(|node| node.done).count() as u64,
-        rows,
-        seconds,
-        workers: job.limits.workers,
     }
 }
 

@@ -1,13 +1,16 @@
 //! What the engine asks of the driver, done on the ledger and the database: each operation may be
 //! done again without harm, so that one whose connection was lost is.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
+use tokio::{sync::mpsc, time::timeout};
 use upshift_shared::{
     Error, Result,
     ids::{RunId, TaskId, UnitId},
     ledger::{
-        self, Bounds, Holder, fence,
+        self, Bounds, Holder,
+        event::{self, Batch as Events},
+        fence,
         options::RunOptions,
         run::{Change, RunError, RunState},
         task::TaskState,
@@ -17,9 +20,18 @@ use upshift_shared::{
 };
 
 use super::{
+    Input,
     cut::{self, Batch, Frontier},
     sessions::{Backoff, Sessions, is_connection_lost},
 };
+
+use crate::{
+    activity::{self, Activity},
+    progress::ProgressEvent,
+};
+
+/// How long the server may take to say what the run's sessions are at.
+const LOOK_DEADLINE: Duration = Duration::from_secs(10);
 
 /// Something to do, with all that it needs.
 #[derive(Debug, Clone)]
@@ -46,14 +58,58 @@ pub(super) enum Operation {
     RecordUndone(TaskId),
     /// `RecordCheckpoint`
     RecordCheckpoint(u32),
-    /// `EndRun`
+    /// `EndRun`: the last events, and the state, where it changes.
     End {
-        state: RunState,
+        state: Option<RunState>,
         error: Option<RunError>,
         rollback_to: Option<String>,
+        events: Events,
     },
     /// After the database's lock was lost and taken again: is the run still ours?
     CheckEpoch,
+    /// Of the driver's own accord: events go into the log.
+    WriteEvents(Events),
+    /// Of the driver's own accord: what are the run's sessions at?
+    Look,
+}
+
+impl Operation {
+    /// The task that it is done for.
+    pub(super) fn task(&self) -> Option<TaskId> {
+        match self {
+            Self::Prepare(task)
+            | Self::Cut { task, .. }
+            | Self::Split { task, .. }
+            | Self::RecordDone(task)
+            | Self::RecordUndone(task) => Some(*task),
+            Self::RecordCheckpoint(_)
+            | Self::End { .. }
+            | Self::CheckEpoch
+            | Self::WriteEvents(_)
+            | Self::Look => None,
+        }
+    }
+
+    /// What it does, as a verb with its object.
+    pub(super) fn what(&self) -> &'static str {
+        match self {
+            Self::Prepare(_) => "prepare the task",
+            Self::Cut { .. } => "cut the task into units",
+            Self::Split { .. } => "split a unit",
+            Self::RecordDone(_) => "record the task as done",
+            Self::RecordUndone(_) => "record the task as undone",
+            Self::RecordCheckpoint(_) => "record a checkpoint",
+            Self::End { .. } => "record the end of the run",
+            Self::CheckEpoch => "check that the run is still its own",
+            Self::WriteEvents(_) => "write events",
+            Self::Look => "ask what the sessions are at",
+        }
+    }
+
+    /// Whether the engine knows nothing of it. It has sessions of its own, which nothing holds up.
+    pub(super) fn is_aside(&self) -> bool {
+        matches!(self, Self::WriteEvents(_) | Self::Look)
+    }
 }
 
 /// What an operation found out.
@@ -62,6 +118,7 @@ pub(super) enum Answer {
     Prepared { pinned_now: String },
     Cut(Batch),
     Split(Option<Vec<String>>),
+    Looked(Vec<Activity>),
     Done,
 }
 
@@ -72,14 +129,26 @@ pub(super) struct Scene {
     pub(super) plan: Arc<Plan>,
     pub(super) options: RunOptions,
     pub(super) sessions: Sessions,
+    /// For what is done aside.
+    pub(super) aside: Sessions,
+    /// Where the driver hears of what happens within an operation.
+    pub(super) inputs: mpsc::Sender<Input>,
 }
 
 impl Scene {
     /// Does it; again on a new connection where one was lost, as long as patience lasts.
     pub(super) async fn execute(&self, operation: &Operation) -> Result<Answer> {
-        let mut backoff = Backoff::default();
+        if matches!(operation, Operation::Look) {
+            return self.look().await;
+        }
+        let sessions = if operation.is_aside() {
+            &self.aside
+        } else {
+            &self.sessions
+        };
+        let (mut backoff, mut attempt) = (Backoff::default(), 1);
         loop {
-            let failure = match self.sessions.take().await {
+            let failure = match sessions.take().await {
                 Ok(mut session) => match self.perform(&mut session, operation).await {
                     Ok(answer) => return Ok(answer),
                     Err(error) if is_connection_lost(&error) => {
@@ -92,9 +161,36 @@ impl Scene {
                 Err(error) => return Err(error),
             };
             tracing::warn!(%failure, "connection lost");
-            match backoff.next() {
-                Some(pause) => tokio::time::sleep(pause).await,
-                None => return Err(failure),
+            let Some(pause) = backoff.next() else {
+                return Err(failure);
+            };
+            attempt += 1;
+            let event = ProgressEvent::OperationRetry {
+                task: operation.task(),
+                operation: operation.what().to_owned(),
+                attempt,
+                delay: pause.as_secs_f64(),
+                reason: failure.to_string(),
+            };
+            // A driver that has fallen behind hears of the next attempt.
+            let _full = self.inputs.try_send(Input::Told(event));
+            tokio::time::sleep(pause).await;
+        }
+    }
+
+    /// Once: what the sessions were at is of no use later.
+    async fn look(&self) -> Result<Answer> {
+        let mut session = self.aside.take().await?;
+        let looked = activity::sessions(&mut session, self.holder.run);
+        match timeout(LOOK_DEADLINE, looked).await {
+            Ok(Ok(sessions)) => Ok(Answer::Looked(sessions)),
+            Ok(Err(error)) => {
+                session.discard();
+                Err(error)
+            }
+            Err(_) => {
+                session.discard();
+                Err(Error::Refused("the server does not answer".to_owned()))
             }
         }
     }
@@ -143,17 +239,23 @@ impl Scene {
                 }
             }
             Operation::End {
-                state,
+                state: Some(state),
                 error,
                 rollback_to,
+                events,
             } => {
                 let change = Change {
                     error: error.as_ref(),
                     rollback_to: rollback_to.as_deref(),
+                    events: Some(events),
                 };
                 ledger::run::change_state(conn, holder, *state, change).await?;
             }
+            Operation::WriteEvents(events) | Operation::End { events, .. } => {
+                event::insert(conn, holder, events).await?;
+            }
             Operation::CheckEpoch => fence::check(conn, holder).await?,
+            Operation::Look => return self.look().await,
         }
         Ok(Answer::Done)
     }

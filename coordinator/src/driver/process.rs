@@ -61,6 +61,8 @@ pub struct Order {
     pub limits: Limits,
     /// Whether an earlier attempt began it.
     pub resumed: bool,
+    /// The `seq` of its last event.
+    pub last_event: i64,
     /// Who is shown what happens.
     pub progress: Box<dyn Progress>,
     /// What holds the lock.
@@ -95,18 +97,23 @@ pub async fn drive(order: Order, last_words: impl FnOnce(&Ended) -> String) -> R
         (order.database.clone(), order.target.clone()),
         order.limits.workers,
     )?;
+    let short = order.holder.run.short();
+    let sessions = |target, purpose| Sessions::new(target, format!("upshift {short} {purpose}"));
     let job = Job {
         scene: Arc::new(Scene {
             holder: order.holder,
             plan: order.plan,
             options: order.options,
-            sessions: Sessions::new(order.target),
+            sessions: sessions(order.target.clone(), "coordinator"),
+            aside: sessions(order.target, "events"),
+            inputs: crew.inputs.clone(),
         }),
         database: order.database,
         aim: order.aim,
         rebuilt: order.rebuilt,
         limits: order.limits,
         resumed: order.resumed,
+        last_event: order.last_event,
     };
     let mut driver = Driver::start(job, order.progress, watchers);
     let ended = attend(&mut driver, &mut inboxes, &mut crew.workers).await;
@@ -130,7 +137,7 @@ async fn attend(
         if let Some(ended) = driver.ended.take() {
             return ended;
         }
-        let timer = driver.timer_in();
+        let (timer, tick) = (driver.timer_in(), driver.tick_in());
         let input = tokio::select! {
             Some(event) = inboxes.sessions.recv() => Input::Session(event),
             Some(request) = inboxes.requests.recv() => Input::Operator(request),
@@ -144,6 +151,7 @@ async fn attend(
                 None => continue,
             },
             () = sleep(timer.unwrap_or_default()), if timer.is_some() => Input::Timer,
+            () = sleep(tick) => Input::Tick,
         };
         driver.take(input);
     }
@@ -165,6 +173,8 @@ struct Crew {
     stop_server: CancellationToken,
     release: CancellationToken,
     readers: TaskTracker,
+    /// Of what happens beside the loop.
+    inputs: mpsc::Sender<Input>,
     /// Its directory goes when the process is done.
     _socket: PrivateSocket,
 }
@@ -195,6 +205,7 @@ impl Crew {
             stop_server: CancellationToken::new(),
             release: CancellationToken::new(),
             readers: TaskTracker::new(),
+            inputs: input_sender.clone(),
             _socket: socket,
         };
         let serving = server::serve(

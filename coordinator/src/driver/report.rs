@@ -12,7 +12,8 @@ use upshift_shared::{
     plan::{Operator, Plan, Task},
 };
 
-use crate::progress::{Compared, Progress, ProgressEvent};
+use super::{Aim, Job, journal::Journal, waits::Waits};
+use crate::progress::{Compared, Going, Progress, ProgressEvent};
 
 /// Seconds below which nobody asks how good the estimate was.
 const WORTH_TELLING: f64 = 2.0;
@@ -29,6 +30,8 @@ pub(super) struct Report {
     work: HashMap<TaskId, f64>,
     /// Units and rows that an earlier attempt did, by task.
     before: HashMap<TaskId, (u64, u64)>,
+    pub(super) journal: Journal,
+    pub(super) waits: Waits,
     pub(super) tasks_done: u64,
     pub(super) units_done: u64,
     pub(super) rows_done: u64,
@@ -40,6 +43,7 @@ impl Report {
         progress: Box<dyn Progress>,
         watchers: broadcast::Sender<String>,
         before: HashMap<TaskId, (u64, u64)>,
+        journal: Journal,
     ) -> Self {
         Self {
             plan,
@@ -48,6 +52,8 @@ impl Report {
             started: HashSet::new(),
             work: HashMap::new(),
             before,
+            journal,
+            waits: Waits::default(),
             tasks_done: 0,
             units_done: 0,
             rows_done: 0,
@@ -57,11 +63,15 @@ impl Report {
     /// Shows one event.
     pub(super) fn show(&mut self, at: Duration, event: &ProgressEvent) {
         self.progress.show(at, event);
+        self.journal.record(at, event);
         if self.watchers.receiver_count() > 0
             && let Ok(json) = serde_json::to_string(event)
         {
             // An error means that the last watcher has just gone.
             let _gone = self.watchers.send(json);
+        }
+        for wait in self.waits.follow(at, event) {
+            self.show(at, &wait);
         }
     }
 
@@ -114,7 +124,7 @@ impl Report {
 
     /// What was expected against what it took, for the work that took longest; nothing for a run whose
     /// work was short.
-    pub(super) fn compare(&mut self, at: Duration) {
+    pub(super) fn compared(&self) -> Option<ProgressEvent> {
         let mut work: Vec<Compared> = self
             .work
             .iter()
@@ -135,17 +145,45 @@ impl Report {
             })
             .collect();
         if work.is_empty() {
-            return;
+            return None;
         }
         work.sort_by(|a, b| b.took.total_cmp(&a.took));
         work.truncate(TOLD);
-        self.show(at, &ProgressEvent::Compared { work });
+        Some(ProgressEvent::Compared { work })
     }
 
     /// The ledger has the task as done or undone.
     pub(super) fn task_done(&mut self, at: Duration, task: TaskId) {
         self.tasks_done += 1;
         self.show(at, &ProgressEvent::TaskDone { task });
+    }
+}
+
+/// What is said first.
+pub(super) fn started(job: &Job, plan: &Plan) -> ProgressEvent {
+    let nodes = &job.rebuilt.graph.tasks;
+    let (mut rows, mut seconds) = (0, 0.0);
+    for node in nodes.iter().filter(|node| !node.done) {
+        let task = &plan.tasks[node.id.0 as usize];
+        let (_, done) = job.rebuilt.done.get(&node.id).copied().unwrap_or_default();
+        rows += match job.aim {
+            Aim::Forward => task.rows.saturating_sub(done),
+            Aim::Back { .. } => done,
+        };
+        seconds += task.seconds;
+    }
+    ProgressEvent::RunStarted {
+        run: job.scene.holder.run,
+        going: match job.aim {
+            Aim::Back { .. } => Going::Back,
+            Aim::Forward if job.resumed => Going::Resumed,
+            Aim::Forward => Going::Forward,
+        },
+        tasks: nodes.len() as u64,
+        tasks_done: nodes.iter().filter(|node| node.done).count() as u64,
+        rows,
+        seconds,
+        workers: job.limits.workers,
     }
 }
 

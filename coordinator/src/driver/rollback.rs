@@ -11,6 +11,7 @@ use upshift_shared::{
     ids::TaskId,
     ledger::{
         self, Holder,
+        event::Draft,
         run::{Change, RunRow, RunState},
         task::TaskState,
     },
@@ -120,7 +121,13 @@ pub async fn begin(
     let change = Change {
         error: None,
         rollback_to: to,
+        events: None,
     };
+    let asked = Draft::new(
+        "rollback_begun",
+        serde_json::json!({"to": to, "force": limits.force, "tasks": rebuilt.graph.tasks.len()}),
+    );
+    ledger::event::append(conn, holder, &asked).await?;
     ledger::run::change_state(conn, holder, RunState::RollingBack, change).await?;
     ledger::checkpoint::forget(conn, holder, &rebuilt.modules_left).await?;
     for task in &rebuilt.without_effect {

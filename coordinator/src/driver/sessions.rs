@@ -25,6 +25,8 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub struct Sessions {
     target: Target,
+    /// What they are called in `pg_stat_activity`.
+    name: String,
     idle: Mutex<Vec<PgConnection>>,
     permits: Semaphore,
 }
@@ -40,9 +42,10 @@ pub struct Session<'a> {
 impl Sessions {
     /// None are open yet.
     #[must_use]
-    pub fn new(target: Target) -> Self {
+    pub fn new(target: Target, name: String) -> Self {
         Self {
             target,
+            name,
             idle: Mutex::new(Vec::new()),
             permits: Semaphore::new(SESSIONS),
         }
@@ -62,7 +65,7 @@ impl Sessions {
             .pop();
         let connection = match idle {
             Some(connection) => connection,
-            None => pg::connect(&self.target, "upshift coordinator").await?,
+            None => pg::connect(&self.target, &self.name).await?,
         };
         Ok(Session {
             of: self,

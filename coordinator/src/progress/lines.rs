@@ -3,7 +3,7 @@
 
 use std::{collections::HashMap, io::Write, time::Duration};
 
-use upshift_shared::ids::TaskId;
+use upshift_shared::ids::{TaskId, UnitId};
 
 use super::{Compared, Ending, Going, Progress, ProgressEvent, write_line};
 use crate::{
@@ -202,8 +202,88 @@ pub(super) fn retry(event: &ProgressEvent, label: &str) -> String {
     )
 }
 
+/// One event on its own, as the event log has it; `label` is what a person calls its task.
+#[must_use]
+pub fn describe(event: &ProgressEvent, label: &str) -> String {
+    match event {
+        ProgressEvent::RunStarted { .. } => run_started(event),
+        ProgressEvent::TaskStarted {
+            task,
+            label,
+            module,
+            operator,
+            rows,
+            ..
+        } => format!(
+            "{task} {module}: {}: {operator}{}",
+            cut(&printable(label), LABEL),
+            about_rows(*rows)
+        ),
+        ProgressEvent::UnitDone { task, unit, .. } => format!("{task} {label}: unit {unit} done"),
+        ProgressEvent::TaskDone { task } => format!("{task} {label}: done"),
+        ProgressEvent::Retry { .. } => retry(event, label),
+        other => describe_rest(other).unwrap_or_default(),
+    }
+}
+
+/// What waits, for people: `t3 unit u0 `, or nothing for the run as a whole.
+fn waiter(task: Option<TaskId>, unit: Option<UnitId>) -> String {
+    match (task, unit) {
+        (Some(task), Some(unit)) => format!("{task}: unit {unit} "),
+        (Some(task), None) => format!("{task}: the driver "),
+        (None, _) => "the run ".to_owned(),
+    }
+}
+
+/// What holds a run up, other than a unit's retry; `None` for all else.
+fn describe_delay(event: &ProgressEvent) -> Option<String> {
+    Some(match event {
+        ProgressEvent::OperationRetry {
+            task,
+            operation,
+            attempt,
+            delay,
+            reason,
+        } => format!(
+            "{}lost its connection while it was to {operation}; again in {} (attempt {attempt}): {reason}",
+            waiter(*task, None),
+            figures::seconds(*delay)
+        ),
+        ProgressEvent::OperationFailed {
+            task,
+            operation,
+            reason,
+        } => format!("{task}: the driver could not {operation}: {reason}"),
+        ProgressEvent::Waiting {
+            task,
+            unit,
+            seconds,
+            reason,
+            ..
+        } => format!(
+            "{}{reason}; for {} so far",
+            waiter(*task, *unit),
+            figures::seconds(*seconds)
+        ),
+        ProgressEvent::WaitEnded {
+            task,
+            unit,
+            seconds,
+            ..
+        } => format!(
+            "{}waited {}; that is over",
+            waiter(*task, *unit),
+            figures::seconds(*seconds)
+        ),
+        _ => return None,
+    })
+}
+
 /// Events that need nothing remembered. `None` for those that [`Lines::describe`] handles.
 pub(super) fn describe_rest(event: &ProgressEvent) -> Option<String> {
+    if let Some(text) = describe_delay(event) {
+        return Some(text);
+    }
     Some(match event {
         ProgressEvent::UnitSplit { task, unit } => {
             format!("{task}: unit {unit} ran into the statement timeout and was cut in two")
@@ -215,6 +295,12 @@ pub(super) fn describe_rest(event: &ProgressEvent) -> Option<String> {
         }
         ProgressEvent::Paused => "paused: no new units begin until the run is resumed".to_owned(),
         ProgressEvent::Resumed => "resumed".to_owned(),
+        ProgressEvent::LockTakenAgain => {
+            "the lock of the database was lost, and taken again".to_owned()
+        }
+        ProgressEvent::Cancelling { units } => {
+            format!("{} in flight: cancelled", figures::counted(*units, "unit"))
+        }
         ProgressEvent::Stopping { reason, units } => format!(
             "stopping: {reason}; waiting for {} in flight",
             figures::counted(*units, "unit")
@@ -236,6 +322,10 @@ pub(super) fn describe_rest(event: &ProgressEvent) -> Option<String> {
         | ProgressEvent::TaskStarted { .. }
         | ProgressEvent::UnitDone { .. }
         | ProgressEvent::TaskDone { .. }
+        | ProgressEvent::OperationRetry { .. }
+        | ProgressEvent::OperationFailed { .. }
+        | ProgressEvent::Waiting { .. }
+        | ProgressEvent::WaitEnded { .. }
         | ProgressEvent::Retry { .. } => return None,
     })
 }
@@ -259,7 +349,7 @@ pub(super) fn run_ended(ending: Ending, message: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use upshift_shared::ids::{RunId, UnitId, WorkerId};
+    use upshift_shared::ids::{RunId, WorkerId};
 
     use super::*;
     use crate::progress::Json;

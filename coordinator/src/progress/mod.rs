@@ -15,16 +15,17 @@ use std::{
     time::Duration,
 };
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use upshift_shared::ids::{RunId, TaskId, UnitId, WorkerId};
 
+use crate::activity::Blocker;
 pub use json::Json;
-pub use lines::Lines;
+pub use lines::{Lines, describe};
 pub use terminal::Terminal;
 
 /// Something that happened in a run, for people and programs that watch it. Never holds values of
 /// the user's rows.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "event")]
 pub enum ProgressEvent {
     /// A run begins, goes on, or goes back.
@@ -99,6 +100,56 @@ pub enum ProgressEvent {
         /// The unit.
         unit: UnitId,
     },
+    /// The driver lost its connection over something that it does for the run, and does it again.
+    OperationRetry {
+        /// The task that it does it for.
+        task: Option<TaskId>,
+        /// What it does.
+        operation: String,
+        /// The attempt that will follow, from 2.
+        attempt: u32,
+        /// After how many seconds.
+        delay: f64,
+        /// What was lost.
+        reason: String,
+    },
+    /// Something that the driver does for a task failed. Where the cause may pass it is tried again;
+    /// otherwise the run fails.
+    OperationFailed {
+        /// The task.
+        task: TaskId,
+        /// What it does.
+        operation: String,
+        /// Why it failed.
+        reason: String,
+    },
+    /// Something has waited for some seconds and still does.
+    Waiting {
+        /// What it is.
+        about: Waiter,
+        /// The task.
+        task: Option<TaskId>,
+        /// The unit.
+        unit: Option<UnitId>,
+        /// For how many seconds so far.
+        seconds: f64,
+        /// What for, and who is in the way.
+        reason: String,
+        /// The sessions that are in the way.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        blockers: Vec<Blocker>,
+    },
+    /// It waits no more, or for something else.
+    WaitEnded {
+        /// What it is.
+        about: Waiter,
+        /// The task.
+        task: Option<TaskId>,
+        /// The unit.
+        unit: Option<UnitId>,
+        /// For how many seconds it waited, as far as was seen.
+        seconds: f64,
+    },
     /// A module's checkpoint is prepared.
     CheckpointPrepared {
         /// The module, after which the checkpoint is named.
@@ -122,6 +173,13 @@ pub enum ProgressEvent {
     Paused,
     /// They may begin again.
     Resumed,
+    /// The database's lock was lost, and taken again.
+    LockTakenAgain,
+    /// An operator does not wait for the units in flight: they are cancelled.
+    Cancelling {
+        /// How many.
+        units: u64,
+    },
     /// Units in flight end, then the run does.
     Stopping {
         /// Why.
@@ -145,7 +203,7 @@ pub enum ProgressEvent {
 }
 
 /// A task, or all stages of a pass, against its estimate.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Compared {
     /// What a person calls it.
     pub label: String,
@@ -155,8 +213,20 @@ pub struct Compared {
     pub took: f64,
 }
 
+/// What can wait.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Waiter {
+    /// A unit.
+    Unit,
+    /// Something that the driver does.
+    Driver,
+    /// The run, for workers.
+    Workers,
+}
+
 /// Which way a run goes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Going {
     /// From the start.
@@ -170,7 +240,7 @@ pub enum Going {
 }
 
 /// How a run ended, in the ledger's words.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Ending {
     /// Everything is done and can still be taken back.

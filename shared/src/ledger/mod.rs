@@ -8,6 +8,7 @@ pub mod checkpoint;
 mod create;
 pub mod cut;
 pub mod deferred;
+pub mod event;
 pub mod fence;
 pub mod module;
 pub mod options;

@@ -15,7 +15,10 @@ use std::{fmt, str::FromStr};
 use serde::{Deserialize, Serialize};
 use sqlx::{PgConnection, Row, postgres::PgRow};
 
-use super::fence::{self, Holder};
+use super::{
+    event::{self, Batch, Draft},
+    fence::{self, Holder},
+};
 use crate::{
     Error, Result,
     ids::RunId,
@@ -305,9 +308,12 @@ pub struct Change<'a> {
     pub error: Option<&'a RunError>,
     /// For a rollback: the module whose checkpoint it goes to; `None` for the start.
     pub rollback_to: Option<&'a str>,
+    /// What was not yet written of the event log: it goes before the change, in its transaction.
+    pub events: Option<&'a Batch>,
 }
 
-/// Brings a run into another state, if it may go there; returns the state that it was in.
+/// Brings a run into another state, if it may go there; returns the state that it was in. The event
+/// log has the change.
 ///
 /// # Errors
 /// [`Error::Refused`] when it may not, [`Error::Fenced`] when somebody else drives it.
@@ -321,9 +327,15 @@ pub async fn change_state(
         .error
         .map(|error| serde_json::to_string(error).expect("an error is plain data"));
     let rollback_to = change.rollback_to.map(str::to_owned);
-    fence::run(conn, "change the run's state", holder, |tx, _scope| {
+    let events = change.events;
+    fence::run(conn, "change the run's state", holder, move |tx, _scope| {
         let (error, rollback_to) = (error.clone(), rollback_to.clone());
-        Box::pin(change_within(tx, holder.run, to, error, rollback_to))
+        Box::pin(async move {
+            if let Some(events) = events {
+                event::insert_within(tx, holder.run, events).await?;
+            }
+            change_within(tx, holder.run, to, error, rollback_to).await
+        })
     })
     .await
 }
@@ -383,10 +395,18 @@ async fn change_within(
     .bind(run.to_string())
     .bind(to.as_str())
     .bind(error)
-    .bind(rollback_to)
-    .execute(tx)
+    .bind(&rollback_to)
+    .execute(&mut *tx)
     .await
     .map_err(Error::database("changing the run's state"))?;
+    if from != to {
+        let mut detail = serde_json::json!({"from": from, "to": to});
+        if let Some(checkpoint) = rollback_to {
+            detail["rollback_to"] = checkpoint.into();
+        }
+        let changed = Draft::new("run_state", detail);
+        event::append_within(tx, run, &changed).await?;
+    }
     Ok(from)
 }
 

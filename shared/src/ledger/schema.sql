@@ -161,3 +161,16 @@ BEGIN
         USING ERRCODE = 'object_in_use';
 END
 $$;
+
+-- What happened in a run, in order: seq counts from 1 without holes. Never values of users' rows.
+CREATE TABLE IF NOT EXISTS upshift.event (
+    run uuid NOT NULL,
+    seq bigint NOT NULL,
+    -- never before that of the event before it
+    at timestamptz NOT NULL,
+    kind text NOT NULL,
+    task integer,
+    unit integer,
+    detail jsonb NOT NULL DEFAULT '{}',
+    PRIMARY KEY (run, seq)
+);
