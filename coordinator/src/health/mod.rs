@@ -87,7 +87,7 @@ impl Moment {
 }
 
 /// A signal: one file each.
-pub trait Signal: Send {
+pub trait Signal: Send + Sync {
     /// What operators call it.
     fn name(&self) -> &'static str;
 

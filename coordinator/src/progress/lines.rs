@@ -213,12 +213,17 @@ pub(super) fn describe_rest(event: &ProgressEvent) -> Option<String> {
         ProgressEvent::WorkerLost { worker, reason } => {
             format!("worker {worker} lost: {reason}; its units are offered again")
         }
-        ProgressEvent::Paused => "paused: no new units begin until the run is resumed".to_owned(),
-        ProgressEvent::Resumed => "resumed".to_owned(),
         ProgressEvent::Stopping { reason, units } => format!(
             "stopping: {reason}; waiting for {} in flight",
             figures::counted(*units, "unit")
         ),
+        ProgressEvent::WorkerLeft { worker } => format!("worker {worker} has left"),
+        ProgressEvent::Paused { .. }
+        | ProgressEvent::Resumed
+        | ProgressEvent::Throttled { .. }
+        | ProgressEvent::Unthrottled { .. }
+        | ProgressEvent::SignalUnknown { .. }
+        | ProgressEvent::LimitsChanged { .. } => return steered(event),
         ProgressEvent::Compared { work } => {
             let line = |one: &Compared| {
                 format!(
@@ -238,6 +243,48 @@ pub(super) fn describe_rest(event: &ProgressEvent) -> Option<String> {
         | ProgressEvent::TaskDone { .. }
         | ProgressEvent::Retry { .. } => return None,
     })
+}
+
+/// What operators, or the health of the server, want of the run.
+fn steered(event: &ProgressEvent) -> Option<String> {
+    Some(match event {
+        ProgressEvent::Paused { reason } => {
+            let why = reason.as_ref().map(|reason| format!(" ({reason})"));
+            format!(
+                "paused{}: no new units begin until the run is resumed",
+                why.unwrap_or_default()
+            )
+        }
+        ProgressEvent::Resumed => "resumed".to_owned(),
+        ProgressEvent::Throttled {
+            signal,
+            reason,
+            units,
+        } => format!("throttled by {signal}, {}: {reason}", units_at_once(*units)),
+        ProgressEvent::Unthrottled { signal } => format!("no longer throttled by {signal}"),
+        ProgressEvent::SignalUnknown { signal, reason } => {
+            format!("{signal} cannot be seen: {reason}")
+        }
+        ProgressEvent::LimitsChanged {
+            workers,
+            max_units,
+            max_units_per_task,
+        } => format!(
+            "from now on {}, {}, {} of them of one task",
+            figures::counted(u64::from(*workers), "worker"),
+            units_at_once(*max_units),
+            figures::count(u64::from(*max_units_per_task))
+        ),
+        _ => return None,
+    })
+}
+
+/// `2 units at once`
+pub(crate) fn units_at_once(units: u32) -> String {
+    match units {
+        0 => "no new units".to_owned(),
+        units => format!("{} at once", figures::counted(u64::from(units), "unit")),
+    }
 }
 
 /// How a run ended, and what comes next.
