@@ -372,6 +372,49 @@ mod tests {
     }
 
     #[test]
+    fn what_is_wanted_of_a_run_in_lines() {
+        let text = str::to_owned;
+        for (event, line) in [
+            (
+                ProgressEvent::Paused { reason: None },
+                "paused: no new units begin until the run is resumed",
+            ),
+            (
+                ProgressEvent::Paused {
+                    reason: Some(text("month end")),
+                },
+                "paused (month end): no new units begin until the run is resumed",
+            ),
+            (
+                ProgressEvent::Throttled {
+                    signal: text("WAL rate"),
+                    reason: text("much"),
+                    units: 2,
+                },
+                "throttled by WAL rate, 2 units at once: much",
+            ),
+            (
+                ProgressEvent::Throttled {
+                    signal: text("WAL rate"),
+                    reason: text("too much"),
+                    units: 0,
+                },
+                "throttled by WAL rate, no new units: too much",
+            ),
+            (
+                ProgressEvent::LimitsChanged {
+                    workers: 4,
+                    max_units: 1,
+                    max_units_per_task: 1,
+                },
+                "from now on 4 workers, 1 unit at once, 1 of them of one task",
+            ),
+        ] {
+            assert_eq!(describe_rest(&event).as_deref(), Some(line));
+        }
+    }
+
+    #[test]
     fn a_run_in_json() {
         insta::assert_snapshot!(shown(Json::new(Vec::new()), |json| json.out));
     }
