@@ -48,6 +48,21 @@ pub fn estimated(estimate: f64) -> String {
     }
 }
 
+/// A size, in the largest unit of which it has one at least, as PostgreSQL counts: `64 MB`, `1.5 GB`.
+#[must_use]
+pub fn size(bytes: u64) -> String {
+    const UNITS: [&str; 5] = ["B", "kB", "MB", "GB", "TB"];
+    let mut size = bytes as f64;
+    let mut unit = 0;
+    while size >= 1023.95 && unit + 1 < UNITS.len() {
+        size /= 1024.0;
+        unit += 1;
+    }
+    let tenths = (size * 10.0).round() as u64;
+    let digits = usize::from(tenths < 100 && !tenths.is_multiple_of(10) && unit > 0);
+    format!("{size:.digits$} {}", UNITS[unit])
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -74,6 +89,18 @@ mod tests {
         ];
         for (duration, text) in durations {
             assert_eq!(seconds(duration), text);
+        }
+        let sizes = [
+            (0, "0 B"),
+            (1023, "1023 B"),
+            (1 << 10, "1 kB"),
+            (1_600_000, "1.5 MB"),
+            (64 << 20, "64 MB"),
+            ((1 << 30) - 1, "1 GB"),
+            (3 << 40, "3 TB"),
+        ];
+        for (bytes, text) in sizes {
+            assert_eq!(size(bytes), text);
         }
         assert_eq!(counted(1, "task"), "1 task");
         assert_eq!(counted(0, "unit"), "0 units");

@@ -13,6 +13,7 @@ pub mod pg;
 pub mod plan;
 pub mod suggest;
 pub mod telemetry;
+pub mod throttle;
 pub mod transform;
 
 pub use error::{Error, Result, Retry};

@@ -35,6 +35,9 @@ const WELCOME_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a message may wait for room in the stream.
 const SEND_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// How long the coordinator may take to close a session that the worker has ended.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
+
 /// Messages that wait to be sent.
 const OUTBOUND: usize = 64;
 
@@ -173,7 +176,10 @@ impl Session {
             }
             match self.handle(happened).await {
                 Ok(true) => {}
-                Ok(false) => return Ok(()),
+                Ok(false) => {
+                    self.close().await;
+                    return Ok(());
+                }
                 Err(error) => {
                     self.abandon().await;
                     return Err(error);
@@ -260,6 +266,18 @@ impl Session {
             self.send(Up::Draining(Draining {})).await?;
         }
         Ok(())
+    }
+
+    /// Closes the way up, and waits until the coordinator has closed the way down: where both are dropped
+    /// at once, HTTP/2 may cancel the stream before the last messages are sent.
+    async fn close(self) {
+        let Self {
+            up, mut inbound, ..
+        } = self;
+        drop(up);
+        let closed = async { while let Ok(Some(_)) = inbound.message().await {} };
+        // A coordinator that does not close it will find out by the silence.
+        let _closed = timeout(CLOSE_TIMEOUT, closed).await;
     }
 
     /// The coordinator is lost: whatever still runs is somebody else's soon.

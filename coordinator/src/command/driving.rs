@@ -6,9 +6,15 @@ use std::{collections::BTreeMap, path::Path, sync::Arc, time::Duration};
 use clap::Args;
 use upshift_shared::{
     Error,
-    config::{RunDefaults, parse_duration},
+    config::{Config, parse_duration},
     ids::RunId,
-    ledger::{self, Holder, event::Draft, fence, run::RunRow},
+    ledger::{
+        self, Holder,
+        control::{self, Change, Pause},
+        event::Draft,
+        fence,
+        run::RunRow,
+    },
     pg::PgConnection,
     plan::Plan,
 };
@@ -17,6 +23,7 @@ use super::{
     Failure,
     database::{Chosen, DatabaseArguments},
     selection::select,
+    steering::SteeringArguments,
 };
 use crate::{
     coordination::{Coordination, Embedded, Held, Locked},
@@ -40,9 +47,8 @@ const TAKE_OVER_DEADLINE: Duration = Duration::from_secs(60);
 pub(super) struct DrivingArguments {
     #[command(flatten)]
     pub(super) database: DatabaseArguments,
-    /// Workers [default: as many as processors, at most 8]
-    #[arg(long, short, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=256))]
-    workers: Option<u32>,
+    #[command(flatten)]
+    pub(super) steering: SteeringArguments,
     /// How long a statement waits for a lock before it gives way and is tried again [default: 5s]
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     lock_timeout: Option<Duration>,
@@ -62,13 +68,17 @@ pub(super) struct DrivingArguments {
 }
 
 impl DrivingArguments {
-    fn limits(&self, defaults: &RunDefaults) -> Limits {
+    fn limits(&self, config: &Config) -> Limits {
+        let defaults = &config.run;
         let processors = std::thread::available_parallelism().map_or(2, |n| n.get().min(8) as u32);
-        let workers = self.workers.or(defaults.workers).unwrap_or(processors);
+        let wanted = self.steering.change().workers;
+        let workers = wanted.or(defaults.workers).unwrap_or(processors);
         let statement_timeout = self.statement_timeout.or(defaults.statement_timeout);
         Limits {
             workers,
             max_units: workers,
+            max_units_per_task: workers,
+            throttle: config.throttle.clone(),
             max_attempts: defaults.max_attempts.unwrap_or(MAX_ATTEMPTS),
             first_unit_rows: self.unit_rows.or(defaults.unit_rows).map(u64::from),
             lock_timeout: self
@@ -95,6 +105,8 @@ pub(super) struct Driving {
     pub(super) chosen: Chosen,
     pub(super) conn: PgConnection,
     pub(super) limits: Limits,
+    /// What this command wants of the run, and no other one will have said later.
+    wanted: Change,
     coordination: Embedded,
     lock: Box<dyn Held>,
 }
@@ -105,8 +117,12 @@ impl Driving {
         arguments: &DrivingArguments,
         config: Option<&Path>,
     ) -> Result<Self, Failure> {
-        let chosen = arguments.database.resolve(config)?;
-        let limits = arguments.limits(&chosen.config.run);
+        Self::on(arguments.database.resolve(config)?, arguments).await
+    }
+
+    /// The same where the database is resolved already.
+    async fn on(chosen: Chosen, arguments: &DrivingArguments) -> Result<Self, Failure> {
+        let limits = arguments.limits(&chosen.config);
         let targets = BTreeMap::from([(chosen.name.clone(), chosen.target.clone())]);
         let coordination = Embedded::new(targets, Some(chosen.target.clone()));
         let lock = match coordination
@@ -126,6 +142,7 @@ impl Driving {
             chosen,
             conn,
             limits,
+            wanted: arguments.steering.change(),
             coordination,
             lock,
         })
@@ -137,7 +154,16 @@ impl Driving {
         config: Option<&Path>,
         wanted: Option<&str>,
     ) -> Result<(Self, RunRow, After), Failure> {
-        let mut driving = Self::open(arguments, config).await?;
+        Self::on_run(arguments.database.resolve(config)?, arguments, wanted).await
+    }
+
+    /// The same where the database is resolved already.
+    pub(super) async fn on_run(
+        chosen: Chosen,
+        arguments: &DrivingArguments,
+        wanted: Option<&str>,
+    ) -> Result<(Self, RunRow, After), Failure> {
+        let mut driving = Self::on(chosen, arguments).await?;
         if ledger::exists(&mut driving.conn).await? {
             // An older program may have begun the run: its ledger gets what it lacks.
             ledger::create(&mut driving.conn).await?;
@@ -169,7 +195,7 @@ impl Driving {
     pub(super) async fn drive(
         mut self,
         (holder, plan): (Holder, Arc<Plan>),
-        (aim, rebuilt, resumed): (Aim, Rebuilt, bool),
+        (aim, mut rebuilt, resumed): (Aim, Rebuilt, bool),
         progress: Box<dyn Progress>,
     ) -> Result<Ended, Failure> {
         let after = self.after(holder.run);
@@ -179,6 +205,16 @@ impl Driving {
         };
         let options = ledger::options::load(&mut self.conn, holder.run).await?;
         let last_event = ledger::event::last(&mut self.conn, holder.run).await?;
+        // Whoever drives a run wants it to go on; other limits that somebody wanted of it hold.
+        let wanted = Change {
+            paused: Some(Pause::End),
+            ..self.wanted
+        };
+        let by = process::member().name;
+        control::change(&mut self.conn, holder.run, &wanted, &by).await?;
+        let control = control::read(&mut self.conn, holder.run).await?;
+        self.limits.steer(&control);
+        rebuilt.limit(&self.limits);
         // The driver has sessions of its own.
         drop(self.conn);
         let order = Order {
@@ -190,6 +226,7 @@ impl Driving {
             aim,
             rebuilt,
             limits: self.limits,
+            control,
             resumed,
             last_event,
             progress,

@@ -11,12 +11,16 @@ mod events;
 mod failure;
 mod ordering;
 mod pack;
+mod pause;
 mod plan;
 mod resume;
 mod rollback;
 mod run;
 mod selection;
+mod set;
 mod status;
+mod steering;
+mod workers;
 
 use std::path::PathBuf;
 
@@ -52,8 +56,14 @@ enum Command {
     Plan(plan::Arguments),
     /// Upgrade a database: compile, run on workers, stop before `commit` unless told otherwise
     Run(run::Arguments),
-    /// Go on with a run that was stopped, failed or killed
+    /// Go on with a run that was paused, stopped, failed or killed
     Resume(resume::Arguments),
+    /// Let no new unit of a run begin until it is resumed; from any process and machine
+    Pause(pause::Arguments),
+    /// Change the number of workers of a run that goes on
+    Workers(workers::Arguments),
+    /// Change limits of a run that goes on: workers, units at once, thresholds of throttling
+    Set(set::Arguments),
     /// Show how a run stands
     Status(status::Arguments),
     /// Show what happened in a run
@@ -84,6 +94,9 @@ pub async fn run(cli: Cli) -> u8 {
             arguments.json(),
             Box::pin(resume::run(arguments, config)).await,
         ),
+        Command::Pause(arguments) => (arguments.json(), pause::run(arguments, config).await),
+        Command::Workers(arguments) => (arguments.json(), workers::run(arguments, config).await),
+        Command::Set(arguments) => (arguments.json(), set::run(arguments, config).await),
         Command::Status(arguments) => (arguments.json, status::run(arguments, config).await),
         Command::Events(arguments) => (arguments.json, events::run(arguments, config).await),
         Command::Rollback(arguments) => (

@@ -1,5 +1,5 @@
 //! `upshift resume`: goes on with a run that was stopped, failed or killed, in the direction that it
-//! had.
+//! had; and ends the pause of one that somebody drives.
 
 use std::{path::Path, sync::Arc};
 
@@ -12,6 +12,7 @@ use upshift_shared::ledger::{
 use super::{
     Failure,
     driving::{Driving, DrivingArguments},
+    steering,
 };
 use crate::driver::{self, Aim};
 
@@ -33,7 +34,12 @@ impl Arguments {
 
 pub(super) async fn run(arguments: Arguments, config: Option<&Path>) -> Result<(), Failure> {
     let wanted = arguments.run.as_deref();
-    let (mut driving, row, after) = Driving::open_run(&arguments.driving, config, wanted).await?;
+    let chosen = arguments.driving.database.resolve(config)?;
+    let change = arguments.driving.steering.change();
+    if steering::unpaused((&chosen, wanted), change, arguments.driving.json).await? {
+        return Ok(());
+    }
+    let (mut driving, row, after) = Driving::on_run(chosen, &arguments.driving, wanted).await?;
     let next = |verb: &str| after.command(verb);
     match row.state {
         RunState::Planned | RunState::Running | RunState::Failed => {}

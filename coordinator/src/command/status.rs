@@ -11,6 +11,7 @@ use upshift_shared::{
     ids::{RunId, TaskId},
     ledger::{
         self,
+        control::Control,
         event::Event,
         run::{RunRow, RunState},
         task::TaskState,
@@ -26,6 +27,7 @@ use super::{
     driving::After,
     events,
     selection::select,
+    steering::limits,
 };
 use crate::{coordination, driver::commit::is_pending, figures};
 
@@ -49,6 +51,8 @@ struct Status {
     row: RunRow,
     /// Who drives it, if anybody does.
     driven_by: Option<String>,
+    /// What operators want of it, and what its driver makes of that.
+    control: Control,
     /// For `committed`: some of the destruction that waited for it is still to be done.
     commit_pending: bool,
     tasks: u64,
@@ -128,6 +132,7 @@ async fn read(conn: &mut PgConnection, row: RunRow, hint: &str) -> Result<Status
     let counts: HashMap<TaskId, TaskCount> =
         ledger::unit::counts(conn, run).await?.into_iter().collect();
     let checkpoints = ledger::checkpoint::load(conn, run).await?;
+    let control = ledger::control::read(conn, run).await?;
     let driven_by = coordination::database_lock_holder(conn).await?;
     let commit_pending = row.state == RunState::Committed && is_pending(conn, run).await?;
     let earlier = ledger::run::list(conn)
@@ -178,8 +183,9 @@ async fn read(conn: &mut PgConnection, row: RunRow, hint: &str) -> Result<Status
                 event,
             })
             .collect(),
-        next: next(&row, commit_pending, driven_by.is_some(), hint),
+        next: next(&row, commit_pending, (driven_by.is_some(), &control), hint),
         driven_by,
+        control,
         commit_pending,
         tasks: plan.tasks.len() as u64,
         tasks_done: done as u64,
@@ -212,12 +218,18 @@ fn open_task(task: &Task, count: Option<&TaskCount>) -> OpenTask {
     }
 }
 
-fn next(row: &RunRow, commit_pending: bool, driven: bool, hint: &str) -> Vec<String> {
+fn next(
+    row: &RunRow,
+    commit_pending: bool,
+    (driven, control): (bool, &Control),
+    hint: &str,
+) -> Vec<String> {
     let after = After {
         run: row.run,
         hint: hint.to_owned(),
     };
     let verbs: &[&str] = match row.state {
+        _ if driven && control.paused => &["resume"],
         _ if driven => &[],
         RunState::Planned | RunState::Running | RunState::Failed => &["resume", "rollback"],
         RunState::RolledBack if row.rollback_to.is_some() => &["resume", "rollback"],
@@ -255,6 +267,7 @@ fn text(status: &Status) -> String {
         figures::counted(status.units_done, "unit"),
         figures::counted(status.rows_done, "row")
     ));
+    lines.extend(steered(status));
     if !status.checkpoints.is_empty() {
         lines.push(format!(
             "  checkpoints prepared: {}",
@@ -300,6 +313,41 @@ fn text(status: &Status) -> String {
         ));
     }
     lines.join("\n")
+}
+
+/// What operators and the health of the server want of a run that is not at its end.
+fn steered(status: &Status) -> Vec<String> {
+    let control = &status.control;
+    let mut lines = Vec::new();
+    if matches!(
+        status.row.state,
+        RunState::Prepared | RunState::Committed | RunState::RolledBack | RunState::Stuck
+    ) {
+        return lines;
+    }
+    let driven = status.driven_by.is_some();
+    let in_force = control.in_force.as_ref().filter(|_| driven);
+    if control.paused {
+        let mut line = "  paused".to_owned();
+        if let (Some(by), Some(at)) = (&control.changed_by, &control.changed_at) {
+            line.push_str(&format!(", last change by {by} at {at}"));
+        }
+        if let Some(reason) = &control.reason {
+            line.push_str(&format!(": {reason}"));
+        }
+        lines.push(line);
+    }
+    if let Some(in_force) = in_force {
+        if control.acknowledged < control.version {
+            lines.push("  its driver has not yet heeded the last change".to_owned());
+        }
+        lines.push(format!("  in force: {}", limits(in_force)));
+        for unknown in &in_force.unknown {
+            let (signal, reason) = (&unknown.signal, &unknown.reason);
+            lines.push(format!("  {signal} cannot be seen: {reason}"));
+        }
+    }
+    lines
 }
 
 /// All of a short list; of a long one the number and the end.

@@ -23,8 +23,12 @@ impl Driver {
                 name,
                 outbox,
             } => {
-                let specs = std::collections::HashSet::new();
-                self.workers.insert(worker, Link { outbox, specs });
+                let link = Link {
+                    outbox,
+                    specs: std::collections::HashSet::new(),
+                    draining: false,
+                };
+                self.workers.insert(worker, link);
                 self.show(&ProgressEvent::WorkerJoined { worker, name });
                 self.feed(Event::WorkerJoined { worker });
             }
@@ -40,7 +44,12 @@ impl Driver {
                 let units = credit.units;
                 self.feed(Event::CreditGranted { worker, units });
             }
-            Message::Draining(_) => self.feed(Event::WorkerDraining { worker }),
+            Message::Draining(_) => {
+                if let Some(link) = self.workers.get_mut(&worker) {
+                    link.draining = true;
+                }
+                self.feed(Event::WorkerDraining { worker });
+            }
             Message::UnitDone(done) => self.unit_done(worker, &done),
             Message::UnitFailed(failed) => {
                 let (task, unit) = (TaskId(failed.task), UnitId(failed.unit));

@@ -10,14 +10,17 @@ pub mod commit;
 mod cut;
 pub(crate) mod journal;
 mod lease;
+mod monitor;
 mod operation;
 pub mod process;
 mod rebuild;
 mod report;
 pub mod rollback;
 pub mod sessions;
+mod steering;
 mod units;
 mod waits;
+mod workforce;
 
 use std::{
     collections::{HashMap, HashSet},
@@ -26,12 +29,12 @@ use std::{
 };
 
 use tokio::{sync::broadcast, task::JoinSet};
-use upshift_proto::v1::RunStatus;
 use upshift_shared::{
     Error, Result, Retry,
     clock::Stopwatch,
     ids::{RunId, TaskId, UnitId, WorkerId},
     ledger::run::{RunError, RunState},
+    throttle::ThrottleLimits,
 };
 
 pub use rebuild::{Rebuilt, back, forward};
@@ -45,6 +48,7 @@ use journal::Journal;
 use lease::Leases;
 use operation::{Answer, Operation, Scene};
 use report::Report;
+use steering::Steering;
 use units::UnitBook;
 
 /// What a run may take.
@@ -54,6 +58,10 @@ pub struct Limits {
     pub workers: u32,
     /// Units at once.
     pub max_units: u32,
+    /// Units of one task at once.
+    pub max_units_per_task: u32,
+    /// What of the server's health is borne.
+    pub throttle: ThrottleLimits,
     /// Attempts at a unit.
     pub max_attempts: u32,
     /// Rows of the first units of a task.
@@ -105,6 +113,8 @@ enum Input {
     Tick,
     /// Something happened within an operation.
     Told(ProgressEvent),
+    /// What operators want, or the health of the server, is not as it was.
+    Monitored(monitor::Notice),
     /// Ctrl-C, or SIGTERM.
     Interrupt,
     /// The database's lock could not be kept: another process may drive the run.
@@ -122,6 +132,8 @@ struct Link {
     outbox: Outbox,
     /// Tasks whose specification it has.
     specs: HashSet<TaskId>,
+    /// It finishes what it has and leaves.
+    draining: bool,
 }
 
 /// Drives one run.
@@ -137,6 +149,7 @@ struct Driver {
     leases: Leases,
     operations: JoinSet<(Operation, Result<Answer>)>,
     report: Report,
+    steering: Steering,
     /// When the engine's timer is due, since `watch` began.
     timer: Option<Duration>,
     stopping: bool,
@@ -156,6 +169,7 @@ struct Job {
     resumed: bool,
     /// The `seq` of the run's last event.
     last_event: i64,
+    steering: Steering,
 }
 
 impl Driver {
@@ -178,6 +192,7 @@ impl Driver {
             workers: HashMap::new(),
             operations: JoinSet::new(),
             report: Report::new(plan, progress, watchers, rebuilt.done, journal),
+            steering: job.steering,
             timer: None,
             stopping: false,
             ending: None,
@@ -201,6 +216,7 @@ impl Driver {
             Input::Session(event) => self.session(event),
             Input::Operator(request) => self.operator(request),
             Input::Operated(operation, result) => self.operated(operation, result),
+            Input::Monitored(notice) => self.monitored(notice),
             Input::Timer => {
                 self.timer = None;
                 self.feed(Event::TimerFired);
@@ -338,12 +354,14 @@ impl Driver {
     }
 
     fn lose(&mut self, worker: WorkerId, reason: String) {
-        if self.workers.remove(&worker).is_none() {
+        let Some(link) = self.workers.remove(&worker) else {
             return;
-        }
+        };
         let held = self.leases.of(worker);
         self.leases.lost(worker);
-        if !self.stopping || held > 0 {
+        if link.draining && held == 0 {
+            self.show(&ProgressEvent::WorkerLeft { worker });
+        } else if !self.stopping || held > 0 {
             self.show(&ProgressEvent::WorkerLost { worker, reason });
         }
         self.feed(Event::WorkerLost { worker });
@@ -470,61 +488,6 @@ impl Driver {
             message: format!("{task}{unit} ({}): {}", planned.label, failure.message),
             source: planned.sources.first().map(ToString::to_string),
             sqlstate: failure.sqlstate,
-        }
-    }
-
-    fn operator(&mut self, request: OperatorRequest) {
-        // Whoever asked may be gone; then nobody waits for the answer.
-        match request {
-            OperatorRequest::Status(run, answer) => {
-                let known = run.is_none_or(|run| run == self.run);
-                let status = if known {
-                    vec![self.status()]
-                } else {
-                    Vec::new()
-                };
-                let _gone = answer.send(Ok(status));
-            }
-            OperatorRequest::Pause(run, answer) => {
-                let done = self.ask_engine(Event::PauseRequested { run });
-                if done.is_ok() {
-                    self.show(&ProgressEvent::Paused);
-                }
-                let _gone = answer.send(done);
-            }
-            OperatorRequest::Resume(run, answer) => {
-                let done = self.ask_engine(Event::ResumeRequested { run });
-                if done.is_ok() {
-                    self.show(&ProgressEvent::Resumed);
-                }
-                let _gone = answer.send(done);
-            }
-        }
-    }
-
-    fn ask_engine(&mut self, event: Event) -> Result<(), tonic::Status> {
-        let commands = self
-            .engine
-            .handle(event, self.watch.elapsed())
-            .map_err(|illegal| tonic::Status::failed_precondition(illegal.to_string()))?;
-        commands
-            .into_iter()
-            .for_each(|command| self.execute(command));
-        Ok(())
-    }
-
-    fn status(&self) -> RunStatus {
-        RunStatus {
-            run: self.run.to_string(),
-            state: match self.aim {
-                Aim::Forward => RunState::Running,
-                Aim::Back { .. } => RunState::RollingBack,
-            }
-            .to_string(),
-            tasks: self.scene.plan.tasks.len() as u64,
-            tasks_done: self.report.tasks_done,
-            units_done: self.report.units_done,
-            rows_done: self.report.rows_done,
         }
     }
 

@@ -10,19 +10,21 @@ use tokio::{
     time::{sleep, timeout},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
-use tonic::transport::Endpoint;
 use upshift_shared::{
     Error, Result,
-    ledger::{Holder, options::RunOptions},
+    ledger::{Holder, control::Control, options::RunOptions},
     pg::Target,
     plan::Plan,
 };
-use upshift_worker::session::{self, ResolveDatabase};
+use upshift_worker::session::ResolveDatabase;
 
 use super::{
     Aim, Driver, Ended, Input, Job, Limits, Rebuilt,
+    monitor::Monitor,
     operation::Scene,
     sessions::{Backoff, Sessions, is_connection_lost},
+    steering::Steering,
+    workforce::Workforce,
 };
 use crate::{
     coordination::{Coordination, Embedded, Held, Locked, Member},
@@ -38,8 +40,6 @@ const OPERATOR_REQUESTS: usize = 16;
 const WATCHED_EVENTS: usize = 1024;
 /// How long workers have to finish what they hold when the run has ended.
 const DRAIN_DEADLINE: Duration = Duration::from_secs(15);
-/// A worker of this process that cannot keep a session is given up after so many attempts.
-const WORKER_ATTEMPTS: u32 = 5;
 
 /// What is to be driven, and what it takes.
 pub struct Order {
@@ -59,6 +59,8 @@ pub struct Order {
     pub rebuilt: Rebuilt,
     /// What it may take.
     pub limits: Limits,
+    /// What was wanted of it before it began; `limits` heed it.
+    pub control: Control,
     /// Whether an earlier attempt began it.
     pub resumed: bool,
     /// The `seq` of its last event.
@@ -99,6 +101,15 @@ pub async fn drive(order: Order, last_words: impl FnOnce(&Ended) -> String) -> R
     )?;
     let short = order.holder.run.short();
     let sessions = |target, purpose| Sessions::new(target, format!("upshift {short} {purpose}"));
+    let version = order.control.version;
+    let (steering, in_force) = Steering::begin(version, &order.limits);
+    let monitor = Monitor::new(
+        (order.target.clone(), order.holder),
+        (version, order.limits.throttle.clone()),
+        crew.inputs.clone(),
+        in_force,
+    );
+    crew.background.spawn(monitor.run(crew.release.clone()));
     let job = Job {
         scene: Arc::new(Scene {
             holder: order.holder,
@@ -114,9 +125,10 @@ pub async fn drive(order: Order, last_words: impl FnOnce(&Ended) -> String) -> R
         limits: order.limits,
         resumed: order.resumed,
         last_event: order.last_event,
+        steering,
     };
     let mut driver = Driver::start(job, order.progress, watchers);
-    let ended = attend(&mut driver, &mut inboxes, &mut crew.workers).await;
+    let ended = attend(&mut driver, &mut inboxes, &mut crew.workforce).await;
     driver.finish(&ended, last_words(&ended));
     // First, so that workers do not take the end of their sessions for a loss.
     crew.stop_workers.cancel();
@@ -128,11 +140,7 @@ pub async fn drive(order: Order, last_words: impl FnOnce(&Ended) -> String) -> R
 }
 
 /// The loop: receives, makes an [`Input`] of it, and lets the driver handle that.
-async fn attend(
-    driver: &mut Driver,
-    inboxes: &mut Inboxes,
-    workers: &mut JoinSet<Result<()>>,
-) -> Ended {
+async fn attend(driver: &mut Driver, inboxes: &mut Inboxes, workforce: &mut Workforce) -> Ended {
     loop {
         if let Some(ended) = driver.ended.take() {
             return ended;
@@ -146,7 +154,7 @@ async fn attend(
                 Ok((operation, result)) => Input::Operated(operation, result),
                 Err(error) => Input::Broken(format!("a defect in the driver: {error}")),
             },
-            Some(end) = workers.join_next() => match worker_end(end, workers.len()) {
+            Some(end) = workforce.next_end() => match workforce.after(end) {
                 Some(input) => input,
                 None => continue,
             },
@@ -154,6 +162,9 @@ async fn attend(
             () = sleep(tick) => Input::Tick,
         };
         driver.take(input);
+        if let Some(workers) = driver.steering.workers.take() {
+            workforce.set(workers);
+        }
     }
 }
 
@@ -166,15 +177,14 @@ struct Inboxes {
 
 /// Everything in this process that works beside the loop.
 struct Crew {
-    workers: JoinSet<Result<()>>,
+    workforce: Workforce,
     stop_workers: CancellationToken,
-    /// The server, the lock's keeper, the listener to signals.
+    /// The server, the lock's keeper, the listener to signals, the monitor.
     background: JoinSet<()>,
+    inputs: mpsc::Sender<Input>,
     stop_server: CancellationToken,
     release: CancellationToken,
     readers: TaskTracker,
-    /// Of what happens beside the loop.
-    inputs: mpsc::Sender<Input>,
     /// Its directory goes when the process is done.
     _socket: PrivateSocket,
 }
@@ -198,14 +208,19 @@ impl Crew {
         let (request_sender, requests) = mpsc::channel(OPERATOR_REQUESTS);
         let (input_sender, inputs) = mpsc::channel(OPERATOR_REQUESTS);
         let (watchers, _) = broadcast::channel(WATCHED_EVENTS);
+        let stop_workers = CancellationToken::new();
+        let resolver = Arc::new(OneDatabase {
+            name: database.clone(),
+            target,
+        });
         let mut crew = Self {
-            workers: JoinSet::new(),
-            stop_workers: CancellationToken::new(),
+            workforce: Workforce::new(address, resolver, stop_workers.clone()),
+            stop_workers,
             background: JoinSet::new(),
+            inputs: input_sender.clone(),
             stop_server: CancellationToken::new(),
             release: CancellationToken::new(),
             readers: TaskTracker::new(),
-            inputs: input_sender.clone(),
             _socket: socket,
         };
         let serving = server::serve(
@@ -224,18 +239,14 @@ impl Crew {
         let signals = listen_to_signals(input_sender.clone(), crew.release.clone())?;
         crew.background.spawn(signals);
         let release = crew.release.clone();
-        let name = database.clone();
-        crew.background
-            .spawn(keep_lock(coordination, lock, name, input_sender, release));
-        let resolver: Arc<dyn ResolveDatabase> = Arc::new(OneDatabase {
-            name: database,
-            target,
-        });
-        for _ in 0..workers {
-            let (resolver, stop) = (Arc::clone(&resolver), crew.stop_workers.clone());
-            crew.workers
-                .spawn(keep_working(address.clone(), resolver, stop));
-        }
+        crew.background.spawn(keep_lock(
+            coordination,
+            lock,
+            database,
+            input_sender,
+            release,
+        ));
+        crew.workforce.set(workers);
         let inboxes = Inboxes {
             sessions,
             requests,
@@ -247,10 +258,12 @@ impl Crew {
     /// Workers first, then the server that they speak to; the lock is given back.
     async fn dismiss(mut self) {
         self.stop_workers.cancel();
-        let workers = async { while self.workers.join_next().await.is_some() {} };
-        if timeout(DRAIN_DEADLINE, workers).await.is_err() {
+        if timeout(DRAIN_DEADLINE, self.workforce.ended())
+            .await
+            .is_err()
+        {
             tracing::warn!("workers did not end in time");
-            self.workers.abort_all();
+            self.workforce.abort();
         }
         self.release.cancel();
         self.stop_server.cancel();
@@ -260,17 +273,6 @@ impl Crew {
             tracing::warn!("the server did not end in time");
         }
     }
-}
-
-/// What the end of a worker means: something only when it was the last one.
-fn worker_end(end: Result<Result<()>, tokio::task::JoinError>, left: usize) -> Option<Input> {
-    let why = match end {
-        Ok(Ok(())) => "the workers have ended".to_owned(),
-        Ok(Err(error)) => format!("no worker can keep a session: {error}"),
-        Err(error) => format!("a defect in a worker: {error}"),
-    };
-    tracing::warn!(why, left, "a worker ended");
-    (left == 0).then_some(Input::WorkersEnded(why))
 }
 
 /// In one process there is one database, and its connection is known already.
@@ -289,41 +291,6 @@ impl ResolveDatabase for OneDatabase {
             )))
         }
     }
-}
-
-/// A worker with one slot, as it would be on another machine; a session that breaks is opened anew.
-async fn keep_working(
-    address: String,
-    resolver: Arc<dyn ResolveDatabase>,
-    stop: CancellationToken,
-) -> Result<()> {
-    let mut attempt = 0;
-    loop {
-        attempt += 1;
-        let done = one_session(&address, Arc::clone(&resolver), stop.clone()).await;
-        if stop.is_cancelled() {
-            return Ok(());
-        }
-        match done {
-            Err(error) if attempt >= WORKER_ATTEMPTS => return Err(error),
-            outcome => tracing::warn!(?outcome, attempt, "a worker's session ended"),
-        }
-        sleep(Duration::from_millis(200) * attempt).await;
-    }
-}
-
-async fn one_session(
-    address: &str,
-    resolver: Arc<dyn ResolveDatabase>,
-    stop: CancellationToken,
-) -> Result<()> {
-    let failed = |error: tonic::transport::Error| Error::Io {
-        context: "connecting a worker to the private socket".to_owned(),
-        source: std::io::Error::other(error),
-    };
-    let endpoint = Endpoint::try_from(address.to_owned()).map_err(failed)?;
-    let channel = endpoint.connect().await.map_err(failed)?;
-    session::run(channel, 1, resolver, stop).await
 }
 
 /// Ctrl-C and SIGTERM, until `end`.

@@ -33,6 +33,14 @@ pub struct Rebuilt {
     pub(super) modules_left: Vec<u32>,
 }
 
+impl Rebuilt {
+    /// With what is wanted of the run meanwhile.
+    pub fn limit(&mut self, limits: &Limits) {
+        self.graph.max_units = limits.max_units;
+        self.graph.max_units_per_task = limits.max_units_per_task;
+    }
+}
+
 /// The ledger's rows of a run, by task.
 struct Rows {
     tasks: HashMap<TaskId, TaskRow>,
@@ -97,7 +105,7 @@ fn graph(direction: Direction, tasks: Vec<GraphTask>, plan: &Plan, limits: &Limi
         tasks,
         modules: u32::try_from(plan.modules.len()).unwrap_or(u32::MAX),
         max_units: limits.max_units,
-        max_units_per_task: limits.max_units,
+        max_units_per_task: limits.max_units_per_task,
         max_attempts: limits.max_attempts,
         first_unit_rows: limits.first_unit_rows,
     }

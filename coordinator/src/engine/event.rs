@@ -129,6 +129,13 @@ pub enum Event {
     PauseRequested { run: RunId },
     /// And now they may.
     ResumeRequested { run: RunId },
+    /// From now on at most so many units at once, of the run and of one task; those in flight end. Zero
+    /// counts as one: that nothing begins is what a pause is for.
+    LimitsChanged {
+        run: RunId,
+        max_units: u32,
+        max_units_per_task: u32,
+    },
     /// Stop: units in flight end, then the run ends as [`Outcome::Stopped`].
     StopRequested { run: RunId, reason: StopReason },
 }

@@ -12,6 +12,8 @@ mod event;
 #[cfg(test)]
 mod failure_tests;
 #[cfg(test)]
+mod limits_tests;
+#[cfg(test)]
 mod property_tests;
 mod retry;
 mod run;
@@ -185,6 +187,13 @@ impl Engine {
             Event::ResumeRequested { run } => {
                 self.of_live_run(run, now, out, |run, cx| run.resume(cx))
             }
+            Event::LimitsChanged {
+                run,
+                max_units,
+                max_units_per_task,
+            } => self.of_live_run(run, now, out, |run, cx| {
+                run.limits_changed(max_units, max_units_per_task, cx)
+            }),
             Event::StopRequested { run, reason } => {
                 self.of_live_run(run, now, out, |run, _| run.stop(reason))
             }

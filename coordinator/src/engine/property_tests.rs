@@ -24,6 +24,7 @@ enum Accident {
     FireTimer,
     Pause,
     Resume,
+    Limit(u32, u32),
     Crash,
     Stop,
 }
@@ -47,6 +48,7 @@ fn accident() -> impl Strategy<Value = Accident> {
         6 => Just(A::FireTimer),
         1 => Just(A::Pause),
         2 => Just(A::Resume),
+        2 => (1..6_u32, 1..4_u32).prop_map(|(units, of_task)| A::Limit(units, of_task)),
         1 => Just(A::Crash),
     ]
 }
@@ -143,6 +145,7 @@ fn happens(cluster: &mut Cluster, accident: Accident, workers: &mut u32) {
         Accident::FireTimer => drop(cluster.fire_timer()),
         Accident::Pause => drop(cluster.try_feed(Event::PauseRequested { run })),
         Accident::Resume => drop(cluster.try_feed(Event::ResumeRequested { run })),
+        Accident::Limit(units, per_task) => cluster.limit(units, per_task),
         Accident::Crash => cluster.crash(),
         Accident::Stop => {
             let reason = StopReason::Operator;

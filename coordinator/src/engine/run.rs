@@ -332,6 +332,24 @@ impl Run {
         Ok(())
     }
 
+    /// A task that has more units in flight than it may have now offers none until they have ended.
+    pub(super) fn limits_changed(
+        &mut self,
+        max_units: u32,
+        max_units_per_task: u32,
+        cx: &mut Context<'_>,
+    ) -> Result<(), Refusal> {
+        if matches!(self.state, RunState::Ending(_)) {
+            return Err(self.describe());
+        }
+        self.max_units = max_units.max(1);
+        self.max_units_per_task = max_units_per_task.max(1);
+        for t in self.begun.clone() {
+            self.refresh(t, cx);
+        }
+        Ok(())
+    }
+
     pub(super) fn stop(&mut self, reason: StopReason) -> Result<(), Refusal> {
         if matches!(self.state, RunState::Ending(_)) && reason == StopReason::Operator {
             return Err(self.describe());

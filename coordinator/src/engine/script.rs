@@ -174,6 +174,21 @@ impl Cluster {
         Ok(())
     }
 
+    /// Other limits from now on, if the run still takes them.
+    pub(super) fn limit(&mut self, max_units: u32, max_units_per_task: u32) {
+        let before = self.limits.clone();
+        (self.limits.max_units, self.limits.max_units_per_task) = (max_units, max_units_per_task);
+        let run = self.run;
+        let changed = self.try_feed(Event::LimitsChanged {
+            run,
+            max_units,
+            max_units_per_task,
+        });
+        if changed.is_err() {
+            self.limits = before;
+        }
+    }
+
     fn obey(&mut self, command: Command) {
         assert!(self.outcome.is_none(), "after the end: {command:?}");
         match command {

@@ -75,6 +75,7 @@ impl Subject {
             },
             Event::PauseRequested { run: id } => run("PauseRequested", id),
             Event::ResumeRequested { run: id } => run("ResumeRequested", id),
+            Event::LimitsChanged { run: id, .. } => run("LimitsChanged", id),
             Event::StopRequested { run: id, .. } => run("StopRequested", id),
         }
     }

@@ -293,8 +293,6 @@ pub(super) fn describe_rest(event: &ProgressEvent) -> Option<String> {
         ProgressEvent::WorkerLost { worker, reason } => {
             format!("worker {worker} lost: {reason}; its units are offered again")
         }
-        ProgressEvent::Paused => "paused: no new units begin until the run is resumed".to_owned(),
-        ProgressEvent::Resumed => "resumed".to_owned(),
         ProgressEvent::LockTakenAgain => {
             "the lock of the database was lost, and taken again".to_owned()
         }
@@ -305,6 +303,13 @@ pub(super) fn describe_rest(event: &ProgressEvent) -> Option<String> {
             "stopping: {reason}; waiting for {} in flight",
             figures::counted(*units, "unit")
         ),
+        ProgressEvent::WorkerLeft { worker } => format!("worker {worker} has left"),
+        ProgressEvent::Paused { .. }
+        | ProgressEvent::Resumed
+        | ProgressEvent::Throttled { .. }
+        | ProgressEvent::Unthrottled { .. }
+        | ProgressEvent::SignalUnknown { .. }
+        | ProgressEvent::LimitsChanged { .. } => return steered(event),
         ProgressEvent::Compared { work } => {
             let line = |one: &Compared| {
                 format!(
@@ -328,6 +333,48 @@ pub(super) fn describe_rest(event: &ProgressEvent) -> Option<String> {
         | ProgressEvent::WaitEnded { .. }
         | ProgressEvent::Retry { .. } => return None,
     })
+}
+
+/// What operators, or the health of the server, want of the run.
+fn steered(event: &ProgressEvent) -> Option<String> {
+    Some(match event {
+        ProgressEvent::Paused { reason } => {
+            let why = reason.as_ref().map(|reason| format!(" ({reason})"));
+            format!(
+                "paused{}: no new units begin until the run is resumed",
+                why.unwrap_or_default()
+            )
+        }
+        ProgressEvent::Resumed => "resumed".to_owned(),
+        ProgressEvent::Throttled {
+            signal,
+            reason,
+            units,
+        } => format!("throttled by {signal}, {}: {reason}", units_at_once(*units)),
+        ProgressEvent::Unthrottled { signal } => format!("no longer throttled by {signal}"),
+        ProgressEvent::SignalUnknown { signal, reason } => {
+            format!("{signal} cannot be seen: {reason}")
+        }
+        ProgressEvent::LimitsChanged {
+            workers,
+            max_units,
+            max_units_per_task,
+        } => format!(
+            "from now on {}, {}, {} of them of one task",
+            figures::counted(u64::from(*workers), "worker"),
+            units_at_once(*max_units),
+            figures::count(u64::from(*max_units_per_task))
+        ),
+        _ => return None,
+    })
+}
+
+/// `2 units at once`
+pub(crate) fn units_at_once(units: u32) -> String {
+    match units {
+        0 => "no new units".to_owned(),
+        units => format!("{} at once", figures::counted(u64::from(units), "unit")),
+    }
 }
 
 /// How a run ended, and what comes next.
@@ -412,6 +459,49 @@ mod tests {
     #[test]
     fn a_run_in_lines() {
         insta::assert_snapshot!(shown(Lines::new(Vec::new()), |lines| lines.out));
+    }
+
+    #[test]
+    fn what_is_wanted_of_a_run_in_lines() {
+        let text = str::to_owned;
+        for (event, line) in [
+            (
+                ProgressEvent::Paused { reason: None },
+                "paused: no new units begin until the run is resumed",
+            ),
+            (
+                ProgressEvent::Paused {
+                    reason: Some(text("month end")),
+                },
+                "paused (month end): no new units begin until the run is resumed",
+            ),
+            (
+                ProgressEvent::Throttled {
+                    signal: text("WAL rate"),
+                    reason: text("much"),
+                    units: 2,
+                },
+                "throttled by WAL rate, 2 units at once: much",
+            ),
+            (
+                ProgressEvent::Throttled {
+                    signal: text("WAL rate"),
+                    reason: text("too much"),
+                    units: 0,
+                },
+                "throttled by WAL rate, no new units: too much",
+            ),
+            (
+                ProgressEvent::LimitsChanged {
+                    workers: 4,
+                    max_units: 1,
+                    max_units_per_task: 1,
+                },
+                "from now on 4 workers, 1 unit at once, 1 of them of one task",
+            ),
+        ] {
+            assert_eq!(describe_rest(&event).as_deref(), Some(line));
+        }
     }
 
     #[test]

@@ -20,6 +20,7 @@ use upshift_shared::ids::{RunId, TaskId, UnitId, WorkerId};
 
 use crate::activity::Blocker;
 pub use json::Json;
+pub(crate) use lines::units_at_once;
 pub use lines::{Lines, describe};
 pub use terminal::Terminal;
 
@@ -169,8 +170,16 @@ pub enum ProgressEvent {
         /// Why its session ended.
         reason: String,
     },
+    /// A worker has left, because fewer were wanted.
+    WorkerLeft {
+        /// The number of its session.
+        worker: WorkerId,
+    },
     /// No new units begin until the operator says so.
-    Paused,
+    Paused {
+        /// Why, in the operator's words.
+        reason: Option<String>,
+    },
     /// They may begin again.
     Resumed,
     /// The database's lock was lost, and taken again.
@@ -179,6 +188,36 @@ pub enum ProgressEvent {
     Cancelling {
         /// How many.
         units: u64,
+    },
+    /// A health signal slows the run down, or more or less than it did.
+    Throttled {
+        /// Which.
+        signal: String,
+        /// What was seen, against what is borne.
+        reason: String,
+        /// Units at once; 0: none begins.
+        units: u32,
+    },
+    /// It no longer does.
+    Unthrottled {
+        /// Which.
+        signal: String,
+    },
+    /// A health signal cannot be seen, and holds nothing back.
+    SignalUnknown {
+        /// Which.
+        signal: String,
+        /// Why.
+        reason: String,
+    },
+    /// An operator has changed what the run may take.
+    LimitsChanged {
+        /// Workers in the process.
+        workers: u32,
+        /// Units at once.
+        max_units: u32,
+        /// Units of one task at once.
+        max_units_per_task: u32,
     },
     /// Units in flight end, then the run does.
     Stopping {

@@ -22,6 +22,7 @@ use crate::{
     Error, Result,
     pack::{Complaint, Location},
     suggest::did_you_mean,
+    throttle::{self, Threshold, ThrottleLimits},
 };
 
 /// What `upshift.toml` says.
@@ -32,6 +33,8 @@ pub struct Config {
     pub(super) databases: BTreeMap<String, DatabaseEntry>,
     /// `[run]`
     pub run: RunDefaults,
+    /// `[throttle]`
+    pub throttle: ThrottleLimits,
 }
 
 /// `[run]`: what the options of `upshift run` default to.
@@ -151,7 +154,8 @@ impl Config {
                     }
                 }
                 "run" => config.run = source.run(value)?,
-                _ => return Err(source.unknown(key, ["databases", "run"])),
+                "throttle" => config.throttle = source.throttle(value)?,
+                _ => return Err(source.unknown(key, ["databases", "run", "throttle"])),
             }
         }
         config.path = Some(path);
@@ -227,6 +231,53 @@ impl Source<'_> {
             }
         }
         Ok(run)
+    }
+
+    fn throttle(&self, value: &Spanned<DeValue<'_>>) -> Result<ThrottleLimits> {
+        let mut limits = ThrottleLimits::default();
+        for (key, value) in self.table(value, "[throttle]")? {
+            match key.get_ref().as_ref() {
+                "max_replication_lag" => {
+                    limits.max_replication_lag = Some(self.limit(value, throttle::parse_lag)?);
+                }
+                "wal_budget" => {
+                    limits.wal_budget = Some(self.limit(value, throttle::parse_wal_budget)?);
+                }
+                "max_lock_waits" => {
+                    limits.max_lock_waits = Some(self.limit(value, throttle::parse_most)?);
+                }
+                "lock_wait" => {
+                    limits.lock_wait_millis = Some(throttle::millis(self.duration(value)?));
+                }
+                "max_active_sessions" => {
+                    limits.max_active_sessions = Some(self.limit(value, throttle::parse_most)?);
+                }
+                "max_requested_checkpoints" => {
+                    limits.max_requested_checkpoints =
+                        Some(self.limit(value, throttle::parse_most)?);
+                }
+                _ => {
+                    let known = [
+                        "max_replication_lag",
+                        "wal_budget",
+                        "max_lock_waits",
+                        "lock_wait",
+                        "max_active_sessions",
+                        "max_requested_checkpoints",
+                    ];
+                    return Err(self.unknown(key, known));
+                }
+            }
+        }
+        Ok(limits)
+    }
+
+    fn limit<T>(
+        &self,
+        value: &Spanned<DeValue<'_>>,
+        parse: fn(&str) -> Result<Threshold<T>, String>,
+    ) -> Result<Threshold<T>> {
+        parse(&self.scalar(value)?).map_err(|message| self.complain(value.span(), message))
     }
 
     fn table<'v>(&self, value: &'v Spanned<DeValue<'_>>, what: &str) -> Result<&'v DeTable<'v>> {

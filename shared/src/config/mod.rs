@@ -18,7 +18,7 @@ mod value;
 pub use connection::{Connection, Secret};
 pub use environment::Environment;
 pub use file::{Config, RunDefaults};
-pub use value::parse_duration;
+pub use value::{parse_duration, parse_size};
 
 use crate::{Error, Result, suggest::did_you_mean};
 

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use super::*;
+use crate::throttle::Threshold;
 
 fn resolve(config: &str, argument: Option<&str>, variables: &[(&str, &str)]) -> String {
     let environment = Environment::of(None, "me", variables);
@@ -122,6 +123,11 @@ fn configuration_errors_show_their_place() {
              2 | hots = \"h\"\n  | ^",
         ),
         (
+            "[throttle]\nwal_budgets = \"1MB/s\"\n",
+            "unknown key \"wal_budgets\" (did you mean \"wal_budget\"?)\n  --> upshift.toml:2:1\n\
+             2 | wal_budgets = \"1MB/s\"\n  | ^",
+        ),
+        (
             "[run]\nlock_timeout = \"5\"\n",
             "\"5\" is not a duration: write 500ms, 5s, 10min or 2h\n  --> upshift.toml:2:16\n\
              2 | lock_timeout = \"5\"\n  |                ^",
@@ -161,6 +167,16 @@ fn run_defaults_are_read() {
     assert_eq!(config.run.lock_timeout.map(|d| d.as_secs()), Some(2));
     assert_eq!(config.run.statement_timeout.map(|d| d.as_secs()), Some(600));
     assert_eq!(config.run.max_attempts, None);
+    let text = "[throttle]\nwal_budget = \"50MB/s\"\nmax_lock_waits = 3\nlock_wait = \"2s\"\n\
+                max_active_sessions = \"off\"\n";
+    let throttle = Config::parse(text, PathBuf::from("upshift.toml"), false)
+        .expect("a good file")
+        .throttle;
+    assert_eq!(throttle.wal_budget, Some(Threshold::UpTo(50 << 20)));
+    assert_eq!(throttle.max_lock_waits, Some(Threshold::UpTo(3)));
+    assert_eq!(throttle.lock_wait_millis, Some(2_000));
+    assert_eq!(throttle.max_active_sessions, Some(Threshold::Off));
+    assert_eq!(throttle.max_replication_lag, None);
 }
 
 #[test]

@@ -31,6 +31,36 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
         .ok_or_else(|| format!("\"{text}\" is not a duration between 0 and 24 days"))
 }
 
+/// Parses a size as PostgreSQL writes them: `64kB`, `64MB`, `2GB`, `1TB`, each 1024 of the one before;
+/// in bytes.
+///
+/// # Errors
+/// A fragment that says how to write one.
+pub fn parse_size(text: &str) -> Result<u64, String> {
+    let text = text.trim();
+    let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
+    let (number, unit) = text.split_at(digits);
+    let shift = match unit.trim() {
+        "B" => 0,
+        "kB" => 10,
+        "MB" => 20,
+        "GB" => 30,
+        "TB" => 40,
+        _ => {
+            return Err(format!(
+                "\"{text}\" is not a size: write 64kB, 64MB, 2GB or 1TB"
+            ));
+        }
+    };
+    number
+        .parse::<u64>()
+        .ok()
+        .and_then(|number| number.checked_mul(1 << shift))
+        // The server's are signed.
+        .filter(|bytes| i64::try_from(*bytes).is_ok())
+        .ok_or_else(|| format!("\"{text}\" is not a size below 8388608TB"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -49,6 +79,22 @@ mod tests {
         ] {
             let parsed = parse_duration(text).ok().map(|d| d.as_millis());
             assert_eq!(parsed, expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn sizes_are_read_as_postgresql_reads_them() {
+        for (text, expected) in [
+            ("64kB", Some(64 << 10)),
+            ("64 MB", Some(64 << 20)),
+            ("2GB", Some(2 << 30)),
+            ("1TB", Some(1 << 40)),
+            ("64", None),
+            ("MB", None),
+            ("64mb", None),
+            ("9999999TB", None),
+        ] {
+            assert_eq!(parse_size(text).ok(), expected, "{text}");
         }
     }
 }

@@ -5,6 +5,7 @@
 //! and goes on only while the epoch is still the holder's.
 
 pub mod checkpoint;
+pub mod control;
 mod create;
 pub mod cut;
 pub mod deferred;

@@ -174,3 +174,25 @@ CREATE TABLE IF NOT EXISTS upshift.event (
     detail jsonb NOT NULL DEFAULT '{}',
     PRIMARY KEY (run, seq)
 );
+
+-- What operators want of a run while it goes on, from any process, and what its driver makes of it. One
+-- row a run, there from when the run was first driven or wanted to change.
+CREATE TABLE IF NOT EXISTS upshift.control (
+    run uuid PRIMARY KEY,
+    -- raised by every change that somebody asks for
+    version bigint NOT NULL DEFAULT 0,
+    paused boolean NOT NULL DEFAULT false,
+    reason text,
+    -- NULL: what the driver was started with
+    workers integer,
+    max_units integer,
+    max_units_per_task integer,
+    -- thresholds of health signals, by name; an absent one is what the configuration says
+    throttle jsonb NOT NULL DEFAULT '{}',
+    changed_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    changed_by text,
+    -- written by the driver under its epoch: the version that it has seen, and what is in force
+    acknowledged bigint NOT NULL DEFAULT 0,
+    in_force jsonb,
+    in_force_at timestamptz
+);

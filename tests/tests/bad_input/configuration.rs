@@ -34,6 +34,16 @@ async fn bad_configurations_name_the_key_and_what_to_write() -> Result<()> {
             &["lock_timeout"],
         ),
         (
+            "a threshold that is not known",
+            "[throttle]\nwal = \"5MB/s\"\n",
+            &["unknown key \"wal\"", "upshift.toml"],
+        ),
+        (
+            "a budget without a time",
+            "[throttle]\nwal_budget = \"5MB\"\n",
+            &["wal_budget", "50MB/s"],
+        ),
+        (
             "a secret that is not there",
             "[databases.x]\nurl = \"postgresql://h/d\"\npassword_env = \"NOT_SET\"\n",
             &["NOT_SET"],

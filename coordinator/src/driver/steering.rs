@@ -1,0 +1,245 @@
+//! What operators and the server's health want of a run that goes on, made into what the engine, the
+//! workers and those who watch are told.
+//!
+//! The engine knows one pause: it holds while an operator or a health signal wants it.
+
+use tokio::sync::watch;
+use upshift_proto::v1::RunStatus;
+use upshift_shared::ledger::{
+    control::{Control, InForce, Throttled, Unknown},
+    run::RunState,
+};
+
+use super::{
+    Aim, Driver, Limits,
+    monitor::{Acknowledged, Notice},
+};
+use crate::{engine::Event, health::Outlook, progress::ProgressEvent, server::OperatorRequest};
+
+impl Limits {
+    /// With what is wanted of the run: units at once follow the workers, and units of one task those of
+    /// the run, unless something else is wanted of them.
+    pub fn steer(&mut self, control: &Control) {
+        self.workers = control.workers.unwrap_or(self.workers);
+        self.max_units = control.max_units.unwrap_or(self.workers);
+        self.max_units_per_task = control.max_units_per_task.unwrap_or(self.max_units);
+        self.throttle = control.throttle.clone().over(&self.throttle);
+    }
+
+    fn caps(&self) -> (u32, u32, u32) {
+        (self.workers, self.max_units, self.max_units_per_task)
+    }
+}
+
+/// How the run is steered at present.
+pub(super) struct Steering {
+    /// Of what is wanted.
+    version: i64,
+    /// By an operator.
+    paused: bool,
+    reason: Option<String>,
+    outlook: Outlook,
+    engine_paused: bool,
+    /// Units at once, of the run and of one task, that the engine was told.
+    engine_units: (u32, u32),
+    /// The process is to have so many workers, and has not been told.
+    pub(super) workers: Option<u32>,
+    in_force: watch::Sender<Acknowledged>,
+}
+
+impl Steering {
+    /// As the run begins; the receiver gets what is in force whenever that changes.
+    pub(super) fn begin(version: i64, limits: &Limits) -> (Self, watch::Receiver<Acknowledged>) {
+        let (in_force, receiver) = watch::channel((version, InForce::default()));
+        let steering = Self {
+            version,
+            paused: false,
+            reason: None,
+            outlook: Outlook::default(),
+            engine_paused: false,
+            engine_units: (limits.max_units, limits.max_units_per_task),
+            workers: None,
+            in_force,
+        };
+        steering.publish(limits);
+        (steering, receiver)
+    }
+
+    /// Units at once that the health of the server allows; zero: none begins.
+    fn healthy_units(&self, limits: &Limits) -> u32 {
+        let holds = self.outlook.holds.iter();
+        let least = holds.map(|hold| hold.units(limits.max_units)).min();
+        least.unwrap_or(limits.max_units)
+    }
+
+    fn publish(&self, limits: &Limits) {
+        let throttled = self.outlook.holds.iter().map(|hold| Throttled {
+            signal: hold.signal.to_owned(),
+            reason: hold.reason.clone(),
+            units: hold.units(limits.max_units),
+        });
+        let unknown = self.outlook.unknown.iter().map(|(signal, reason)| Unknown {
+            signal: (*signal).to_owned(),
+            reason: reason.clone(),
+        });
+        let in_force = InForce {
+            workers: limits.workers,
+            max_units: limits.max_units,
+            max_units_per_task: limits.max_units_per_task,
+            paused: self.paused,
+            reason: self.reason.clone(),
+            throttled: throttled.collect(),
+            unknown: unknown.collect(),
+            throttle: limits.throttle.clone(),
+        };
+        self.in_force.send_replace((self.version, in_force));
+    }
+}
+
+impl Driver {
+    /// What the monitor saw.
+    pub(super) fn monitored(&mut self, notice: Notice) {
+        match notice {
+            Notice::Wanted(control) => self.wanted(&control),
+            Notice::Health(outlook) => self.health(outlook),
+            Notice::Blind(reason) => {
+                let signal = "control and health".to_owned();
+                self.show(&ProgressEvent::SignalUnknown { signal, reason });
+            }
+        }
+    }
+
+    fn wanted(&mut self, control: &Control) {
+        self.steering.version = control.version;
+        let caps = self.limits.caps();
+        self.limits.steer(control);
+        let (workers, max_units, max_units_per_task) = self.limits.caps();
+        if caps != self.limits.caps() {
+            self.steering.workers = Some(workers);
+            self.show(&ProgressEvent::LimitsChanged {
+                workers,
+                max_units,
+                max_units_per_task,
+            });
+        }
+        self.pause(control.paused, control.reason.clone());
+        self.steer();
+    }
+
+    /// An operator wants a pause, or the end of one.
+    fn pause(&mut self, paused: bool, reason: Option<String>) {
+        let before = std::mem::replace(&mut self.steering.paused, paused);
+        let why = std::mem::replace(&mut self.steering.reason, reason.clone());
+        match (before, paused) {
+            (_, true) if !before || why != reason => self.show(&ProgressEvent::Paused { reason }),
+            (true, false) => self.show(&ProgressEvent::Resumed),
+            _ => {}
+        }
+    }
+
+    fn health(&mut self, outlook: Outlook) {
+        let before = std::mem::replace(&mut self.steering.outlook, outlook.clone());
+        for hold in &before.holds {
+            if !outlook.holds.iter().any(|now| now.signal == hold.signal) {
+                let signal = hold.signal.to_owned();
+                self.show(&ProgressEvent::Unthrottled { signal });
+            }
+        }
+        for hold in outlook.holds {
+            if !before.holds.contains(&hold) {
+                self.show(&ProgressEvent::Throttled {
+                    signal: hold.signal.to_owned(),
+                    units: hold.units(self.limits.max_units),
+                    reason: hold.reason,
+                });
+            }
+        }
+        for (signal, reason) in outlook.unknown {
+            if !before.unknown.iter().any(|(known, _)| *known == signal) {
+                let signal = signal.to_owned();
+                self.show(&ProgressEvent::SignalUnknown { signal, reason });
+            }
+        }
+        self.steer();
+    }
+
+    /// Tells the engine what is different now, and everybody what is in force.
+    fn steer(&mut self) {
+        let healthy = self.steering.healthy_units(&self.limits);
+        let max_units = healthy.clamp(1, self.limits.max_units.max(1));
+        let units = (max_units, self.limits.max_units_per_task.min(max_units));
+        let paused = self.steering.paused || healthy == 0;
+        let run = self.run;
+        if units != self.steering.engine_units && !self.stopping {
+            self.steering.engine_units = units;
+            self.feed(Event::LimitsChanged {
+                run,
+                max_units: units.0,
+                max_units_per_task: units.1,
+            });
+        }
+        if paused != self.steering.engine_paused && !self.stopping {
+            self.steering.engine_paused = paused;
+            self.feed(if paused {
+                Event::PauseRequested { run }
+            } else {
+                Event::ResumeRequested { run }
+            });
+        }
+        self.steering.publish(&self.limits);
+    }
+
+    /// What an operator asks of this process.
+    pub(super) fn operator(&mut self, request: OperatorRequest) {
+        // Whoever asked may be gone; then nobody waits for the answer.
+        match request {
+            OperatorRequest::Status(run, answer) => {
+                let known = run.is_none_or(|run| run == self.run);
+                let status = if known {
+                    vec![self.status()]
+                } else {
+                    Vec::new()
+                };
+                let _gone = answer.send(Ok(status));
+            }
+            OperatorRequest::Pause(run, answer) => {
+                let done = self.may_pause(run == self.run, true);
+                let _gone = answer.send(done);
+            }
+            OperatorRequest::Resume(run, answer) => {
+                let done = self.may_pause(run == self.run, false);
+                let _gone = answer.send(done);
+            }
+        }
+    }
+
+    fn may_pause(&mut self, ours: bool, paused: bool) -> Result<(), tonic::Status> {
+        let refusal = match (ours, self.stopping, self.steering.paused) {
+            (false, ..) => "there is no such run",
+            (_, true, _) => "the run is ending",
+            (_, _, true) if paused => "the run is paused",
+            (_, _, false) if !paused => "the run is not paused",
+            _ => {
+                self.pause(paused, None);
+                self.steer();
+                return Ok(());
+            }
+        };
+        Err(tonic::Status::failed_precondition(refusal))
+    }
+
+    fn status(&self) -> RunStatus {
+        RunStatus {
+            run: self.run.to_string(),
+            state: match self.aim {
+                Aim::Forward => RunState::Running,
+                Aim::Back { .. } => RunState::RollingBack,
+            }
+            .to_string(),
+            tasks: self.scene.plan.tasks.len() as u64,
+            tasks_done: self.report.tasks_done,
+            units_done: self.report.units_done,
+            rows_done: self.report.rows_done,
+        }
+    }
+}

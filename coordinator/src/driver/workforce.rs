@@ -1,0 +1,125 @@
+//! The workers of this process: how many there are can change while a run goes on. More are begun at
+//! once; of fewer, the last ones finish the unit that they have and leave.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::{
+    task::{AbortHandle, JoinError, JoinSet},
+    time::sleep,
+};
+use tokio_util::sync::CancellationToken;
+use tonic::transport::Endpoint;
+use upshift_shared::{Error, Result};
+use upshift_worker::session::{self, ResolveDatabase};
+
+use super::Input;
+
+/// A worker that cannot keep a session is given up after so many attempts.
+const WORKER_ATTEMPTS: u32 = 5;
+
+/// How a worker ended.
+pub(super) type End = std::result::Result<Result<()>, JoinError>;
+
+/// The workers of this process.
+pub(super) struct Workforce {
+    running: JoinSet<Result<()>>,
+    /// Those that have not been asked to leave, and how to ask each.
+    staying: Vec<(AbortHandle, CancellationToken)>,
+    address: String,
+    resolver: Arc<dyn ResolveDatabase>,
+    stop: CancellationToken,
+}
+
+impl Workforce {
+    /// None yet. They connect to `address`, and all leave when `stop` is cancelled.
+    pub(super) fn new(
+        address: String,
+        resolver: Arc<dyn ResolveDatabase>,
+        stop: CancellationToken,
+    ) -> Self {
+        Self {
+            running: JoinSet::new(),
+            staying: Vec::new(),
+            address,
+            resolver,
+            stop,
+        }
+    }
+
+    /// So many from now on, one at least.
+    pub(super) fn set(&mut self, workers: u32) {
+        let wanted = workers.max(1) as usize;
+        self.staying.retain(|(worker, _)| !worker.is_finished());
+        for (_, leave) in self.staying.drain(wanted.min(self.staying.len())..) {
+            leave.cancel();
+        }
+        while self.staying.len() < wanted {
+            let leave = self.stop.child_token();
+            let resolver = Arc::clone(&self.resolver);
+            let working = keep_working(self.address.clone(), resolver, leave.clone());
+            self.staying.push((self.running.spawn(working), leave));
+        }
+    }
+
+    /// The next worker that ends; `None` when there is none any more.
+    pub(super) async fn next_end(&mut self) -> Option<End> {
+        self.running.join_next().await
+    }
+
+    /// What the end of a worker means: something only when it was the last one.
+    pub(super) fn after(&self, end: End) -> Option<Input> {
+        let left = self.running.len();
+        let why = match end {
+            Ok(Ok(())) => "the workers have ended".to_owned(),
+            Ok(Err(error)) => format!("no worker can keep a session: {error}"),
+            Err(error) => format!("a defect in a worker: {error}"),
+        };
+        tracing::info!(why, left, "a worker ended");
+        (left == 0).then_some(Input::WorkersEnded(why))
+    }
+
+    /// Waits until all have ended, who were told to.
+    pub(super) async fn ended(&mut self) {
+        while self.running.join_next().await.is_some() {}
+    }
+
+    /// Does not wait any longer.
+    pub(super) fn abort(&mut self) {
+        self.running.abort_all();
+    }
+}
+
+/// A worker with one slot, as it would be on another machine; a session that breaks is opened anew.
+async fn keep_working(
+    address: String,
+    resolver: Arc<dyn ResolveDatabase>,
+    stop: CancellationToken,
+) -> Result<()> {
+    let mut attempt = 0;
+    loop {
+        attempt += 1;
+        let done = one_session(&address, Arc::clone(&resolver), stop.clone()).await;
+        if stop.is_cancelled() {
+            return Ok(());
+        }
+        match done {
+            Err(error) if attempt >= WORKER_ATTEMPTS => return Err(error),
+            outcome => tracing::warn!(?outcome, attempt, "a worker's session ended"),
+        }
+        sleep(Duration::from_millis(200) * attempt).await;
+    }
+}
+
+async fn one_session(
+    address: &str,
+    resolver: Arc<dyn ResolveDatabase>,
+    stop: CancellationToken,
+) -> Result<()> {
+    let failed = |error: tonic::transport::Error| Error::Io {
+        context: "connecting a worker to the private socket".to_owned(),
+        source: std::io::Error::other(error),
+    };
+    let endpoint = Endpoint::try_from(address.to_owned()).map_err(failed)?;
+    let channel = endpoint.connect().await.map_err(failed)?;
+    session::run(channel, 1, resolver, stop).await
+}
