@@ -245,8 +245,8 @@ impl After {
             ),
             (Ending::Committed, _) => "there is no way back now".to_owned(),
             (Ending::RolledBack, None) => "everything is as it was".to_owned(),
-            (Ending::RolledBack, Some(module)) => format!(
-                "this is the checkpoint of {module}\ngo forward again with: {}\ngo further back with: {}",
+            (Ending::RolledBack, Some(checkpoint)) => format!(
+                "this is checkpoint {checkpoint}\ngo forward again with: {}\ngo further back with: {}",
                 self.command("resume"),
                 self.command("rollback")
             ),

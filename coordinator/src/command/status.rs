@@ -51,7 +51,7 @@ struct Status {
     tasks_done: u64,
     units_done: u64,
     rows_done: u64,
-    /// Modules whose checkpoints are prepared.
+    /// The checkpoints that are prepared.
     checkpoints: Vec<String>,
     /// Tasks that have begun and are not done.
     open: Vec<OpenTask>,
@@ -152,7 +152,7 @@ async fn read(conn: &mut PgConnection, row: RunRow, hint: &str) -> Result<Status
 }
 
 fn names(plan: &Plan, checkpoints: Vec<ledger::checkpoint::Checkpoint>) -> Vec<String> {
-    debug_assert!(checkpoints.len() <= plan.modules.len(), "one a module");
+    debug_assert!(checkpoints.len() <= plan.checkpoints.len(), "of the plan");
     checkpoints
         .into_iter()
         .map(|checkpoint| checkpoint.name)

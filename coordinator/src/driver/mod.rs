@@ -71,9 +71,9 @@ pub struct Limits {
 pub enum Aim {
     /// To `prepared`.
     Forward,
-    /// To the checkpoint of this module, or to the start.
+    /// To this checkpoint, or to the start.
     Back {
-        /// The module.
+        /// Its name.
         to: Option<String>,
     },
 }

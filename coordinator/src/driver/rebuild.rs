@@ -29,8 +29,8 @@ pub struct Rebuilt {
     /// Going back: tasks that were begun and have nothing in effect; they are recorded as undone
     /// before anything else.
     pub(super) without_effect: Vec<TaskId>,
-    /// Going back: modules whose checkpoints no longer hold.
-    pub(super) modules_left: Vec<u32>,
+    /// Going back: places of the checkpoints that no longer hold.
+    pub(super) left: Vec<u32>,
 }
 
 /// The ledger's rows of a run, by task.
@@ -95,7 +95,7 @@ fn graph(direction: Direction, tasks: Vec<GraphTask>, plan: &Plan, limits: &Limi
     RunGraph {
         direction,
         tasks,
-        modules: u32::try_from(plan.modules.len()).unwrap_or(u32::MAX),
+        modules: u32::try_from(plan.checkpoints.len()).unwrap_or(u32::MAX),
         max_units: limits.max_units,
         max_units_per_task: limits.max_units,
         max_attempts: limits.max_attempts,
@@ -107,7 +107,7 @@ fn graph_task(task: &Task, depends: Vec<TaskId>) -> GraphTask {
     GraphTask {
         id: task.id,
         depends,
-        module: task.module,
+        module: task.checkpoint,
         seconds: task.seconds,
         tables: task.tables.iter().map(|t| (t.relation, t.write)).collect(),
         cuttable: task.operator.cut().is_some(),
@@ -163,7 +163,7 @@ pub async fn forward(
         units,
         done,
         without_effect: Vec::new(),
-        modules_left: Vec::new(),
+        left: Vec::new(),
     })
 }
 
@@ -194,10 +194,10 @@ fn remember(task: &Task, rows: &Rows, book: &mut UnitBook) -> Vec<(UnitId, bool)
     units
 }
 
-/// Back to the checkpoint of the module at this place of the plan, or to the start: edges reversed,
-/// and of every task the units that are in effect.
+/// Back to the checkpoint at this place of the plan, or to the start: edges reversed, and of every
+/// task the units that are in effect.
 ///
-/// A task of an earlier module that came after one that is taken back (an `end` script) is taken back
+/// A task that the checkpoint covers and that came after one that is taken back (an `end` script) is taken back
 /// too: it worked on what is no longer there.
 ///
 /// # Errors
@@ -238,7 +238,7 @@ pub async fn back(
         .rev()
         .filter(|task| chosen[task.id.0 as usize])
     {
-        left.insert(task.module);
+        left.insert(task.checkpoint);
         let effective = &in_effect[&task.id];
         if effective.is_empty() {
             if matches!(
@@ -265,14 +265,16 @@ pub async fn back(
             ..graph_task(task, behind)
         });
     }
-    let mut modules_left: Vec<u32> = left.into_iter().collect();
-    modules_left.sort_unstable();
+    let last = u32::try_from(plan.checkpoints.len()).unwrap_or(u32::MAX);
+    left.extend(to.map_or(0, |place| place + 1)..last);
+    let mut left: Vec<u32> = left.into_iter().collect();
+    left.sort_unstable();
     Ok(Rebuilt {
         graph: graph(Direction::Undo, tasks, plan, limits),
         units,
         done,
         without_effect,
-        modules_left,
+        left,
     })
 }
 
@@ -288,12 +290,12 @@ fn to_take_back(task: &Task, effective: &[UnitId]) -> Vec<(UnitId, bool)> {
         .collect()
 }
 
-/// Which tasks are taken back: those of later modules, and whatever came after one of them.
+/// Which tasks are taken back: those that the checkpoint does not cover, and whatever came after one of them.
 pub(super) fn chosen(plan: &Plan, to: Option<u32>) -> Vec<bool> {
     let mut chosen: Vec<bool> = plan
         .tasks
         .iter()
-        .map(|task| to.is_none_or(|module| task.module > module))
+        .map(|task| to.is_none_or(|place| task.checkpoint > place))
         .collect();
     let mut edges: Vec<(u32, u32)> = plan.edges.iter().map(|e| (e.from.0, e.to.0)).collect();
     // Tasks are numbered so that edges go up: one pass in that order reaches everything.
@@ -305,7 +307,7 @@ pub(super) fn chosen(plan: &Plan, to: Option<u32>) -> Vec<bool> {
 }
 
 fn refuse_irreversible(plan: &Plan, tasks: Vec<&Task>) -> Result<()> {
-    let Some(last) = tasks.iter().max_by_key(|task| task.module) else {
+    let Some(last) = tasks.iter().max_by_key(|task| task.checkpoint) else {
         return Ok(());
     };
     let list: Vec<String> = tasks
@@ -326,13 +328,11 @@ fn refuse_irreversible(plan: &Plan, tasks: Vec<&Task>) -> Result<()> {
     } else {
         String::new()
     };
-    let module = plan
-        .modules
-        .get(last.module as usize)
-        .map_or("?", |m| m.name.as_str());
+    let checkpoint = plan.checkpoint_from(last.checkpoint);
+    let checkpoint = checkpoint.map_or("?", |one| one.name.as_str());
     Err(Error::Refused(format!(
         "there is no way back before what is irreversible and done: {}{more}; one can go back to the \
-         checkpoint of {module} or a later one, or restore a backup",
+         checkpoint of {checkpoint} or a later one, or restore a backup",
         list.join(", ")
     )))
 }

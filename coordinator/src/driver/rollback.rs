@@ -21,8 +21,8 @@ use upshift_shared::{
 
 use super::{Limits, Rebuilt, operation::record_undone, rebuild};
 
-/// The place in the plan of the module whose checkpoint is meant, if one can go back to it: it and
-/// those before it are prepared.
+/// The place in the plan of the checkpoint that is meant, if one can go back to it: it and those
+/// before it are prepared.
 ///
 /// # Errors
 /// [`Error::Refused`], with the checkpoints that there are.
@@ -35,22 +35,22 @@ pub async fn destination(
     let Some(name) = to else {
         return Ok(None);
     };
-    let names = || plan.modules.iter().map(|module| module.name.as_str());
+    let names = || plan.checkpoints.iter().map(|one| one.name.as_str());
     let place = (0_u32..)
-        .zip(&plan.modules)
-        .find(|(_, module)| module.name == *name);
-    let Some((place, module)) = place else {
+        .zip(&plan.checkpoints)
+        .find(|(_, one)| one.name == *name);
+    let Some((place, checkpoint)) = place else {
         let near = did_you_mean(name, names());
         let list = names().collect::<Vec<_>>().join(", ");
         return Err(Error::Refused(format!(
             "the plan has no checkpoint \"{name}\"{near}; it has {list}"
         )));
     };
-    if let Some(with) = &module.joined_with {
+    if let Some(with) = &checkpoint.joined_with {
         return Err(Error::Refused(format!(
-            "{name} has no checkpoint of its own: statements of modules up to it and of {with} are one \
-             pass over a table, which is taken back as a whole; go back to the checkpoint of {with} or \
-             to one before the pass (upshift plan shows them)"
+            "{name} has no checkpoint of its own: statements before it and before {with} are one \
+             pass over a table, which is taken back as a whole; go back to checkpoint {with} or \
+             to one before the pass (upshift checkpoints shows them)"
         )));
     }
     // On its way there already: its own checkpoint may be among those that no longer hold.
@@ -60,10 +60,10 @@ pub async fn destination(
     }
     let prepared = ledger::checkpoint::load(conn, row.run).await?;
     let reachable: Vec<&str> = (0_u32..)
-        .zip(&plan.modules)
-        .filter(|(_, module)| module.joined_with.is_none())
-        .take_while(|(place, _)| prepared.iter().any(|c| c.module == *place))
-        .map(|(_, module)| module.name.as_str())
+        .zip(&plan.checkpoints)
+        .filter(|(_, one)| one.joined_with.is_none())
+        .take_while(|(place, _)| prepared.iter().any(|c| c.place == *place))
+        .map(|(_, one)| one.name.as_str())
         .collect();
     if reachable.contains(&name) {
         return Ok(Some(place));
@@ -73,7 +73,7 @@ pub async fn destination(
         some => format!("to {}, or to the start", some.join(", ")),
     };
     Err(Error::Refused(format!(
-        "the checkpoint of {name} is not prepared, or one before it is not: one can go back {list}"
+        "checkpoint {name} is not prepared, or one before it is not: one can go back {list}"
     )))
 }
 
@@ -122,7 +122,7 @@ pub async fn begin(
         rollback_to: to,
     };
     ledger::run::change_state(conn, holder, RunState::RollingBack, change).await?;
-    ledger::checkpoint::forget(conn, holder, &rebuilt.modules_left).await?;
+    ledger::checkpoint::forget(conn, holder, &rebuilt.left).await?;
     for task in &rebuilt.without_effect {
         record_undone(conn, holder, &plan.tasks[task.0 as usize], true).await?;
     }

@@ -41,10 +41,16 @@ impl Sessions {
     /// None are open yet.
     #[must_use]
     pub fn new(target: Target) -> Self {
+        Self::at_most(target, SESSIONS)
+    }
+
+    /// As many at once as given; none are open yet.
+    #[must_use]
+    pub fn at_most(target: Target, sessions: usize) -> Self {
         Self {
             target,
             idle: Mutex::new(Vec::new()),
-            permits: Semaphore::new(SESSIONS),
+            permits: Semaphore::new(sessions),
         }
     }
 

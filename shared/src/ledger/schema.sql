@@ -30,7 +30,7 @@ CREATE TABLE IF NOT EXISTS upshift.run (
     changed_at timestamptz NOT NULL DEFAULT now(),
     -- for failed and stuck: message, source, sqlstate; never values of rows
     error jsonb,
-    -- for rolling_back: the module whose checkpoint it goes to; NULL for the start
+    -- for rolling_back: the checkpoint that it goes to; NULL for the start
     rollback_to text
 );
 
@@ -108,7 +108,7 @@ CREATE TABLE IF NOT EXISTS upshift.sequence_state (
 
 CREATE TABLE IF NOT EXISTS upshift.checkpoint (
     run uuid NOT NULL REFERENCES upshift.run,
-    -- the module's place in the plan
+    -- its place in the plan's checkpoints
     seq integer NOT NULL,
     name text NOT NULL,
     prepared_at timestamptz NOT NULL DEFAULT clock_timestamp(),
