@@ -38,6 +38,32 @@ pub fn seconds(seconds: f64) -> String {
     }
 }
 
+/// Bytes in the largest unit that matters: `512 bytes`, `1.5 kB`, `20 MB`, `3.2 GB` (of 1024 each, as
+/// PostgreSQL writes them).
+#[must_use]
+pub fn bytes(bytes: u64) -> String {
+    if bytes < 1024 {
+        return counted(bytes, "byte");
+    }
+    #[expect(
+        clippy::cast_precision_loss,
+        reason = "two digits are shown; 2^53 bytes are out of reach"
+    )]
+    let mut size = bytes as f64 / 1024.0;
+    let mut units = ["kB", "MB", "GB"].into_iter();
+    let mut unit = units.next().unwrap_or_default();
+    while size >= 999.5 {
+        let Some(larger) = units.next() else {
+            break;
+        };
+        (size, unit) = (size / 1024.0, larger);
+    }
+    match size < 9.95 {
+        true => format!("{size:.1} {unit}"),
+        false => format!("{size:.0} {unit}"),
+    }
+}
+
 /// A duration that is only estimated: `< 1 s`, else as [`seconds`] with a tilde before it.
 #[must_use]
 pub fn estimated(estimate: f64) -> String {
@@ -74,6 +100,17 @@ mod tests {
         ];
         for (duration, text) in durations {
             assert_eq!(seconds(duration), text);
+        }
+        let sizes = [
+            (0, "0 bytes"),
+            (1_023, "1,023 bytes"),
+            (1_536, "1.5 kB"),
+            (1_023_999, "1.0 MB"),
+            (20 << 20, "20 MB"),
+            (5 << 40, "5120 GB"),
+        ];
+        for (size, text) in sizes {
+            assert_eq!(bytes(size), text);
         }
         assert_eq!(counted(1, "task"), "1 task");
         assert_eq!(counted(0, "unit"), "0 units");

@@ -268,7 +268,10 @@ impl After {
                 self.command("rollback")
             ),
             Ending::Failed => format!(
-                "{message}\nwhen the cause is mended, go on with: {}\nor take it back with: {}",
+                "{message}\nwhen the cause is mended in the database, go on with: {}\nwhen it is mended \
+                 in the pack: {} --pack DIR\nor take it back with: {}, to a checkpoint (upshift \
+                 checkpoints lists them) with --to",
+                self.command("resume"),
                 self.command("resume"),
                 self.command("rollback")
             ),

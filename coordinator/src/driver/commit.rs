@@ -20,7 +20,10 @@ use upshift_shared::{
 };
 use upshift_worker::unit::{self, Direction, FailureClass, Timeouts, UnitContext};
 
-use super::{Limits, sessions::{Sessions, is_connection_lost}};
+use super::{
+    Limits,
+    sessions::{Sessions, is_connection_lost},
+};
 use crate::progress::{Ending, Going, Progress, ProgressEvent};
 
 /// How often the destruction of one task is tried when a lock or the connection is in its way.

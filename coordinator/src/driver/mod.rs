@@ -6,6 +6,7 @@
 //! end is recorded, workers are drained, the database's lock is given back.
 
 mod answer;
+pub mod checkpoints;
 pub mod commit;
 mod cut;
 mod lease;

@@ -292,18 +292,22 @@ fn to_take_back(task: &Task, effective: &[UnitId]) -> Vec<(UnitId, bool)> {
 
 /// Which tasks are taken back: those that the checkpoint does not cover, and whatever came after one of them.
 pub(super) fn chosen(plan: &Plan, to: Option<u32>) -> Vec<bool> {
-    let mut chosen: Vec<bool> = plan
-        .tasks
-        .iter()
-        .map(|task| to.is_none_or(|place| task.checkpoint > place))
-        .collect();
+    let covered = covered_from(plan);
+    let taken = |place: &u32| to.is_none_or(|to| *place > to);
+    covered.iter().map(taken).collect()
+}
+
+/// For each task the first checkpoint that going back to leaves it in effect: the first that covers it and
+/// all that it came after.
+pub(super) fn covered_from(plan: &Plan) -> Vec<u32> {
+    let mut covered: Vec<u32> = plan.tasks.iter().map(|task| task.checkpoint).collect();
     let mut edges: Vec<(u32, u32)> = plan.edges.iter().map(|e| (e.from.0, e.to.0)).collect();
     // Tasks are numbered so that edges go up: one pass in that order reaches everything.
     edges.sort_unstable();
     for (from, to) in edges {
-        chosen[to as usize] |= chosen[from as usize];
+        covered[to as usize] = covered[to as usize].max(covered[from as usize]);
     }
-    chosen
+    covered
 }
 
 fn refuse_irreversible(plan: &Plan, tasks: Vec<&Task>) -> Result<()> {

@@ -23,12 +23,7 @@ pub struct Checkpoint {
 ///
 /// # Errors
 /// [`Error::Fenced`] when somebody else drives the run.
-pub async fn insert(
-    conn: &mut PgConnection,
-    holder: Holder,
-    place: u32,
-    name: &str,
-) -> Result<()> {
+pub async fn insert(conn: &mut PgConnection, holder: Holder, place: u32, name: &str) -> Result<()> {
     fence::run(conn, "record a checkpoint", holder, |tx, _scope| {
         let name = name.to_owned();
         Box::pin(async move {

@@ -24,11 +24,7 @@ pub(super) struct Checkpoints<'a> {
 }
 
 impl<'a> Checkpoints<'a> {
-    pub(super) fn new(
-        resolved: &'a Resolved,
-        analysis: &Analysis,
-        optimised: &Optimised,
-    ) -> Self {
+    pub(super) fn new(resolved: &'a Resolved, analysis: &Analysis, optimised: &Optimised) -> Self {
         let modules = (0_u32..).zip(&resolved.modules).map(|(module, planned)| {
             let checkpoint = PlannedCheckpoint {
                 name: planned.name.clone(),

@@ -23,8 +23,8 @@ use upshift_shared::{
     ids::TaskId,
     pack::{Complaint, StepKind},
     plan::{
-        Check, DdlEffect, Edge, Exec, Metadata, Operator, PLAN_FORMAT, Plan, PlannedCheckpoint, PlannedModule, Rates,
-        Strategy, TableUse, Task, UndoKind, Warning, WayBack,
+        Check, DdlEffect, Edge, Exec, Metadata, Operator, PLAN_FORMAT, Plan, PlannedCheckpoint,
+        PlannedModule, Rates, Strategy, TableUse, Task, UndoKind, Warning, WayBack,
     },
 };
 

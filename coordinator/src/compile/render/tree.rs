@@ -3,7 +3,10 @@
 
 use upshift_shared::{
     ids::TaskId,
-    plan::{DdlEffect, Operator, Plan, PlannedCheckpoint, PlannedModule, Strategy, Task, UndoKind, WayBack},
+    plan::{
+        DdlEffect, Operator, Plan, PlannedCheckpoint, PlannedModule, Strategy, Task, UndoKind,
+        WayBack,
+    },
 };
 
 use super::{
