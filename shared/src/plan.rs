@@ -8,6 +8,7 @@
 mod checkpoint;
 mod metadata;
 mod rates;
+mod renumber;
 mod shadow;
 mod transform;
 

@@ -171,8 +171,9 @@ impl Driving {
         let after = self.after(holder.run);
         let checkpoint = match &aim {
             Aim::Back { to } => to.clone(),
-            Aim::Forward => None,
+            Aim::Forward | Aim::TakeBack => None,
         };
+        let partly = aim == Aim::TakeBack;
         let options = ledger::options::load(&mut self.conn, holder.run).await?;
         // The driver has sessions of its own.
         drop(self.conn);
@@ -190,8 +191,9 @@ impl Driving {
             coordination: self.coordination,
             lock: self.lock,
         };
-        Ok(Box::pin(process::drive(order, |ended| {
-            after.last_words(ended, checkpoint.as_deref())
+        Ok(Box::pin(process::drive(order, |ended| match ended.ending {
+            Ending::RolledBack if partly => "what was edited is taken back".to_owned(),
+            _ => after.last_words(ended, checkpoint.as_deref()),
         }))
         .await?)
     }

@@ -126,13 +126,11 @@ async fn read(conn: &mut PgConnection, row: RunRow, hint: &str) -> Result<Status
         .collect();
     let state = |task: &Task| tasks.get(&task.id).map(|row| row.state);
     let done = plan
-        .tasks
-        .iter()
+        .live()
         .filter(|task| state(task) == Some(TaskState::Done))
         .count();
     let open = plan
-        .tasks
-        .iter()
+        .live()
         .filter(|task| state(task) == Some(TaskState::Prepared))
         .map(|task| open_task(task, counts.get(&task.id)))
         .collect();
@@ -140,7 +138,7 @@ async fn read(conn: &mut PgConnection, row: RunRow, hint: &str) -> Result<Status
         next: next(&row, commit_pending, driven_by.is_some(), hint),
         driven_by,
         commit_pending,
-        tasks: plan.tasks.len() as u64,
+        tasks: plan.live().count() as u64,
         tasks_done: done as u64,
         units_done: counts.values().map(|count| count.units).sum(),
         rows_done: counts.values().map(|count| count.rows).sum(),

@@ -164,6 +164,16 @@ fn listed(row: &RunRow, plan: &Plan, facts: &Facts, prepared: &HashMap<u32, Stri
     points
 }
 
+/// The last point that one can go back to and that leaves none of these tasks in effect.
+#[must_use]
+pub fn before<'p>(points: &'p [Point], plan: &Plan, tasks: &[TaskId]) -> Option<&'p Point> {
+    let covered = rebuild::covered_from(plan);
+    let first = tasks.iter().map(|task| covered[task.0 as usize]).min()?;
+    // The start, and the checkpoints before that one.
+    let points = points.iter().take(first as usize + 1);
+    points.filter(|point| point.unreachable.is_none()).last()
+}
+
 fn closed(row: &RunRow, plan: &Plan) -> Option<String> {
     match row.state {
         RunState::Committed => Some("the run is committed".to_owned()),

@@ -77,6 +77,9 @@ pub enum Aim {
         /// Its name.
         to: Option<String>,
     },
+    /// Some tasks are taken back that the run then does anew, as an edited pack has them: the run stays
+    /// `running`.
+    TakeBack,
 }
 
 /// How it ended.
@@ -257,7 +260,7 @@ impl Driver {
             } => self.lease(worker, task, unit, direction, attempt),
             Command::RecordTask { task, .. } => self.operate(match self.aim {
                 Aim::Forward => Operation::RecordDone(task),
-                Aim::Back { .. } => Operation::RecordUndone(task),
+                Aim::Back { .. } | Aim::TakeBack => Operation::RecordUndone(task),
             }),
             Command::RecordCheckpoint { module, .. } => {
                 self.operate(Operation::RecordCheckpoint(module));
@@ -364,7 +367,7 @@ impl Driver {
         match state {
             Some(state) => {
                 let rollback_to = match &self.aim {
-                    Aim::Forward => None,
+                    Aim::Forward | Aim::TakeBack => None,
                     Aim::Back { to } => to.clone(),
                 };
                 self.operate(Operation::End {
@@ -379,7 +382,8 @@ impl Driver {
 
     /// What the user is told, and what the ledger: its state where it changes.
     fn conclusion(&self, outcome: Outcome) -> (Ended, Option<RunState>, Option<RunError>) {
-        let forward = self.aim == Aim::Forward;
+        // It goes forward, or will.
+        let forward = matches!(self.aim, Aim::Forward | Aim::TakeBack);
         let plain = |message: String, sqlstate| RunError {
             message,
             source: None,
@@ -392,6 +396,7 @@ impl Driver {
             Outcome::Finished | Outcome::Stopped(StopReason::Operator) => false,
         };
         let (ending, state, error) = match outcome {
+            Outcome::Finished if self.aim == Aim::TakeBack => (Ending::RolledBack, None, None),
             Outcome::Finished if forward => (Ending::Prepared, Some(RunState::Prepared), None),
             Outcome::Finished => (Ending::RolledBack, Some(RunState::RolledBack), None),
             Outcome::Stopped(StopReason::Driver(failure)) => (
@@ -494,10 +499,10 @@ impl Driver {
             run: self.run.to_string(),
             state: match self.aim {
                 Aim::Forward => RunState::Running,
-                Aim::Back { .. } => RunState::RollingBack,
+                Aim::Back { .. } | Aim::TakeBack => RunState::RollingBack,
             }
             .to_string(),
-            tasks: self.scene.plan.tasks.len() as u64,
+            tasks: self.scene.plan.live().count() as u64,
             tasks_done: self.report.tasks_done,
             units_done: self.report.units_done,
             rows_done: self.report.rows_done,
@@ -531,14 +536,14 @@ fn started(job: &Job, plan: &Plan) -> ProgressEvent {
         let (_, done) = job.rebuilt.done.get(&node.id).copied().unwrap_or_default();
         rows += match job.aim {
             Aim::Forward => task.rows.saturating_sub(done),
-            Aim::Back { .. } => done,
+            Aim::Back { .. } | Aim::TakeBack => done,
         };
         seconds += task.seconds;
     }
     ProgressEvent::RunStarted {
         run: job.scene.holder.run,
         going: match job.aim {
-            Aim::Back { .. } => Going::Back,
+            Aim::Back { .. } | Aim::TakeBack => Going::Back,
             Aim::Forward if job.resumed => Going::Resumed,
             Aim::Forward => Going::Forward,
         },

@@ -40,6 +40,14 @@ struct Rows {
     units: HashMap<TaskId, BTreeMap<UnitId, (UnitState, u64)>>,
 }
 
+impl Rebuilt {
+    /// Whether there is nothing to do for workers.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.graph.tasks.is_empty()
+    }
+}
+
 impl Rows {
     async fn load(conn: &mut PgConnection, run: RunId) -> Result<Self> {
         let mut cuts = HashMap::<TaskId, BTreeMap<_, _>>::new();
@@ -139,6 +147,9 @@ pub async fn forward(
     let mut done = HashMap::new();
     let mut tasks = Vec::with_capacity(plan.tasks.len());
     for (task, mut depends) in plan.tasks.iter().zip(depends) {
+        if task.superseded {
+            continue;
+        }
         depends.sort_unstable();
         depends.dedup();
         let mut node = graph_task(task, depends);
@@ -209,8 +220,23 @@ pub async fn back(
     to: Option<u32>,
     limits: &Limits,
 ) -> Result<Rebuilt> {
+    let from = to.map_or(0, |place| place + 1);
+    back_of(conn, run, plan, (chosen(plan, to), from), limits).await
+}
+
+/// The same for the tasks that are chosen, among them all that come after one of them and have begun. No
+/// checkpoint holds from the given place on.
+///
+/// # Errors
+/// [`Error::Refused`] when something that is in effect has no way back.
+pub(super) async fn back_of(
+    conn: &mut PgConnection,
+    run: RunId,
+    plan: &Plan,
+    (chosen, from): (Vec<bool>, u32),
+    limits: &Limits,
+) -> Result<Rebuilt> {
     let rows = Rows::load(conn, run).await?;
-    let chosen = chosen(plan, to);
     let mut depends = vec![Vec::new(); plan.tasks.len()];
     for edge in &plan.edges {
         depends[edge.from.0 as usize].push(edge.to);
@@ -266,7 +292,7 @@ pub async fn back(
         });
     }
     let last = u32::try_from(plan.checkpoints.len()).unwrap_or(u32::MAX);
-    left.extend(to.map_or(0, |place| place + 1)..last);
+    left.extend(from..last);
     let mut left: Vec<u32> = left.into_iter().collect();
     left.sort_unstable();
     Ok(Rebuilt {

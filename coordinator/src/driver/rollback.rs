@@ -122,9 +122,74 @@ pub async fn begin(
         rollback_to: to,
     };
     ledger::run::change_state(conn, holder, RunState::RollingBack, change).await?;
+    clear_the_way(conn, holder, plan, &rebuilt).await?;
+    Ok(rebuilt)
+}
+
+/// Makes the run `running` and says what there is to take back of some tasks, which it will then do anew:
+/// the edited pack has other ones in their place. Until all of them are taken back the run can go on as
+/// it was planned.
+///
+/// # Errors
+/// [`Error::Refused`], or when the ledger cannot be written.
+pub async fn begin_take_back(
+    conn: &mut PgConnection,
+    holder: Holder,
+    plan: &Plan,
+    tasks: &[TaskId],
+    limits: &Limits,
+) -> Result<Rebuilt> {
+    let chosen = chosen_of(plan, tasks);
+    let rebuilt = rebuild::back_of(conn, holder.run, plan, chosen, limits).await?;
+    ledger::run::change_state(conn, holder, RunState::Running, Change::default()).await?;
+    ledger::task::reopen(conn, holder, tasks).await?;
+    clear_the_way(conn, holder, plan, &rebuilt).await?;
+    Ok(rebuilt)
+}
+
+/// Refuses where an application has written a table that taking these tasks back would swap out, and
+/// where one of them has no way back.
+///
+/// # Errors
+/// [`Error::Refused`] with what was found.
+pub async fn refuse_take_back(
+    conn: &mut PgConnection,
+    row: &RunRow,
+    plan: &Plan,
+    tasks: &[TaskId],
+    limits: &Limits,
+) -> Result<()> {
+    let chosen = chosen_of(plan, tasks);
+    rebuild::back_of(conn, row.run, plan, chosen, limits).await?;
+    let done = ledger::task::load(conn, row.run).await?;
+    let taken = |task: TaskId| {
+        let state = done.get(&task).map(|task| task.state);
+        state == Some(TaskState::Done) && tasks.contains(&task)
+    };
+    written::refuse(conn, row.run, plan, &taken).await
+}
+
+/// These tasks, and the place of the first checkpoint that covers one of them.
+fn chosen_of(plan: &Plan, tasks: &[TaskId]) -> (Vec<bool>, u32) {
+    let mut chosen = vec![false; plan.tasks.len()];
+    let mut from = u32::MAX;
+    for task in tasks {
+        chosen[task.0 as usize] = true;
+        from = from.min(plan.tasks[task.0 as usize].checkpoint);
+    }
+    (chosen, from)
+}
+
+/// Checkpoints that will not hold are forgotten, and tasks without effect recorded as undone.
+async fn clear_the_way(
+    conn: &mut PgConnection,
+    holder: Holder,
+    plan: &Plan,
+    rebuilt: &Rebuilt,
+) -> Result<()> {
     ledger::checkpoint::forget(conn, holder, &rebuilt.left).await?;
     for task in &rebuilt.without_effect {
         record_undone(conn, holder, &plan.tasks[task.0 as usize], true).await?;
     }
-    Ok(rebuilt)
+    Ok(())
 }

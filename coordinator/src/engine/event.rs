@@ -12,7 +12,7 @@ use upshift_shared::ids::{RunId, TaskId, UnitId, WorkerId};
 pub struct RunGraph {
     /// Forward or back.
     pub direction: Direction,
-    /// Indexed by [`TaskId`] when forward; in any order when back.
+    /// Each behind those that it depends on.
     pub tasks: Vec<GraphTask>,
     /// Checkpoints by number, as the modules that end in them: when the last task of one is done, it is
     /// prepared (forward).

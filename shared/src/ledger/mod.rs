@@ -16,6 +16,7 @@ pub mod rates;
 pub mod run;
 pub mod sequence;
 pub mod shadow;
+pub mod source;
 pub mod task;
 pub mod undo;
 pub mod unit;

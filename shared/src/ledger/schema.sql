@@ -161,3 +161,19 @@ BEGIN
         USING ERRCODE = 'object_in_use';
 END
 $$;
+
+-- What a run's plan was compiled from: the catalog of its start, the installed versions, the options, and
+-- which steps the pack had. JSON, as text: it is only ever read whole.
+CREATE TABLE IF NOT EXISTS upshift.source (
+    run uuid PRIMARY KEY REFERENCES upshift.run,
+    source text NOT NULL
+);
+
+-- The plans that a run had before an edited pack was taken up.
+CREATE TABLE IF NOT EXISTS upshift.plan_history (
+    run uuid NOT NULL REFERENCES upshift.run,
+    seq bigint NOT NULL,
+    plan jsonb NOT NULL,
+    replaced_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    PRIMARY KEY (run, seq)
+);

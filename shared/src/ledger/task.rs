@@ -119,6 +119,32 @@ pub async fn prepare(tx: &mut PgConnection, run: RunId, task: TaskId) -> Result<
     .map_err(Error::database(format!("preparing {task}")))
 }
 
+/// Tasks that are done are `prepared` again: some of their units are about to be taken back, and when
+/// that ends half way, what is left of them is to be done again.
+///
+/// # Errors
+/// [`Error::Fenced`] when somebody else drives the run.
+pub async fn reopen(conn: &mut PgConnection, holder: Holder, tasks: &[TaskId]) -> Result<()> {
+    let tasks: Vec<i32> = tasks.iter().map(|task| signed(task.0)).collect();
+    fence::run(conn, "reopen tasks", holder, move |tx, _scope| {
+        let tasks = tasks.clone();
+        Box::pin(async move {
+            sqlx::query(
+                "-- reopen tasks
+                UPDATE upshift.task SET state = 'prepared', finished_at = NULL
+                WHERE run = $1::uuid AND task = ANY ($2) AND state = 'done'",
+            )
+            .bind(holder.run.to_string())
+            .bind(tasks)
+            .execute(tx)
+            .await
+            .map_err(Error::database("reopening tasks"))?;
+            Ok(())
+        })
+    })
+    .await
+}
+
 /// Records that all units of a task are done, or undone.
 ///
 /// # Errors

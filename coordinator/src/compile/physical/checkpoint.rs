@@ -15,8 +15,8 @@ use crate::compile::{
 /// are numbered behind all others, and still belong to their module.
 type Point = (u32, u32);
 
-/// The plan's checkpoints.
-pub(super) struct Checkpoints<'a> {
+/// The checkpoints of a pack, and what each covers.
+pub(in crate::compile) struct Checkpoints<'a> {
     resolved: &'a Resolved,
     list: Vec<PlannedCheckpoint>,
     /// Of each the first point that it does not cover, ascending.
@@ -24,7 +24,8 @@ pub(super) struct Checkpoints<'a> {
 }
 
 impl<'a> Checkpoints<'a> {
-    pub(super) fn new(resolved: &'a Resolved, analysis: &Analysis, optimised: &Optimised) -> Self {
+    /// Those at the ends of modules, and those that steps name.
+    pub(in crate::compile) fn new(resolved: &'a Resolved) -> Self {
         let modules = (0_u32..).zip(&resolved.modules).map(|(module, planned)| {
             let checkpoint = PlannedCheckpoint {
                 name: planned.name.clone(),
@@ -46,23 +47,24 @@ impl<'a> Checkpoints<'a> {
         let mut both: Vec<(Point, PlannedCheckpoint)> = modules.chain(named).collect();
         both.sort_by_key(|(end, _)| *end);
         let (ends, list) = both.into_iter().unzip();
-        let mut this = Self {
+        Self {
             resolved,
             list,
             ends,
-        };
+        }
+    }
+
+    /// What is fused has no checkpoint inside of it.
+    pub(super) fn join_fused(&mut self, analysis: &Analysis, optimised: &Optimised) {
         let fills = optimised
             .fills
             .iter()
             .map(|fill| vec![fill.add, fill.update]);
         let passes = optimised.passes.iter().map(|pass| pass.steps.clone());
         for steps in passes.chain(fills) {
-            let steps = steps
-                .iter()
-                .map(|place| analysis.steps[*place as usize].step.id);
-            this.join(steps);
+            let id = |place: &u32| analysis.steps[*place as usize].step.id;
+            self.join(&steps.iter().map(id).collect::<Vec<_>>());
         }
-        this
     }
 
     /// The place of the first checkpoint that covers a step.
@@ -73,11 +75,11 @@ impl<'a> Checkpoints<'a> {
     }
 
     /// These steps are one: there is no coming back to between them.
-    fn join(&mut self, steps: impl Iterator<Item = StepId>) {
-        let (first, last) = steps
-            .map(|step| self.of_step(step))
-            .fold((u32::MAX, 0), |(a, b), place| (a.min(place), b.max(place)));
-        for place in (first..last).rev() {
+    pub(in crate::compile) fn join(&mut self, steps: &[StepId]) {
+        let places = steps.iter().map(|step| self.of_step(*step));
+        let (first, last) =
+            places.fold((u32::MAX, 0), |(a, b), place| (a.min(place), b.max(place)));
+        for place in first..last {
             let known = self.list[place as usize].joined_with.as_ref();
             let known = known.and_then(|name| self.list.iter().position(|one| one.name == *name));
             if known.is_none_or(|known| known < last as usize) {
@@ -88,12 +90,12 @@ impl<'a> Checkpoints<'a> {
     }
 
     /// Says of a task which checkpoint covers it.
-    pub(super) fn assign(&self, task: &mut Task) {
+    pub(in crate::compile) fn assign(&self, task: &mut Task) {
         let places = task.steps.iter().map(|step| self.of_step(*step));
         task.checkpoint = places.max().unwrap_or_default();
     }
 
-    pub(super) fn into_list(self) -> Vec<PlannedCheckpoint> {
+    pub(in crate::compile) fn into_list(self) -> Vec<PlannedCheckpoint> {
         self.list
     }
 }

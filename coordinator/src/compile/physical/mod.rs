@@ -4,7 +4,7 @@
 mod append;
 mod between;
 mod checked;
-mod checkpoint;
+pub(in crate::compile) mod checkpoint;
 mod constant;
 mod estimate;
 mod in_place;
@@ -104,7 +104,8 @@ pub fn plan(
         return Err(CompileError::Complaints(complaints));
     }
     edges.sort_by_key(|edge| (edge.to, edge.from));
-    let checkpoints = Checkpoints::new(resolved, &analysis, optimised);
+    let mut checkpoints = Checkpoints::new(resolved);
+    checkpoints.join_fused(&analysis, optimised);
     tasks.iter_mut().for_each(|task| checkpoints.assign(task));
     let checkpoints = checkpoints.into_list();
     let mut plan = Plan {
@@ -192,7 +193,10 @@ impl Made {
     }
 }
 
-fn planned_modules(resolved: &Resolved, checkpoints: &[PlannedCheckpoint]) -> Vec<PlannedModule> {
+pub(in crate::compile) fn planned_modules(
+    resolved: &Resolved,
+    checkpoints: &[PlannedCheckpoint],
+) -> Vec<PlannedModule> {
     let name = |place: &u32| resolved.modules[*place as usize].name.clone();
     let joined = |module: u32| {
         let mut at_end = checkpoints.iter().filter(|one| one.source.is_none());
@@ -211,7 +215,7 @@ fn planned_modules(resolved: &Resolved, checkpoints: &[PlannedCheckpoint]) -> Ve
 }
 
 /// One can come back to the checkpoint that covers all irreversible tasks, not before.
-fn way_back(plan: &Plan) -> WayBack {
+pub(in crate::compile) fn way_back(plan: &Plan) -> WayBack {
     if plan.strategy == Strategy::Sequential {
         return WayBack::None;
     }
