@@ -171,7 +171,8 @@ pub fn before<'p>(points: &'p [Point], plan: &Plan, tasks: &[TaskId]) -> Option<
     let first = tasks.iter().map(|task| covered[task.0 as usize]).min()?;
     // The start, and the checkpoints before that one.
     let points = points.iter().take(first as usize + 1);
-    points.filter(|point| point.unreachable.is_none()).last()
+    let mut reachable = points.filter(|point| point.unreachable.is_none());
+    reachable.next_back()
 }
 
 fn closed(row: &RunRow, plan: &Plan) -> Option<String> {

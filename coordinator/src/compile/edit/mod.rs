@@ -155,17 +155,17 @@ pub fn edit(
     let edited = |group: &usize| matching.is_edited(&groups.list[*group].steps);
     let mut taken_back = groups.unfinished().filter(edited).collect();
     groups.close(&mut taken_back);
+    let refused: Vec<Refusal> = groups
+        .begun()
+        .filter(|group| !taken_back.contains(group) && edited(group))
+        .map(|group| matching.refusal(&groups.list[group]))
+        .collect();
+    if !refused.is_empty() {
+        return Ok(Decision::Refused(refused));
+    }
     let analysed = Analysed::new(pack, start, &steps, &resolved)?;
     let mut apart = BTreeSet::new();
     loop {
-        let refused: Vec<Refusal> = groups
-            .begun()
-            .filter(|group| !taken_back.contains(group) && edited(group))
-            .map(|group| matching.refusal(&groups.list[group]))
-            .collect();
-        if !refused.is_empty() {
-            return Ok(Decision::Refused(refused));
-        }
         let settled = groups.settled(&taken_back, &matching);
         let fresh = analysed.plan(&settled, &apart)?;
         match merge::conflict(&fresh, &settled, &groups, &apart) {
