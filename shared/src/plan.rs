@@ -5,8 +5,10 @@
 //! unit is bound as text parameters, never spliced in. The parameters of a template are, in order:
 //! see [`InPlace::sql`].
 
+mod checkpoint;
 mod metadata;
 mod rates;
+mod renumber;
 mod shadow;
 mod transform;
 
@@ -18,6 +20,7 @@ use crate::{
     pg::ident::QualifiedName,
 };
 
+pub use checkpoint::PlannedCheckpoint;
 pub use metadata::{Capture, DdlAction, DdlEffect, Hide, Metadata};
 pub use rates::Rates;
 pub use shadow::{AddedKey, JoinedTransform, Shadow, ShadowStage};
@@ -43,6 +46,10 @@ pub struct Plan {
     pub strategy: Strategy,
     /// The modules that have work, in sequential order; a checkpoint follows each.
     pub modules: Vec<PlannedModule>,
+    /// The checkpoints, in the order of what they cover. (Plans of older programs have none of these:
+    /// see [`Plan::completed`].)
+    #[serde(default)]
+    pub checkpoints: Vec<PlannedCheckpoint>,
     /// Every task, `tasks[i].id == TaskId(i)`, each after all that it depends on.
     pub tasks: Vec<Task>,
     /// What must be done before what, and why.
@@ -128,6 +135,20 @@ pub struct Task {
     /// which statements on the table were left out, with the reason.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
+    /// The first checkpoint that covers it, by its place in [`Plan::checkpoints`].
+    #[serde(default)]
+    pub checkpoint: u32,
+    /// The pack was edited and no longer has it: its number stays taken, and it is never run.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub superseded: bool,
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde hands the field over by reference"
+)]
+fn is_false(truth: &bool) -> bool {
+    !truth
 }
 
 /// Sequences that a task may draw from.
@@ -496,10 +517,10 @@ pub struct Warning {
 pub enum WayBack {
     /// To the start.
     Whole,
-    /// To any checkpoint from that of the named module on; these tasks are irreversible.
+    /// To any checkpoint from the named one on; these tasks are irreversible.
     After {
-        /// The module of the last irreversible task: one can come back to its checkpoint, not
-        /// before.
+        /// The checkpoint behind the last irreversible task: one can come back to it, not before.
+        /// (Named so because it once was always that of a module.)
         module: String,
         /// The irreversible tasks.
         tasks: Vec<TaskId>,

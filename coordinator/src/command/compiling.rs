@@ -1,6 +1,7 @@
 //! From a pack on disk and a live database to a plan: the part that `plan` and `run` share.
 
 mod estimates;
+pub(super) mod stored;
 
 use std::{
     collections::BTreeMap,

@@ -201,8 +201,9 @@ impl Driving {
         let after = self.after(holder.run);
         let checkpoint = match &aim {
             Aim::Back { to } => to.clone(),
-            Aim::Forward => None,
+            Aim::Forward | Aim::TakeBack => None,
         };
+        let partly = aim == Aim::TakeBack;
         let options = ledger::options::load(&mut self.conn, holder.run).await?;
         let last_event = ledger::event::last(&mut self.conn, holder.run).await?;
         // Whoever drives a run wants it to go on; other limits that somebody wanted of it hold.
@@ -233,8 +234,9 @@ impl Driving {
             coordination: self.coordination,
             lock: self.lock,
         };
-        Ok(Box::pin(process::drive(order, |ended| {
-            after.last_words(ended, checkpoint.as_deref())
+        Ok(Box::pin(process::drive(order, |ended| match ended.ending {
+            Ending::RolledBack if partly => "what was edited is taken back".to_owned(),
+            _ => after.last_words(ended, checkpoint.as_deref()),
         }))
         .await?)
     }
@@ -293,8 +295,8 @@ impl After {
             ),
             (Ending::Committed, _) => "there is no way back now".to_owned(),
             (Ending::RolledBack, None) => "everything is as it was".to_owned(),
-            (Ending::RolledBack, Some(module)) => format!(
-                "this is the checkpoint of {module}\ngo forward again with: {}\ngo further back with: {}",
+            (Ending::RolledBack, Some(checkpoint)) => format!(
+                "this is checkpoint {checkpoint}\ngo forward again with: {}\ngo further back with: {}",
                 self.command("resume"),
                 self.command("rollback")
             ),
@@ -316,7 +318,10 @@ impl After {
                 self.command("rollback")
             ),
             Ending::Failed => format!(
-                "{message}\nwhen the cause is mended, go on with: {}\nor take it back with: {}",
+                "{message}\nwhen the cause is mended in the database, go on with: {}\nwhen it is mended \
+                 in the pack: {} --pack DIR\nor take it back with: {}, to a checkpoint (upshift \
+                 checkpoints lists them) with --to",
+                self.command("resume"),
                 self.command("resume"),
                 self.command("rollback")
             ),

@@ -263,7 +263,7 @@ mod tests {
         let logged = event(&draft.kind, Some(3), draft.detail);
         assert_eq!(shown(&logged), Some(retry));
         for shown_event in [
-            ProgressEvent::Paused,
+            ProgressEvent::Paused { reason: None },
             ProgressEvent::TaskDone { task: TaskId(1) },
         ] {
             let draft = crate::driver::journal::draft(&shown_event);

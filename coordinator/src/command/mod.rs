@@ -1,6 +1,7 @@
 //! The subcommands, one file each. What they have in common: how a database is named, how failures
 //! become exit codes.
 
+mod checkpoints;
 mod commit;
 mod compiling;
 mod database;
@@ -68,6 +69,8 @@ enum Command {
     Status(status::Arguments),
     /// Show what happened in a run
     Events(events::Arguments),
+    /// List where a run can be brought back to, and what that would cost
+    Checkpoints(checkpoints::Arguments),
     /// Take a run back, whole or to a checkpoint
     Rollback(rollback::Arguments),
     /// Close the way back: destroy what was only hidden and what was kept
@@ -99,6 +102,9 @@ pub async fn run(cli: Cli) -> u8 {
         Command::Set(arguments) => (arguments.json(), set::run(arguments, config).await),
         Command::Status(arguments) => (arguments.json, status::run(arguments, config).await),
         Command::Events(arguments) => (arguments.json, events::run(arguments, config).await),
+        Command::Checkpoints(arguments) => {
+            (arguments.json, checkpoints::run(arguments, config).await)
+        }
         Command::Rollback(arguments) => (
             arguments.json(),
             Box::pin(rollback::run(arguments, config)).await,

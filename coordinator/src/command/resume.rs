@@ -1,17 +1,23 @@
 //! `upshift resume`: goes on with a run that was stopped, failed or killed, in the direction that it
-//! had; and ends the pause of one that somebody drives.
+//! had, and ends the pause of one that somebody drives; with `--pack`, as an edited pack has what has not
+//! run yet.
 
-use std::{path::Path, sync::Arc};
+mod edited;
+
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use clap::Args;
 use upshift_shared::ledger::{
     self,
-    run::{Change, RunState},
+    run::{Change, RunRow, RunState},
 };
 
 use super::{
     Failure,
-    driving::{Driving, DrivingArguments},
+    driving::{After, Driving, DrivingArguments},
     steering,
 };
 use crate::driver::{self, Aim};
@@ -22,6 +28,12 @@ pub(super) struct Arguments {
     /// The run's id, or the end of it [default: the newest]
     #[arg(value_name = "RUN")]
     run: Option<String>,
+    /// The run's pack, edited: what has not run yet is done as it has it
+    #[arg(long, value_name = "DIR")]
+    pack: Option<PathBuf>,
+    /// Do not ask before an edited pack is taken up
+    #[arg(long, short, requires = "pack")]
+    yes: bool,
     #[command(flatten)]
     driving: DrivingArguments,
 }
@@ -33,50 +45,72 @@ impl Arguments {
 }
 
 pub(super) async fn run(arguments: Arguments, config: Option<&Path>) -> Result<(), Failure> {
+    if let Some(pack) = &arguments.pack {
+        return Box::pin(edited::resume(&arguments, pack, config)).await;
+    }
     let wanted = arguments.run.as_deref();
     let chosen = arguments.driving.database.resolve(config)?;
     let change = arguments.driving.steering.change();
     if steering::unpaused((&chosen, wanted), change, arguments.driving.json).await? {
         return Ok(());
     }
-    let (mut driving, row, after) = Driving::on_run(chosen, &arguments.driving, wanted).await?;
-    let next = |verb: &str| after.command(verb);
+    let (driving, row, after) = Driving::on_run(chosen, &arguments.driving, wanted).await?;
     match row.state {
-        RunState::Planned | RunState::Running | RunState::Failed => {}
-        RunState::RolledBack if row.rollback_to.is_some() => {}
         RunState::RollingBack => {
-            return super::rollback::go_back(
+            super::rollback::go_back(
                 driving,
                 &row,
                 row.rollback_to.as_deref(),
                 &arguments.driving,
             )
-            .await;
+            .await
         }
         // The same order twice: the second one finds it done.
         RunState::Prepared => {
-            let commit = next("commit");
+            let commit = after.command("commit");
             eprintln!(
                 "upshift: run {} is prepared already; keep it with: {commit}",
                 row.run
             );
             driving.close().await;
-            return Ok(());
+            Ok(())
         }
-        RunState::Stuck => {
-            return Err(Failure::refused(format!(
-                "run {} is stuck on its way back; go on with: {}",
-                row.run,
-                next("rollback")
-            )));
-        }
-        RunState::Committed | RunState::RolledBack => {
-            return Err(Failure::refused(format!(
-                "run {} is {}: it has ended",
-                row.run, row.state
-            )));
+        _ => {
+            refuse_ended(&row, &after)?;
+            go_forward(driving, &row, &arguments.driving).await
         }
     }
+}
+
+/// Refuses a run that cannot go forward: all states but planned, running, failed, and rolled back to a
+/// checkpoint. (Rolling back and prepared are the caller's business.)
+fn refuse_ended(row: &RunRow, after: &After) -> Result<(), Failure> {
+    match row.state {
+        RunState::Stuck => Err(Failure::refused(format!(
+            "run {} is stuck on its way back; go on with: {}",
+            row.run,
+            after.command("rollback")
+        ))),
+        RunState::RolledBack if row.rollback_to.is_some() => Ok(()),
+        RunState::Committed | RunState::RolledBack => Err(Failure::refused(format!(
+            "run {} is {}: it has ended",
+            row.run, row.state
+        ))),
+        RunState::Planned
+        | RunState::Running
+        | RunState::Failed
+        | RunState::Prepared
+        | RunState::RollingBack => Ok(()),
+    }
+}
+
+/// Drives the run to `prepared`, by the plan that the ledger has.
+async fn go_forward(
+    mut driving: Driving,
+    row: &RunRow,
+    arguments: &DrivingArguments,
+) -> Result<(), Failure> {
+    let after = driving.after(row.run);
     let plan = Arc::new(ledger::run::plan(&mut driving.conn, row.run).await?);
     let holder = driving.take_over(row.run).await?;
     ledger::run::change_state(
@@ -87,7 +121,7 @@ pub(super) async fn run(arguments: Arguments, config: Option<&Path>) -> Result<(
     )
     .await?;
     let rebuilt = driver::forward(&mut driving.conn, row.run, &plan, &driving.limits).await?;
-    let progress = arguments.driving.progress();
+    let progress = arguments.progress();
     let ended = driving
         .drive((holder, plan), (Aim::Forward, rebuilt, true), progress)
         .await?;

@@ -20,8 +20,8 @@ pub(super) struct Arguments {
     /// The run's id, or the end of it [default: the newest]
     #[arg(value_name = "RUN")]
     run: Option<String>,
-    /// Go back to the checkpoint of this module [default: to the start]
-    #[arg(long, value_name = "MODULE")]
+    /// Go back to this checkpoint: a module's name, or one that the pack names [default: to the start]
+    #[arg(long, value_name = "CHECKPOINT")]
     to: Option<String>,
     /// Go on where rows that were changed are gone meanwhile, and cannot get their old values back;
     /// and lose what an application has written to tables that a pass built anew

@@ -19,7 +19,7 @@ use upshift_shared::{
 
 use super::{
     Failure,
-    compiling::{self, PackArguments},
+    compiling::{self, PackArguments, stored},
     driving::{self, After, Driving, DrivingArguments},
     ordering::OrderingArguments,
 };
@@ -59,6 +59,7 @@ pub(super) async fn run(arguments: Arguments, config: Option<&Path>) -> Result<(
     refuse_unfinished(&mut driving, &hint).await?;
     let sources = compiling::read(&mut driving.conn, pack).await?;
     let options = sources.options(&arguments.pack);
+    let stored = stored::text(&sources, &options)?;
     let plan = Arc::new(compiling::compile(sources, &options)?);
     if !arguments.driving.json {
         eprintln!("{}", summary(&plan));
@@ -75,6 +76,7 @@ pub(super) async fn run(arguments: Arguments, config: Option<&Path>) -> Result<(
     ledger::create(&mut driving.conn).await?;
     ledger::run::insert(&mut driving.conn, run, &plan, env!("CARGO_PKG_VERSION")).await?;
     ledger::options::store(&mut driving.conn, run, &arguments.ordering.options()).await?;
+    ledger::source::store(&mut driving.conn, run, &stored).await?;
     let holder = driving.take_over(run).await?;
     ledger::event::append(
         &mut driving.conn,

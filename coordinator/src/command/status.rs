@@ -59,7 +59,7 @@ struct Status {
     tasks_done: u64,
     units_done: u64,
     rows_done: u64,
-    /// Modules whose checkpoints are prepared.
+    /// The checkpoints that are prepared.
     checkpoints: Vec<String>,
     /// Tasks that have begun and are not done.
     open: Vec<OpenTask>,
@@ -148,13 +148,11 @@ async fn read(conn: &mut PgConnection, row: RunRow, hint: &str) -> Result<Status
         .collect();
     let state = |task: &Task| tasks.get(&task.id).map(|row| row.state);
     let done = plan
-        .tasks
-        .iter()
+        .live()
         .filter(|task| state(task) == Some(TaskState::Done))
         .count();
     let open = plan
-        .tasks
-        .iter()
+        .live()
         .filter(|task| state(task) == Some(TaskState::Prepared))
         .map(|task| open_task(task, counts.get(&task.id)))
         .collect();
@@ -187,7 +185,7 @@ async fn read(conn: &mut PgConnection, row: RunRow, hint: &str) -> Result<Status
         driven_by,
         control,
         commit_pending,
-        tasks: plan.tasks.len() as u64,
+        tasks: plan.live().count() as u64,
         tasks_done: done as u64,
         units_done: counts.values().map(|count| count.units).sum(),
         rows_done: counts.values().map(|count| count.rows).sum(),
@@ -199,7 +197,7 @@ async fn read(conn: &mut PgConnection, row: RunRow, hint: &str) -> Result<Status
 }
 
 fn names(plan: &Plan, checkpoints: Vec<ledger::checkpoint::Checkpoint>) -> Vec<String> {
-    debug_assert!(checkpoints.len() <= plan.modules.len(), "one a module");
+    debug_assert!(checkpoints.len() <= plan.checkpoints.len(), "of the plan");
     checkpoints
         .into_iter()
         .map(|checkpoint| checkpoint.name)

@@ -2,6 +2,7 @@
 //! to data. Nothing here does I/O.
 
 pub mod analyse;
+pub mod edit;
 pub mod error;
 pub mod model;
 pub mod optimise;

@@ -5,7 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use upshift_shared::{
     catalog::{Column, Constraint, Dependent, Domain, Relation},
     ids::{ColId, RelId, StepId},
@@ -30,6 +30,8 @@ pub struct Options {
     pub estimates: BTreeMap<StepId, u64>,
     /// What work costs on the server.
     pub rates: Rates,
+    /// Steps that are fused with no other: of a run whose pack was edited, those that have begun.
+    pub apart: BTreeSet<StepId>,
 }
 
 impl From<Strategy> for Options {
@@ -42,7 +44,8 @@ impl From<Strategy> for Options {
 }
 
 /// Whether statements on a table are fused into a pass that builds it anew.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Passes {
     /// Where that is cheaper.
     #[default]

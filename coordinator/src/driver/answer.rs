@@ -171,7 +171,7 @@ impl Driver {
                 self.feed(Event::TaskRecorded { run, task });
             }
             (Operation::RecordCheckpoint(module), _) => {
-                let name = self.scene.plan.modules[module as usize].name.clone();
+                let name = self.scene.plan.checkpoints[module as usize].name.clone();
                 self.show(&ProgressEvent::CheckpointPrepared { module: name });
                 self.feed(Event::CheckpointRecorded { run, module });
             }

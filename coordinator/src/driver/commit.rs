@@ -1,8 +1,11 @@
 //! `commit`: the decision first, the destruction after it. From the moment that the ledger says
-//! `committed` there is no way back; what was hidden and kept is then destroyed task by task, each in
-//! a transaction of its own, and whoever finds some of it left over goes on with it.
+//! `committed` there is no way back; what was hidden and kept is then destroyed on as many sessions as
+//! there are workers, task by task in the plan's order, each in a transaction of its own (what a DROP
+//! locks is held no longer than that), and whoever finds some of it left over goes on with it.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
+
+use futures::{StreamExt, stream::FuturesUnordered};
 
 use sqlx::Row;
 use tokio::time::sleep;
@@ -10,14 +13,18 @@ use tokio_util::sync::CancellationToken;
 use upshift_shared::{
     Error, Result,
     clock::Stopwatch,
-    ids::{RunId, UnitId},
+    ids::{RunId, TaskId, UnitId},
     ledger::{self, Bounds, Holder, event::Draft, options::RunOptions},
     pg::{PgConnection, Target},
     plan::{Plan, Task},
 };
 use upshift_worker::unit::{self, Direction, FailureClass, Timeouts, UnitContext};
 
-use super::{Limits, journal::draft};
+use super::{
+    Limits,
+    journal::draft,
+    sessions::{Sessions, is_connection_lost},
+};
 use crate::progress::{Ending, Going, Progress, ProgressEvent};
 
 /// How often the destruction of one task is tried when a lock or the connection is in its way.
@@ -67,26 +74,46 @@ pub async fn commit(
         .collect();
     ledger::run::commit(conn, holder, &modules).await?;
     let rows = ledger::task::load(conn, holder.run).await?;
-    let tasks: Vec<&Task> = plan
-        .tasks
-        .iter()
-        .filter(|t| rows.contains_key(&t.id))
-        .collect();
+    let begun = plan.tasks.iter().filter(|t| rows.contains_key(&t.id));
+    let mut queue = Queue::new(plan, begun.map(|task| task.id).collect());
+    let workers = u32::try_from(queue.len()).unwrap_or(u32::MAX);
+    let workers = workers.min(limits.workers).max(1);
     let event = ProgressEvent::RunStarted {
         run: holder.run,
         going: Going::Commit,
-        tasks: tasks.len() as u64,
+        tasks: queue.len() as u64,
         tasks_done: 0,
         rows: 0,
         seconds: 0.0,
-        workers: 1,
+        workers,
     };
     progress.show(watch.elapsed(), &event);
     ledger::event::append(conn, holder, &draft(&event)).await?;
-    for task in tasks {
-        destroy(conn, target, holder, task, limits).await?;
-        let event = ProgressEvent::TaskDone { task: task.id };
-        progress.show(watch.elapsed(), &event);
+    let name = format!("upshift {} commit", holder.run.short());
+    let sessions = Sessions::at_most(target.clone(), name, workers as usize);
+    let mut working = FuturesUnordered::new();
+    let mut failed = None;
+    loop {
+        while failed.is_none() && working.len() < workers as usize {
+            let Some(task) = queue.next() else { break };
+            let task = &plan.tasks[task.0 as usize];
+            working.push(Box::pin(async {
+                let done = destroy(&sessions, target, holder, task, limits).await;
+                (task.id, done)
+            }));
+        }
+        match working.next().await {
+            Some((task, Ok(()))) => {
+                queue.done(task);
+                progress.show(watch.elapsed(), &ProgressEvent::TaskDone { task });
+            }
+            // What is under way ends; nothing new begins.
+            Some((_, Err(error))) => failed = failed.or(Some(error)),
+            None => break,
+        }
+    }
+    if let Some(error) = failed {
+        return Err(error);
     }
     sqlx::query(FORGET_CUTS)
         .bind(holder.run.to_string())
@@ -109,8 +136,57 @@ pub(crate) fn stopped(error: &Error) -> Draft {
     })
 }
 
+/// The tasks whose destruction is still to begin. A task comes after those that it depends on: what
+/// the pack dropped first may be what the later one could not be dropped with (a column, its type).
+struct Queue {
+    /// By task: how many before it are not destroyed yet; and those behind it.
+    waits: Vec<usize>,
+    behind: Vec<Vec<TaskId>>,
+    ready: BTreeSet<TaskId>,
+    count: usize,
+}
+
+impl Queue {
+    fn new(plan: &Plan, tasks: BTreeSet<TaskId>) -> Self {
+        let mut waits = vec![0; plan.tasks.len()];
+        let mut behind = vec![Vec::new(); plan.tasks.len()];
+        let both = |from, to| tasks.contains(from) && tasks.contains(to);
+        for edge in plan.edges.iter().filter(|edge| both(&edge.from, &edge.to)) {
+            waits[edge.to.0 as usize] += 1;
+            behind[edge.from.0 as usize].push(edge.to);
+        }
+        let count = tasks.len();
+        let mut ready = tasks;
+        ready.retain(|task| waits[task.0 as usize] == 0);
+        Self {
+            waits,
+            behind,
+            ready,
+            count,
+        }
+    }
+
+    fn len(&self) -> usize {
+        self.count
+    }
+
+    fn next(&mut self) -> Option<TaskId> {
+        self.ready.pop_first()
+    }
+
+    fn done(&mut self, task: TaskId) {
+        for later in &self.behind[task.0 as usize] {
+            let waits = &mut self.waits[later.0 as usize];
+            *waits -= 1;
+            if *waits == 0 {
+                self.ready.insert(*later);
+            }
+        }
+    }
+}
+
 async fn destroy(
-    conn: &mut PgConnection,
+    sessions: &Sessions,
     target: &Target,
     holder: Holder,
     task: &Task,
@@ -138,20 +214,25 @@ async fn destroy(
             units_at_once: 1,
             options: &options,
         };
-        let Err(error) = unit::execute(conn, &context).await else {
-            return Ok(());
+        let (passing, why) = match sessions.take().await {
+            Ok(mut session) => match unit::execute(&mut session, &context).await {
+                Ok(_) => return Ok(()),
+                Err(error) => {
+                    // It may be the session that is broken.
+                    session.discard();
+                    let passing = matches!(error.class, FailureClass::Now | FailureClass::Later);
+                    let code = error.sqlstate.map(|code| format!(" (SQLSTATE {code})"));
+                    let code = code.unwrap_or_default();
+                    (passing, format!("{}{code}", error.message))
+                }
+            },
+            Err(error) => (is_connection_lost(&error), error.to_string()),
         };
-        let passing = matches!(error.class, FailureClass::Now | FailureClass::Later);
         if !passing || attempt >= ATTEMPTS {
-            let code = error.sqlstate.map(|code| format!(" (SQLSTATE {code})"));
             return Err(Error::Refused(format!(
-                "run {} is committed, but what it dropped is not all destroyed yet: {} ({}): {}{}; \
+                "run {} is committed, but what it dropped is not all destroyed yet: {} ({}): {why}; \
                  mend that and say `upshift commit` again",
-                holder.run,
-                task.id,
-                task.label,
-                error.message,
-                code.unwrap_or_default()
+                holder.run, task.id, task.label,
             )));
         }
         sleep(pause).await;

@@ -350,7 +350,7 @@ mod tests {
     #[test]
     fn retries_give_way_where_there_is_no_room() {
         let mut journal = journal();
-        journal.record(second(0), &ProgressEvent::Paused);
+        journal.record(second(0), &ProgressEvent::Paused { reason: None });
         for _ in 0..ROOM + 10 {
             journal.record(second(0), &retry(0));
         }

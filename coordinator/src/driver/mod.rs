@@ -6,6 +6,7 @@
 //! end is recorded, workers are drained, the database's lock is given back.
 
 mod answer;
+pub mod checkpoints;
 pub mod commit;
 mod cut;
 pub(crate) mod journal;
@@ -81,11 +82,14 @@ pub struct Limits {
 pub enum Aim {
     /// To `prepared`.
     Forward,
-    /// To the checkpoint of this module, or to the start.
+    /// To this checkpoint, or to the start.
     Back {
-        /// The module.
+        /// Its name.
         to: Option<String>,
     },
+    /// Some tasks are taken back that the run then does anew, as an edited pack has them: the run stays
+    /// `running`.
+    TakeBack,
 }
 
 /// How it ended.
@@ -287,7 +291,7 @@ impl Driver {
             } => self.lease(worker, task, unit, direction, attempt),
             Command::RecordTask { task, .. } => self.operate(match self.aim {
                 Aim::Forward => Operation::RecordDone(task),
-                Aim::Back { .. } => Operation::RecordUndone(task),
+                Aim::Back { .. } | Aim::TakeBack => Operation::RecordUndone(task),
             }),
             Command::RecordCheckpoint { module, .. } => {
                 self.operate(Operation::RecordCheckpoint(module));
@@ -408,7 +412,7 @@ impl Driver {
         });
         self.ending = Some(ended);
         let rollback_to = match &self.aim {
-            Aim::Forward => None,
+            Aim::Forward | Aim::TakeBack => None,
             Aim::Back { to } => to.clone(),
         };
         self.operate(Operation::End {
@@ -421,7 +425,8 @@ impl Driver {
 
     /// What the user is told, and what the ledger: its state where it changes.
     fn conclusion(&self, outcome: Outcome) -> (Ended, Option<RunState>, Option<RunError>) {
-        let forward = self.aim == Aim::Forward;
+        // It goes forward, or will.
+        let forward = matches!(self.aim, Aim::Forward | Aim::TakeBack);
         let plain = |message: String, sqlstate| RunError {
             message,
             source: None,
@@ -434,6 +439,7 @@ impl Driver {
             Outcome::Finished | Outcome::Stopped(StopReason::Operator) => false,
         };
         let (ending, state, error) = match outcome {
+            Outcome::Finished if self.aim == Aim::TakeBack => (Ending::RolledBack, None, None),
             Outcome::Finished if forward => (Ending::Prepared, Some(RunState::Prepared), None),
             Outcome::Finished => (Ending::RolledBack, Some(RunState::RolledBack), None),
             Outcome::Stopped(StopReason::Driver(failure)) => (

@@ -231,11 +231,11 @@ impl Scene {
                 let task = &self.plan.tasks[task.0 as usize];
                 record_undone(conn, holder, task, false).await?;
             }
-            Operation::RecordCheckpoint(module) => {
-                let planned = &self.plan.modules[*module as usize];
-                // One that shares a pass with a later module is no point to come back to.
+            Operation::RecordCheckpoint(place) => {
+                let planned = &self.plan.checkpoints[*place as usize];
+                // One that a pass goes across is no point to come back to.
                 if planned.joined_with.is_none() {
-                    ledger::checkpoint::insert(conn, holder, *module, &planned.name).await?;
+                    ledger::checkpoint::insert(conn, holder, *place, &planned.name).await?;
                 }
             }
             Operation::End {

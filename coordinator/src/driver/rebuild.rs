@@ -29,8 +29,8 @@ pub struct Rebuilt {
     /// Going back: tasks that were begun and have nothing in effect; they are recorded as undone
     /// before anything else.
     pub(super) without_effect: Vec<TaskId>,
-    /// Going back: modules whose checkpoints no longer hold.
-    pub(super) modules_left: Vec<u32>,
+    /// Going back: places of the checkpoints that no longer hold.
+    pub(super) left: Vec<u32>,
 }
 
 impl Rebuilt {
@@ -46,6 +46,14 @@ struct Rows {
     tasks: HashMap<TaskId, TaskRow>,
     cuts: HashMap<TaskId, BTreeMap<UnitId, Bounds>>,
     units: HashMap<TaskId, BTreeMap<UnitId, (UnitState, u64)>>,
+}
+
+impl Rebuilt {
+    /// Whether there is nothing to do for workers.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.graph.tasks.is_empty()
+    }
 }
 
 impl Rows {
@@ -103,7 +111,7 @@ fn graph(direction: Direction, tasks: Vec<GraphTask>, plan: &Plan, limits: &Limi
     RunGraph {
         direction,
         tasks,
-        modules: u32::try_from(plan.modules.len()).unwrap_or(u32::MAX),
+        modules: u32::try_from(plan.checkpoints.len()).unwrap_or(u32::MAX),
         max_units: limits.max_units,
         max_units_per_task: limits.max_units_per_task,
         max_attempts: limits.max_attempts,
@@ -115,7 +123,7 @@ fn graph_task(task: &Task, depends: Vec<TaskId>) -> GraphTask {
     GraphTask {
         id: task.id,
         depends,
-        module: task.module,
+        module: task.checkpoint,
         seconds: task.seconds,
         tables: task.tables.iter().map(|t| (t.relation, t.write)).collect(),
         cuttable: task.operator.cut().is_some(),
@@ -147,6 +155,9 @@ pub async fn forward(
     let mut done = HashMap::new();
     let mut tasks = Vec::with_capacity(plan.tasks.len());
     for (task, mut depends) in plan.tasks.iter().zip(depends) {
+        if task.superseded {
+            continue;
+        }
         depends.sort_unstable();
         depends.dedup();
         let mut node = graph_task(task, depends);
@@ -171,7 +182,7 @@ pub async fn forward(
         units,
         done,
         without_effect: Vec::new(),
-        modules_left: Vec::new(),
+        left: Vec::new(),
     })
 }
 
@@ -202,10 +213,10 @@ fn remember(task: &Task, rows: &Rows, book: &mut UnitBook) -> Vec<(UnitId, bool)
     units
 }
 
-/// Back to the checkpoint of the module at this place of the plan, or to the start: edges reversed,
-/// and of every task the units that are in effect.
+/// Back to the checkpoint at this place of the plan, or to the start: edges reversed, and of every
+/// task the units that are in effect.
 ///
-/// A task of an earlier module that came after one that is taken back (an `end` script) is taken back
+/// A task that the checkpoint covers and that came after one that is taken back (an `end` script) is taken back
 /// too: it worked on what is no longer there.
 ///
 /// # Errors
@@ -217,8 +228,23 @@ pub async fn back(
     to: Option<u32>,
     limits: &Limits,
 ) -> Result<Rebuilt> {
+    let from = to.map_or(0, |place| place + 1);
+    back_of(conn, run, plan, (chosen(plan, to), from), limits).await
+}
+
+/// The same for the tasks that are chosen, among them all that come after one of them and have begun. No
+/// checkpoint holds from the given place on.
+///
+/// # Errors
+/// [`Error::Refused`] when something that is in effect has no way back.
+pub(super) async fn back_of(
+    conn: &mut PgConnection,
+    run: RunId,
+    plan: &Plan,
+    (chosen, from): (Vec<bool>, u32),
+    limits: &Limits,
+) -> Result<Rebuilt> {
     let rows = Rows::load(conn, run).await?;
-    let chosen = chosen(plan, to);
     let mut depends = vec![Vec::new(); plan.tasks.len()];
     for edge in &plan.edges {
         depends[edge.from.0 as usize].push(edge.to);
@@ -246,7 +272,7 @@ pub async fn back(
         .rev()
         .filter(|task| chosen[task.id.0 as usize])
     {
-        left.insert(task.module);
+        left.insert(task.checkpoint);
         let effective = &in_effect[&task.id];
         if effective.is_empty() {
             if matches!(
@@ -273,14 +299,16 @@ pub async fn back(
             ..graph_task(task, behind)
         });
     }
-    let mut modules_left: Vec<u32> = left.into_iter().collect();
-    modules_left.sort_unstable();
+    let last = u32::try_from(plan.checkpoints.len()).unwrap_or(u32::MAX);
+    left.extend(from..last);
+    let mut left: Vec<u32> = left.into_iter().collect();
+    left.sort_unstable();
     Ok(Rebuilt {
         graph: graph(Direction::Undo, tasks, plan, limits),
         units,
         done,
         without_effect,
-        modules_left,
+        left,
     })
 }
 
@@ -296,24 +324,28 @@ fn to_take_back(task: &Task, effective: &[UnitId]) -> Vec<(UnitId, bool)> {
         .collect()
 }
 
-/// Which tasks are taken back: those of later modules, and whatever came after one of them.
+/// Which tasks are taken back: those that the checkpoint does not cover, and whatever came after one of them.
 pub(super) fn chosen(plan: &Plan, to: Option<u32>) -> Vec<bool> {
-    let mut chosen: Vec<bool> = plan
-        .tasks
-        .iter()
-        .map(|task| to.is_none_or(|module| task.module > module))
-        .collect();
+    let covered = covered_from(plan);
+    let taken = |place: &u32| to.is_none_or(|to| *place > to);
+    covered.iter().map(taken).collect()
+}
+
+/// For each task the first checkpoint that going back to leaves it in effect: the first that covers it and
+/// all that it came after.
+pub(super) fn covered_from(plan: &Plan) -> Vec<u32> {
+    let mut covered: Vec<u32> = plan.tasks.iter().map(|task| task.checkpoint).collect();
     let mut edges: Vec<(u32, u32)> = plan.edges.iter().map(|e| (e.from.0, e.to.0)).collect();
     // Tasks are numbered so that edges go up: one pass in that order reaches everything.
     edges.sort_unstable();
     for (from, to) in edges {
-        chosen[to as usize] |= chosen[from as usize];
+        covered[to as usize] = covered[to as usize].max(covered[from as usize]);
     }
-    chosen
+    covered
 }
 
 fn refuse_irreversible(plan: &Plan, tasks: Vec<&Task>) -> Result<()> {
-    let Some(last) = tasks.iter().max_by_key(|task| task.module) else {
+    let Some(last) = tasks.iter().max_by_key(|task| task.checkpoint) else {
         return Ok(());
     };
     let list: Vec<String> = tasks
@@ -334,13 +366,11 @@ fn refuse_irreversible(plan: &Plan, tasks: Vec<&Task>) -> Result<()> {
     } else {
         String::new()
     };
-    let module = plan
-        .modules
-        .get(last.module as usize)
-        .map_or("?", |m| m.name.as_str());
+    let checkpoint = plan.checkpoint_from(last.checkpoint);
+    let checkpoint = checkpoint.map_or("?", |one| one.name.as_str());
     Err(Error::Refused(format!(
         "there is no way back before what is irreversible and done: {}{more}; one can go back to the \
-         checkpoint of {module} or a later one, or restore a backup",
+         checkpoint of {checkpoint} or a later one, or restore a backup",
         list.join(", ")
     )))
 }

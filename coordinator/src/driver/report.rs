@@ -168,14 +168,14 @@ pub(super) fn started(job: &Job, plan: &Plan) -> ProgressEvent {
         let (_, done) = job.rebuilt.done.get(&node.id).copied().unwrap_or_default();
         rows += match job.aim {
             Aim::Forward => task.rows.saturating_sub(done),
-            Aim::Back { .. } => done,
+            Aim::Back { .. } | Aim::TakeBack => done,
         };
         seconds += task.seconds;
     }
     ProgressEvent::RunStarted {
         run: job.scene.holder.run,
         going: match job.aim {
-            Aim::Back { .. } => Going::Back,
+            Aim::Back { .. } | Aim::TakeBack => Going::Back,
             Aim::Forward if job.resumed => Going::Resumed,
             Aim::Forward => Going::Forward,
         },

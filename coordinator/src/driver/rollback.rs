@@ -22,8 +22,8 @@ use upshift_shared::{
 
 use super::{Limits, Rebuilt, operation::record_undone, rebuild};
 
-/// The place in the plan of the module whose checkpoint is meant, if one can go back to it: it and
-/// those before it are prepared.
+/// The place in the plan of the checkpoint that is meant, if one can go back to it: it and those
+/// before it are prepared.
 ///
 /// # Errors
 /// [`Error::Refused`], with the checkpoints that there are.
@@ -36,22 +36,22 @@ pub async fn destination(
     let Some(name) = to else {
         return Ok(None);
     };
-    let names = || plan.modules.iter().map(|module| module.name.as_str());
+    let names = || plan.checkpoints.iter().map(|one| one.name.as_str());
     let place = (0_u32..)
-        .zip(&plan.modules)
-        .find(|(_, module)| module.name == *name);
-    let Some((place, module)) = place else {
+        .zip(&plan.checkpoints)
+        .find(|(_, one)| one.name == *name);
+    let Some((place, checkpoint)) = place else {
         let near = did_you_mean(name, names());
         let list = names().collect::<Vec<_>>().join(", ");
         return Err(Error::Refused(format!(
             "the plan has no checkpoint \"{name}\"{near}; it has {list}"
         )));
     };
-    if let Some(with) = &module.joined_with {
+    if let Some(with) = &checkpoint.joined_with {
         return Err(Error::Refused(format!(
-            "{name} has no checkpoint of its own: statements of modules up to it and of {with} are one \
-             pass over a table, which is taken back as a whole; go back to the checkpoint of {with} or \
-             to one before the pass (upshift plan shows them)"
+            "{name} has no checkpoint of its own: statements before it and before {with} are one \
+             pass over a table, which is taken back as a whole; go back to checkpoint {with} or \
+             to one before the pass (upshift checkpoints shows them)"
         )));
     }
     // On its way there already: its own checkpoint may be among those that no longer hold.
@@ -61,10 +61,10 @@ pub async fn destination(
     }
     let prepared = ledger::checkpoint::load(conn, row.run).await?;
     let reachable: Vec<&str> = (0_u32..)
-        .zip(&plan.modules)
-        .filter(|(_, module)| module.joined_with.is_none())
-        .take_while(|(place, _)| prepared.iter().any(|c| c.module == *place))
-        .map(|(_, module)| module.name.as_str())
+        .zip(&plan.checkpoints)
+        .filter(|(_, one)| one.joined_with.is_none())
+        .take_while(|(place, _)| prepared.iter().any(|c| c.place == *place))
+        .map(|(_, one)| one.name.as_str())
         .collect();
     if reachable.contains(&name) {
         return Ok(Some(place));
@@ -74,7 +74,7 @@ pub async fn destination(
         some => format!("to {}, or to the start", some.join(", ")),
     };
     Err(Error::Refused(format!(
-        "the checkpoint of {name} is not prepared, or one before it is not: one can go back {list}"
+        "checkpoint {name} is not prepared, or one before it is not: one can go back {list}"
     )))
 }
 
@@ -129,9 +129,74 @@ pub async fn begin(
     );
     ledger::event::append(conn, holder, &asked).await?;
     ledger::run::change_state(conn, holder, RunState::RollingBack, change).await?;
-    ledger::checkpoint::forget(conn, holder, &rebuilt.modules_left).await?;
+    clear_the_way(conn, holder, plan, &rebuilt).await?;
+    Ok(rebuilt)
+}
+
+/// Makes the run `running` and says what there is to take back of some tasks, which it will then do anew:
+/// the edited pack has other ones in their place. Until all of them are taken back the run can go on as
+/// it was planned.
+///
+/// # Errors
+/// [`Error::Refused`], or when the ledger cannot be written.
+pub async fn begin_take_back(
+    conn: &mut PgConnection,
+    holder: Holder,
+    plan: &Plan,
+    tasks: &[TaskId],
+    limits: &Limits,
+) -> Result<Rebuilt> {
+    let chosen = chosen_of(plan, tasks);
+    let rebuilt = rebuild::back_of(conn, holder.run, plan, chosen, limits).await?;
+    ledger::run::change_state(conn, holder, RunState::Running, Change::default()).await?;
+    ledger::task::reopen(conn, holder, tasks).await?;
+    clear_the_way(conn, holder, plan, &rebuilt).await?;
+    Ok(rebuilt)
+}
+
+/// Refuses where an application has written a table that taking these tasks back would swap out, and
+/// where one of them has no way back.
+///
+/// # Errors
+/// [`Error::Refused`] with what was found.
+pub async fn refuse_take_back(
+    conn: &mut PgConnection,
+    row: &RunRow,
+    plan: &Plan,
+    tasks: &[TaskId],
+    limits: &Limits,
+) -> Result<()> {
+    let chosen = chosen_of(plan, tasks);
+    rebuild::back_of(conn, row.run, plan, chosen, limits).await?;
+    let done = ledger::task::load(conn, row.run).await?;
+    let taken = |task: TaskId| {
+        let state = done.get(&task).map(|task| task.state);
+        state == Some(TaskState::Done) && tasks.contains(&task)
+    };
+    written::refuse(conn, row.run, plan, &taken).await
+}
+
+/// These tasks, and the place of the first checkpoint that covers one of them.
+fn chosen_of(plan: &Plan, tasks: &[TaskId]) -> (Vec<bool>, u32) {
+    let mut chosen = vec![false; plan.tasks.len()];
+    let mut from = u32::MAX;
+    for task in tasks {
+        chosen[task.0 as usize] = true;
+        from = from.min(plan.tasks[task.0 as usize].checkpoint);
+    }
+    (chosen, from)
+}
+
+/// Checkpoints that will not hold are forgotten, and tasks without effect recorded as undone.
+async fn clear_the_way(
+    conn: &mut PgConnection,
+    holder: Holder,
+    plan: &Plan,
+    rebuilt: &Rebuilt,
+) -> Result<()> {
+    ledger::checkpoint::forget(conn, holder, &rebuilt.left).await?;
     for task in &rebuilt.without_effect {
         record_undone(conn, holder, &plan.tasks[task.0 as usize], true).await?;
     }
-    Ok(rebuilt)
+    Ok(())
 }

@@ -43,11 +43,17 @@ impl Sessions {
     /// None are open yet.
     #[must_use]
     pub fn new(target: Target, name: String) -> Self {
+        Self::at_most(target, name, SESSIONS)
+    }
+
+    /// As many at once as given; none are open yet.
+    #[must_use]
+    pub fn at_most(target: Target, name: String, sessions: usize) -> Self {
         Self {
             target,
             name,
             idle: Mutex::new(Vec::new()),
-            permits: Semaphore::new(SESSIONS),
+            permits: Semaphore::new(sessions),
         }
     }
 

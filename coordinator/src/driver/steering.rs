@@ -233,10 +233,10 @@ impl Driver {
             run: self.run.to_string(),
             state: match self.aim {
                 Aim::Forward => RunState::Running,
-                Aim::Back { .. } => RunState::RollingBack,
+                Aim::Back { .. } | Aim::TakeBack => RunState::RollingBack,
             }
             .to_string(),
-            tasks: self.scene.plan.tasks.len() as u64,
+            tasks: self.scene.plan.live().count() as u64,
             tasks_done: self.report.tasks_done,
             units_done: self.report.units_done,
             rows_done: self.report.rows_done,

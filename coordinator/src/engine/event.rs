@@ -12,9 +12,10 @@ use upshift_shared::ids::{RunId, TaskId, UnitId, WorkerId};
 pub struct RunGraph {
     /// Forward or back.
     pub direction: Direction,
-    /// Indexed by [`TaskId`] when forward; in any order when back.
+    /// Each behind those that it depends on.
     pub tasks: Vec<GraphTask>,
-    /// Modules by number: when the last task of one is done, its checkpoint is prepared (forward).
+    /// Checkpoints by number, as the modules that end in them: when the last task of one is done, it is
+    /// prepared (forward).
     pub modules: u32,
     /// At most so many units of this run at once.
     pub max_units: u32,
@@ -43,7 +44,7 @@ pub struct GraphTask {
     pub id: TaskId,
     /// What must be done before it.
     pub depends: Vec<TaskId>,
-    /// The module whose checkpoint waits for it.
+    /// The checkpoint that waits for it; of modules that end in one, the module.
     pub module: u32,
     /// Expected seconds: its weight on the critical path.
     pub seconds: f64,

@@ -14,7 +14,7 @@ pub(crate) const CASES: &[Case] = &[
         name: "unknown, far from all",
         files: &[(SCRIPT, b"-- upshift: parallel = 4\nSELECT 1;\n")],
         expected: &[
-            "a/migrations/1.1/pre-a.sql:1:13: unknown directive \"parallel\": known are undo, when, chunk, strategy, irreversible, label",
+            "a/migrations/1.1/pre-a.sql:1:13: unknown directive \"parallel\": known are undo, when, chunk, strategy, irreversible, label, checkpoint",
         ],
     },
     Case {
@@ -105,6 +105,28 @@ pub(crate) const CASES: &[Case] = &[
         ],
     },
     Case {
+        name: "checkpoints",
+        files: &[(
+            SCRIPT,
+            b"-- upshift: checkpoint = \"a\"\nSELECT 1;\n-- upshift: checkpoint = \"x\"\nSELECT 2;\n\
+              -- upshift: checkpoint = \"x\"\nSELECT 3;\n-- upshift: checkpoint = x\nSELECT 4;\n\
+              -- upshift: checkpoint = \" x\"\nSELECT 5;\n",
+        )],
+        expected: &[
+            "a/migrations/1.1/pre-a.sql:2:1: the checkpoint at the end of module a is called \"a\": choose another name",
+            "a/migrations/1.1/pre-a.sql:6:1: checkpoint \"x\" is also at a/migrations/1.1/pre-a.sql:4:1: choose another name",
+            "a/migrations/1.1/pre-a.sql:7:26: the value of checkpoint needs quotes: write checkpoint = \"name\"",
+            "a/migrations/1.1/pre-a.sql:9:26: a checkpoint's name is not empty, begins with neither a dash nor a space, ends with no space, and is on one line",
+        ],
+    },
+    Case {
+        name: "a checkpoint after which nothing comes",
+        files: &[(SCRIPT, b"SELECT 1;\n-- upshift: checkpoint = \"x\"\n")],
+        expected: &[
+            "a/migrations/1.1/pre-a.sql:2:12: no statement follows this directive: put it directly before one, or remove it",
+        ],
+    },
+    Case {
         name: "no comma",
         files: &[(
             SCRIPT,
@@ -118,14 +140,14 @@ pub(crate) const CASES: &[Case] = &[
         name: "a comma too many",
         files: &[(SCRIPT, b"-- upshift: label = \"x\",\nSELECT 1;\n")],
         expected: &[
-            "a/migrations/1.1/pre-a.sql:1:25: a directive is missing here: known are undo, when, chunk, strategy, irreversible, label",
+            "a/migrations/1.1/pre-a.sql:1:25: a directive is missing here: known are undo, when, chunk, strategy, irreversible, label, checkpoint",
         ],
     },
     Case {
         name: "empty",
         files: &[(SCRIPT, b"-- upshift:\nSELECT 1;\n")],
         expected: &[
-            "a/migrations/1.1/pre-a.sql:1:12: a directive is missing here: known are undo, when, chunk, strategy, irreversible, label",
+            "a/migrations/1.1/pre-a.sql:1:12: a directive is missing here: known are undo, when, chunk, strategy, irreversible, label, checkpoint",
         ],
     },
     Case {

@@ -11,24 +11,19 @@ use crate::{Error, Result, ids::RunId};
 /// A prepared checkpoint.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Checkpoint {
-    /// The module's place in the plan.
-    pub module: u32,
-    /// The module's name.
+    /// Its place in the plan's checkpoints.
+    pub place: u32,
+    /// Its name.
     pub name: String,
     /// RFC 3339, UTC.
     pub prepared_at: String,
 }
 
-/// Records that a module's checkpoint is prepared. Again is fine.
+/// Records that a checkpoint is prepared. Again is fine.
 ///
 /// # Errors
 /// [`Error::Fenced`] when somebody else drives the run.
-pub async fn insert(
-    conn: &mut PgConnection,
-    holder: Holder,
-    module: u32,
-    name: &str,
-) -> Result<()> {
+pub async fn insert(conn: &mut PgConnection, holder: Holder, place: u32, name: &str) -> Result<()> {
     fence::run(conn, "record a checkpoint", holder, |tx, _scope| {
         let name = name.to_owned();
         Box::pin(async move {
@@ -38,7 +33,7 @@ pub async fn insert(
                 ON CONFLICT (run, seq) DO NOTHING",
             )
             .bind(holder.run.to_string())
-            .bind(signed(module))
+            .bind(signed(place))
             .bind(&name)
             .execute(tx)
             .await
@@ -49,7 +44,7 @@ pub async fn insert(
     .await
 }
 
-/// The run's checkpoints, in the order of the plan's modules.
+/// The run's checkpoints, in the plan's order.
 ///
 /// # Errors
 /// When the ledger cannot be read.
@@ -67,7 +62,7 @@ pub async fn load(conn: &mut PgConnection, run: RunId) -> Result<Vec<Checkpoint>
     rows.iter()
         .map(|row| {
             Ok(Checkpoint {
-                module: unsigned(row.try_get("seq")?),
+                place: unsigned(row.try_get("seq")?),
                 name: row.try_get("name")?,
                 prepared_at: row.try_get("prepared_at")?,
             })
@@ -76,21 +71,21 @@ pub async fn load(conn: &mut PgConnection, run: RunId) -> Result<Vec<Checkpoint>
         .map_err(Error::database("reading checkpoints"))
 }
 
-/// Forgets the checkpoints of these modules: their work is about to be taken back.
+/// Forgets the checkpoints at these places of the plan: work that they cover is about to be taken back.
 ///
 /// # Errors
 /// [`Error::Fenced`] when somebody else drives the run.
-pub async fn forget(conn: &mut PgConnection, holder: Holder, modules: &[u32]) -> Result<()> {
-    let modules: Vec<i32> = modules.iter().copied().map(signed).collect();
+pub async fn forget(conn: &mut PgConnection, holder: Holder, places: &[u32]) -> Result<()> {
+    let places: Vec<i32> = places.iter().copied().map(signed).collect();
     fence::run(conn, "forget checkpoints", holder, |tx, _scope| {
-        let modules = modules.clone();
+        let places = places.clone();
         Box::pin(async move {
             sqlx::query(
                 "-- forget checkpoints
                 DELETE FROM upshift.checkpoint WHERE run = $1::uuid AND seq = ANY ($2)",
             )
             .bind(holder.run.to_string())
-            .bind(modules)
+            .bind(places)
             .execute(tx)
             .await
             .map_err(Error::database("forgetting checkpoints"))?;

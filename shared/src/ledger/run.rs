@@ -154,7 +154,7 @@ pub struct RunRow {
     pub changed_at: String,
     /// Why it failed or is stuck.
     pub error: Option<RunError>,
-    /// The module whose checkpoint it is, or was, rolled back to; `None` for the start.
+    /// The checkpoint that it is, or was, rolled back to; `None` for the start.
     pub rollback_to: Option<String>,
 }
 
@@ -298,6 +298,7 @@ pub async fn plan(conn: &mut PgConnection, run: RunId) -> Result<Plan> {
         .try_get("plan")
         .map_err(Error::database("reading the plan"))?;
     serde_json::from_str(&json)
+        .map(Plan::completed)
         .map_err(|error| Error::Format(format!("the plan of run {run} cannot be read: {error}")))
 }
 
@@ -306,7 +307,7 @@ pub async fn plan(conn: &mut PgConnection, run: RunId) -> Result<Plan> {
 pub struct Change<'a> {
     /// For failed and stuck.
     pub error: Option<&'a RunError>,
-    /// For a rollback: the module whose checkpoint it goes to; `None` for the start.
+    /// For a rollback: the checkpoint that it goes to; `None` for the start.
     pub rollback_to: Option<&'a str>,
     /// What was not yet written of the event log: it goes before the change, in its transaction.
     pub events: Option<&'a Batch>,

@@ -30,7 +30,7 @@ CREATE TABLE IF NOT EXISTS upshift.run (
     changed_at timestamptz NOT NULL DEFAULT now(),
     -- for failed and stuck: message, source, sqlstate; never values of rows
     error jsonb,
-    -- for rolling_back: the module whose checkpoint it goes to; NULL for the start
+    -- for rolling_back: the checkpoint that it goes to; NULL for the start
     rollback_to text
 );
 
@@ -108,7 +108,7 @@ CREATE TABLE IF NOT EXISTS upshift.sequence_state (
 
 CREATE TABLE IF NOT EXISTS upshift.checkpoint (
     run uuid NOT NULL REFERENCES upshift.run,
-    -- the module's place in the plan
+    -- its place in the plan's checkpoints
     seq integer NOT NULL,
     name text NOT NULL,
     prepared_at timestamptz NOT NULL DEFAULT clock_timestamp(),
@@ -195,4 +195,20 @@ CREATE TABLE IF NOT EXISTS upshift.control (
     acknowledged bigint NOT NULL DEFAULT 0,
     in_force jsonb,
     in_force_at timestamptz
+);
+
+-- What a run's plan was compiled from: the catalog of its start, the installed versions, the options, and
+-- which steps the pack had. JSON, as text: it is only ever read whole.
+CREATE TABLE IF NOT EXISTS upshift.source (
+    run uuid PRIMARY KEY REFERENCES upshift.run,
+    source text NOT NULL
+);
+
+-- The plans that a run had before an edited pack was taken up.
+CREATE TABLE IF NOT EXISTS upshift.plan_history (
+    run uuid NOT NULL REFERENCES upshift.run,
+    seq bigint NOT NULL,
+    plan jsonb NOT NULL,
+    replaced_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    PRIMARY KEY (run, seq)
 );

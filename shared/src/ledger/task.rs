@@ -46,7 +46,7 @@ impl TaskState {
 }
 
 /// A task's row.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct TaskRow {
     /// The task.
     pub task: TaskId,
@@ -56,6 +56,8 @@ pub struct TaskRow {
     pub pinned_now: String,
     /// Whether all its units have been cut.
     pub cut_exhausted: bool,
+    /// Seconds from its preparation to its end, where it has come to one.
+    pub seconds: Option<f64>,
 }
 
 /// All tasks of a run that have a row.
@@ -66,6 +68,7 @@ pub async fn load(conn: &mut PgConnection, run: RunId) -> Result<HashMap<TaskId,
     let rows = sqlx::query(
         "-- load the run's tasks
         SELECT task, state, cut_exhausted,
+               extract(epoch FROM finished_at - started_at)::double precision AS seconds,
                to_char(pinned_now AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"') AS pinned_now
         FROM upshift.task WHERE run = $1::uuid",
     )
@@ -82,6 +85,7 @@ pub async fn load(conn: &mut PgConnection, run: RunId) -> Result<HashMap<TaskId,
                 state: TaskState::parse(row.try_get("state").map_err(failed())?)?,
                 pinned_now: row.try_get("pinned_now").map_err(failed())?,
                 cut_exhausted: row.try_get("cut_exhausted").map_err(failed())?,
+                seconds: row.try_get("seconds").map_err(failed())?,
             };
             Ok((task, row))
         })
@@ -102,6 +106,7 @@ pub async fn prepare(tx: &mut PgConnection, run: RunId, task: TaskId) -> Result<
         ON CONFLICT (run, task) DO UPDATE
         SET state = CASE t.state WHEN 'undone' THEN 'prepared' ELSE t.state END,
             pinned_now = CASE t.state WHEN 'undone' THEN now() ELSE t.pinned_now END,
+            started_at = CASE t.state WHEN 'undone' THEN now() ELSE t.started_at END,
             finished_at = CASE t.state WHEN 'undone' THEN NULL ELSE t.finished_at END
         RETURNING
             to_char(pinned_now AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"') AS pinned_now",
@@ -112,6 +117,32 @@ pub async fn prepare(tx: &mut PgConnection, run: RunId, task: TaskId) -> Result<
     .await
     .and_then(|row| row.try_get("pinned_now"))
     .map_err(Error::database(format!("preparing {task}")))
+}
+
+/// Tasks that are done are `prepared` again: some of their units are about to be taken back, and when
+/// that ends half way, what is left of them is to be done again.
+///
+/// # Errors
+/// [`Error::Fenced`] when somebody else drives the run.
+pub async fn reopen(conn: &mut PgConnection, holder: Holder, tasks: &[TaskId]) -> Result<()> {
+    let tasks: Vec<i32> = tasks.iter().map(|task| signed(task.0)).collect();
+    fence::run(conn, "reopen tasks", holder, move |tx, _scope| {
+        let tasks = tasks.clone();
+        Box::pin(async move {
+            sqlx::query(
+                "-- reopen tasks
+                UPDATE upshift.task SET state = 'prepared', finished_at = NULL
+                WHERE run = $1::uuid AND task = ANY ($2) AND state = 'done'",
+            )
+            .bind(holder.run.to_string())
+            .bind(tasks)
+            .execute(tx)
+            .await
+            .map_err(Error::database("reopening tasks"))?;
+            Ok(())
+        })
+    })
+    .await
 }
 
 /// Records that all units of a task are done, or undone.

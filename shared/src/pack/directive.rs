@@ -7,7 +7,15 @@ use super::{
 };
 use crate::suggest::suggestion;
 
-const KEYS: &[&str] = &["undo", "when", "chunk", "strategy", "irreversible", "label"];
+const KEYS: &[&str] = &[
+    "undo",
+    "when",
+    "chunk",
+    "strategy",
+    "irreversible",
+    "label",
+    "checkpoint",
+];
 
 /// The directive text of a comment and its byte offset in the comment; `None` for other comments.
 pub(super) fn in_comment(comment: &str) -> Option<(usize, &str)> {
@@ -159,7 +167,10 @@ impl Collector {
                 }
                 d.label = Some(label);
             }
-            ("undo" | "label", Some((at, Value::Bare(_)))) => {
+            ("checkpoint", Some((at, Value::Quoted(name)))) => {
+                d.checkpoint = Some(checkpoint(&name).map_err(|why| (at, why))?);
+            }
+            ("undo" | "label" | "checkpoint", Some((at, Value::Bare(_)))) => {
                 return Err((
                     at,
                     format!("the value of {key} needs quotes: {}", form(key)),
@@ -190,6 +201,7 @@ fn form(key: &str) -> &'static str {
         }
         "chunk" => "write chunk = none or chunk = by(column)",
         "strategy" => "write strategy = in_place, shadow or single",
+        "checkpoint" => "write checkpoint = \"name\"",
         _ => "write label = \"what it does\"",
     }
 }
@@ -213,6 +225,19 @@ fn chunk(text: &str) -> Option<ChunkDirective> {
     match names(argument)?.as_slice() {
         [column] if function == "by" => Some(ChunkDirective::By(column.clone())),
         _ => None,
+    }
+}
+
+/// A checkpoint's name: it is typed after `rollback --to`.
+pub(super) fn checkpoint(name: &str) -> Result<String, String> {
+    let plain = !name.is_empty() && name.trim() == name && !name.contains(char::is_control);
+    match plain && !name.starts_with('-') {
+        true => Ok(name.to_owned()),
+        false => Err(
+            "a checkpoint's name is not empty, begins with neither a dash nor a space, ends with no \
+             space, and is on one line"
+                .to_owned(),
+        ),
     }
 }
 

@@ -7,7 +7,7 @@ use std::{
 };
 
 use super::{
-    Complaint, Migration, Module, Pack, Phase, Script,
+    Complaint, Location, Migration, Module, Pack, Phase, Script,
     declare::{self, Declared},
     script,
     series::Scheme,
@@ -86,6 +86,7 @@ fn read(root: &Path, findings: &mut Findings) -> Option<Pack> {
             modules.insert(entry.name, module);
         }
     }
+    repeated_checkpoints(&modules, findings);
     (!unnamed).then(|| Pack {
         name: declared.name,
         target_version: declared.target_version,
@@ -93,6 +94,33 @@ fn read(root: &Path, findings: &mut Findings) -> Option<Pack> {
         modules,
         root: root.to_owned(),
     })
+}
+
+/// Checkpoints are told apart by their names, and those at the end of modules have the modules' names.
+fn repeated_checkpoints(modules: &BTreeMap<String, Module>, findings: &mut Findings) {
+    let mut seen: BTreeMap<&str, Option<&Location>> =
+        modules.keys().map(|name| (name.as_str(), None)).collect();
+    let migrations = modules.values().flat_map(|module| &module.migrations);
+    let scripts = migrations.flat_map(|migration| &migration.scripts);
+    for step in scripts.flat_map(|script| &script.steps) {
+        let Some(name) = step.directives.checkpoint.as_deref() else {
+            continue;
+        };
+        let message = match seen.insert(name, Some(&step.location)) {
+            None => continue,
+            Some(None) => format!(
+                "the checkpoint at the end of module {name} is called \"{name}\": choose another name"
+            ),
+            Some(Some(first)) => {
+                format!("checkpoint \"{name}\" is also at {first}: choose another name")
+            }
+        };
+        findings.complaints.push(Complaint {
+            location: step.location.clone(),
+            message,
+            source_line: String::new(),
+        });
+    }
 }
 
 /// A file or folder.

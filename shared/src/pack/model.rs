@@ -177,6 +177,9 @@ pub struct Directives {
     pub irreversible: bool,
     /// `label = "…"`: how the step is called in plans and reports.
     pub label: Option<String>,
+    /// `checkpoint = "name"`: a checkpoint before the step.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub checkpoint: Option<String>,
     /// `{parallel_filter}` stood in the statement (odoo/upgrade-util's marker); it was replaced by
     /// `true`, and the author vouches that the statement may be cut by its target's key.
     pub parallel_filter: bool,

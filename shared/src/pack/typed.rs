@@ -159,7 +159,13 @@ pub(super) fn directives(
 ) -> Directives {
     let label = reader.text("label", findings);
     let when = reader.text("when", findings);
+    let checkpoint = reader.text("checkpoint", findings);
     Directives {
+        checkpoint: checkpoint.and_then(|(name, at)| {
+            directive::checkpoint(name)
+                .map_err(|why| findings.complain(source, at, why))
+                .ok()
+        }),
         label: label.map(|(label, _)| label.to_owned()),
         when: when.and_then(|(text, at)| {
             directive::when(text.trim())

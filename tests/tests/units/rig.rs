@@ -212,6 +212,7 @@ fn plan() -> Plan {
         server_version: 150_000,
         strategy: Strategy::default(),
         modules: Vec::new(),
+        checkpoints: Vec::new(),
         tasks: Vec::new(),
         edges: Vec::new(),
         skipped: Vec::new(),
@@ -244,6 +245,8 @@ pub(crate) fn task(id: u32, operator: Operator) -> Task {
         sequences: Sequences::None,
         pinned_now: false,
         notes: Vec::new(),
+        checkpoint: 0,
+        superseded: false,
     }
 }
 

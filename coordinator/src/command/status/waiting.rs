@@ -160,7 +160,7 @@ fn blocked(plan: &Plan, tasks: &HashMap<TaskId, TaskRow>) -> (u64, Vec<BlockedTa
         .map(|(table, task)| (table.relation, task))
         .collect();
     let (mut count, mut named) = (0, Vec::new());
-    for task in plan.tasks.iter().filter(|task| !begun(task.id)) {
+    for task in plan.live().filter(|task| !begun(task.id)) {
         let mut waits_for = before.remove(&task.id).unwrap_or_default();
         if waits_for.is_empty() {
             let own = task.tables.iter().filter(|table| table.write);
@@ -192,20 +192,19 @@ fn next_checkpoint(
 ) -> Option<NextCheckpoint> {
     let prepared: HashSet<u32> = checkpoints
         .iter()
-        .map(|checkpoint| checkpoint.module)
+        .map(|checkpoint| checkpoint.place)
         .collect();
-    let (place, module) = (0_u32..)
-        .zip(&plan.modules)
-        .find(|(place, module)| module.joined_with.is_none() && !prepared.contains(place))?;
+    let (place, next) = (0_u32..)
+        .zip(&plan.checkpoints)
+        .find(|(place, one)| one.joined_with.is_none() && !prepared.contains(place))?;
     let missing: Vec<TaskId> = plan
-        .tasks
-        .iter()
-        .filter(|task| task.module <= place)
+        .live()
+        .filter(|task| task.checkpoint <= place)
         .filter(|task| tasks.get(&task.id).map(|row| row.state) != Some(TaskState::Done))
         .map(|task| task.id)
         .collect();
     Some(NextCheckpoint {
-        module: module.name.clone(),
+        module: next.name.clone(),
         tasks: missing.len() as u64,
         waits_for: missing.into_iter().take(NAMED).collect(),
     })

@@ -134,15 +134,20 @@ pub fn optimise(analysis: &Analysis, ordered: &Ordered, options: &Options) -> Op
     let mut order = Contracted::new(analysis.steps.len(), &ordered.edges);
     let mut passes = Vec::new();
     let mut reasons = BTreeMap::new();
+    let apart = |place: u32| {
+        options
+            .apart
+            .contains(&analysis.steps[place as usize].step.id)
+    };
     if options.strategy != Strategy::Sequential {
         let mut tables: BTreeMap<RelId, Vec<u32>> = BTreeMap::new();
         for (place, step) in (0_u32..).zip(&analysis.steps) {
-            if let Some(around) = &step.around {
+            if let Some(around) = step.around.as_ref().filter(|_| !apart(place)) {
                 tables.entry(around.before.id).or_default().push(place);
             }
         }
         // One value in a fresh column is no reason to build a table anew, though it joins a pass that has one.
-        let alone = constant::fills(analysis, &mut order.clone(), &|_| false);
+        let alone = constant::fills(analysis, &mut order.clone(), &apart);
         for places in tables.values() {
             let rest = places.iter().copied();
             let rest: Vec<u32> = rest
@@ -169,14 +174,14 @@ pub fn optimise(analysis: &Analysis, ordered: &Ordered, options: &Options) -> Op
         passes.clear();
     }
     passes.sort_by_key(|pass: &Pass| pass.steps[0]);
-    let taken = |place: u32| passes.iter().any(|pass| pass.steps.contains(&place));
+    let taken = |place: u32| apart(place) || passes.iter().any(|pass| pass.steps.contains(&place));
     let fills = match options.strategy {
         Strategy::Sequential => Vec::new(),
         _ => constant::fills(analysis, &mut order, &taken),
     };
     Optimised {
         rates: options.rates,
-        refused: refused(analysis, &passes, reasons),
+        refused: refused(analysis, &passes, reasons, &apart),
         passes,
         fills,
         order,
@@ -188,11 +193,14 @@ fn refused(
     analysis: &Analysis,
     passes: &[Pass],
     mut reasons: BTreeMap<u32, String>,
+    apart: &dyn Fn(u32) -> bool,
 ) -> Vec<(Location, String)> {
     let asked = (0_u32..)
         .zip(&analysis.steps)
         .filter(|(_, step)| step.step.directives.strategy == Some(StrategyDirective::Shadow));
-    let alone = asked.filter(|(place, _)| !passes.iter().any(|pass| pass.steps.contains(place)));
+    let alone = asked.filter(|(place, _)| {
+        !apart(*place) && !passes.iter().any(|pass| pass.steps.contains(place))
+    });
     alone
         .map(|(place, step)| {
             let why = reasons.remove(&place).unwrap_or_else(|| {

@@ -4,6 +4,7 @@
 mod append;
 mod between;
 mod checked;
+pub(in crate::compile) mod checkpoint;
 mod constant;
 mod estimate;
 mod in_place;
@@ -22,12 +23,13 @@ use upshift_shared::{
     ids::TaskId,
     pack::{Complaint, StepKind},
     plan::{
-        Check, DdlEffect, Edge, Exec, Metadata, Operator, PLAN_FORMAT, Plan, PlannedModule, Rates,
-        Strategy, TableUse, Task, UndoKind, Warning, WayBack,
+        Check, DdlEffect, Edge, Exec, Metadata, Operator, PLAN_FORMAT, Plan, PlannedCheckpoint,
+        PlannedModule, Rates, Strategy, TableUse, Task, UndoKind, Warning, WayBack,
     },
 };
 
 use between::Ends;
+use checkpoint::Checkpoints;
 use pieces::{Piece, Work};
 
 use super::{
@@ -90,7 +92,7 @@ pub fn plan(
         made.take(piece, chosen, optimised);
     }
     let Made {
-        tasks,
+        mut tasks,
         mut edges,
         ends,
         complaints,
@@ -102,22 +104,27 @@ pub fn plan(
         return Err(CompileError::Complaints(complaints));
     }
     edges.sort_by_key(|edge| (edge.to, edge.from));
-    let modules = planned_modules(resolved, &analysis, optimised);
-    let way_back = way_back(&tasks, &modules, strategy);
-    Ok(Plan {
+    let mut checkpoints = Checkpoints::new(resolved);
+    checkpoints.join_fused(&analysis, optimised);
+    tasks.iter_mut().for_each(|task| checkpoints.assign(task));
+    let checkpoints = checkpoints.into_list();
+    let mut plan = Plan {
         format: PLAN_FORMAT,
         pack: heading.pack,
         target_version: heading.target_version,
         database: heading.database,
         server_version: heading.server_version,
         strategy,
-        modules,
+        modules: planned_modules(resolved, &checkpoints),
+        checkpoints,
         edges,
         tasks,
         skipped: analysis.skipped,
         warnings,
-        way_back,
-    })
+        way_back: WayBack::Whole,
+    };
+    plan.way_back = way_back(&plan);
+    Ok(plan)
 }
 
 /// What pieces have become so far.
@@ -186,64 +193,41 @@ impl Made {
     }
 }
 
-fn planned_modules(
+pub(in crate::compile) fn planned_modules(
     resolved: &Resolved,
-    analysis: &Analysis,
-    optimised: &Optimised,
+    checkpoints: &[PlannedCheckpoint],
 ) -> Vec<PlannedModule> {
     let name = |place: &u32| resolved.modules[*place as usize].name.clone();
-    let mut joined: BTreeMap<u32, u32> = BTreeMap::new();
-    let fills = optimised
-        .fills
-        .iter()
-        .map(|fill| vec![fill.add, fill.update]);
-    let fused = optimised
-        .passes
-        .iter()
-        .map(|pass| pass.steps.clone())
-        .chain(fills);
-    for steps in fused {
-        let of = |place: &u32| analysis.steps[*place as usize].step.module;
-        let modules = steps.iter().map(of);
-        let (first, last) = modules.fold((u32::MAX, 0), |(a, b), m| (a.min(m), b.max(m)));
-        for module in first..last {
-            let with = joined.entry(module).or_default();
-            *with = last.max(*with);
-        }
-    }
-    let mut planned: Vec<PlannedModule> = resolved
-        .modules
-        .iter()
-        .map(|module| PlannedModule {
+    let joined = |module: u32| {
+        let mut at_end = checkpoints.iter().filter(|one| one.source.is_none());
+        at_end.find(|one| one.module == module)?.joined_with.clone()
+    };
+    let modules = (0_u32..).zip(&resolved.modules);
+    modules
+        .map(|(place, module)| PlannedModule {
             name: module.name.clone(),
             from: module.from.clone(),
             to: module.to.clone(),
             depends: module.depends.iter().map(name).collect(),
-            joined_with: None,
+            joined_with: joined(place),
         })
-        .collect();
-    for (module, with) in joined {
-        planned[module as usize].joined_with = Some(name(&with));
-    }
-    planned
+        .collect()
 }
 
-/// One can come back to the checkpoint of the last module that has an irreversible task, not before.
-fn way_back(tasks: &[Task], modules: &[PlannedModule], strategy: Strategy) -> WayBack {
-    if strategy == Strategy::Sequential {
+/// One can come back to the checkpoint that covers all irreversible tasks, not before.
+pub(in crate::compile) fn way_back(plan: &Plan) -> WayBack {
+    if plan.strategy == Strategy::Sequential {
         return WayBack::None;
     }
-    let irreversible: Vec<&Task> = tasks
-        .iter()
-        .filter(|task| task.undo == UndoKind::Irreversible)
-        .collect();
-    let Some(module) = irreversible.iter().map(|task| task.module).max() else {
-        return WayBack::Whole;
-    };
-    let module = &modules[module as usize];
-    WayBack::After {
-        module: module.joined_with.as_ref().unwrap_or(&module.name).clone(),
-        tasks: irreversible.iter().map(|task| task.id).collect(),
+    let irreversible = plan.tasks.iter();
+    let irreversible = irreversible.filter(|task| task.undo == UndoKind::Irreversible);
+    let last = irreversible.clone().map(|task| task.checkpoint).max();
+    match last.and_then(|place| plan.checkpoint_from(place)) {
+        Some(checkpoint) => WayBack::After {
+            module: checkpoint.name.clone(),
+            tasks: irreversible.map(|task| task.id).collect(),
+        },
+        None => WayBack::Whole,
     }
 }
 
@@ -288,6 +272,8 @@ fn task(step: AnalysedStep, number: u32, chosen: Chosen, rates: &Rates) -> Task 
         sequences: bound.sequences,
         pinned_now: chosen.pinned_now,
         notes: Vec::new(),
+        checkpoint: 0,
+        superseded: false,
     }
 }
 

@@ -326,6 +326,8 @@ impl Maker<'_> {
             sequences: Sequences::None,
             pinned_now: false,
             notes: Vec::new(),
+            checkpoint: 0,
+            superseded: false,
         }
     }
 }

@@ -16,13 +16,16 @@ pub use tree::tree;
 
 use upshift_shared::plan::{EdgeReason, Plan, PlannedModule, Strategy, Task, UndoKind};
 
-/// The modules, each with its tasks in the plan's order.
+/// The modules, each with its tasks in the plan's order, those of an earlier checkpoint first.
 fn by_module(plan: &Plan) -> impl Iterator<Item = (&PlannedModule, Vec<&Task>)> {
     let mut tasks = vec![Vec::new(); plan.modules.len()];
-    for task in &plan.tasks {
+    for task in plan.live() {
         if let Some(of_module) = tasks.get_mut(task.module as usize) {
             of_module.push(task);
         }
+    }
+    for of_module in &mut tasks {
+        of_module.sort_by_key(|task: &&Task| task.checkpoint);
     }
     plan.modules.iter().zip(tasks)
 }

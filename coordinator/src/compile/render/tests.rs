@@ -96,6 +96,8 @@ fn task(id: u32, module: u32, label: &str, operator: Operator, undo: UndoKind) -
         sequences: Sequences::None,
         pinned_now: false,
         notes: Vec::new(),
+        checkpoint: module,
+        superseded: false,
     }
 }
 
@@ -197,6 +199,7 @@ fn plan() -> Plan {
             module("account", &["base"]),
             module("sale", &["account"]),
         ],
+        checkpoints: Vec::new(),
         tasks: tasks(),
         edges: vec![
             edge(1, 2, EdgeReason::WriteAfterRead { what: what() }),

@@ -3,7 +3,10 @@
 
 use upshift_shared::{
     ids::TaskId,
-    plan::{DdlEffect, Operator, Plan, PlannedModule, Strategy, Task, UndoKind, WayBack},
+    plan::{
+        DdlEffect, Operator, Plan, PlannedCheckpoint, PlannedModule, Strategy, Task, UndoKind,
+        WayBack,
+    },
 };
 
 use super::{
@@ -27,10 +30,16 @@ pub fn tree(plan: &Plan, width: usize) -> String {
     let mut out = heading(plan);
     let layout = Layout::of(plan, most);
     let depends = dependencies(plan);
-    for (module, tasks) in by_module(plan) {
+    for (place, (module, tasks)) in (0_u32..).zip(by_module(plan)) {
         out.push('\n');
-        let checkpoint = plan.strategy != Strategy::Sequential;
-        push_module(&mut out, (module, &tasks), checkpoint, &layout, &depends);
+        let ends = (plan.strategy != Strategy::Sequential).then(|| {
+            let named = (0_u32..).zip(&plan.checkpoints);
+            named
+                .filter(|(_, one)| one.module == place && one.source.is_some())
+                .collect::<Vec<_>>()
+        });
+        let ends = ends.as_deref();
+        push_module(&mut out, (module, &tasks), ends, &layout, &depends);
     }
     let warnings = plan.warnings.iter().map(|warning| match &warning.source {
         Some(source) => printable(&format!("{} ({source})", warning.message)),
@@ -111,7 +120,7 @@ fn dependencies(plan: &Plan) -> Vec<Vec<TaskId>> {
 fn push_module(
     out: &mut String,
     (module, tasks): (&PlannedModule, &[&Task]),
-    checkpoint: bool,
+    named: Option<&[(u32, &PlannedCheckpoint)]>,
     layout: &Layout,
     depends: &[Vec<TaskId>],
 ) {
@@ -135,11 +144,16 @@ fn push_module(
             out.push_str(&format!("  │ {line}\n"));
         }
     }
+    let mut pending = named.unwrap_or_default().iter().peekable();
     for (i, task) in tasks.iter().enumerate() {
-        let last = !checkpoint && i + 1 == tasks.len();
+        while let Some((_, one)) = pending.next_if(|(place, _)| *place < task.checkpoint) {
+            push_named(out, one);
+        }
+        let last = named.is_none() && i + 1 == tasks.len();
         push_task(out, task, last, layout, &depends[task.id.0 as usize]);
     }
-    if checkpoint {
+    pending.for_each(|(_, one)| push_named(out, one));
+    if named.is_some() {
         let end = match &module.joined_with {
             None => format!("checkpoint {}", printable(&module.name)),
             Some(with) => format!(
@@ -149,6 +163,19 @@ fn push_module(
         };
         out.push_str(&format!("  └─ {end}\n"));
     }
+}
+
+/// A checkpoint that the pack names.
+fn push_named(out: &mut String, checkpoint: &PlannedCheckpoint) {
+    let name = printable(&checkpoint.name);
+    let line = match &checkpoint.joined_with {
+        None => format!("checkpoint {name}"),
+        Some(with) => format!(
+            "no checkpoint {name}: a pass has statements from before it and from before {}",
+            printable(with)
+        ),
+    };
+    out.push_str(&format!("  ├─ {line}\n"));
 }
 
 fn push_task(out: &mut String, task: &Task, last: bool, layout: &Layout, depends: &[TaskId]) {

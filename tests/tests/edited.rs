@@ -1,0 +1,304 @@
+//! A run that failed goes on by an edited pack: what has not run is done as the pack now has it, what was
+//! begun is taken back first, what has run is refused, and being killed on the way changes nothing.
+
+use std::{fs, path::Path};
+
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
+use tempfile::TempDir;
+use upshift_tests::{
+    compare::{self, Snapshot},
+    harness::{Database, Outcome, Upshift, pack},
+    oracle,
+};
+
+const TABLES: &str = "
+    CREATE TABLE installed (name text PRIMARY KEY, version text);
+    INSERT INTO installed VALUES ('base', '1.0'), ('more', '1.0');
+    CREATE TABLE parent (id integer PRIMARY KEY, name text);
+    INSERT INTO parent SELECT i, 'p' || i FROM generate_series(1, 10) i;
+    CREATE TABLE line (id serial PRIMARY KEY, parent_id integer REFERENCES parent, raw text);
+    INSERT INTO line (parent_id, raw)
+    SELECT 1 + i % 10, CASE i WHEN 2500 THEN 'x' ELSE i::text END FROM generate_series(1, 3000) i;
+    ANALYZE;";
+
+const BASE: &str = "UPDATE parent SET name = upper(name);\n\
+    ALTER TABLE line ADD COLUMN amount integer;\n";
+/// Fails for one row.
+const BAD: &str = "UPDATE parent SET name = name || '.' WHERE id > 5;\n\
+    -- upshift: chunk = by(id)\n\
+    UPDATE line SET amount = raw::integer + 1 WHERE id > 5\n\
+    AND EXISTS (SELECT FROM parent p WHERE p.id = line.parent_id AND p.name <> '');\n\
+    UPDATE line SET raw = NULL WHERE amount % 2 = 0;\n";
+const LATER: &str = "UPDATE line SET parent_id = 1 WHERE amount > 2990;\n";
+
+/// A pack whose first script runs, whose second fails, and whose third never begins.
+fn folder() -> Result<TempDir> {
+    pack(&[
+        (
+            "pack.toml",
+            "name = \"edited\"\ntarget_version = \"2.0\"\n[installed]\ntable = \"installed\"\n",
+        ),
+        ("base/module.toml", "version = \"2.0\"\n"),
+        (
+            "more/module.toml",
+            "version = \"2.0\"\ndepends = [\"base\"]\n",
+        ),
+        ("base/migrations/2.0/pre-a.sql", BASE),
+        ("more/migrations/2.0/pre-a.sql", BAD),
+        ("more/migrations/2.0/pre-z.sql", LATER),
+    ])
+}
+
+fn write(folder: &Path, file: &str, text: &str) -> Result<()> {
+    Ok(fs::write(folder.join(file), text)?)
+}
+
+/// Mends the statement that fails; and adds a file, and removes one.
+fn mend(folder: &Path) -> Result<()> {
+    let mended = BAD.replace(
+        "raw::integer + 1",
+        "CASE WHEN raw ~ '^[0-9]+$' THEN raw::integer + 1 END",
+    );
+    write(folder, "more/migrations/2.0/pre-a.sql", &mended)?;
+    write(
+        folder,
+        "more/migrations/2.0/post-b.sql",
+        "INSERT INTO parent SELECT 100 + id, raw FROM line WHERE id < 9;\n\
+         ALTER TABLE line DROP COLUMN raw;\n",
+    )?;
+    Ok(fs::remove_file(
+        folder.join("more/migrations/2.0/pre-z.sql"),
+    )?)
+}
+
+fn start() -> Result<Database> {
+    let database = Database::create()?;
+    database.psql(TABLES)?;
+    Ok(database)
+}
+
+fn run(database: &Database, pack: &Path, passes: &str) -> Upshift {
+    let arguments = [
+        "run",
+        "--workers",
+        "2",
+        "--unit-rows",
+        "500",
+        "--passes",
+        passes,
+    ];
+    Upshift::on(database, arguments).argument(pack)
+}
+
+fn on(database: &Database, arguments: &[&str]) -> Upshift {
+    Upshift::on(database, arguments)
+}
+
+fn resume(database: &Database, pack: &Path) -> Upshift {
+    let resume = on(database, &["resume", "--workers", "2", "--yes"]);
+    resume.argument("--pack").argument(pack)
+}
+
+fn status(database: &Database) -> Result<Value> {
+    let outcome = on(database, &["status", "--json"]).succeed()?;
+    Ok(serde_json::from_str(&outcome.stdout)?)
+}
+
+fn told(outcome: &Outcome, wanted: &[&str]) -> Result<()> {
+    for text in wanted {
+        ensure!(
+            outcome.stderr.contains(text),
+            "not told {text}: {}",
+            outcome.stderr
+        );
+    }
+    Ok(())
+}
+
+/// What `psql` makes of the pack as it is now, from the tables.
+async fn by_psql(pack: &Path) -> Result<Database> {
+    let database = start()?;
+    oracle::upgrade(&database, pack).await?;
+    Ok(database)
+}
+
+#[tokio::test]
+async fn a_mended_script_is_taken_up() -> Result<()> {
+    for passes in ["in-place", "shadow", "by-cost"] {
+        let folder = folder()?;
+        let database = start()?;
+        let before = Snapshot::take(&database).await?;
+        let failed = run(&database, folder.path(), passes)
+            .run()?
+            .expect_code(1)?;
+        told(&failed, &["pre-a.sql:", "resume", "--pack DIR", "rollback"])?;
+        mend(folder.path())?;
+        let done = resume(&database, folder.path()).succeed()?;
+        told(
+            &done,
+            &[
+                "changed more/migrations/2.0/pre-a.sql:3:1",
+                "removed more/migrations/2.0/pre-z.sql:1:1",
+                "added more/migrations/2.0/post-b.sql:1:1",
+            ],
+        )?;
+        let prepared = status(&database)?;
+        ensure!(prepared["state"] == "prepared", "{prepared}");
+        ensure!(prepared["tasks"] == prepared["tasks_done"], "{prepared}");
+        let plans = database.psql("SELECT count(*) FROM upshift.plan_history")?;
+        ensure!(plans.trim() == "1", "{plans} plans were replaced");
+        resume(&database, folder.path()).run()?.expect_code(3)?;
+
+        // Back to a checkpoint and forward, then all the way.
+        if passes == "in-place" {
+            on(&database, &["rollback", "--to", "base"]).succeed()?;
+            on(&database, &["resume"]).succeed()?;
+        }
+        let back = database.copy()?;
+        on(&back, &["rollback"]).succeed()?;
+        before.expect_same(&Snapshot::take(&back).await?, &format!("{passes}: back"))?;
+        on(&database, &["commit"]).succeed()?;
+        let naive = by_psql(folder.path()).await?;
+        compare::expect_same(&naive, &database, &format!("{passes}: mended")).await?;
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_edit_of_what_has_run_is_refused() -> Result<()> {
+    let folder = folder()?;
+    let database = start()?;
+    run(&database, folder.path(), "in-place")
+        .run()?
+        .expect_code(1)?;
+    let failed = Snapshot::take(&database).await?;
+    let ledger = "SELECT md5(plan::text), (SELECT count(*) FROM upshift.task) FROM upshift.run";
+    let planned = database.psql(ledger)?;
+
+    // Lines that move and names that change are no edits.
+    let moved = format!("\n\n-- upshift: label = \"names\"\n{BASE}");
+    write(folder.path(), "base/migrations/2.0/pre-a.sql", &moved)?;
+    mend(folder.path())?;
+    let edited = moved.replace("upper", "lower");
+    let refused = |text: &str, wanted: &[&str]| -> Result<()> {
+        write(folder.path(), "base/migrations/2.0/pre-a.sql", text)?;
+        let outcome = resume(&database, folder.path()).run()?.expect_code(3)?;
+        told(&outcome, wanted)
+    };
+    refused(
+        &edited,
+        &[
+            "base/migrations/2.0/pre-a.sql:1:1 has run and was edited (now base/migrations/2.0/pre-a.sql:4:1)",
+            "upshift rollback ",
+        ],
+    )?;
+    refused(
+        "UPDATE parent SET name = upper(name);\n",
+        &["base/migrations/2.0/pre-a.sql:2:1 has run and is no longer in the pack"],
+    )?;
+    refused(
+        &format!("UPDATE parent SET name = 'n' || id;\n{BASE}"),
+        &[
+            "base/migrations/2.0/pre-a.sql:1:1 (UPDATE parent SET name) would have to come before \
+             base/migrations/2.0/pre-a.sql:2:1, which has run",
+        ],
+    )?;
+    failed.expect_same(&Snapshot::take(&database).await?, "refused")?;
+    ensure!(
+        planned == database.psql(ledger)?,
+        "refused, and yet it is another plan"
+    );
+
+    // The way that was named: back to the start, there being no checkpoint before it, or …
+    write(folder.path(), "base/migrations/2.0/pre-a.sql", &moved)?;
+    resume(&database, folder.path()).succeed()?;
+    // … to a checkpoint, where what is edited comes after that.
+    let late = BAD.replace("name || '.'", "name || '!'");
+    let late = late.replace("raw::integer + 1", "length(raw)");
+    write(folder.path(), "more/migrations/2.0/pre-a.sql", &late)?;
+    let prepared = resume(&database, folder.path()).run()?.expect_code(3)?;
+    told(&prepared, &["is prepared", "--to CHECKPOINT"])?;
+    on(&database, &["rollback", "--to", "base"]).succeed()?;
+    resume(&database, folder.path()).succeed()?;
+    on(&database, &["commit"]).succeed()?;
+    compare::expect_same(
+        &by_psql(folder.path()).await?,
+        &database,
+        "gone back and edited",
+    )
+    .await
+}
+
+#[tokio::test]
+async fn what_has_run_after_a_checkpoint_names_it() -> Result<()> {
+    let folder = folder()?;
+    let database = start()?;
+    // The first statement of the second module is done when the second one fails.
+    run(&database, folder.path(), "in-place")
+        .run()?
+        .expect_code(1)?;
+    mend(folder.path())?;
+    let file = "more/migrations/2.0/pre-a.sql";
+    let text = fs::read_to_string(folder.path().join(file))?;
+    write(
+        folder.path(),
+        file,
+        &text.replace("name || '.'", "name || '?'"),
+    )?;
+    let outcome = resume(&database, folder.path()).run()?.expect_code(3)?;
+    told(
+        &outcome,
+        &[
+            "more/migrations/2.0/pre-a.sql:1:1 has run and was edited",
+            " --to base",
+        ],
+    )?;
+    on(&database, &["rollback", "--to", "base"]).succeed()?;
+    resume(&database, folder.path()).succeed()?;
+    on(&database, &["commit"]).succeed()?;
+    compare::expect_same(&by_psql(folder.path()).await?, &database, "as it was told").await
+}
+
+/// Killed while what was begun is taken back, and while the rest runs.
+#[tokio::test]
+async fn being_killed_on_the_way_changes_nothing() -> Result<()> {
+    let folder = folder()?;
+    let failed = start()?;
+    run(&failed, folder.path(), "in-place")
+        .run()?
+        .expect_code(1)?;
+    let standing = status(&failed)?;
+    let begun = &standing["open"][0]["units_done"];
+    ensure!(
+        begun.as_u64().is_some_and(|units| units > 0),
+        "nothing was begun: {standing}"
+    );
+    let unedited = self::folder()?;
+    mend(folder.path())?;
+    let naive = by_psql(folder.path()).await?;
+    for point in [
+        "during_undo:1",
+        "after_work:2",
+        "before_commit:4",
+        "during_prepare:1",
+        "after_commit:8",
+    ] {
+        let database = failed.copy()?;
+        resume(&database, folder.path()).dies_at(point)?;
+        if point.starts_with("during_undo") {
+            // What was taken back is done again as planned, and fails again; as does the unedited pack.
+            on(&database, &["resume"]).run()?.expect_code(1)?;
+            let same = resume(&database, unedited.path()).run()?.expect_code(1)?;
+            told(&same, &["says what it said"])?;
+        }
+        let running = status(&database)?["state"].clone();
+        ensure!(running == "running" || running == "failed", "{running}");
+        resume(&database, folder.path())
+            .succeed()
+            .with_context(|| point.to_owned())?;
+        on(&database, &["commit"]).succeed()?;
+        compare::expect_same(&naive, &database, point).await?;
+    }
+    Ok(())
+}
