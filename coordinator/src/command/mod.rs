@@ -16,6 +16,7 @@ mod rollback;
 mod run;
 mod selection;
 mod status;
+mod verify;
 
 use std::path::PathBuf;
 
@@ -40,7 +41,8 @@ Exit codes:
   0  done
   1  failed or stopped; nothing is half done, and what was begun can be resumed
   2  usage, configuration, or the pack: nothing was touched
-  3  refused: the state of the database or of the run does not allow it
+  3  refused: the state of the database or of the run does not allow it; for `verify`: the database is
+     not what the run left
 
 Environment: PG* variables, service and password files as in libpq; UPSHIFT_CONFIG; UPSHIFT_LOG
 (diagnostics on standard error: error, warn, info, debug, trace).";
@@ -55,6 +57,8 @@ enum Command {
     Resume(resume::Arguments),
     /// Show how a run stands
     Status(status::Arguments),
+    /// Say whether the database still is what a run left. Changes nothing
+    Verify(verify::Arguments),
     /// Take a run back, whole or to a checkpoint
     Rollback(rollback::Arguments),
     /// Close the way back: destroy what was only hidden and what was kept
@@ -82,6 +86,10 @@ pub async fn run(cli: Cli) -> u8 {
             Box::pin(resume::run(arguments, config)).await,
         ),
         Command::Status(arguments) => (arguments.json, status::run(arguments, config).await),
+        Command::Verify(arguments) => (
+            arguments.json,
+            Box::pin(verify::run(arguments, config)).await,
+        ),
         Command::Rollback(arguments) => (
             arguments.json(),
             Box::pin(rollback::run(arguments, config)).await,

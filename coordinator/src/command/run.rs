@@ -11,9 +11,10 @@ use upshift_shared::{
     ids::RunId,
     ledger::{
         self,
+        options::Verify,
         run::{Change, RunState},
     },
-    plan::{Plan, UndoKind, WayBack},
+    plan::{Plan, Rates, UndoKind, WayBack},
 };
 
 use super::{
@@ -26,6 +27,7 @@ use crate::{
     driver::{self, Aim},
     figures,
     progress::Ending,
+    verification::cost,
 };
 
 /// `upshift run PACK`
@@ -58,9 +60,16 @@ pub(super) async fn run(arguments: Arguments, config: Option<&Path>) -> Result<(
     refuse_unfinished(&mut driving, &hint).await?;
     let sources = compiling::read(&mut driving.conn, pack).await?;
     let options = sources.options(&arguments.pack);
+    let run_options = arguments.ordering.options(&driving.chosen.config.run);
     let plan = Arc::new(compiling::compile(sources, &options)?);
     if !arguments.driving.json {
         eprintln!("{}", summary(&plan));
+        if !plan.tasks.is_empty() {
+            eprintln!(
+                "{}",
+                verification(&plan, &options.rates, run_options.verify)
+            );
+        }
     }
     if plan.tasks.is_empty() {
         driving.close().await;
@@ -73,7 +82,7 @@ pub(super) async fn run(arguments: Arguments, config: Option<&Path>) -> Result<(
     let run = RunId::generate();
     ledger::create(&mut driving.conn).await?;
     ledger::run::insert(&mut driving.conn, run, &plan, env!("CARGO_PKG_VERSION")).await?;
-    ledger::options::store(&mut driving.conn, run, &arguments.ordering.options()).await?;
+    ledger::options::store(&mut driving.conn, run, &run_options).await?;
     let holder = driving.take_over(run).await?;
     ledger::run::change_state(
         &mut driving.conn,
@@ -144,6 +153,17 @@ fn summary(plan: &Plan) -> String {
         ));
     }
     text
+}
+
+/// What is verified, and what that and more of it would cost.
+fn verification(plan: &Plan, rates: &Rates, verify: Verify) -> String {
+    let cost = |verify| figures::estimated(cost::seconds(plan, rates, verify));
+    format!(
+        "verification: {}; on one worker, counts are {}, full is {}",
+        verify.name(),
+        cost(Verify::Counts),
+        cost(Verify::Full)
+    )
 }
 
 /// On a terminal, what cannot be taken back is asked about. In a pipe nobody could answer.

@@ -20,6 +20,7 @@ use super::{
     cut::{self, Batch, Frontier},
     sessions::{Backoff, Sessions, is_connection_lost},
 };
+use crate::verification::record;
 
 /// Something to do, with all that it needs.
 #[derive(Debug, Clone)]
@@ -147,6 +148,10 @@ impl Scene {
                 error,
                 rollback_to,
             } => {
+                if *state == RunState::Prepared {
+                    let (run, verify) = ((holder, &*self.plan), self.options.verify);
+                    record::prepared(conn, self.sessions.target(), run, verify).await?;
+                }
                 let change = Change {
                     error: error.as_ref(),
                     rollback_to: rollback_to.as_deref(),
@@ -192,7 +197,9 @@ pub(super) async fn record_undone(
     ledger::task::set_state(conn, holder, id, TaskState::Undone).await
 }
 
-const FORGET: [&str; 3] = [
+const FORGET: [&str; 4] = [
+    "-- upshift: forget what the units of a task verified
+DELETE FROM upshift.verification WHERE run = $1::uuid AND task = $2",
     "-- upshift: forget the cuts of a task
 DELETE FROM upshift.cut WHERE run = $1::uuid AND task = $2",
     "-- upshift: a task is not cut
