@@ -54,16 +54,17 @@ pub(super) async fn change(
         None => None,
     };
     let range = range("o", op.cut.as_ref(), unit.bounds);
-    let old = columns.as_ref().map(|columns| {
+    let kept = &op.before_images;
+    let changed = head(&op.sql);
+    let old = columns.as_ref().zip(changed).map(|(columns, changed)| {
         let on = on(&op.key, "o", "c");
         format!(
-            "SELECT pg_catalog.sum({}) FROM {} AS o JOIN upshift_changed AS c ON {on} WHERE {range}",
+            "SELECT pg_catalog.sum({}) FROM {} AS o JOIN {changed} AS c ON {on} WHERE {range}",
             hash("o", columns),
             op.table,
         )
     });
-    let (head, kept) = ("upshift_changed", &op.before_images);
-    let Some(counted) = counted(tx, unit, (&op.sql, kept, head), old).await? else {
+    let Some(counted) = counted(tx, unit, (&op.sql, kept), old).await? else {
         return run_template(tx, unit, (&op.sql, kept)).await;
     };
     agree(
@@ -116,8 +117,8 @@ pub(super) async fn append(
     unit: &UnitContext<'_>,
     op: &Append,
 ) -> Result<u64> {
-    let (head, kept) = ("upshift_inserted", &op.recorded);
-    let Some(counted) = counted(tx, unit, (&op.sql, kept, head), None).await? else {
+    let kept = &op.recorded;
+    let Some(counted) = counted(tx, unit, (&op.sql, kept), None).await? else {
         return run_template(tx, unit, (&op.sql, kept)).await;
     };
     agree(
@@ -294,37 +295,39 @@ fn can_digest(carried: &Carried) -> bool {
 fn filled(insert: &str, old: &str, pages: &str, carried: &Carried) -> String {
     let (old_columns, new_columns): (Vec<&String>, Vec<&String>) =
         carried.columns.iter().map(|(old, new)| (old, new)).unzip();
-    let key = if carried.deletes {
-        carried.key.as_slice()
-    } else {
-        &[]
-    };
-    let numbered = |side: &dyn Fn(&(String, String)) -> String| {
-        let columns = (1..)
-            .zip(key)
-            .map(|(n, pair)| format!(", {} AS k{n}", side(pair)));
-        columns.collect::<String>()
-    };
     let own: Vec<String> = new_columns.iter().map(|name| ident(name)).collect();
-    let joined: Vec<String> = (1..=key.len())
-        .map(|n| format!("w.k{n} = o.k{n}"))
-        .collect();
-    // Where nothing is deleted, every row of the old pages is kept.
-    let from = match key {
-        [] => "o".to_owned(),
-        _ => format!("o JOIN upshift_written AS w ON {}", joined.join(" AND ")),
+    let old_hash = hash("o", &old_columns);
+    let rows = format!("FROM ONLY {old} AS o WHERE {pages}");
+    // Where nothing is deleted, every row of the old pages is kept. Else those are whose key has been
+    // written: asked by EXISTS, so that a row that was written twice does not count twice here.
+    let (keys, before) = if carried.deletes {
+        let pairs = || (1..).zip(&carried.key);
+        let keys: String = pairs()
+            .map(|(n, (_, new))| format!(", {} AS k{n}", ident(new)))
+            .collect();
+        let found: Vec<String> = pairs()
+            .map(|(n, (old, _))| format!("w.k{n} = o.{}", ident(old)))
+            .collect();
+        let before = format!(
+            "SELECT (SELECT pg_catalog.count(*) {rows}) AS rows, pg_catalog.sum({old_hash}) AS digest \
+             {rows} AND EXISTS (SELECT FROM upshift_written AS w WHERE {})",
+            found.join(" AND "),
+        );
+        (keys, before)
+    } else {
+        let before = format!(
+            "SELECT pg_catalog.count(*) AS rows, pg_catalog.sum({old_hash}) AS digest {rows}"
+        );
+        (String::new(), before)
     };
     format!(
-        "WITH upshift_written AS ({insert} RETURNING {} AS h{}), \
-         o AS (SELECT {} AS h{} FROM ONLY {old} AS o WHERE {pages}) \
-         SELECT (SELECT pg_catalog.count(*) FROM o) AS rows_before, \
-                (SELECT pg_catalog.count(*) FROM upshift_written) AS rows_after, \
-                (SELECT coalesce(pg_catalog.sum(o.h), 0)::text FROM {from}) AS digest_before, \
-                (SELECT coalesce(pg_catalog.sum(h), 0)::text FROM upshift_written) AS digest_after",
+        "WITH upshift_written AS ({insert} RETURNING {} AS h{keys}) \
+         SELECT b.rows AS rows_before, a.rows AS rows_after, \
+                coalesce(b.digest, 0)::text AS digest_before, \
+                coalesce(a.digest, 0)::text AS digest_after \
+         FROM (SELECT pg_catalog.count(*) AS rows, pg_catalog.sum(h) AS digest FROM upshift_written) AS a, \
+              ({before}) AS b",
         hash_of(&own),
-        numbered(&|(_, new)| ident(new)),
-        hash("o", &old_columns),
-        numbered(&|(old, _)| format!("o.{}", ident(old))),
     )
 }
 
@@ -352,14 +355,14 @@ struct Counted {
 async fn counted(
     tx: &mut PgConnection,
     unit: &UnitContext<'_>,
-    (template, kept, head): (&Template, &KeptTable, &str),
+    (template, kept): (&Template, &KeptTable),
     old: Option<String>,
 ) -> Result<Option<Counted>> {
     if unit.options.verify == Verify::Off {
         return Ok(None);
     }
     let kept = kept_name(unit.holder.run, kept).to_string();
-    let Some(text) = counting(template, &kept, head, old.as_deref()) else {
+    let Some(text) = counting(template, &kept, old.as_deref()) else {
         return Ok(None);
     };
     let mut query = sqlx::query(sql(text)).persistent(false);
@@ -378,7 +381,8 @@ async fn counted(
 
 /// `WITH head AS (…) INSERT INTO kept …` as a statement that counts both. Writable CTEs have to stand at
 /// the top, so the INSERT becomes one of them.
-fn counting(template: &Template, kept: &str, head: &str, old: Option<&str>) -> Option<String> {
+fn counting(template: &Template, kept: &str, old: Option<&str>) -> Option<String> {
+    let head = head(template)?;
     let [Fragment::Text(body), Fragment::Kept, Fragment::Text(select)] = template.0.as_slice()
     else {
         return None;
@@ -391,6 +395,17 @@ fn counting(template: &Template, kept: &str, head: &str, old: Option<&str>) -> O
                 (SELECT pg_catalog.count(*) FROM upshift_kept) AS kept, \
                 coalesce(({old}), 0)::text AS digest"
     ))
+}
+
+/// What a template calls the author's statement: `WITH head AS (…`.
+fn head(template: &Template) -> Option<&str> {
+    let Some(Fragment::Text(text)) = template.0.first() else {
+        return None;
+    };
+    let (head, _) = text.strip_prefix("WITH ")?.split_once(" AS (")?;
+    head.chars()
+        .all(|c| c.is_ascii_lowercase() || c == '_')
+        .then_some(head)
 }
 
 /// How many rows are found by the keys that the unit kept, and their digest.
@@ -547,7 +562,7 @@ mod tests {
             Fragment::Kept,
             Fragment::Text(" SELECT c.* FROM upshift_changed AS c".to_owned()),
         ]);
-        let text = counting(&template, "k", "upshift_changed", None).expect("it keeps");
+        let text = counting(&template, "k", None).expect("it keeps");
         assert!(
             text.starts_with(
                 "WITH upshift_changed AS (DELETE …), upshift_kept AS (INSERT INTO k SELECT c.* FROM \
@@ -556,7 +571,7 @@ mod tests {
             "{text}"
         );
         let other = Template(vec![Fragment::Text("UPDATE t SET a = 1".to_owned())]);
-        assert_eq!(counting(&other, "k", "upshift_changed", None), None);
+        assert_eq!(counting(&other, "k", None), None);
     }
 
     #[test]

@@ -358,6 +358,7 @@ fn analysis() -> Analysis {
     };
     let bounds = [updating, bound(opaque)];
     Analysis {
+        written: None,
         steps: steps()
             .into_iter()
             .zip(bounds)
