@@ -13,3 +13,4 @@ pub mod health;
 pub mod lint;
 pub mod progress;
 pub mod server;
+mod verification;

@@ -138,6 +138,33 @@ pub async fn tables(connection: &mut PgConnection) -> Result<Vec<DigestedTable>>
     Ok(rows.iter().map(table).collect())
 }
 
+/// The settings that [`digest`] gives its session, for a transaction: names and values as SQL.
+pub const SETTINGS: [(&str, &str); 5] = [
+    ("datestyle", "'ISO, MDY'"),
+    ("intervalstyle", "'postgres'"),
+    ("timezone", "'UTC'"),
+    ("extra_float_digits", "1"),
+    ("bytea_output", "'hex'"),
+];
+
+/// The digest of one table. The session has [`SETTINGS`].
+///
+/// # Errors
+/// Where the database cannot be reached, or the table may not be read.
+pub async fn of_table(connection: &mut PgConnection, table: &DigestedTable) -> Result<TableDigest> {
+    let query = format!("/* upshift: digest */ {}", table_query(table));
+    let failed = || Error::database(format!("digesting {}", table.name.plain()));
+    let row = sqlx::query(pg::sql(query))
+        .persistent(false)
+        .fetch_one(connection)
+        .await
+        .map_err(failed())?;
+    Ok(TableDigest {
+        rows: row.try_get("rows").map_err(failed())?,
+        content: row.try_get("content").map_err(failed())?,
+    })
+}
+
 /// The state of every sequence.
 async fn sequences(connection: &mut PgConnection) -> Result<BTreeMap<String, SequenceState>> {
     let rows = sqlx::query(SEQUENCES)

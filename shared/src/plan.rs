@@ -23,7 +23,7 @@ use crate::{
 pub use checkpoint::PlannedCheckpoint;
 pub use metadata::{Capture, DdlAction, DdlEffect, Hide, Metadata};
 pub use rates::Rates;
-pub use shadow::{AddedKey, JoinedTransform, Shadow, ShadowStage};
+pub use shadow::{AddedKey, Carried, JoinedTransform, Shadow, ShadowStage};
 pub use transform::{TRANSFORMED_ROWS, Transform};
 
 /// The version of this format. A reader refuses a newer one; older ones stay readable.
@@ -60,6 +60,19 @@ pub struct Plan {
     pub warnings: Vec<Warning>,
     /// How far back one can come.
     pub way_back: WayBack,
+    /// Tables that the run writes or makes, as they are called after it; `None` where a step is opaque
+    /// and may write any, or where an older program made the plan.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub written: Option<Vec<WrittenTable>>,
+}
+
+/// A table that a run writes, as it is called after it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WrittenTable {
+    /// Quoted and qualified.
+    pub table: String,
+    /// The number that [`TableUse::relation`] gives it.
+    pub relation: u32,
 }
 
 /// How a plan was made.
@@ -408,6 +421,10 @@ pub struct Check {
     pub query: String,
     /// What it means when there is a row.
     pub message: String,
+    /// Whether it also holds after the whole run: it is asked again before `prepared`, and by
+    /// `upshift verify`.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub lasting: bool,
 }
 
 /// An external program.

@@ -33,6 +33,12 @@ impl Failure {
         Self::new(2, "")
     }
 
+    /// Exit code 3, for a command whose output has said it all.
+    #[must_use]
+    pub fn silent_refusal() -> Self {
+        Self::new(3, "")
+    }
+
     fn new(code: u8, message: impl Into<String>) -> Self {
         Self {
             code,

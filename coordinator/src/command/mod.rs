@@ -21,6 +21,7 @@ mod selection;
 mod set;
 mod status;
 mod steering;
+mod verify;
 mod workers;
 
 use std::path::PathBuf;
@@ -46,7 +47,8 @@ Exit codes:
   0  done
   1  failed or stopped; nothing is half done, and what was begun can be resumed
   2  usage, configuration, or the pack: nothing was touched
-  3  refused: the state of the database or of the run does not allow it
+  3  refused: the state of the database or of the run does not allow it; for `verify`: the database is
+     not what the run left
 
 Environment: PG* variables, service and password files as in libpq; UPSHIFT_CONFIG; UPSHIFT_LOG
 (diagnostics on standard error: error, warn, info, debug, trace).";
@@ -71,6 +73,8 @@ enum Command {
     Events(events::Arguments),
     /// List where a run can be brought back to, and what that would cost
     Checkpoints(checkpoints::Arguments),
+    /// Say whether the database still is what a run left. Changes nothing
+    Verify(verify::Arguments),
     /// Take a run back, whole or to a checkpoint
     Rollback(rollback::Arguments),
     /// Close the way back: destroy what was only hidden and what was kept
@@ -105,6 +109,10 @@ pub async fn run(cli: Cli) -> u8 {
         Command::Checkpoints(arguments) => {
             (arguments.json, checkpoints::run(arguments, config).await)
         }
+        Command::Verify(arguments) => (
+            arguments.json,
+            Box::pin(verify::run(arguments, config)).await,
+        ),
         Command::Rollback(arguments) => (
             arguments.json(),
             Box::pin(rollback::run(arguments, config)).await,

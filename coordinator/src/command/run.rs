@@ -12,9 +12,10 @@ use upshift_shared::{
     ledger::{
         self,
         event::Draft,
+        options::Verify,
         run::{Change, RunState},
     },
-    plan::{Plan, UndoKind, WayBack},
+    plan::{Plan, Rates, UndoKind, WayBack},
 };
 
 use super::{
@@ -27,6 +28,7 @@ use crate::{
     driver::{self, Aim},
     figures,
     progress::Ending,
+    verification::cost,
 };
 
 /// `upshift run PACK`
@@ -60,9 +62,16 @@ pub(super) async fn run(arguments: Arguments, config: Option<&Path>) -> Result<(
     let sources = compiling::read(&mut driving.conn, pack).await?;
     let options = sources.options(&arguments.pack);
     let stored = stored::text(&sources, &options)?;
+    let run_options = arguments.ordering.options(&driving.chosen.config.run);
     let plan = Arc::new(compiling::compile(sources, &options)?);
     if !arguments.driving.json {
         eprintln!("{}", summary(&plan));
+        if !plan.tasks.is_empty() {
+            eprintln!(
+                "{}",
+                verification(&plan, &options.rates, run_options.verify)
+            );
+        }
     }
     if plan.tasks.is_empty() {
         driving.close().await;
@@ -75,7 +84,7 @@ pub(super) async fn run(arguments: Arguments, config: Option<&Path>) -> Result<(
     let run = RunId::generate();
     ledger::create(&mut driving.conn).await?;
     ledger::run::insert(&mut driving.conn, run, &plan, env!("CARGO_PKG_VERSION")).await?;
-    ledger::options::store(&mut driving.conn, run, &arguments.ordering.options()).await?;
+    ledger::options::store(&mut driving.conn, run, &run_options).await?;
     ledger::source::store(&mut driving.conn, run, &stored).await?;
     let holder = driving.take_over(run).await?;
     ledger::event::append(
@@ -169,6 +178,17 @@ fn summary(plan: &Plan) -> String {
         ));
     }
     text
+}
+
+/// What is verified, and what that and more of it would cost.
+fn verification(plan: &Plan, rates: &Rates, verify: Verify) -> String {
+    let cost = |verify| figures::estimated(cost::seconds(plan, rates, verify));
+    format!(
+        "verification: {}; on one worker, counts are {}, full is {}",
+        verify.name(),
+        cost(Verify::Counts),
+        cost(Verify::Full)
+    )
 }
 
 /// On a terminal, what cannot be taken back is asked about. In a pipe nobody could answer.

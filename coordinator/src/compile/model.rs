@@ -13,7 +13,7 @@ use upshift_shared::{
     pg::ident::QualifiedName,
     plan::{
         CopiedTable, DdlAction, EdgeReason, KeyColumn, Rates, Sequences, SkippedStep, Strategy,
-        UndoKind, Warning,
+        UndoKind, Warning, WrittenTable,
     },
 };
 
@@ -115,6 +115,9 @@ pub struct Analysis {
     /// User-defined types before the first step.
     #[serde(skip)]
     pub types: UserTypes,
+    /// For [`upshift_shared::plan::Plan::written`].
+    #[serde(skip)]
+    pub written: Option<Vec<WrittenTable>>,
 }
 
 /// User-defined types whose casts are known, by the names that `format_type` prints.

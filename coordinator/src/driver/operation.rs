@@ -24,6 +24,7 @@ use super::{
     cut::{self, Batch, Frontier},
     sessions::{Backoff, Sessions, is_connection_lost},
 };
+use crate::verification::record;
 
 use crate::{
     activity::{self, Activity},
@@ -244,6 +245,17 @@ impl Scene {
                 rollback_to,
                 events,
             } => {
+                if *state == RunState::Prepared {
+                    let (run, verify) = ((holder, &*self.plan), self.options.verify);
+                    let left = record::prepared(conn, self.sessions.target(), run, verify).await;
+                    if left.is_err() {
+                        // The end that the last of the events tells of has not come.
+                        let mut before = events.clone();
+                        before.events.pop();
+                        event::insert(conn, holder, &before).await?;
+                    }
+                    left?;
+                }
                 let change = Change {
                     error: error.as_ref(),
                     rollback_to: rollback_to.as_deref(),
@@ -294,7 +306,9 @@ pub(super) async fn record_undone(
     ledger::task::set_state(conn, holder, id, TaskState::Undone).await
 }
 
-const FORGET: [&str; 3] = [
+const FORGET: [&str; 4] = [
+    "-- upshift: forget what the units of a task verified
+DELETE FROM upshift.verification WHERE run = $1::uuid AND task = $2",
     "-- upshift: forget the cuts of a task
 DELETE FROM upshift.cut WHERE run = $1::uuid AND task = $2",
     "-- upshift: a task is not cut

@@ -4,7 +4,7 @@
 //! can be tried again. A rollback that was killed goes on with `resume` or `rollback`: the ledger says
 //! which units are still in effect.
 
-mod written;
+pub(crate) mod written;
 
 use upshift_shared::{
     Error, Result,
@@ -195,6 +195,7 @@ async fn clear_the_way(
     rebuilt: &Rebuilt,
 ) -> Result<()> {
     ledger::checkpoint::forget(conn, holder, &rebuilt.left).await?;
+    ledger::left::forget(conn, holder).await?;
     for task in &rebuilt.without_effect {
         record_undone(conn, holder, &plan.tasks[task.0 as usize], true).await?;
     }

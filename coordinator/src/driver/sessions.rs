@@ -80,6 +80,12 @@ impl Sessions {
         })
     }
 
+    /// Where they lead.
+    #[must_use]
+    pub fn target(&self) -> &Target {
+        &self.target
+    }
+
     /// Forgets all idle sessions: one of them was lost, so the others will be.
     fn forget(&self) {
         self.idle

@@ -20,6 +20,7 @@ use super::{
 };
 use crate::{
     Error, Result,
+    ledger::options::Verify,
     pack::{Complaint, Location},
     suggest::did_you_mean,
     throttle::{self, Threshold, ThrottleLimits},
@@ -50,6 +51,8 @@ pub struct RunDefaults {
     pub max_attempts: Option<u32>,
     /// Rows of the first units of each task, from which the right size is found.
     pub unit_rows: Option<u32>,
+    /// How much is verified.
+    pub verify: Option<Verify>,
 }
 
 /// `[databases.NAME]`
@@ -218,6 +221,7 @@ impl Source<'_> {
                 "unit_rows" => run.unit_rows = Some(self.count(value)?),
                 "lock_timeout" => run.lock_timeout = Some(self.duration(value)?),
                 "statement_timeout" => run.statement_timeout = Some(self.duration(value)?),
+                "verify" => run.verify = Some(self.verify(value)?),
                 _ => {
                     let known = [
                         "workers",
@@ -225,6 +229,7 @@ impl Source<'_> {
                         "unit_rows",
                         "lock_timeout",
                         "statement_timeout",
+                        "verify",
                     ];
                     return Err(self.unknown(key, known));
                 }
@@ -278,6 +283,13 @@ impl Source<'_> {
         parse: fn(&str) -> Result<Threshold<T>, String>,
     ) -> Result<Threshold<T>> {
         parse(&self.scalar(value)?).map_err(|message| self.complain(value.span(), message))
+    }
+
+    fn verify(&self, value: &Spanned<DeValue<'_>>) -> Result<Verify> {
+        Verify::parse(self.string(value)?).ok_or_else(|| {
+            let message = format!("expected one of {}", Verify::ALL.join(", "));
+            self.complain(value.span(), message)
+        })
     }
 
     fn table<'v>(&self, value: &'v Spanned<DeValue<'_>>, what: &str) -> Result<&'v DeTable<'v>> {

@@ -12,6 +12,7 @@ pub mod deferred;
 pub mod event;
 pub mod fence;
 pub mod kept;
+pub mod left;
 pub mod module;
 pub mod options;
 pub mod rates;
@@ -22,8 +23,14 @@ pub mod source;
 pub mod task;
 pub mod undo;
 pub mod unit;
+pub mod verification;
 
-use crate::ids::{RunId, TaskId, UnitId};
+use sqlx::{PgConnection, Row};
+
+use crate::{
+    Error, Result,
+    ids::{RunId, TaskId, UnitId},
+};
 pub use create::{FORMAT, create, exists};
 pub use cut::Bounds;
 pub use fence::Holder;
@@ -42,6 +49,16 @@ pub fn application_name(run: RunId, task: TaskId, unit: UnitId) -> String {
 #[must_use]
 pub fn substitute(template: &str, run: RunId) -> String {
     template.replace("{run}", &run.short())
+}
+
+/// Whether the ledger has a table that older ones lack: whoever only reads does not bring it up.
+async fn has_table(conn: &mut PgConnection, table: &str) -> Result<bool> {
+    sqlx::query("-- has the ledger a table\nSELECT to_regclass($1) IS NOT NULL AS present")
+        .bind(table)
+        .fetch_one(conn)
+        .await
+        .and_then(|row| row.try_get("present"))
+        .map_err(Error::database("looking at the ledger"))
 }
 
 /// Numbers in the ledger are `integer`; ids in the program are unsigned.

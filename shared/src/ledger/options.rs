@@ -9,7 +9,50 @@ use crate::{Error, Result, ids::RunId};
 /// The options of a run. An absent one has its default, so that older runs stay readable.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
-pub struct RunOptions {}
+pub struct RunOptions {
+    /// How much is looked at, unit by unit and at the end.
+    pub verify: Verify,
+}
+
+/// How much of what a run does is verified: see `worker/src/unit/verified.rs` for units, and
+/// [`super::left`] for what is recorded at `prepared`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Verify {
+    /// Nothing.
+    Off,
+    /// Rows are counted, where possible by what the work itself says.
+    #[default]
+    Counts,
+    /// And digests of what the pack does not mention, before and after.
+    Full,
+}
+
+impl Verify {
+    /// Every level, for messages.
+    pub const ALL: [&'static str; 3] = ["off", "counts", "full"];
+
+    /// As it is written.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Off => "off",
+            Self::Counts => "counts",
+            Self::Full => "full",
+        }
+    }
+
+    /// The level of that name.
+    #[must_use]
+    pub fn parse(name: &str) -> Option<Self> {
+        match name {
+            "off" => Some(Self::Off),
+            "counts" => Some(Self::Counts),
+            "full" => Some(Self::Full),
+            _ => None,
+        }
+    }
+}
 
 /// Stores the options of a run.
 ///

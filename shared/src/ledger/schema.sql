@@ -212,3 +212,44 @@ CREATE TABLE IF NOT EXISTS upshift.plan_history (
     replaced_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     PRIMARY KEY (run, seq)
 );
+
+-- What units counted, and digested with --verify full, before and after. Units whose counts are those of
+-- their row in upshift.unit have none here.
+CREATE TABLE IF NOT EXISTS upshift.verification (
+    run uuid NOT NULL,
+    task integer NOT NULL,
+    unit integer NOT NULL,
+    rows_before bigint NOT NULL,
+    rows_after bigint NOT NULL,
+    -- the sum of the hashes of the rows
+    digest_before numeric,
+    digest_after numeric,
+    PRIMARY KEY (run, task, unit)
+);
+
+-- What a run left when it was prepared: one row a run, a row a table, a row an object of the schema.
+CREATE TABLE IF NOT EXISTS upshift.left_state (
+    run uuid PRIMARY KEY,
+    -- counts, full
+    verify text NOT NULL,
+    -- of another major version, neither digests nor definitions compare
+    server_version integer NOT NULL,
+    recorded_at timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+CREATE TABLE IF NOT EXISTS upshift.left_table (
+    run uuid NOT NULL,
+    -- quoted and qualified
+    name text NOT NULL,
+    relation oid NOT NULL,
+    -- NULL where counting would have cost more than the work
+    rows bigint,
+    content text,
+    PRIMARY KEY (run, name)
+);
+CREATE TABLE IF NOT EXISTS upshift.left_object (
+    run uuid NOT NULL,
+    kind text NOT NULL,
+    name text NOT NULL,
+    definition bigint NOT NULL,
+    PRIMARY KEY (run, kind, name)
+);

@@ -133,6 +133,9 @@ pub struct CheckStep {
     pub query: String,
     /// What it means when there is a row.
     pub message: String,
+    /// Whether it also holds after the whole run.
+    #[serde(default)]
+    pub lasting: bool,
 }
 
 /// An external program.

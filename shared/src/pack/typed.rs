@@ -61,6 +61,7 @@ fn check(source: &Source, mut reader: Reader<'_>, findings: &mut Findings) -> Op
     let directives = directives(source, &mut reader, findings);
     let query = reader.needed_text("query", findings);
     let message = reader.needed_text("message", findings);
+    let lasting = reader.truth("lasting", findings);
     reader.finish(findings);
     let ((query, query_at), (message, _)) = (query?, message?);
     if let Err(why) = statement::check_query(query) {
@@ -72,6 +73,7 @@ fn check(source: &Source, mut reader: Reader<'_>, findings: &mut Findings) -> Op
         kind: StepKind::Check(CheckStep {
             query: query.trim().trim_end_matches(';').to_owned(),
             message: message.to_owned(),
+            lasting: lasting.is_some_and(|(lasting, _)| lasting),
         }),
         directives,
         settings: Vec::new(),

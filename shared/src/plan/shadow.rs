@@ -28,6 +28,12 @@ pub struct Shadow {
 }
 
 impl Shadow {
+    /// The task that fills the new table: the one after that which builds it.
+    #[must_use]
+    pub fn fill(&self) -> TaskId {
+        TaskId(self.pass.0 + 1)
+    }
+
     /// The schema where the new table lives until the swap.
     #[must_use]
     pub fn new_home(&self, run: RunId) -> String {
@@ -74,6 +80,10 @@ pub enum ShadowStage {
         /// Transforms whose values the INSERT … SELECT takes, in order.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         transforms: Vec<JoinedTransform>,
+        /// What goes into the new table as it is, for verification; `None` where an older program made
+        /// the plan.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        carried: Option<Carried>,
     },
     /// Builds one index of the new table.
     Index {
@@ -108,7 +118,22 @@ pub enum ShadowStage {
         keys: Vec<String>,
     },
     /// Statistics and the visibility map of the new table.
-    Settle,
+    Settle {
+        /// As in [`ShadowStage::Fill`]: the new table is looked at once more before it is used.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        carried: Option<Carried>,
+    },
+}
+
+/// What a pass carries over unchanged. Names are not quoted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Carried {
+    /// Columns that nothing in the pass gives values to: in the old table, in the new one.
+    pub columns: Vec<(String, String)>,
+    /// The key by which a kept row is found again, where all of it is among those columns.
+    pub key: Vec<(String, String)>,
+    /// Whether the pass deletes rows.
+    pub deletes: bool,
 }
 
 /// A transform that joined a pass. What it reads are the unit's rows as the statements before it leave
@@ -174,7 +199,7 @@ impl ShadowStage {
             Self::Before { .. } => "shadow back",
             Self::Swap { .. } => "shadow swap",
             Self::Validate { .. } => "shadow key",
-            Self::Settle => "shadow settle",
+            Self::Settle { .. } => "shadow settle",
         }
     }
 

@@ -205,6 +205,7 @@ async fn back(rig: &mut Rig, tasks: &[(Task, Cuts)]) -> Result<Vec<UnitReport>> 
 
 fn plan() -> Plan {
     Plan {
+        written: None,
         format: PLAN_FORMAT,
         pack: "test".to_owned(),
         target_version: None,

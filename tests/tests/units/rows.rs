@@ -240,6 +240,7 @@ async fn a_check_that_fails_shows_no_values() -> Result<()> {
             Operator::Check(Check {
                 query: query.to_owned(),
                 message: "a is too large".to_owned(),
+                lasting: false,
             }),
         )
         .0

@@ -14,7 +14,7 @@ use super::{
     in_place::{execute, expect_rows, forget, join_on},
     metadata::capture,
     reaction::{self, By},
-    run_template,
+    verified,
 };
 use crate::prepare::kept_name;
 
@@ -46,7 +46,7 @@ ORDER BY k.oid";
 
 /// Runs the unit; returns the rows that it inserted.
 pub(super) async fn run(tx: &mut PgConnection, unit: &UnitContext<'_>, op: &Append) -> Result<u64> {
-    run_template(tx, unit, (&op.sql, &op.recorded)).await
+    verified::append(tx, unit, op).await
 }
 
 /// Deletes the rows that the unit inserted.

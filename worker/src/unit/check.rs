@@ -13,6 +13,20 @@ const COUNTED: i64 = 1000;
 
 /// Runs the query; returns the rows that it looked at, which is none.
 pub(super) async fn run(tx: &mut PgConnection, unit: &UnitContext<'_>, op: &Check) -> Result<u64> {
+    match ask(tx, &unit.task.label, op).await? {
+        None => Ok(0),
+        Some(failed) => Err(Error::Refused(format!(
+            "check failed: {failed}; mend the data, then resume"
+        ))),
+    }
+}
+
+/// Asks a check; gives what its author said it means, and how many rows there are, where it does not
+/// hold.
+///
+/// # Errors
+/// When the query cannot be run.
+pub async fn ask(conn: &mut PgConnection, label: &str, op: &Check) -> Result<Option<String>> {
     let statement = format!(
         "/* upshift: check */ SELECT pg_catalog.count(*) FROM (SELECT 1 FROM (\n{}\n) AS upshift_rows \
          LIMIT {COUNTED}) AS upshift_counted",
@@ -20,21 +34,15 @@ pub(super) async fn run(tx: &mut PgConnection, unit: &UnitContext<'_>, op: &Chec
     );
     let found: i64 = sqlx::query(sql(statement))
         .persistent(false)
-        .fetch_one(tx)
+        .fetch_one(conn)
         .await
         .and_then(|row| row.try_get(0))
-        .map_err(Error::database(unit.task.label.clone()))?;
-    match found {
-        0 => Ok(0),
-        COUNTED => Err(refusal(op, "1000 rows or more")),
-        1 => Err(refusal(op, "1 row")),
-        rows => Err(refusal(op, &format!("{rows} rows"))),
-    }
-}
-
-fn refusal(op: &Check, rows: &str) -> Error {
-    Error::Refused(format!(
-        "check failed: {} ({rows}); mend the data, then resume",
-        op.message
-    ))
+        .map_err(Error::database(label.to_owned()))?;
+    let rows = match found {
+        0 => return Ok(None),
+        COUNTED => "1000 rows or more".to_owned(),
+        1 => "1 row".to_owned(),
+        rows => format!("{rows} rows"),
+    };
+    Ok(Some(format!("{} ({rows})", op.message)))
 }

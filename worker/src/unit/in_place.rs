@@ -16,7 +16,7 @@ use upshift_shared::{
 use super::{
     UnitContext,
     reaction::{self, By},
-    run_template,
+    verified,
 };
 use crate::prepare::kept_name;
 
@@ -26,7 +26,7 @@ pub(super) async fn run(
     unit: &UnitContext<'_>,
     op: &InPlace,
 ) -> Result<u64> {
-    run_template(tx, unit, (&op.sql, &op.before_images)).await
+    verified::change(tx, unit, op, None).await
 }
 
 /// Puts the unit's before-images back.

@@ -18,6 +18,7 @@ mod reaction;
 mod shadow;
 mod statement;
 mod transform;
+mod verified;
 
 use std::time::Duration;
 
@@ -39,6 +40,7 @@ use upshift_shared::{
     plan::{KeptTable, Operator, Sequences, StatementUndo, Task, Template},
 };
 
+pub use check::ask as ask_check;
 pub use error::{FailureClass, UnitError};
 
 use crate::{failpoint, prepare::kept_name};

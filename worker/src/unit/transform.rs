@@ -24,7 +24,7 @@ use upshift_shared::{
 
 pub(super) use passed::{Passed, Way};
 
-use super::{UnitContext, in_place, run_template};
+use super::{UnitContext, in_place, verified};
 use crate::transform::{
     batch::Shape,
     binary::{self, Decoder},
@@ -56,7 +56,7 @@ pub(super) async fn run(
         .await
         .map_err(way.making_rows())?;
     way.copy_in(tx, spool).await?;
-    run_template(tx, unit, (&op.write.sql, &op.write.before_images)).await
+    verified::change(tx, unit, &op.write, Some(rows)).await
 }
 
 fn way(op: &Transform) -> Way<'_> {

@@ -11,6 +11,7 @@ pub mod query;
 mod search_path;
 mod transform;
 mod when;
+mod written;
 
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -53,6 +54,7 @@ pub fn analyse(
         unsure_since: None,
         hidden: Hidden::default(),
         analysis: Analysis {
+            written: None,
             steps: Vec::new(),
             skipped: Vec::new(),
             warnings: Vec::new(),
@@ -66,10 +68,12 @@ pub fn analyse(
         analyser.step(step, parsed, &resolved.installed);
     }
     if analyser.complaints.is_empty() {
-        let made = analyser.catalog.types.into_iter();
-        types.extend(made.filter(|own| own.domain.is_none() && own.kind == 'd'));
+        let made = analyser.catalog.types.iter();
+        let made = made.filter(|own| own.domain.is_none() && own.kind == 'd');
+        types.extend(made.cloned());
         let mut analysis = analyser.analysis;
         analysis.types = known_types(&types, &analysis.steps);
+        analysis.written = written::tables(&analysis.steps, &analyser.catalog);
         Ok(analysis)
     } else {
         Err(CompileError::Complaints(analyser.complaints))

@@ -161,6 +161,7 @@ fn superseded(task: &Task) -> Task {
         operator: Operator::Check(Check {
             query: String::new(),
             message: String::new(),
+            lasting: false,
         }),
         why: "the pack was edited and no longer has it".to_owned(),
         module: 0,

@@ -12,7 +12,7 @@ use upshift_shared::{
     ids::{ColId, RelId},
     pack::StepKind,
     pg::ident::ident,
-    plan::{AddedKey, Cut, JoinedTransform, KeyColumn},
+    plan::{self, AddedKey, Cut, JoinedTransform, KeyColumn},
 };
 
 use super::{
@@ -442,9 +442,46 @@ impl<'a> Composer<'a> {
             pinned_now,
             settings: settings.to_vec(),
             columns,
+            carried: plan::Carried {
+                columns: carried(before, after, &self.written),
+                key: carried_key(before, after, &self.written),
+                deletes: self.deletes,
+            },
             transforms: self.transforms,
         }
     }
+}
+
+/// Columns that no step gives values to, as they are called before and after.
+fn carried(
+    before: &Relation,
+    after: &Relation,
+    written: &BTreeSet<ColId>,
+) -> Vec<(String, String)> {
+    let columns = before.columns.iter();
+    columns
+        .filter(|column| column.generated.is_none() && !written.contains(&column.id))
+        .filter_map(|column| {
+            let own = after.column_by_id(column.id)?;
+            let same = own.generated.is_none() && own.type_name == column.type_name;
+            same.then(|| (column.name.clone(), own.name.clone()))
+        })
+        .collect()
+}
+
+/// The key, where all of it is carried over.
+fn carried_key(
+    before: &Relation,
+    after: &Relation,
+    written: &BTreeSet<ColId>,
+) -> Vec<(String, String)> {
+    let columns = carried(before, after, written);
+    let key = before.key().unwrap_or_default();
+    let found: Option<Vec<_>> = key
+        .iter()
+        .map(|column| columns.iter().find(|(old, _)| *old == column.name).cloned())
+        .collect();
+    found.unwrap_or_default()
 }
 
 /// Columns of the table before a pass that have another name after it. One that the pass drops makes

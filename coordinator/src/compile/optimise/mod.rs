@@ -30,7 +30,7 @@ use upshift_shared::{
     ids::RelId,
     pack::{Location, StrategyDirective},
     pg::ident::QualifiedName,
-    plan::{AddedKey, JoinedTransform, KeyColumn, Rates, Strategy},
+    plan::{AddedKey, Carried, JoinedTransform, KeyColumn, Rates, Strategy},
 };
 
 use super::model::{Analysis, Options, Ordered, Passes};
@@ -126,6 +126,8 @@ pub struct Composed {
     pub columns: Vec<KeyColumn>,
     /// Transforms whose values the fill takes.
     pub transforms: Vec<JoinedTransform>,
+    /// What it carries over unchanged.
+    pub carried: Carried,
 }
 
 /// Finds the passes.

@@ -88,6 +88,7 @@ fn analysed(place: usize, step: &Step) -> AnalysedStep {
 /// Orders steps of modules that depend on each other as `depends` says.
 fn ordered(steps: &[Step], depends: &[Vec<u32>], strategy: Strategy) -> Vec<OrderEdge> {
     let analysis = Analysis {
+        written: None,
         steps: (0..)
             .zip(steps)
             .map(|(place, step)| analysed(place, step))

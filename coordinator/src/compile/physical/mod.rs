@@ -122,6 +122,7 @@ pub fn plan(
         skipped: analysis.skipped,
         warnings,
         way_back: WayBack::Whole,
+        written: analysis.written,
     };
     plan.way_back = way_back(&plan);
     Ok(plan)
@@ -320,6 +321,7 @@ fn choose(step: &AnalysedStep, number: u32, strategy: Strategy) -> Result<Chosen
             operator: Operator::Check(Check {
                 query: check.query.clone(),
                 message: check.message.clone(),
+                lasting: check.lasting,
             }),
             undo: UndoKind::Nothing,
             why: "a check: it must return no row".to_owned(),

@@ -87,6 +87,7 @@ impl Maker<'_> {
         };
         let build = self.push(&mut made, self.build(), &[]);
         let fill = self.push(&mut made, self.fill(), &[build]);
+        debug_assert_eq!(fill.0, self.first.0 + 1, "Shadow::fill counts on it");
         let mut ready = vec![fill];
         for index in &pass.after.indexes {
             let stage = ShadowStage::Index {
@@ -139,7 +140,10 @@ impl Maker<'_> {
         let label = format!("statistics and visibility map of {}", pass.table.plain());
         let uses = vec![used(pass.relation, &pass.table, true)];
         let cost = (label, 0.2 + pass.cost.fill / 8.0);
-        self.task(ShadowStage::Settle, cost, uses)
+        let stage = ShadowStage::Settle {
+            carried: Some(pass.composed.carried.clone()),
+        };
+        self.task(stage, cost, uses)
     }
 
     fn validate(&self, (id, table): (RelId, &QualifiedName), keys: &[String]) -> Task {
@@ -227,6 +231,7 @@ impl Maker<'_> {
             ]),
             cut: Cut::pages(pass.table.to_string()),
             transforms: pass.composed.transforms.clone(),
+            carried: Some(pass.composed.carried.clone()),
         };
         let label = format!("fill the new {}", pass.table.plain());
         // It only reads; but the swap of another pass that has foreign keys to this table would wait for a

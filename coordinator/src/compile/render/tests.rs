@@ -160,6 +160,7 @@ fn tasks() -> Vec<Task> {
                 Operator::Check(Check {
                     query: String::new(),
                     message: String::new(),
+                    lasting: false,
                 }),
                 UndoKind::Nothing,
             )
@@ -188,6 +189,7 @@ fn edge(from: u32, to: u32, reason: EdgeReason) -> Edge {
 fn plan() -> Plan {
     let what = || "account_move.old_state".to_owned();
     Plan {
+        written: None,
         format: PLAN_FORMAT,
         pack: "erp".to_owned(),
         target_version: Some(version("18.0")),
@@ -359,6 +361,7 @@ fn analysis() -> Analysis {
     };
     let bounds = [updating, bound(opaque)];
     Analysis {
+        written: None,
         steps: steps()
             .into_iter()
             .zip(bounds)

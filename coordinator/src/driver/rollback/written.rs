@@ -89,7 +89,7 @@ fn fill_of<'p>(plan: &'p Plan, op: &Shadow) -> Option<&'p Task> {
 
 /// Rows that the table has where only the run wrote it; `None` where later tasks wrote it in a way
 /// whose rows are not counted.
-fn expected_rows(
+pub(crate) fn expected_rows(
     plan: &Plan,
     swap: &Task,
     op: &Shadow,

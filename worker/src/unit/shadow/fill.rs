@@ -8,10 +8,13 @@ use sqlx::PgConnection;
 use upshift_shared::{
     Error, Result,
     pg::execute_raw,
-    plan::{JoinedTransform, Shadow, Template},
+    plan::{Carried, JoinedTransform, Shadow, Template},
 };
 
-use super::{super::UnitContext, joined};
+use super::{
+    super::{UnitContext, verified},
+    joined,
+};
 
 /// Memory for what the unit joins, shared out over the units that run at once; no parallel workers,
 /// because the units are.
@@ -29,18 +32,13 @@ pub(super) async fn run(
     tx: &mut PgConnection,
     unit: &UnitContext<'_>,
     op: &Shadow,
-    (template, transforms): (&Template, &[JoinedTransform]),
+    (template, transforms, carried): (&Template, &[JoinedTransform], Option<&Carried>),
 ) -> Result<u64> {
-    let text = template.render(&op.new_table(unit.holder.run));
     execute_raw(tx, share(unit.units_at_once))
         .await
         .map_err(Error::database("sharing memory out"))?;
     for transform in transforms {
         joined::run(tx, unit, (op, transform)).await?;
     }
-    let done = joined::bound(unit, text)
-        .execute(tx)
-        .await
-        .map_err(Error::database(unit.task.label.clone()))?;
-    Ok(done.rows_affected())
+    verified::fill(tx, unit, op, (template, carried)).await
 }

@@ -24,7 +24,10 @@ use crate::transform::{batch::Shape, binary::Field};
 
 /// A statement of a fill, with the unit's parameters: the instant where it is pinned, the lower bound,
 /// the upper bound. Planned for these very pages: a generic plan would not scan by ranges of them.
-pub(super) fn bound(unit: &UnitContext<'_>, text: String) -> Query<'static, Postgres, PgArguments> {
+pub(in crate::unit) fn bound(
+    unit: &UnitContext<'_>,
+    text: String,
+) -> Query<'static, Postgres, PgArguments> {
     let mut query = sqlx::query(sql(text)).persistent(false);
     if unit.task.pinned_now {
         query = query.bind(unit.pinned_now.to_owned());

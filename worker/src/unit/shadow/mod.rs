@@ -21,12 +21,13 @@ use upshift_shared::{
 };
 
 pub(super) use index::share;
+pub(super) use joined::bound;
 
-use super::UnitContext;
+use super::{UnitContext, verified};
 
 /// Whether this stage works outside a transaction.
 pub(super) fn is_outside(op: &Shadow) -> bool {
-    matches!(op.stage, ShadowStage::Settle)
+    matches!(op.stage, ShadowStage::Settle { .. })
 }
 
 /// Runs a unit of a stage; returns the rows that it wrote.
@@ -34,18 +35,24 @@ pub(super) async fn run(tx: &mut PgConnection, unit: &UnitContext<'_>, op: &Shad
     match &op.stage {
         ShadowStage::Build { evolve } => build::run(tx, unit, op, evolve).await,
         ShadowStage::Fill {
-            sql, transforms, ..
-        } => fill::run(tx, unit, op, (sql, transforms)).await,
+            sql,
+            transforms,
+            carried,
+            ..
+        } => fill::run(tx, unit, op, (sql, transforms, carried.as_ref())).await,
         ShadowStage::Index { name } => index::run(tx, unit, op, name).await,
         ShadowStage::Before { .. } => Ok(0),
-        ShadowStage::Swap { .. } => swap::run(tx, unit, op).await,
+        ShadowStage::Swap { .. } => {
+            verified::swap(tx, unit, op).await?;
+            swap::run(tx, unit, op).await
+        }
         ShadowStage::Validate { table, keys } => {
             if *table == op.table {
                 keys::bound(tx, unit, op).await?;
             }
             keys::validate(tx, unit, table, keys).await
         }
-        ShadowStage::Settle => Err(Error::Refused(
+        ShadowStage::Settle { .. } => Err(Error::Refused(
             "VACUUM cannot run inside a transaction: please report this".to_owned(),
         )),
     }
@@ -66,7 +73,9 @@ pub(super) async fn undo(
         }
         ShadowStage::Before { table, keys } => keys::validate(tx, unit, table, keys).await,
         ShadowStage::Swap { .. } => swap::undo(tx, unit).await,
-        ShadowStage::Index { .. } | ShadowStage::Validate { .. } | ShadowStage::Settle => Ok(0),
+        ShadowStage::Index { .. } | ShadowStage::Validate { .. } | ShadowStage::Settle { .. } => {
+            Ok(0)
+        }
     }
 }
 

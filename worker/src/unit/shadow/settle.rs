@@ -5,9 +5,13 @@
 //! Outside a transaction, because VACUUM has to be; again is fine. Nothing to undo.
 
 use sqlx::PgConnection;
-use upshift_shared::{Error, Result, pg::execute_raw, plan::Shadow};
+use upshift_shared::{
+    Error, Result,
+    pg::execute_raw,
+    plan::{Shadow, ShadowStage},
+};
 
-use super::super::UnitContext;
+use super::super::{UnitContext, verified};
 
 pub(super) async fn run(
     conn: &mut PgConnection,
@@ -23,5 +27,8 @@ pub(super) async fn run(
     execute_raw(conn, statement)
         .await
         .map_err(Error::database(unit.task.label.clone()))?;
+    if let ShadowStage::Settle { carried } = &op.stage {
+        verified::settle(conn, unit, op, carried.as_ref()).await?;
+    }
     Ok(0)
 }
