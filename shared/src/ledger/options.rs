@@ -9,7 +9,35 @@ use crate::{Error, Result, ids::RunId};
 /// The options of a run. An absent one has its default, so that older runs stay readable.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
-pub struct RunOptions {}
+pub struct RunOptions {
+    /// What becomes of rows that a statement cannot work on.
+    pub on_bad_data: OnBadData,
+    /// So many rows are quarantined at most; [`RunOptions::MAX_BAD_ROWS`] where none is said.
+    pub max_bad_rows: Option<u32>,
+    /// Seconds that the search for bad rows may take in one unit; zero for no search,
+    /// [`RunOptions::SEARCH_SECONDS`] where none is said.
+    pub search_seconds: Option<u32>,
+    /// Whether keys and values of bad rows are shown where a failure is told.
+    pub show_values: bool,
+}
+
+impl RunOptions {
+    /// Rows that are quarantined at most, where the operator does not say.
+    pub const MAX_BAD_ROWS: u32 = 1000;
+    /// Seconds that the search for bad rows may take, where the operator does not say.
+    pub const SEARCH_SECONDS: u32 = 120;
+}
+
+/// What becomes of rows that a statement cannot work on.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OnBadData {
+    /// The run fails and names them.
+    #[default]
+    Stop,
+    /// They are left out and recorded, the rest goes on.
+    Quarantine,
+}
 
 /// Stores the options of a run.
 ///

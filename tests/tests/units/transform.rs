@@ -72,6 +72,7 @@ fn transform(source: &str, target: &str, call: Call, longest: Option<u32>) -> Op
                 table: "public.t".to_owned(),
                 columns: Some(["at", "n", target].map(str::to_owned).to_vec()),
             },
+            spare: None,
             cut: Some(Cut {
                 table: "public.t".to_owned(),
                 key: key(),
