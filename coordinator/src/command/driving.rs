@@ -14,7 +14,7 @@ use upshift_shared::{
 };
 
 use super::{
-    Failure,
+    Failure, bad_data,
     database::{Chosen, DatabaseArguments},
     selection::select,
 };
@@ -176,6 +176,7 @@ impl Driving {
         let options = ledger::options::load(&mut self.conn, holder.run).await?;
         // The driver has sessions of its own.
         drop(self.conn);
+        let (target, asked) = (self.chosen.target.clone(), options.clone());
         let order = Order {
             target: self.chosen.target,
             database: self.chosen.name,
@@ -190,10 +191,12 @@ impl Driving {
             coordination: self.coordination,
             lock: self.lock,
         };
-        Ok(Box::pin(process::drive(order, |ended| {
+        let drive = process::drive(order, |ended| {
             after.last_words(ended, checkpoint.as_deref())
-        }))
-        .await?)
+        });
+        let mut ended = Box::pin(drive).await?;
+        bad_data::tell(&target, (&asked, &after), &mut ended).await;
+        Ok(ended)
     }
 
     /// Closes the way back.

@@ -11,6 +11,7 @@ use upshift_shared::ledger::{
 
 use super::{
     Failure,
+    bad_data::ShowArguments,
     driving::{Driving, DrivingArguments},
 };
 use crate::driver::{self, Aim};
@@ -21,6 +22,8 @@ pub(super) struct Arguments {
     /// The run's id, or the end of it [default: the newest]
     #[arg(value_name = "RUN")]
     run: Option<String>,
+    #[command(flatten)]
+    show: ShowArguments,
     #[command(flatten)]
     driving: DrivingArguments,
 }
@@ -80,6 +83,9 @@ pub(super) async fn run(arguments: Arguments, config: Option<&Path>) -> Result<(
         Change::default(),
     )
     .await?;
+    // What is still bad is found again.
+    ledger::bad_row::forget_found(&mut driving.conn, holder).await?;
+    arguments.show.store(&mut driving.conn, row.run).await?;
     let rebuilt = driver::forward(&mut driving.conn, row.run, &plan, &driving.limits).await?;
     let progress = arguments.driving.progress();
     let ended = driving

@@ -17,7 +17,7 @@ use upshift_shared::{
 };
 
 use super::{
-    Failure,
+    Failure, bad_data,
     compiling::{self, PackArguments},
     driving::{self, After, Driving, DrivingArguments},
     ordering::OrderingArguments,
@@ -57,8 +57,12 @@ pub(super) async fn run(arguments: Arguments, config: Option<&Path>) -> Result<(
     let hint = driving.chosen.hint.clone();
     refuse_unfinished(&mut driving, &hint).await?;
     let sources = compiling::read(&mut driving.conn, pack).await?;
-    let options = sources.options(&arguments.pack);
-    let plan = Arc::new(compiling::compile(sources, &options)?);
+    let ordered = arguments.ordering.options(&driving.chosen.config.run);
+    let mut options = sources.options(&arguments.pack);
+    let remark = bad_data::heed(&ordered, &mut options)?;
+    let mut plan = compiling::compile(sources, &options)?;
+    plan.warnings.extend(remark);
+    let plan = Arc::new(plan);
     if !arguments.driving.json {
         eprintln!("{}", summary(&plan));
     }
@@ -73,7 +77,7 @@ pub(super) async fn run(arguments: Arguments, config: Option<&Path>) -> Result<(
     let run = RunId::generate();
     ledger::create(&mut driving.conn).await?;
     ledger::run::insert(&mut driving.conn, run, &plan, env!("CARGO_PKG_VERSION")).await?;
-    ledger::options::store(&mut driving.conn, run, &arguments.ordering.options()).await?;
+    ledger::options::store(&mut driving.conn, run, &ordered).await?;
     let holder = driving.take_over(run).await?;
     ledger::run::change_state(
         &mut driving.conn,

@@ -11,6 +11,7 @@ mod cut;
 mod lease;
 mod operation;
 pub mod process;
+pub mod quarantine;
 mod rebuild;
 mod report;
 pub mod rollback;

@@ -20,6 +20,7 @@ use super::{
 };
 use crate::{
     Error, Result,
+    ledger::options::OnBadData,
     pack::{Complaint, Location},
     suggest::did_you_mean,
 };
@@ -47,6 +48,8 @@ pub struct RunDefaults {
     pub max_attempts: Option<u32>,
     /// Rows of the first units of each task, from which the right size is found.
     pub unit_rows: Option<u32>,
+    /// What becomes of rows that a statement cannot work on.
+    pub on_bad_data: Option<OnBadData>,
 }
 
 /// `[databases.NAME]`
@@ -212,6 +215,7 @@ impl Source<'_> {
                 "workers" => run.workers = Some(self.count(value)?),
                 "max_attempts" => run.max_attempts = Some(self.count(value)?),
                 "unit_rows" => run.unit_rows = Some(self.count(value)?),
+                "on_bad_data" => run.on_bad_data = Some(self.on_bad_data(value)?),
                 "lock_timeout" => run.lock_timeout = Some(self.duration(value)?),
                 "statement_timeout" => run.statement_timeout = Some(self.duration(value)?),
                 _ => {
@@ -219,6 +223,7 @@ impl Source<'_> {
                         "workers",
                         "max_attempts",
                         "unit_rows",
+                        "on_bad_data",
                         "lock_timeout",
                         "statement_timeout",
                     ];
@@ -266,6 +271,17 @@ impl Source<'_> {
             .ok_or_else(|| {
                 self.complain(value.span(), "expected a number from 1 to 1024".to_owned())
             })
+    }
+
+    fn on_bad_data(&self, value: &Spanned<DeValue<'_>>) -> Result<OnBadData> {
+        match self.string(value)? {
+            "stop" => Ok(OnBadData::Stop),
+            "quarantine" => Ok(OnBadData::Quarantine),
+            _ => Err(self.complain(
+                value.span(),
+                "expected \"stop\" or \"quarantine\"".to_owned(),
+            )),
+        }
     }
 
     fn duration(&self, value: &Spanned<DeValue<'_>>) -> Result<Duration> {

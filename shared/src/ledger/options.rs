@@ -14,9 +14,9 @@ pub struct RunOptions {
     pub on_bad_data: OnBadData,
     /// So many rows are quarantined at most; [`RunOptions::MAX_BAD_ROWS`] where none is said.
     pub max_bad_rows: Option<u32>,
-    /// Seconds that the search for bad rows may take in one unit; zero for no search,
-    /// [`RunOptions::SEARCH_SECONDS`] where none is said.
-    pub search_seconds: Option<u32>,
+    /// Milliseconds that the search for bad rows may take in one unit; zero for no search,
+    /// [`RunOptions::SEARCH_MILLIS`] where none is said.
+    pub search_millis: Option<u64>,
     /// Whether keys and values of bad rows are shown where a failure is told.
     pub show_values: bool,
 }
@@ -24,8 +24,8 @@ pub struct RunOptions {
 impl RunOptions {
     /// Rows that are quarantined at most, where the operator does not say.
     pub const MAX_BAD_ROWS: u32 = 1000;
-    /// Seconds that the search for bad rows may take, where the operator does not say.
-    pub const SEARCH_SECONDS: u32 = 120;
+    /// Milliseconds that the search for bad rows may take, where the operator does not say.
+    pub const SEARCH_MILLIS: u64 = 120_000;
 }
 
 /// What becomes of rows that a statement cannot work on.

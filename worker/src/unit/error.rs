@@ -42,8 +42,8 @@ pub struct UnitError {
 impl UnitError {
     pub(crate) fn new(error: &Error, unit: &UnitContext<'_>, elapsed: Duration) -> Self {
         let message = match unit.task.sources.first() {
-            Some(source) => format!("{source}: {}", described(error)),
-            None => described(error),
+            Some(source) => format!("{source}: {}", described(error, &[])),
+            None => described(error, &[]),
         };
         Self {
             class: class(error, unit, elapsed),
@@ -62,7 +62,7 @@ impl UnitError {
         };
         Self {
             class,
-            message: described(error),
+            message: described(error, &[]),
             sqlstate: error.sqlstate(),
         }
     }
@@ -94,8 +94,9 @@ fn class(error: &Error, unit: &UnitContext<'_>, elapsed: Duration) -> FailureCla
 }
 
 /// The message without values. Data exceptions (SQLSTATE class 22) quote them: `invalid input syntax for
-/// type integer: "…"`, `value "…" is out of range`. They are left out, as DETAIL is.
-pub(super) fn described(error: &Error) -> String {
+/// type integer: "…"`, `value "…" is out of range`. They are left out, as DETAIL is. What triggers and
+/// functions raise may hold any value: those of the rows that it is about are left out.
+pub(super) fn described(error: &Error, rows: &[&Value]) -> String {
     let Error::Database {
         context,
         source: sqlx::Error::Database(source),
@@ -116,6 +117,8 @@ pub(super) fn described(error: &Error) -> String {
         message = parts
             .map(|(n, part)| if n % 2 == 1 { "\"…\"" } else { part })
             .collect();
+    } else if code.starts_with("P0") {
+        message = masked(message, rows);
     }
     let mut place = String::new();
     let details = source.try_downcast_ref::<sqlx::postgres::PgDatabaseError>();
@@ -127,11 +130,11 @@ pub(super) fn described(error: &Error) -> String {
     format!("{context}: {message}{place} (SQLSTATE {code})")
 }
 
-/// A message in which no value of these rows (JSON objects) stands by itself: what triggers raise may
-/// hold any.
-pub(super) fn masked<'r>(message: String, rows: impl Iterator<Item = &'r Value>) -> String {
+/// A message in which no value of these rows (JSON objects) stands by itself.
+fn masked(message: String, rows: &[&Value]) -> String {
     let mut values: Vec<String> = rows
-        .filter_map(Value::as_object)
+        .iter()
+        .filter_map(|row| row.as_object())
         .flat_map(|row| row.values())
         .filter_map(|value| match value {
             Value::String(text) => Some(text.trim().to_owned()),
@@ -167,9 +170,6 @@ mod tests {
     fn values_of_the_rows_are_masked_where_they_stand_alone() {
         let row = serde_json::json!({"id": 7, "name": "Ann B", "note": null, "code": "x"});
         let message = "row 7 of t77: \"Ann B\" has x in max".to_owned();
-        assert_eq!(
-            masked(message, [row].iter()),
-            "row … of t77: \"…\" has … in max"
-        );
+        assert_eq!(masked(message, &[&row]), "row … of t77: \"…\" has … in max");
     }
 }

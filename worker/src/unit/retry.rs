@@ -17,10 +17,7 @@ use upshift_shared::{
     },
 };
 
-use super::{
-    UnitContext, begin, bisect,
-    error::{described, masked},
-};
+use super::{UnitContext, begin, bisect, error::described};
 use crate::failpoint;
 
 /// One row may take so long.
@@ -79,7 +76,7 @@ pub async fn retry(
                 let now = subject.row(&mut tx, &bounds).await?;
                 Retried {
                     rows: 0,
-                    failure: Some(masked(described(&error), now.iter())),
+                    failure: Some(described(&error, &now.iter().collect::<Vec<_>>())),
                 }
             }
             Err(error) => return Err(error),

@@ -12,6 +12,7 @@ mod subject;
 
 use std::time::Duration;
 
+use serde_json::Value;
 use sqlx::PgConnection;
 use upshift_shared::{
     Error, Result,
@@ -36,10 +37,7 @@ pub(super) use self::{
     search::{attempt, only},
     subject::Subject,
 };
-use super::{
-    Direction, UnitContext, UnitError, begin, draws,
-    error::{described, masked},
-};
+use super::{Direction, UnitContext, UnitError, begin, draws, error::described};
 use crate::failpoint;
 
 /// Under policy `stop`, so many rows are looked for in one unit.
@@ -107,15 +105,15 @@ async fn within(
     unit: &UnitContext<'_>,
     failure: &Error,
 ) -> Result<Verdict> {
-    let seconds = unit.options.search_seconds;
-    let seconds = seconds.unwrap_or(RunOptions::SEARCH_SECONDS);
+    let millis = unit.options.search_millis;
+    let millis = millis.unwrap_or(RunOptions::SEARCH_MILLIS);
     let remark = |text: String| {
         Ok(Verdict::Failed(Report {
             rows: Vec::new(),
             remarks: vec![text],
         }))
     };
-    if seconds == 0 {
+    if millis == 0 {
         return remark("its rows were not searched: --search-time is 0s".to_owned());
     }
     if super::outside::concerns(&unit.task.operator) {
@@ -147,7 +145,7 @@ async fn within(
     }
     let limit = Limit {
         rows: sought(&mut tx, unit, &subject).await?,
-        time: Duration::from_secs(u64::from(seconds)),
+        time: Duration::from_millis(millis),
     };
     let outcome = search::search(&mut tx, unit, &subject, limit).await?;
     let mut rows = Vec::with_capacity(outcome.found.len());
@@ -215,8 +213,8 @@ fn remarks(
         )),
         Some(Stopped::Many) => remarks.push("there are more".to_owned()),
         Some(Stopped::Time) => remarks.push(format!(
-            "the search ended after {} seconds: there may be more",
-            limit.time.as_secs()
+            "the search ended after {} s (--search-time): there may be more",
+            limit.time.as_secs_f64()
         )),
         None if outcome.found.is_empty() => {
             remarks.push("no row fails by itself: it is several together".to_owned());
@@ -272,7 +270,8 @@ fn tell(unit: &UnitContext<'_>, failure: &Error, report: &Report) -> String {
         }
     };
     let rows = report.rows.iter().filter_map(|bad| bad.row.as_ref());
-    let mut text = format!("{source}: {}", masked(described(failure), rows));
+    let rows: Vec<&Value> = rows.collect();
+    let mut text = format!("{source}: {}", described(failure, &rows));
     for (place, source, count) in places(&report.rows) {
         let rows = if count == 1 { "row" } else { "rows" };
         text.push_str(&format!("\n  {count} bad {rows}: {place}, by {source}"));
