@@ -137,7 +137,8 @@ pub(super) async fn tell(
 ) {
     let failed = ended.ending == Ending::Failed;
     let quarantines = options.on_bad_data == OnBadData::Quarantine;
-    if !quarantines && !(failed && options.show_values) {
+    let shows = failed && options.show_values;
+    if !(quarantines || shows) {
         return;
     }
     if let Err(error) = told(target, (options, after), ended).await {
@@ -184,9 +185,8 @@ pub(super) fn with_values(bad: &BadRow) -> String {
     }
     if let Some(column) = &bad.column {
         text.push_str(&format!(": column {column}"));
-        let row = bad.row.as_ref();
-        if let Some(value) = row.and_then(|row| row.get(column)) {
-            text.push_str(&format!(" (now {value})"));
+        if let Some(value) = &bad.value {
+            text.push_str(&format!(" would be {value}"));
         }
     }
     text.push_str(&format!(": {}", bad.message));

@@ -195,7 +195,7 @@ fn whole(row: &StoredRow) -> Value {
     let bad = &row.bad;
     json!({
         "task": row.task, "unit": row.unit, "source": bad.source, "table": bad.table, "key": bad.key,
-        "row": bad.row, "column": bad.column, "sqlstate": bad.sqlstate, "message": bad.message,
+        "row": bad.row, "column": bad.column, "value": bad.value, "sqlstate": bad.sqlstate, "message": bad.message,
         "detail": bad.detail, "state": row.state,
     })
 }

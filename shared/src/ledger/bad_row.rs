@@ -67,6 +67,8 @@ pub struct BadRow {
     pub row: Option<Value>,
     /// The column, or columns, at fault.
     pub column: Option<String>,
+    /// What the statement would have given to it, where that can be computed.
+    pub value: Option<Value>,
     /// What PostgreSQL reported; empty where a function of ours refused the value.
     pub sqlstate: String,
     /// In the server's words, which may hold values.
@@ -120,8 +122,9 @@ pub async fn record(
         sqlx::query(
             "-- record a bad row
             INSERT INTO upshift.bad_row (run, task, unit, seq, table_name, key, row, column_name,
-                                         sqlstate, message, detail, source, state)
-            VALUES ($1::uuid, $2, $3, $4, $5, $6::jsonb, $7::jsonb, $8, $9, $10, $11, $12, $13)",
+                                         value, sqlstate, message, detail, source, state)
+            VALUES ($1::uuid, $2, $3, $4, $5, $6::jsonb, $7::jsonb, $8, $9::jsonb, $10, $11, $12,
+                    $13, $14)",
         )
         .bind(key.holder.run.to_string())
         .bind(signed(key.task.0))
@@ -131,6 +134,7 @@ pub async fn record(
         .bind(bad.key.as_ref().map(ToString::to_string))
         .bind(bad.row.as_ref().map(ToString::to_string))
         .bind(&bad.column)
+        .bind(bad.value.as_ref().map(ToString::to_string))
         .bind(&bad.sqlstate)
         .bind(&bad.message)
         .bind(&bad.detail)
@@ -310,8 +314,8 @@ pub async fn load(conn: &mut PgConnection, run: RunId) -> Result<Vec<StoredRow>>
     }
     let rows = sqlx::query(
         "-- load bad rows
-        SELECT task, unit, seq, table_name, key::text AS key, row::text AS row, column_name, sqlstate,
-               message, detail, source, state
+        SELECT task, unit, seq, table_name, key::text AS key, row::text AS row, column_name,
+               value::text AS value, sqlstate, message, detail, source, state
         FROM upshift.bad_row WHERE run = $1::uuid ORDER BY task, unit, seq",
     )
     .bind(run.to_string())
@@ -337,6 +341,7 @@ fn stored(row: &PgRow) -> Result<StoredRow> {
             key: json("key")?,
             row: json("row")?,
             column: row.try_get("column_name").map_err(failed())?,
+            value: json("value")?,
             sqlstate: row.try_get("sqlstate").map_err(failed())?,
             message: row.try_get("message").map_err(failed())?,
             detail: row.try_get("detail").map_err(failed())?,

@@ -175,6 +175,8 @@ CREATE TABLE IF NOT EXISTS upshift.bad_row (
     key jsonb,
     row jsonb,
     column_name text,
+    -- what the statement would have given to the column, where that can be computed
+    value jsonb,
     sqlstate text NOT NULL,
     -- as the server said them
     message text NOT NULL,

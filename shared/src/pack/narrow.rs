@@ -101,6 +101,68 @@ pub fn only(sql: &str, group: usize, value: bool) -> Result<String, String> {
     })
 }
 
+/// A query of the value that the statement gives to the only column of a group, before it is cast to the
+/// column's type.
+///
+/// # Errors
+/// With what stands in the way, in words.
+pub fn value(sql: &str, group: usize) -> Result<String, String> {
+    let mut value = None;
+    edit(&only(sql, group, true)?, |statement| {
+        let (list, mut query) = match statement {
+            NodeEnum::UpdateStmt(update) => {
+                let own = update.relation.clone().map(NodeEnum::RangeVar);
+                let own = Node { node: own };
+                let query = SelectStmt {
+                    from_clause: std::iter::once(own)
+                        .chain(update.from_clause.clone())
+                        .collect(),
+                    where_clause: update.where_clause.clone(),
+                    with_clause: update.with_clause.clone(),
+                    ..plain_select()?
+                };
+                (update.target_list.clone(), query)
+            }
+            NodeEnum::InsertStmt(insert) => {
+                let query = selected(insert)?.clone();
+                (query.target_list.clone(), query)
+            }
+            _ => return Err(NOT_DML.to_owned()),
+        };
+        let [only] = list.as_slice() else {
+            return Err("several columns are assigned together".to_owned());
+        };
+        let assigned = target(only).ok_or(NOT_DML)?;
+        query.target_list = vec![Node {
+            node: Some(NodeEnum::ResTarget(Box::new(ResTarget {
+                name: "value".to_owned(),
+                indirection: Vec::new(),
+                ..assigned.clone()
+            }))),
+        }];
+        *statement = NodeEnum::SelectStmt(Box::new(query));
+        value = Some(statement.clone());
+        Ok(())
+    })?;
+    let mut tree = grammar::parse("SELECT 1")
+        .map_err(|e| e.to_string())?
+        .protobuf;
+    if let Some(raw) = tree.stmts.first_mut() {
+        raw.stmt = Some(Box::new(Node { node: value }));
+    }
+    pg_query::deparse(&tree, pg_query::DeparseOptions::default()).map_err(|e| e.to_string())
+}
+
+/// A SELECT as the parser makes it, to be filled.
+fn plain_select() -> Result<SelectStmt, String> {
+    let parsed = grammar::parse("SELECT 1").map_err(|e| e.to_string())?;
+    let node = parsed.protobuf.stmts.into_iter().next();
+    match node.and_then(|raw| raw.stmt?.node) {
+        Some(NodeEnum::SelectStmt(select)) => Ok(*select),
+        _ => Err(NOT_DML.to_owned()),
+    }
+}
+
 const NOT_DML: &str = "it is neither UPDATE, DELETE nor INSERT … SELECT";
 
 /// The table that an UPDATE or DELETE is on, as it is written there.
@@ -287,7 +349,13 @@ mod tests {
             one(1, true)
         );
         assert!(one(2, true).contains("SET f = 3 WHERE"), "{}", one(2, true));
+        assert_eq!(
+            value(UPDATE, 0).as_deref(),
+            Ok("SELECT c::int AS value FROM t a WHERE a.g")
+        );
+        assert!(value(UPDATE, 1).is_err());
         let insert = "INSERT INTO t (x, y) SELECT a::int, b FROM s";
+        assert_eq!(value(insert, 1).as_deref(), Ok("SELECT b AS value FROM s"));
         assert_eq!(
             only(insert, 1, true).as_deref(),
             Ok("INSERT INTO t (y) SELECT b FROM s")

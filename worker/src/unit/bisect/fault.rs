@@ -65,7 +65,12 @@ impl<'a, 'u> Namer<'a, 'u> {
             Some(column) => Some(column),
             None => self.column(tx, found).await?,
         };
+        let value = match column.as_deref() {
+            Some(column) => self.value(tx, found, (column, row.as_ref())).await?,
+            None => None,
+        };
         Ok(bad_row(self.unit, &found.error, |bad| {
+            bad.value = value;
             bad.table.clone_from(&self.subject.table);
             bad.source = source(self.unit, column.as_deref());
             (bad.key, bad.row, bad.column) = (key, row, column);
@@ -120,6 +125,38 @@ impl<'a, 'u> Namer<'a, 'u> {
         Ok(None)
     }
 
+    /// What the statement would give to the column: a transform's value as it is; else what it computes,
+    /// before the column's type refuses it. Where computing it fails, the message has it.
+    async fn value(
+        &self,
+        tx: &mut PgConnection,
+        found: &Found,
+        (column, row): (&str, Option<&Value>),
+    ) -> Result<Option<Value>> {
+        if let Operator::Transform(op) = &self.unit.task.operator {
+            return Ok(row.and_then(|row| row.get(&op.source)).cloned());
+        }
+        let place = self.groups.iter().position(|group| group == &[column]);
+        let (Some(text), Some(place)) = (&self.text, place) else {
+            return Ok(None);
+        };
+        let Ok(query) = narrow::value(text, place) else {
+            return Ok(None);
+        };
+        savepoint(tx, self.unit, PROBE).await?;
+        let value = self
+            .subject
+            .value(tx, self.unit, &query, &found.bounds)
+            .await;
+        match value {
+            Err(error) if error.sqlstate().is_none() => Err(error),
+            value => {
+                go_back(tx).await?;
+                Ok(value.ok().flatten())
+            }
+        }
+    }
+
     /// Whether this fails on the row in the same way.
     async fn probe(
         &self,
@@ -159,6 +196,7 @@ pub(super) fn bad_row(
         key: None,
         row: None,
         column: None,
+        value: None,
         sqlstate: error.sqlstate().unwrap_or_default(),
         message: error.to_string(),
         detail: None,
@@ -249,10 +287,13 @@ async fn shadow_key(tx: &mut PgConnection, op: &Shadow) -> Result<Option<Vec<Key
     Ok(known.map(|(_, key)| key))
 }
 
-/// `column "c" of table t`
-pub(super) fn place(bad: &BadRow) -> String {
-    match &bad.column {
-        Some(column) => format!("column {} of {}", ident(column), bad.table),
-        None => bad.table.clone(),
+/// `column "c" of t`; of an INSERT, the column is that of another table than the row.
+pub(super) fn place(unit: &UnitContext<'_>, bad: &BadRow) -> String {
+    match (&bad.column, &unit.task.operator) {
+        (None, _) => bad.table.clone(),
+        (Some(column), Operator::Append(op)) => {
+            format!("{}, column {} of {}", bad.table, ident(column), op.table)
+        }
+        (Some(column), _) => format!("column {} of {}", ident(column), bad.table),
     }
 }

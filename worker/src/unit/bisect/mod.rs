@@ -272,7 +272,7 @@ fn tell(unit: &UnitContext<'_>, failure: &Error, report: &Report) -> String {
     let rows = report.rows.iter().filter_map(|bad| bad.row.as_ref());
     let rows: Vec<&Value> = rows.collect();
     let mut text = format!("{source}: {}", described(failure, &rows));
-    for (place, source, count) in places(&report.rows) {
+    for (place, source, count) in places(unit, &report.rows) {
         let rows = if count == 1 { "row" } else { "rows" };
         text.push_str(&format!("\n  {count} bad {rows}: {place}, by {source}"));
     }
@@ -292,10 +292,10 @@ fn tell(unit: &UnitContext<'_>, failure: &Error, report: &Report) -> String {
 }
 
 /// Rows counted by what is at fault, in the order in which they were found.
-fn places(rows: &[BadRow]) -> Vec<(String, String, usize)> {
+fn places(unit: &UnitContext<'_>, rows: &[BadRow]) -> Vec<(String, String, usize)> {
     let mut places: Vec<(String, String, usize)> = Vec::new();
     for bad in rows {
-        let place = fault::place(bad);
+        let place = fault::place(unit, bad);
         let known = places
             .iter_mut()
             .find(|(p, source, _)| *p == place && *source == bad.source);

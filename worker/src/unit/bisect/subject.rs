@@ -1,7 +1,7 @@
 //! What is searched for bad rows: a table and its key, and how the unit's work is done on a range of it.
 
 use serde_json::Value;
-use sqlx::{PgConnection, Row};
+use sqlx::{PgConnection, Postgres, Row, postgres::PgArguments, query::Query};
 use upshift_shared::{
     Error, Result,
     ledger::Bounds,
@@ -177,6 +177,40 @@ impl<'a> Subject<'a> {
         text: String,
         bounds: &Bounds,
     ) -> Result<u64> {
+        let query = self.bound(unit, text, bounds);
+        let done = query.execute(tx).await;
+        let done = done.map_err(Error::database(unit.task.label.clone()))?;
+        Ok(done.rows_affected())
+    }
+
+    /// The value that a query with a column `value` finds in a piece.
+    pub(super) async fn value(
+        &self,
+        tx: &mut PgConnection,
+        unit: &UnitContext<'_>,
+        query: &str,
+        bounds: &Bounds,
+    ) -> Result<Option<Value>> {
+        let text = format!(
+            "/* upshift: a bad value */ SELECT to_jsonb(x.value)::text AS value FROM ({query}) AS x LIMIT 1"
+        );
+        let text: Option<Option<String>> = self
+            .bound(unit, text, bounds)
+            .fetch_optional(tx)
+            .await
+            .and_then(|row| row.map(|row| row.try_get("value")).transpose())
+            .map_err(Error::database(unit.task.label.clone()))?;
+        Ok(text
+            .flatten()
+            .and_then(|text| serde_json::from_str(&text).ok()))
+    }
+
+    fn bound(
+        &self,
+        unit: &UnitContext<'_>,
+        text: String,
+        bounds: &Bounds,
+    ) -> Query<'static, Postgres, PgArguments> {
         let mut query = sqlx::query(sql(text)).persistent(false);
         if unit.task.pinned_now {
             query = query.bind(unit.pinned_now.to_owned());
@@ -187,11 +221,7 @@ impl<'a> Subject<'a> {
         for value in bound_values(&self.key, bounds) {
             query = query.bind(value);
         }
-        let done = query
-            .execute(tx)
-            .await
-            .map_err(Error::database(unit.task.label.clone()))?;
-        Ok(done.rows_affected())
+        query
     }
 
     /// The row of a range of one, as it is now.
