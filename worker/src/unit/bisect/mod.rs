@@ -76,6 +76,8 @@ struct Report {
     rows: Vec<BadRow>,
     /// Sentences about the search.
     remarks: Vec<String>,
+    /// Whether another run could go on without such rows.
+    spares: bool,
 }
 
 /// Looks into a failure; does the unit without its bad rows, if that is the policy. Rows that it touched;
@@ -109,8 +111,8 @@ async fn within(
     let millis = millis.unwrap_or(RunOptions::SEARCH_MILLIS);
     let remark = |text: String| {
         Ok(Verdict::Failed(Report {
-            rows: Vec::new(),
             remarks: vec![text],
+            ..Report::default()
         }))
     };
     if millis == 0 {
@@ -136,7 +138,7 @@ async fn within(
     let is_deferred =
         matches!(failure, Error::Database { context, .. } if context.starts_with("committing"));
     if is_deferred {
-        let why = "deferred constraints were checked at once";
+        let why = "with deferred constraints checked at once";
         subject.doubt.get_or_insert_with(|| why.to_owned());
         subject.whole.get_or_insert_with(|| why.to_owned());
         execute_raw(&mut tx, "SET CONSTRAINTS ALL IMMEDIATE")
@@ -164,7 +166,14 @@ async fn within(
     }
     tx.rollback().await?;
     let remarks = remarks(unit, &subject, (&outcome, limit));
-    Ok(Verdict::Failed(Report { rows, remarks }))
+    let stops = unit.options.on_bad_data == OnBadData::Stop;
+    let spares = stops && !rows.is_empty() && !draws(unit);
+    Ok(Verdict::Failed(Report {
+        rows,
+        remarks,
+        // What a pass does is done in place then.
+        spares: spares && (subject.whole.is_none() || !subject.keeps()),
+    }))
 }
 
 /// Whether the unit may be done without its bad rows.
@@ -222,7 +231,7 @@ fn remarks(
         None => {}
     }
     if let Some(why) = &subject.doubt {
-        remarks.push(format!("found approximately ({why})"));
+        remarks.push(format!("approximately: searched {why}"));
     }
     if unit.options.on_bad_data == OnBadData::Quarantine
         && let Some(why) = refused(unit, subject)
@@ -283,7 +292,7 @@ fn tell(unit: &UnitContext<'_>, failure: &Error, report: &Report) -> String {
         "\n  keys and values: upshift quarantine list {} --values",
         unit.holder.run
     ));
-    if unit.options.on_bad_data == OnBadData::Stop && !report.rows.is_empty() {
+    if report.spares {
         text.push_str(
             "\n  to go on without such rows: roll back, and run with --on-bad-data quarantine",
         );

@@ -40,6 +40,7 @@ enum Work<'a> {
     Fill(&'a Shadow),
 }
 
+const DEPENDENT: &str = "part by part, which this statement is not meant to be done";
 const PASS: &str = "a pass builds the table anew, and what it left out would be lost";
 
 impl<'a> Subject<'a> {
@@ -71,12 +72,11 @@ impl<'a> Subject<'a> {
             }
             Operator::Transform(op) => {
                 let exact = op.write.cut.is_some() || op.write.spare.is_some();
-                let doubt = (!exact).then(|| unit.task.why.clone());
                 Ok(Self {
                     table: op.write.table.clone(),
                     key: op.write.key.clone(),
-                    whole: doubt.clone(),
-                    doubt,
+                    whole: (!exact).then(|| unit.task.why.clone()),
+                    doubt: (!exact).then(|| DEPENDENT.to_owned()),
                     work: Work::Transform(op),
                 })
             }
@@ -129,7 +129,7 @@ impl<'a> Subject<'a> {
         Ok(Self {
             table: table.to_owned(),
             key: key.to_vec(),
-            doubt: Some(unit.task.why.clone()),
+            doubt: Some(DEPENDENT.to_owned()),
             whole: Some(unit.task.why.clone()),
             work: Work::Sql { text, numbered },
         })
