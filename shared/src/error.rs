@@ -52,6 +52,18 @@ pub enum Error {
         /// The epoch that the ledger holds.
         current: i64,
     },
+    /// A function of ours cannot change a value. The key belongs only in reports that ask for it.
+    #[error("{what}: a row cannot be changed: {why}; {advice}")]
+    BadValue {
+        /// The operation and its place.
+        what: String,
+        /// Column and value of the row's key.
+        key: Vec<(String, String)>,
+        /// What the function says, without the value.
+        why: String,
+        /// What to do about it.
+        advice: &'static str,
+    },
     /// Files and sockets.
     #[error("{context}: {source}")]
     Io {
@@ -94,7 +106,7 @@ impl Error {
                 _ => Retry::Never,
             },
             Self::Io { .. } => Retry::Later,
-            Self::Refused(_) => Retry::Operator,
+            Self::Refused(_) | Self::BadValue { .. } => Retry::Operator,
             Self::Pack(_) | Self::Config(_) | Self::Format(_) | Self::Fenced { .. } => Retry::Never,
         }
     }

@@ -6,6 +6,7 @@
 //! see [`InPlace::sql`].
 
 mod checkpoint;
+mod key_range;
 mod metadata;
 mod rates;
 mod renumber;
@@ -21,9 +22,10 @@ use crate::{
 };
 
 pub use checkpoint::PlannedCheckpoint;
+pub use key_range::key_range;
 pub use metadata::{Capture, DdlAction, DdlEffect, Hide, Metadata};
 pub use rates::Rates;
-pub use shadow::{AddedKey, Carried, JoinedTransform, Shadow, ShadowStage};
+pub use shadow::{AddedKey, AssignedColumn, Carried, JoinedTransform, Shadow, ShadowStage};
 pub use transform::{TRANSFORMED_ROWS, Transform};
 
 /// The version of this format. A reader refuses a newer one; older ones stay readable.
@@ -296,6 +298,18 @@ pub struct InPlace {
     pub before_images: KeptTable,
     /// How it is cut; `None` for one unit, and the task's `why` says why.
     pub cut: Option<Cut>,
+    /// Where `cut` is `None`: how it could be cut all the same, for rows that it cannot work on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub spare: Option<Spare>,
+}
+
+/// How a task of one unit could be cut: its rows do not depend on each other, there are only few.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Spare {
+    /// By this key.
+    pub cut: Cut,
+    /// What the statement calls the table, not quoted.
+    pub alias: String,
 }
 
 /// What an in-place task does to rows.
@@ -363,6 +377,9 @@ pub struct Append {
     pub recorded: KeptTable,
     /// How the driving table is cut; `None` for one unit.
     pub cut: Option<Cut>,
+    /// Where `cut` is `None`: how it could be cut all the same, for rows that it cannot work on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub spare: Option<Spare>,
 }
 
 /// One statement in one transaction.

@@ -20,7 +20,7 @@ use upshift_shared::{
 };
 
 use super::{
-    Failure,
+    Failure, bad_data,
     database::{Chosen, DatabaseArguments},
     selection::select,
     steering::SteeringArguments,
@@ -218,6 +218,7 @@ impl Driving {
         rebuilt.limit(&self.limits);
         // The driver has sessions of its own.
         drop(self.conn);
+        let (target, asked) = (self.chosen.target.clone(), options.clone());
         let order = Order {
             target: self.chosen.target,
             database: self.chosen.name,
@@ -234,11 +235,13 @@ impl Driving {
             coordination: self.coordination,
             lock: self.lock,
         };
-        Ok(Box::pin(process::drive(order, |ended| match ended.ending {
+        let drive = process::drive(order, |ended| match ended.ending {
             Ending::RolledBack if partly => "what was edited is taken back".to_owned(),
             _ => after.last_words(ended, checkpoint.as_deref()),
-        }))
-        .await?)
+        });
+        let mut ended = Box::pin(drive).await?;
+        bad_data::tell(&target, (&asked, &after), &mut ended).await;
+        Ok(ended)
     }
 
     /// Closes the way back.

@@ -66,7 +66,10 @@ impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         let code = match &error {
             Error::Pack(_) | Error::Config(_) => 2,
-            Error::Refused(_) | Error::Format(_) | Error::Fenced { .. } => 3,
+            Error::Refused(_)
+            | Error::BadValue { .. }
+            | Error::Format(_)
+            | Error::Fenced { .. } => 3,
             Error::Database { .. } | Error::Io { .. } => 1,
         };
         Self::new(code, error.to_string())

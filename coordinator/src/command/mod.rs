@@ -1,6 +1,7 @@
 //! The subcommands, one file each. What they have in common: how a database is named, how failures
 //! become exit codes.
 
+mod bad_data;
 mod checkpoints;
 mod commit;
 mod compiling;
@@ -14,6 +15,7 @@ mod ordering;
 mod pack;
 mod pause;
 mod plan;
+mod quarantine;
 mod resume;
 mod rollback;
 mod run;
@@ -79,6 +81,9 @@ enum Command {
     Rollback(rollback::Arguments),
     /// Close the way back: destroy what was only hidden and what was kept
     Commit(commit::Arguments),
+    /// Rows that statements could not work on: list, retry, export
+    #[command(subcommand)]
+    Quarantine(quarantine::QuarantineCommand),
     /// Work on packs
     #[command(subcommand)]
     Pack(pack::PackCommand),
@@ -120,6 +125,10 @@ pub async fn run(cli: Cli) -> u8 {
         Command::Commit(arguments) => (
             arguments.json(),
             Box::pin(commit::run(arguments, config)).await,
+        ),
+        Command::Quarantine(command) => (
+            command.json(),
+            Box::pin(quarantine::run(command, config)).await,
         ),
         Command::Pack(command) => (false, pack::run(command)),
         Command::Doctor(arguments) => (arguments.json, doctor::run(arguments, config).await),

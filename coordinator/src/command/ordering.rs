@@ -6,6 +6,8 @@ use upshift_shared::{
     ledger::options::{RunOptions, Verify},
 };
 
+use super::bad_data::BadDataArguments;
+
 /// Options of `run` that the run keeps.
 #[derive(Debug, Clone, Args)]
 pub(super) struct OrderingArguments {
@@ -13,6 +15,8 @@ pub(super) struct OrderingArguments {
     /// compared as well, before and after [default: counts]
     #[arg(long, value_enum, value_name = "LEVEL")]
     verify: Option<VerifyArgument>,
+    #[command(flatten)]
+    pub(super) bad_data: BadDataArguments,
 }
 
 /// `--verify`
@@ -34,8 +38,11 @@ impl OrderingArguments {
             VerifyArgument::Counts => Verify::Counts,
             VerifyArgument::Full => Verify::Full,
         });
-        RunOptions {
+        let mut options = RunOptions {
             verify: verify.or(defaults.verify).unwrap_or_default(),
-        }
+            ..RunOptions::default()
+        };
+        self.bad_data.fill(&mut options, defaults);
+        options
     }
 }

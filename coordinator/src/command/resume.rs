@@ -17,6 +17,7 @@ use upshift_shared::ledger::{
 
 use super::{
     Failure,
+    bad_data::ShowArguments,
     driving::{After, Driving, DrivingArguments},
     steering,
 };
@@ -34,6 +35,8 @@ pub(super) struct Arguments {
     /// Do not ask before an edited pack is taken up
     #[arg(long, short, requires = "pack")]
     yes: bool,
+    #[command(flatten)]
+    show: ShowArguments,
     #[command(flatten)]
     driving: DrivingArguments,
 }
@@ -77,7 +80,7 @@ pub(super) async fn run(arguments: Arguments, config: Option<&Path>) -> Result<(
         }
         _ => {
             refuse_ended(&row, &after)?;
-            go_forward(driving, &row, &arguments.driving).await
+            go_forward(driving, &row, &arguments).await
         }
     }
 }
@@ -108,7 +111,7 @@ fn refuse_ended(row: &RunRow, after: &After) -> Result<(), Failure> {
 async fn go_forward(
     mut driving: Driving,
     row: &RunRow,
-    arguments: &DrivingArguments,
+    arguments: &Arguments,
 ) -> Result<(), Failure> {
     let after = driving.after(row.run);
     let plan = Arc::new(ledger::run::plan(&mut driving.conn, row.run).await?);
@@ -120,8 +123,11 @@ async fn go_forward(
         Change::default(),
     )
     .await?;
+    // What is still bad is found again.
+    ledger::bad_row::forget_found(&mut driving.conn, holder).await?;
+    arguments.show.store(&mut driving.conn, row.run).await?;
     let rebuilt = driver::forward(&mut driving.conn, row.run, &plan, &driving.limits).await?;
-    let progress = arguments.progress();
+    let progress = arguments.driving.progress();
     let ended = driving
         .drive((holder, plan), (Aim::Forward, rebuilt, true), progress)
         .await?;

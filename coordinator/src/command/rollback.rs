@@ -12,7 +12,7 @@ use super::{
     Failure,
     driving::{Driving, DrivingArguments},
 };
-use crate::driver::{Aim, rollback};
+use crate::driver::{Aim, quarantine, rollback};
 
 /// `upshift rollback [RUN]`
 #[derive(Debug, Args)]
@@ -82,6 +82,10 @@ pub(super) async fn go_back(
     crate::driver::back(&mut driving.conn, row.run, &plan, place, &driving.limits).await?;
     rollback::refuse_lost_writes(&mut driving.conn, row, &plan, place, &driving.limits).await?;
     let holder = driving.take_over(row.run).await?;
+    ledger::bad_row::forget_found(&mut driving.conn, holder).await?;
+    let target = &driving.chosen.target;
+    let job = (holder, &*plan, &driving.limits);
+    quarantine::take_retries_back(&mut driving.conn, target, job).await?;
     let rebuilt = rollback::begin(
         &mut driving.conn,
         holder,

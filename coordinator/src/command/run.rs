@@ -19,7 +19,7 @@ use upshift_shared::{
 };
 
 use super::{
-    Failure,
+    Failure, bad_data,
     compiling::{self, PackArguments, stored},
     driving::{self, After, Driving, DrivingArguments},
     ordering::OrderingArguments,
@@ -60,10 +60,13 @@ pub(super) async fn run(arguments: Arguments, config: Option<&Path>) -> Result<(
     let hint = driving.chosen.hint.clone();
     refuse_unfinished(&mut driving, &hint).await?;
     let sources = compiling::read(&mut driving.conn, pack).await?;
-    let options = sources.options(&arguments.pack);
-    let stored = stored::text(&sources, &options)?;
     let run_options = arguments.ordering.options(&driving.chosen.config.run);
-    let plan = Arc::new(compiling::compile(sources, &options)?);
+    let mut options = sources.options(&arguments.pack);
+    let remark = bad_data::heed(&run_options, &mut options)?;
+    let stored = stored::text(&sources, &options)?;
+    let mut plan = compiling::compile(sources, &options)?;
+    plan.warnings.extend(remark);
+    let plan = Arc::new(plan);
     if !arguments.driving.json {
         eprintln!("{}", summary(&plan));
         if !plan.tasks.is_empty() {

@@ -11,6 +11,7 @@ use upshift_shared::{
     ids::{RunId, TaskId},
     ledger::{
         self,
+        bad_row::Counts,
         control::Control,
         event::Event,
         run::{RunRow, RunState},
@@ -22,7 +23,7 @@ use upshift_shared::{
 };
 
 use super::{
-    Failure,
+    Failure, bad_data,
     database::{DatabaseArguments, print_json, print_line},
     driving::After,
     events,
@@ -61,6 +62,8 @@ struct Status {
     rows_done: u64,
     /// The checkpoints that are prepared.
     checkpoints: Vec<String>,
+    /// Rows that statements could not work on.
+    bad_rows: Counts,
     /// Tasks that have begun and are not done.
     open: Vec<OpenTask>,
     /// What it waits for; nothing where nobody drives it.
@@ -190,6 +193,7 @@ async fn read(conn: &mut PgConnection, row: RunRow, hint: &str) -> Result<Status
         units_done: counts.values().map(|count| count.units).sum(),
         rows_done: counts.values().map(|count| count.rows).sum(),
         checkpoints: names(&plan, checkpoints),
+        bad_rows: ledger::bad_row::counts(conn, run).await?,
         open,
         earlier,
         row,
@@ -272,6 +276,7 @@ fn text(status: &Status) -> String {
             short_list(&status.checkpoints)
         ));
     }
+    lines.extend(bad_data::line(status.bad_rows).map(|line| format!("  {line}")));
     for task in &status.open {
         lines.push(format!(
             "  open: {} {} ({}): {} of about {} rows",

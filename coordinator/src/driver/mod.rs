@@ -14,6 +14,7 @@ mod lease;
 mod monitor;
 mod operation;
 pub mod process;
+pub mod quarantine;
 mod rebuild;
 mod report;
 pub mod rollback;

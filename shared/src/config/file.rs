@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     Error, Result,
-    ledger::options::Verify,
+    ledger::options::{OnBadData, Verify},
     pack::{Complaint, Location},
     suggest::did_you_mean,
     throttle::{self, Threshold, ThrottleLimits},
@@ -53,6 +53,8 @@ pub struct RunDefaults {
     pub unit_rows: Option<u32>,
     /// How much is verified.
     pub verify: Option<Verify>,
+    /// What becomes of rows that a statement cannot work on.
+    pub on_bad_data: Option<OnBadData>,
 }
 
 /// `[databases.NAME]`
@@ -219,6 +221,7 @@ impl Source<'_> {
                 "workers" => run.workers = Some(self.count(value)?),
                 "max_attempts" => run.max_attempts = Some(self.count(value)?),
                 "unit_rows" => run.unit_rows = Some(self.count(value)?),
+                "on_bad_data" => run.on_bad_data = Some(self.on_bad_data(value)?),
                 "lock_timeout" => run.lock_timeout = Some(self.duration(value)?),
                 "statement_timeout" => run.statement_timeout = Some(self.duration(value)?),
                 "verify" => run.verify = Some(self.verify(value)?),
@@ -227,6 +230,7 @@ impl Source<'_> {
                         "workers",
                         "max_attempts",
                         "unit_rows",
+                        "on_bad_data",
                         "lock_timeout",
                         "statement_timeout",
                         "verify",
@@ -329,6 +333,17 @@ impl Source<'_> {
             .ok_or_else(|| {
                 self.complain(value.span(), "expected a number from 1 to 1024".to_owned())
             })
+    }
+
+    fn on_bad_data(&self, value: &Spanned<DeValue<'_>>) -> Result<OnBadData> {
+        match self.string(value)? {
+            "stop" => Ok(OnBadData::Stop),
+            "quarantine" => Ok(OnBadData::Quarantine),
+            _ => Err(self.complain(
+                value.span(),
+                "expected \"stop\" or \"quarantine\"".to_owned(),
+            )),
+        }
     }
 
     fn duration(&self, value: &Spanned<DeValue<'_>>) -> Result<Duration> {

@@ -12,6 +12,22 @@ use crate::{Error, Result, ids::RunId};
 pub struct RunOptions {
     /// How much is looked at, unit by unit and at the end.
     pub verify: Verify,
+    /// What becomes of rows that a statement cannot work on.
+    pub on_bad_data: OnBadData,
+    /// So many rows are quarantined at most; [`RunOptions::MAX_BAD_ROWS`] where none is said.
+    pub max_bad_rows: Option<u32>,
+    /// Milliseconds that the search for bad rows may take in one unit; zero for no search,
+    /// [`RunOptions::SEARCH_MILLIS`] where none is said.
+    pub search_millis: Option<u64>,
+    /// Whether keys and values of bad rows are shown where a failure is told.
+    pub show_values: bool,
+}
+
+impl RunOptions {
+    /// Rows that are quarantined at most, where the operator does not say.
+    pub const MAX_BAD_ROWS: u32 = 1000;
+    /// Milliseconds that the search for bad rows may take, where the operator does not say.
+    pub const SEARCH_MILLIS: u64 = 120_000;
 }
 
 /// How much of what a run does is verified: see `worker/src/unit/verified.rs` for units, and
@@ -52,6 +68,17 @@ impl Verify {
             _ => None,
         }
     }
+}
+
+/// What becomes of rows that a statement cannot work on.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OnBadData {
+    /// The run fails and names them.
+    #[default]
+    Stop,
+    /// They are left out and recorded, the rest goes on.
+    Quarantine,
 }
 
 /// Stores the options of a run.

@@ -253,3 +253,31 @@ CREATE TABLE IF NOT EXISTS upshift.left_object (
     definition bigint NOT NULL,
     PRIMARY KEY (run, kind, name)
 );
+
+-- Rows that a statement could not work on. Keys, rows and messages are the users' data: they stay here
+-- and are shown only where that is asked for.
+CREATE TABLE IF NOT EXISTS upshift.bad_row (
+    run uuid NOT NULL,
+    task integer NOT NULL,
+    unit integer NOT NULL,
+    seq integer NOT NULL,
+    -- quoted and qualified, as it was called then
+    table_name text NOT NULL,
+    -- the key's columns as texts; NULL where the row could not be found out
+    key jsonb,
+    row jsonb,
+    column_name text,
+    -- what the statement would have given to the column, where that can be computed
+    value jsonb,
+    sqlstate text NOT NULL,
+    -- as the server said them
+    message text NOT NULL,
+    detail text,
+    -- file, line and column of the statement
+    source text NOT NULL,
+    -- found (the run stopped), quarantined (left out), retried (done after all)
+    state text NOT NULL,
+    -- for retried: the unit that did it
+    retry_unit integer,
+    PRIMARY KEY (run, task, unit, seq)
+);

@@ -9,6 +9,7 @@ mod load;
 mod manifest;
 mod marker;
 mod model;
+pub mod narrow;
 mod refuse;
 mod script;
 mod series;

@@ -84,6 +84,9 @@ pub enum ShadowStage {
         /// the plan.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         carried: Option<Carried>,
+        /// Which statements of the pass assign which column of the new table.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        assigned: Vec<AssignedColumn>,
     },
     /// Builds one index of the new table.
     Index {
@@ -177,6 +180,15 @@ impl JoinedTransform {
     pub fn kept(number: u32) -> String {
         format!("pg_temp.upshift_kept_{number}")
     }
+}
+
+/// A column of the new table that statements of a pass assign.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AssignedColumn {
+    /// Its name after the pass, not quoted.
+    pub name: String,
+    /// Where the statements stand, in order.
+    pub locations: Vec<Location>,
 }
 
 /// A foreign key that a pass adds.

@@ -78,6 +78,7 @@ fn update() -> Operator {
         ),
         key: key("id", "integer"),
         before_images: kept("before", "id, a, b", "public.t"),
+        spare: None,
         cut: cut(),
     })
 }
@@ -97,6 +98,7 @@ async fn in_place_updates_and_deletes() -> Result<()> {
         ),
         key: key("id", "integer"),
         before_images: kept("before", "id, a, b, double", "public.t"),
+        spare: None,
         cut: cut(),
     });
     prove(
@@ -145,6 +147,7 @@ async fn append_records_keys_and_gives_sequences_back() -> Result<()> {
         ),
         key: key("id", "integer"),
         recorded: kept("new", "id", "public.copy"),
+        spare: None,
         cut: None,
     });
     let mut inserted = one(0, append);

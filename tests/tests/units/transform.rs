@@ -72,6 +72,7 @@ fn transform(source: &str, target: &str, call: Call, longest: Option<u32>) -> Op
                 table: "public.t".to_owned(),
                 columns: Some(["at", "n", target].map(str::to_owned).to_vec()),
             },
+            spare: None,
             cut: Some(Cut {
                 table: "public.t".to_owned(),
                 key: key(),
@@ -138,12 +139,17 @@ async fn a_row_that_is_refused_is_named_by_its_key() -> Result<()> {
     let error = error.expect_err("<p>plain 1</p> has 14 characters");
     assert_eq!(error.class, FailureClass::Operator);
     for part in [
-        "base/migrations/1.0/pre-test.sql:1:1: text_to_html of public.t.\"body\": the row with at = 2020-01-01",
-        "n = 0.25: its new value has 14 characters, and the column takes 12; mend it",
+        "base/migrations/1.0/pre-test.sql:1:1: text_to_html of public.t.\"body\": a row cannot be changed: its",
+        "new value has 14 characters, and the column takes 12; mend it",
+        "bad rows: column \"body\" of",
     ] {
         assert!(error.message.contains(part), "{error}");
     }
     assert!(!error.message.contains("plain"), "{error}");
+    assert!(!error.message.contains("0.25"), "{error}");
+    let first = "SELECT key ->> 'at', key ->> 'n' FROM upshift.bad_row WHERE seq = 0";
+    let first = rig.database.psql(first)?;
+    assert_eq!(first.trim(), "2020-01-01|0.25");
     before.expect_same(&rig.snapshot().await?, "a unit that failed left something")?;
     // The same connection goes on.
     rig.database

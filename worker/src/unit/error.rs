@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use serde_json::Value;
 use upshift_shared::{Error, Retry};
 
 use super::{Direction, UnitContext};
@@ -41,8 +42,8 @@ pub struct UnitError {
 impl UnitError {
     pub(crate) fn new(error: &Error, unit: &UnitContext<'_>, elapsed: Duration) -> Self {
         let message = match unit.task.sources.first() {
-            Some(source) => format!("{source}: {}", describe(error)),
-            None => describe(error),
+            Some(source) => format!("{source}: {}", described(error, &[])),
+            None => described(error, &[]),
         };
         Self {
             class: class(error, unit, elapsed),
@@ -61,7 +62,7 @@ impl UnitError {
         };
         Self {
             class,
-            message: describe(error),
+            message: described(error, &[]),
             sqlstate: error.sqlstate(),
         }
     }
@@ -92,9 +93,10 @@ fn class(error: &Error, unit: &UnitContext<'_>, elapsed: Duration) -> FailureCla
     UnitError::before(error).class
 }
 
-/// Data exceptions (SQLSTATE class 22) quote the value at the end of the message, behind a colon:
-/// `invalid input syntax for type integer: "…"`. It is left out, as DETAIL is.
-fn describe(error: &Error) -> String {
+/// The message without values. Data exceptions (SQLSTATE class 22) quote them: `invalid input syntax for
+/// type integer: "…"`, `value "…" is out of range`. They are left out, as DETAIL is. What triggers and
+/// functions raise may hold any value: those of the rows that it is about are left out.
+pub(super) fn described(error: &Error, rows: &[&Value]) -> String {
     let Error::Database {
         context,
         source: sqlx::Error::Database(source),
@@ -109,6 +111,14 @@ fn describe(error: &Error) -> String {
     {
         message.truncate(at);
         message.push_str(" (the value is not shown)");
+    } else if code.starts_with("22") {
+        let quoted: Vec<&str> = message.split('"').collect();
+        let parts = quoted.iter().enumerate();
+        message = parts
+            .map(|(n, part)| if n % 2 == 1 { "\"…\"" } else { part })
+            .collect();
+    } else if code.starts_with("P0") {
+        message = masked(message, rows);
     }
     let mut place = String::new();
     let details = source.try_downcast_ref::<sqlx::postgres::PgDatabaseError>();
@@ -118,4 +128,48 @@ fn describe(error: &Error) -> String {
         place = format!(" (table {table})");
     }
     format!("{context}: {message}{place} (SQLSTATE {code})")
+}
+
+/// A message in which no value of these rows (JSON objects) stands by itself.
+fn masked(message: String, rows: &[&Value]) -> String {
+    let mut values: Vec<String> = rows
+        .iter()
+        .filter_map(|row| row.as_object())
+        .flat_map(|row| row.values())
+        .filter_map(|value| match value {
+            Value::String(text) => Some(text.trim().to_owned()),
+            Value::Number(number) => Some(number.to_string()),
+            _ => None,
+        })
+        .filter(|value| !value.is_empty())
+        .collect();
+    values.sort_by_key(|value| std::cmp::Reverse(value.len()));
+    values.dedup();
+    let part_of_word = |c: Option<char>| c.is_some_and(char::is_alphanumeric);
+    values.iter().fold(message, |message, value| {
+        let mut masked = String::with_capacity(message.len());
+        let mut rest = message.as_str();
+        while let Some(at) = rest.find(value.as_str()) {
+            let (before, behind) = (&rest[..at], &rest[at + value.len()..]);
+            let before_it = before.chars().next_back().or(masked.chars().next_back());
+            let alone = !part_of_word(before_it) && !part_of_word(behind.chars().next());
+            masked.push_str(before);
+            masked.push_str(if alone { "…" } else { value });
+            rest = behind;
+        }
+        masked.push_str(rest);
+        masked
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_of_the_rows_are_masked_where_they_stand_alone() {
+        let row = serde_json::json!({"id": 7, "name": "Ann B", "note": null, "code": "x"});
+        let message = "row 7 of t77: \"Ann B\" has x in max".to_owned();
+        assert_eq!(masked(message, &[&row]), "row … of t77: \"…\" has … in max");
+    }
 }

@@ -6,6 +6,7 @@
 //! run again, and finds itself done.
 
 mod append;
+mod bisect;
 mod check;
 mod copy;
 mod destroy;
@@ -15,6 +16,7 @@ mod in_place;
 mod metadata;
 mod outside;
 mod reaction;
+mod retry;
 mod shadow;
 mod statement;
 mod transform;
@@ -30,7 +32,7 @@ use upshift_shared::{
     ids::UnitId,
     ledger::{
         self, Bounds, Holder, fence,
-        options::RunOptions,
+        options::{OnBadData, RunOptions},
         unit::{Claim, UnitKey, UnitState},
     },
     pg::{
@@ -42,6 +44,7 @@ use upshift_shared::{
 
 pub use check::ask as ask_check;
 pub use error::{FailureClass, UnitError};
+pub use retry::{Retried, retry};
 
 use crate::{failpoint, prepare::kept_name};
 
@@ -139,14 +142,18 @@ pub async fn execute(
         Box::pin(in_transaction(conn, unit)).await
     };
     let elapsed = watch.elapsed();
-    match outcome {
-        Ok(rows) => Ok(UnitReport {
-            rows: rows.unwrap_or(0),
-            already_done: rows.is_none(),
-            elapsed,
-        }),
-        Err(error) => Err(UnitError::new(&error, unit, elapsed)),
-    }
+    let rows = match outcome {
+        Ok(rows) => rows,
+        Err(error) if bisect::concerns(unit, &error) => {
+            Box::pin(bisect::run(conn, unit, &error, elapsed)).await?
+        }
+        Err(error) => return Err(UnitError::new(&error, unit, elapsed)),
+    };
+    Ok(UnitReport {
+        rows: rows.unwrap_or(0),
+        already_done: rows.is_none(),
+        elapsed: watch.elapsed(),
+    })
 }
 
 /// Rows that it touched; `None` when the ledger had it already.
@@ -248,6 +255,12 @@ async fn back(tx: &mut PgConnection, unit: &UnitContext<'_>) -> Result<Option<u6
         Operator::Check(_) => 0,
         Operator::Exec(_) => return Err(not_here()),
     };
+    if unit.options.on_bad_data == OnBadData::Quarantine {
+        match ledger::bad_row::is_retry(unit.unit) {
+            true => ledger::bad_row::quarantine_again(tx, unit.key()).await?,
+            false => ledger::bad_row::forget(tx, unit.key()).await?,
+        }
+    }
     failpoint::reach(failpoint::AFTER_WORK);
     if draws(unit) {
         // Last, because it does not roll back.

@@ -150,15 +150,14 @@ async fn copy_out(
 
 /// The unit's range. COPY takes no parameters, so that the bounds are quoted.
 fn range(unit: &UnitContext<'_>, op: &Transform) -> String {
-    let Some(cut) = &op.write.cut else {
-        return "true".to_owned();
-    };
-    let names: Vec<String> = (1..=cut.key.len()).map(|n| format!("k{n}")).collect();
+    // A task that is not cut has no bounds, except where it is searched for bad rows.
+    let key = &op.write.key;
+    let names: Vec<String> = (1..=key.len()).map(|n| format!("k{n}")).collect();
     let side = |comparison: &str, bound: &Option<Vec<String>>| {
         let values: Vec<String> = bound
             .as_ref()?
             .iter()
-            .zip(&cut.key)
+            .zip(key)
             .map(|(value, column)| format!("CAST({} AS {})", literal(value), column.type_name))
             .collect();
         Some(match names.len() {

@@ -56,7 +56,7 @@ pub(super) async fn resume(
         match edit.decide(&pack)? {
             Decision::Same => {
                 eprintln!("upshift: the pack says what it said when the run was planned");
-                return go_forward(driving, &row, &arguments.driving).await;
+                return go_forward(driving, &row, arguments).await;
             }
             Decision::Refused(refusals) => {
                 return Err(edit
@@ -90,7 +90,7 @@ pub(super) async fn resume(
                     confirm(arguments)?;
                 }
                 edit.replace(&mut driving, &row, *edited).await?;
-                return go_forward(driving, &row, &arguments.driving).await;
+                return go_forward(driving, &row, arguments).await;
             }
         }
     }

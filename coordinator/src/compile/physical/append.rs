@@ -5,7 +5,7 @@ use pg_query::NodeEnum;
 use upshift_shared::{
     pack::{StepKind, StrategyDirective},
     pg::ident::ident,
-    plan::{Append, Cut, Fragment, KeptTable, Operator, Template, UndoKind},
+    plan::{Append, Cut, Fragment, KeptTable, Operator, Spare, Template, UndoKind},
 };
 
 use super::{Chosen, estimate, template};
@@ -64,6 +64,7 @@ pub(super) fn choose(
             table: insert.table.to_string(),
             columns: Some(key.iter().map(|column| column.name.clone()).collect()),
         },
+        spare: spare(insert, cut.is_some()),
         cut,
     };
     Ok(Chosen {
@@ -72,6 +73,19 @@ pub(super) fn choose(
         why,
         pinned_now,
         warning: None,
+    })
+}
+
+/// How it could be cut where it is not.
+fn spare(insert: &BoundInsert, is_cut: bool) -> Option<Spare> {
+    let driving = insert.driving.as_ref()?;
+    let possible = !is_cut && matches!(insert.chunk, Chunk::ByKey(_));
+    possible.then(|| Spare {
+        cut: Cut {
+            table: driving.table.to_string(),
+            key: driving.key.clone(),
+        },
+        alias: driving.alias.clone(),
     })
 }
 

@@ -6,7 +6,8 @@ use upshift_shared::{
     pack::{StepKind, StrategyDirective},
     pg::ident::ident,
     plan::{
-        Cut, Fragment, InPlace, InPlaceAction, KeptTable, KeyColumn, Operator, Template, UndoKind,
+        Cut, Fragment, InPlace, InPlaceAction, KeptTable, KeyColumn, Operator, Spare, Template,
+        UndoKind,
     },
 };
 
@@ -59,6 +60,7 @@ pub(super) fn choose(step: &AnalysedStep, dml: &BoundDml, number: u32) -> Result
             table: dml.table.to_string(),
             columns: (!deletes).then(|| kept.iter().map(|column| column.name.clone()).collect()),
         },
+        spare: spare(dml, key, cut.is_some()),
         cut,
     };
     let warning = step.step.directives.irreversible.then(|| {
@@ -94,6 +96,18 @@ pub(super) fn cut(step: &AnalysedStep, dml: &BoundDml, key: &[KeyColumn]) -> (Op
             (Some(cut), format!("cut by {}: {why}", names.join(", ")))
         }
     }
+}
+
+/// How it could be cut where it is not.
+pub(super) fn spare(dml: &BoundDml, key: &[KeyColumn], is_cut: bool) -> Option<Spare> {
+    let possible = !is_cut && matches!(dml.chunk, Chunk::ByKey(_));
+    possible.then(|| Spare {
+        cut: Cut {
+            table: dml.table.to_string(),
+            key: key.to_vec(),
+        },
+        alias: dml.alias.clone(),
+    })
 }
 
 /// Key columns and assigned columns: what an UPDATE's before-image holds. Types of assigned columns

@@ -9,14 +9,14 @@ use upshift_shared::{
     pack::{Location, Phase, Version},
     pg::ident::QualifiedName,
     plan::{
-        Cut, Edge, EdgeReason, Fragment, Operator, Sequences, Shadow, ShadowStage, TableUse, Task,
-        Template, UndoKind,
+        AssignedColumn, Cut, Edge, EdgeReason, Fragment, Operator, Sequences, Shadow, ShadowStage,
+        TableUse, Task, Template, UndoKind,
     },
 };
 
 use crate::{
     compile::{
-        model::{AnalysedStep, Analysis},
+        model::{AnalysedStep, Analysis, Class},
         optimise::Pass,
     },
     figures::counted,
@@ -60,9 +60,45 @@ pub(super) fn stages(pass: &Pass, analysis: &Analysis, first: u32) -> Stages {
             .iter()
             .map(|step| step.step.location.clone())
             .collect(),
+        assigned: steps.iter().map(|step| assigns(step)).collect(),
         first: TaskId(first),
     };
     maker.stages()
+}
+
+/// The columns that a statement assigns.
+fn assigns(step: &AnalysedStep) -> (Location, Vec<String>) {
+    let columns = match &step.bound.class {
+        Class::Update(dml) => dml.assigned.clone(),
+        Class::Transform(transform) => transform.dml.assigned.clone(),
+        _ => Vec::new(),
+    };
+    (step.step.location.clone(), columns)
+}
+
+/// The same by column, under the name that it has after the pass.
+fn assigned(
+    statements: &[(Location, Vec<String>)],
+    renames: &[(String, String)],
+) -> Vec<AssignedColumn> {
+    let mut columns = BTreeMap::<&str, Vec<Location>>::new();
+    for (location, names) in statements {
+        for name in names {
+            let renamed = renames.iter().find(|(old, _)| old == name);
+            let name = renamed.map_or(name.as_str(), |(_, new)| new.as_str());
+            let places = columns.entry(name).or_default();
+            if !places.contains(location) {
+                places.push(location.clone());
+            }
+        }
+    }
+    let named = columns.into_iter();
+    named
+        .map(|(name, locations)| AssignedColumn {
+            name: name.to_owned(),
+            locations,
+        })
+        .collect()
 }
 
 struct Maker<'p> {
@@ -72,6 +108,8 @@ struct Maker<'p> {
     phase: Phase,
     steps: Vec<StepId>,
     sources: Vec<Location>,
+    /// Columns that the statements assign, by the names that they have there, in order.
+    assigned: Vec<(Location, Vec<String>)>,
     first: TaskId,
 }
 
@@ -232,6 +270,7 @@ impl Maker<'_> {
             cut: Cut::pages(pass.table.to_string()),
             transforms: pass.composed.transforms.clone(),
             carried: Some(pass.composed.carried.clone()),
+            assigned: assigned(&self.assigned, &pass.composed.renames),
         };
         let label = format!("fill the new {}", pass.table.plain());
         // It only reads; but the swap of another pass that has foreign keys to this table would wait for a

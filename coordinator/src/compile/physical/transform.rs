@@ -56,6 +56,7 @@ pub(super) fn choose(
             table: dml.table.to_string(),
             columns: Some(kept.iter().map(|column| column.name.clone()).collect()),
         },
+        spare: in_place::spare(dml, key, cut.is_some()),
         cut,
     };
     Ok(Chosen {

@@ -49,6 +49,7 @@ fn in_place(cut: bool) -> Operator {
             table: String::new(),
             columns: None,
         },
+        spare: None,
         cut: cut.then(|| Cut {
             table: "\"public\".\"account_move\"".to_owned(),
             key: key(),

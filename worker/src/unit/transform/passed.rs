@@ -158,14 +158,14 @@ impl Way<'_> {
         let mut named = Vec::with_capacity(self.key.len());
         for (place, column) in self.key.iter().enumerate() {
             let value: String = row.try_get(place).map_err(failed())?;
-            named.push(format!("{} = {value}", column.name));
+            named.push((column.name.clone(), value));
         }
-        Ok(Error::Refused(format!(
-            "{what}: the row with {}: {}; {}",
-            named.join(", "),
-            failure.why,
-            self.advice
-        )))
+        Ok(Error::BadValue {
+            what: what.clone(),
+            key: named,
+            why: failure.why,
+            advice: self.advice,
+        })
     }
 }
 

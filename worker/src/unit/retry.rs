@@ -1,0 +1,106 @@
+//! A retry of quarantined rows: the statement once more, on exactly these rows of one unit, after their
+//! data was mended. A unit of its own, with before-images of its own: its undo comes before every other
+//! one, because it was done last.
+//!
+//! Advances its unit to `done` where a row of it could be done; rows that still cannot stay quarantined.
+
+use std::time::Duration;
+
+use serde_json::Value;
+use sqlx::PgConnection;
+use upshift_shared::{
+    Error, Result,
+    ledger::{
+        self,
+        bad_row::StoredRow,
+        unit::{Claim, UnitState},
+    },
+};
+
+use super::{UnitContext, begin, bisect, error::described};
+use crate::failpoint;
+
+/// One row may take so long.
+const PATIENCE: Duration = Duration::from_secs(300);
+
+/// What became of a row.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Retried {
+    /// Rows that the statement touched; none where its condition does not meet the row any more.
+    pub rows: u64,
+    /// Why it is still quarantined, without values.
+    pub failure: Option<String>,
+}
+
+/// Works on quarantined rows of one unit; one answer for each, in order. `unit` is the retry's own.
+///
+/// # Errors
+/// When something else than the data stands in the way; nothing is changed then.
+pub async fn retry(
+    conn: &mut PgConnection,
+    unit: &UnitContext<'_>,
+    rows: &[StoredRow],
+) -> Result<Vec<Retried>> {
+    let mut tx = begin(conn, unit).await?;
+    if ledger::unit::claim(&mut tx, unit.key(), UnitState::Done, None).await? == Claim::Already {
+        tx.rollback().await?;
+        return Err(Error::Refused(format!(
+            "{} of {} is done already",
+            unit.unit, unit.task.id
+        )));
+    }
+    let subject = match bisect::Subject::of(&mut tx, unit).await? {
+        Ok(subject) if subject.whole.is_none() => subject,
+        Ok(_) | Err(_) => {
+            return Err(Error::Refused(format!(
+                "{} has no rows that can be done by themselves: please report this",
+                unit.task.id
+            )));
+        }
+    };
+    let mut retried = Vec::with_capacity(rows.len());
+    let mut touched = 0;
+    for row in rows {
+        let key = key(&subject, row)?;
+        let bounds = bisect::only(&mut tx, &subject, &key).await?;
+        let one = match bisect::attempt(&mut tx, unit, &subject, &bounds, PATIENCE).await {
+            Ok(rows) => {
+                ledger::bad_row::retried(&mut tx, unit.key(), row).await?;
+                touched += rows;
+                Retried {
+                    rows,
+                    failure: None,
+                }
+            }
+            Err(error) if bisect::is_of_data(&error) => {
+                let now = subject.row(&mut tx, &bounds).await?;
+                Retried {
+                    rows: 0,
+                    failure: Some(described(&error, &now.iter().collect::<Vec<_>>())),
+                }
+            }
+            Err(error) => return Err(error),
+        };
+        retried.push(one);
+    }
+    if retried.iter().all(|row| row.failure.is_some()) {
+        tx.rollback().await?;
+        return Ok(retried);
+    }
+    failpoint::reach(failpoint::AFTER_WORK);
+    ledger::unit::finish(&mut tx, unit.key(), touched).await?;
+    failpoint::reach(failpoint::BEFORE_COMMIT);
+    tx.commit().await?;
+    failpoint::reach(failpoint::AFTER_COMMIT);
+    Ok(retried)
+}
+
+/// The texts of a row's key, in the order of its columns.
+fn key(subject: &bisect::Subject<'_>, row: &StoredRow) -> Result<Vec<String>> {
+    let of = |name: &str| match row.bad.key.as_ref().and_then(|key| key.get(name)) {
+        Some(Value::String(text)) => Some(text.clone()),
+        _ => None,
+    };
+    let key: Option<Vec<String>> = subject.key.iter().map(|column| of(&column.name)).collect();
+    key.ok_or_else(|| Error::Format("a quarantined row has no key: please report this".to_owned()))
+}
