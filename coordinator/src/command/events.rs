@@ -89,8 +89,10 @@ pub(super) async fn run(arguments: Arguments, config: Option<&Path>) -> Result<(
     loop {
         // Asked first, so that what is read behind it is all of a run that has ended.
         let goes_on = arguments.follow && goes_on(&mut conn, row.run).await?;
-        loop {
-            let page = event::read(&mut conn, row.run, after, &filter).await?;
+        let last = event::last(&mut conn, row.run).await?;
+        while after < last {
+            let upto = last.min(after + event::PAGE);
+            let page = event::read(&mut conn, row.run, (after, upto), &filter).await?;
             for event in &page {
                 print_line(&if arguments.json {
                     json(event, &plan)
@@ -98,10 +100,7 @@ pub(super) async fn run(arguments: Arguments, config: Option<&Path>) -> Result<(
                     line(event, &plan)
                 });
             }
-            after = page.last().map_or(after, |last| last.seq);
-            if page.len() < event::PAGE as usize {
-                break;
-            }
+            after = upto;
         }
         if !goes_on {
             return Ok(());

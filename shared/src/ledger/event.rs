@@ -15,8 +15,10 @@ use crate::{
     ids::{RunId, TaskId, UnitId},
 };
 
-/// Events that [`read`] gives at once.
-pub const PAGE: u32 = 1_000;
+/// Places of the log that are best read at once: [`read`] gives as many events at the most.
+pub const PAGE: i64 = 2_000;
+/// So many places from the end are looked through by [`tail`].
+const TAIL: i64 = 10_000;
 
 /// An event that is not written yet.
 #[derive(Debug, Clone, PartialEq)]
@@ -152,8 +154,7 @@ const INSERT: &str = "-- write events
 INSERT INTO upshift.event (run, seq, at, kind, task, unit, detail)
 SELECT $1::uuid, $2 + e.place - 1,
        greatest(statement_timestamp() - make_interval(secs => e.age),
-                (SELECT b.at FROM upshift.event b
-                  WHERE b.run = $1::uuid AND b.seq < $2 ORDER BY b.seq DESC LIMIT 1)),
+                (SELECT b.at FROM upshift.event b WHERE b.run = $1::uuid AND b.seq = $2 - 1)),
        e.kind, e.task, e.unit, e.detail::jsonb
   FROM unnest($3::float8[], $4::text[], $5::integer[], $6::integer[], $7::text[])
        WITH ORDINALITY AS e (age, kind, task, unit, detail, place)
@@ -207,15 +208,15 @@ fn without_zero(value: &Value) -> Value {
     }
 }
 
-/// One page of a run's events: those behind `after`, in order, at most [`PAGE`]. A page that is not full
-/// is the last one that there is so far.
+/// A run's events behind the place `after`, up to and with the place `upto`, in order. (By places and not
+/// by LIMIT: a table that nobody has analysed yet would be sorted for every page.)
 ///
 /// # Errors
 /// When the ledger cannot be read.
 pub async fn read(
     conn: &mut PgConnection,
     run: RunId,
-    after: i64,
+    (after, upto): (i64, i64),
     filter: &Filter,
 ) -> Result<Vec<Event>> {
     let rows = sqlx::query(
@@ -223,25 +224,25 @@ pub async fn read(
         SELECT seq, kind, task, unit, detail::text AS detail,
                to_char(at AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"') AS at
         FROM upshift.event
-        WHERE run = $1::uuid AND seq > $2
+        WHERE run = $1::uuid AND seq > $2 AND seq <= $6
           AND ($3::timestamptz IS NULL OR upshift.event.at >= $3::timestamptz)
           AND ($4::integer IS NULL OR task = $4)
           AND (cardinality($5::text[]) = 0 OR kind = ANY ($5))
-        ORDER BY seq LIMIT $6",
+        ORDER BY seq",
     )
     .bind(run.to_string())
     .bind(after)
     .bind(filter.since.as_deref())
     .bind(filter.task.map(|task| signed(task.0)))
     .bind(&filter.kinds)
-    .bind(i64::from(PAGE))
+    .bind(upto)
     .fetch_all(conn)
     .await
     .map_err(Error::database("reading events"))?;
     rows.iter().map(decode).collect()
 }
 
-/// The last `limit` events that are of none of these kinds, in order.
+/// The last `limit` events that are of none of these kinds, in order, of those near the end.
 ///
 /// # Errors
 /// When the ledger cannot be read.
@@ -251,17 +252,19 @@ pub async fn tail(
     but: &[&str],
     limit: u32,
 ) -> Result<Vec<Event>> {
+    let last = last(conn, run).await?;
     let rows = sqlx::query(
         "-- read the last events
         SELECT seq, kind, task, unit, detail::text AS detail,
                to_char(at AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"') AS at
         FROM upshift.event
-        WHERE run = $1::uuid AND kind <> ALL ($2)
+        WHERE run = $1::uuid AND kind <> ALL ($2) AND seq > $4
         ORDER BY seq DESC LIMIT $3",
     )
     .bind(run.to_string())
     .bind(but)
     .bind(i64::from(limit))
+    .bind(last - TAIL)
     .fetch_all(conn)
     .await
     .map_err(Error::database("reading events"))?;
