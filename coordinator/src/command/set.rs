@@ -12,6 +12,7 @@ use super::{
 
 /// `upshift set [RUN] --max-units N …`
 #[derive(Debug, Args)]
+#[command(after_help = "What is left out stays as it is.")]
 pub(super) struct Arguments {
     #[command(flatten)]
     which: SteeredRun,

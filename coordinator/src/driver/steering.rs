@@ -243,3 +243,80 @@ impl Driver {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use upshift_shared::throttle::{Threshold, ThrottleLimits};
+
+    use super::*;
+    use crate::health::Hold;
+
+    fn limits(workers: u32) -> Limits {
+        Limits {
+            workers,
+            max_units: workers,
+            max_units_per_task: workers,
+            throttle: ThrottleLimits {
+                wal_budget: Some(Threshold::UpTo(1)),
+                ..ThrottleLimits::default()
+            },
+            max_attempts: 1,
+            first_unit_rows: None,
+            lock_timeout: Duration::ZERO,
+            statement_timeout: Duration::ZERO,
+            cut_statement_timeout: Duration::ZERO,
+            force: false,
+        }
+    }
+
+    #[test]
+    fn units_follow_workers_unless_something_else_is_wanted() {
+        let wanted = |workers, max_units, max_units_per_task| Control {
+            workers,
+            max_units,
+            max_units_per_task,
+            ..Control::default()
+        };
+        let mut limits = limits(4);
+        for (control, caps) in [
+            (wanted(None, None, None), (4, 4, 4)),
+            (wanted(Some(8), None, None), (8, 8, 8)),
+            (wanted(Some(8), None, Some(2)), (8, 8, 2)),
+            (wanted(Some(2), Some(6), None), (2, 6, 6)),
+        ] {
+            limits.steer(&control);
+            assert_eq!(limits.caps(), caps, "{control:?}");
+        }
+        let off = Control {
+            throttle: ThrottleLimits {
+                wal_budget: Some(Threshold::Off),
+                ..ThrottleLimits::default()
+            },
+            ..Control::default()
+        };
+        limits.steer(&off);
+        assert_eq!(limits.throttle.wal_budget, Some(Threshold::Off));
+    }
+
+    #[test]
+    fn the_tightest_hold_counts_and_what_is_in_force_is_told() {
+        let limits = limits(8);
+        let (mut steering, mut told) = Steering::begin(3, &limits);
+        assert_eq!(steering.healthy_units(&limits), 8);
+        let hold = |signal, fraction| Hold {
+            signal,
+            fraction,
+            reason: "much".to_owned(),
+        };
+        steering.outlook.holds = vec![hold("a", 0.5), hold("b", 0.25)];
+        assert_eq!(steering.healthy_units(&limits), 2);
+        steering.outlook.holds.push(hold("c", 0.0));
+        assert_eq!(steering.healthy_units(&limits), 0);
+        steering.publish(&limits);
+        let (version, in_force) = told.borrow_and_update().clone();
+        let units: Vec<u32> = in_force.throttled.iter().map(|t| t.units).collect();
+        assert_eq!((version, in_force.workers, units), (3, 8, vec![4, 2, 0]));
+    }
+}
