@@ -45,7 +45,11 @@ fn steps_are_known_again_wherever_they_stand() {
     );
     // Of two that are the same, each is looked for in its own file first.
     assert_eq!(
-        same(&[step("b", "x.sql", 1), step("a", "y.sql", 1), step("c", "y.sql", 2)]),
+        same(&[
+            step("b", "x.sql", 1),
+            step("a", "y.sql", 1),
+            step("c", "y.sql", 2)
+        ]),
         ["- x.sql:1:1"]
     );
     assert_eq!(
