@@ -5,6 +5,7 @@
 //! unit is bound as text parameters, never spliced in. The parameters of a template are, in order:
 //! see [`InPlace::sql`].
 
+mod kind;
 mod metadata;
 mod rates;
 mod shadow;

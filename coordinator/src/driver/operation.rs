@@ -15,6 +15,7 @@ use upshift_shared::{
     pg::PgConnection,
     plan::{Cut, Plan, Task},
 };
+use upshift_worker::failpoint;
 
 use super::{
     cut::{self, Batch, Frontier},
@@ -129,17 +130,24 @@ impl Scene {
                 return Ok(Answer::Split(middle));
             }
             Operation::RecordDone(task) => {
-                ledger::task::set_state(conn, holder, *task, TaskState::Done).await?;
+                let task = &self.plan.tasks[task.0 as usize];
+                failpoint::at(failpoint::BEFORE_RECORD, task).await;
+                ledger::task::set_state(conn, holder, task.id, TaskState::Done).await?;
+                failpoint::at(failpoint::AFTER_RECORD, task).await;
             }
             Operation::RecordUndone(task) => {
                 let task = &self.plan.tasks[task.0 as usize];
+                failpoint::at(failpoint::BEFORE_RECORD, task).await;
                 record_undone(conn, holder, task, false).await?;
+                failpoint::at(failpoint::AFTER_RECORD, task).await;
             }
             Operation::RecordCheckpoint(module) => {
                 let planned = &self.plan.modules[*module as usize];
                 // One that shares a pass with a later module is no point to come back to.
                 if planned.joined_with.is_none() {
+                    failpoint::reach(failpoint::BEFORE_CHECKPOINT);
                     ledger::checkpoint::insert(conn, holder, *module, &planned.name).await?;
+                    failpoint::reach(failpoint::AFTER_CHECKPOINT);
                 }
             }
             Operation::End {
@@ -151,7 +159,9 @@ impl Scene {
                     error: error.as_ref(),
                     rollback_to: rollback_to.as_deref(),
                 };
+                failpoint::reach(failpoint::BEFORE_END);
                 ledger::run::change_state(conn, holder, *state, change).await?;
+                failpoint::reach(failpoint::AFTER_END);
             }
             Operation::CheckEpoch => fence::check(conn, holder).await?,
         }
@@ -182,6 +192,7 @@ pub(super) async fn record_undone(
         .await?;
     }
     upshift_worker::prepare::clear(conn, holder, task).await?;
+    failpoint::at(failpoint::DURING_RECORD, task).await;
     fence::run(
         conn,
         "forget the units of a task",

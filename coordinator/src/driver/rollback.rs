@@ -18,6 +18,7 @@ use upshift_shared::{
     plan::Plan,
     suggest::did_you_mean,
 };
+use upshift_worker::failpoint;
 
 use super::{Limits, Rebuilt, operation::record_undone, rebuild};
 
@@ -122,6 +123,7 @@ pub async fn begin(
         rollback_to: to,
     };
     ledger::run::change_state(conn, holder, RunState::RollingBack, change).await?;
+    failpoint::reach(failpoint::AFTER_ROLLING_BACK);
     ledger::checkpoint::forget(conn, holder, &rebuilt.modules_left).await?;
     for task in &rebuilt.without_effect {
         record_undone(conn, holder, &plan.tasks[task.0 as usize], true).await?;

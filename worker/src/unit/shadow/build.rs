@@ -20,6 +20,7 @@ use super::{
     super::{UnitContext, metadata::capture},
     heir,
 };
+use crate::failpoint;
 
 /// The trigger that lets nobody write the old table.
 const GUARD: &str = "upshift_guard";
@@ -50,6 +51,7 @@ pub(super) async fn run(
     refuse_obstacles(tx, op).await?;
     create(tx, unit, op).await?;
     capture::leave_qualified(tx, &path).await?;
+    failpoint::at(failpoint::DURING_BUILD, unit.task).await;
     self::evolve(tx, unit, op, &path, evolve).await?;
     let path = capture::enter_qualified(tx).await?;
     record_indexes(tx, unit, op).await?;
