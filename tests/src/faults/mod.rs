@@ -22,6 +22,7 @@ mod disk;
 mod fault;
 mod paused;
 mod trace;
+mod walk;
 mod world;
 
 pub use case::{CASES, Case};
@@ -30,4 +31,5 @@ pub use disk::SmallDisk;
 pub use fault::{Fault, Trial, trials};
 pub use paused::{Locks, Paused};
 pub use trace::{Pass, Way};
+pub use walk::{Went, walk};
 pub use world::{Ready, go_on};
