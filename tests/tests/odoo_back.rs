@@ -39,10 +39,11 @@ fn seed() -> u64 {
     seed.and_then(|text| text.parse().ok()).unwrap_or(1)
 }
 
-/// Without the columns that are hidden until commit. Whether another column follows is then no matter.
+/// Without the columns that are hidden until commit, and their comments. Whether another column follows is
+/// then no matter, nor what `pg_dump` writes around a comment.
 fn without_hidden(mut snapshot: Snapshot) -> Snapshot {
     let lines = snapshot.schema.lines();
-    let lines = lines.filter(|line| !line.contains("upshift_kept_"));
+    let lines = lines.filter(|line| !line.contains("upshift_kept_") && !matches!(*line, "" | "--"));
     let lines: Vec<&str> = lines.map(|line| line.trim_end_matches(',')).collect();
     snapshot.schema = lines.join("\n");
     snapshot

@@ -12,7 +12,7 @@ use upshift_shared::clock::Stopwatch;
 use upshift_worker::failpoint;
 
 use crate::{
-    compare::{self, Snapshot},
+    compare::Snapshot,
     generator::Case,
     harness::{Database, Outcome, Running, Server, Upshift},
 };
@@ -108,6 +108,9 @@ struct Walk {
     commits: bool,
     faults_left: u32,
     detours_left: u32,
+    /// Whether the server may crash: that moves sequences, and rows that a later statement inserts would
+    /// have other ids than with `psql`.
+    crashes: bool,
     crashed: bool,
 }
 
@@ -138,20 +141,32 @@ pub async fn walk(seed: u64, server: &'static Server) -> Result<Went> {
     let completes = !case.scripts.iter().any(stops);
     let mut random = StdRng::seed_from_u64(seed ^ 0xfa17);
     let options = options(&mut random);
+    let commits = completes && random.random_bool(0.5);
+    let expected = match commits {
+        true => &by_psql,
+        false => &untouched,
+    };
+    // Taken now: a crash moves sequences there too.
+    let expected = Snapshot::take(expected).await?;
+    // What is on disk is not moved.
+    untouched.psql_as_superuser("CHECKPOINT")?;
+    let inserts =
+        |(_, text): &(String, String)| text.contains("INSERT") || text.contains("nextval");
     let mut walk = Walk {
         database: untouched.copy()?,
         folder,
         options,
         log: Vec::new(),
         completes,
-        commits: completes && random.random_bool(0.5),
+        commits,
+        crashes: !(commits && case.scripts.iter().any(inserts)),
         faults_left: random.random_range(2..9),
         detours_left: random.random_range(0..4),
         crashed: false,
         random,
     };
     let went = match walk.walk_on().await {
-        Ok(()) => walk.compare(&untouched, &by_psql).await,
+        Ok(()) => walk.compare(&expected).await,
         Err(error) => Err(error),
     };
     went.with_context(|| {
@@ -187,7 +202,10 @@ impl Walk {
             };
             let harm = match self.faults_left {
                 0 => Harm::None,
-                _ => Harm::random(&mut self.random),
+                _ => match Harm::random(&mut self.random) {
+                    Harm::Restart(line) if !self.crashes => Harm::Line(line),
+                    harm => harm,
+                },
             };
             self.faults_left = self.faults_left.saturating_sub(1);
             let watch = Stopwatch::start();
@@ -249,16 +267,17 @@ impl Walk {
             "rolled_back" if self.turns_round() => return Some(self.back()),
             "rolled_back" if self.completes => &["resume"],
             "rolled_back" => &["rollback"],
-            _ if self
-                .database
-                .psql("SELECT FROM upshift.deferred")
-                .is_ok_and(|rows| rows.is_empty()) =>
-            {
-                return None;
-            }
+            _ if self.is_all_destroyed() => return None,
             _ => &["commit"],
         };
         Some(order.iter().map(|word| (*word).to_owned()).collect())
+    }
+
+    /// A commit that was stopped has something left to do.
+    fn is_all_destroyed(&self) -> bool {
+        let left = "SELECT 1 FROM upshift.deferred UNION ALL \
+                    SELECT 1 FROM pg_class WHERE relnamespace = to_regnamespace('upshift_kept')";
+        self.database.psql(left).is_ok_and(|rows| rows.is_empty())
     }
 
     fn turns_round(&mut self) -> bool {
@@ -410,21 +429,19 @@ impl Walk {
         Ok(())
     }
 
-    async fn compare(&self, untouched: &Database, by_psql: &Database) -> Result<Went> {
-        let (expected, went) = match self.commits {
-            true => (by_psql, Went::Committed),
-            false => (untouched, Went::Back),
-        };
+    async fn compare(&self, expected: &Snapshot) -> Result<Went> {
         if self.crashed {
-            let snapshot = Snapshot::take(expected).await?;
-            snapshot.forgive_sequences(&self.database).await?;
+            expected.forgive_sequences(&self.database).await?;
         }
-        compare::expect_same(
+        let now = Snapshot::take(&self.database).await?;
+        now.expect_same(
             expected,
-            &self.database,
-            "expected, and where the walk ended",
-        )
-        .await?;
+            "where the walk ended (left), and where it had to (right)",
+        )?;
+        let went = match self.commits {
+            true => Went::Committed,
+            false => Went::Back,
+        };
         let kept = self.database.psql(
             "SELECT relname FROM pg_class WHERE relnamespace = to_regnamespace('upshift_kept')",
         )?;

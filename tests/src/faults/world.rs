@@ -64,8 +64,11 @@ impl Ready {
             passes.insert(way, trace::read(&file)?);
             Ok(())
         };
+        // A crash moves sequences that were used since the last checkpoint of PostgreSQL.
+        start.psql_as_superuser("CHECKPOINT")?;
         let prepared = start.copy()?;
         traced(Way::There, run(case, &pack, &prepared))?;
+        prepared.psql_as_superuser("CHECKPOINT")?;
         let end = nameless(Snapshot::take(&prepared).await?);
         if case.reversible {
             let back = prepared.copy()?;
