@@ -2,8 +2,9 @@
 
 use anyhow::{Result, ensure};
 use upshift_tests::{
-    compare::Snapshot,
+    compare::{self, Snapshot},
     harness::{Database, Upshift, one_module},
+    oracle,
 };
 
 const TABLES: &str = "
@@ -59,4 +60,35 @@ async fn rows_that_others_have_been_pointed_at_do_not_take_them_along() -> Resul
         ensure!(database.psql(written)? != rows, "{write}: forced, and yet");
     }
     Ok(())
+}
+
+/// A list of words is kept as one thing and would be parsed as another: whatever is made anew from its
+/// definition has to come out as it was.
+#[tokio::test]
+async fn lists_of_words_come_back_as_they_were() -> Result<()> {
+    const TABLES: &str = "
+        CREATE TABLE t (id integer PRIMARY KEY, a integer, state varchar(9) CHECK (state IN ('draft', 'it''s')));
+        INSERT INTO t SELECT i, i, 'draft' FROM generate_series(1, 50) i;
+        CREATE VIEW seen AS SELECT id FROM t WHERE state NOT IN ('draft', 'done');
+        CREATE INDEX open ON t (a) WHERE state IN ('draft', 'open');
+        CREATE TABLE u (id integer PRIMARY KEY, state varchar(9), kind varchar);
+        ALTER TABLE u ADD CONSTRAINT late CHECK (state IN ('draft', 'done')) NOT VALID,
+            ADD CONSTRAINT off CHECK (kind NOT IN ('x', 'y'));
+        CREATE VIEW gone AS SELECT id FROM u WHERE kind IN ('x', 'z');
+        CREATE INDEX less ON u (id) WHERE kind IN ('x', 'z');";
+    const SCRIPT: &str = "
+        UPDATE t SET a = a + 1; UPDATE t SET a = a * 2 WHERE id > 7;
+        ALTER TABLE u VALIDATE CONSTRAINT late;
+        ALTER TABLE u DROP CONSTRAINT off; DROP VIEW gone; DROP INDEX less;";
+    let folder = one_module(&[("pre-a.sql", SCRIPT)])?;
+    let start = Database::create()?;
+    start.psql(TABLES)?;
+    let (database, naive) = (start.copy()?, start.copy()?);
+    Upshift::on(&database, ["run", "--passes", "shadow"])
+        .argument(folder.path())
+        .succeed()?;
+    oracle::upgrade(&naive, folder.path()).await?;
+    compare::expect_same(&database, &naive, "prepared is not psql").await?;
+    Upshift::on(&database, ["rollback"]).succeed()?;
+    compare::expect_same(&database, &start, "rolled back is not the start").await
 }

@@ -29,9 +29,11 @@ const TABLES: &str = "
 CREATE TABLE mark (a integer);
 CREATE TABLE parent (id integer PRIMARY KEY);
 INSERT INTO parent SELECT generate_series(1, 5);
-CREATE TABLE t (id serial PRIMARY KEY, parent_id integer REFERENCES parent, a integer, note text, gone text);
+CREATE TABLE t (id serial PRIMARY KEY, parent_id integer REFERENCES parent, a integer, note text, gone text,
+    state varchar(9) DEFAULT 'draft' CHECK (state IN ('draft', 'done')));
 INSERT INTO t (parent_id, a, note, gone) SELECT 1 + i % 5, i, 'Person ' || i, 'g' || i FROM generate_series(1, 60) i;
 CREATE INDEX t_note ON t (note);
+CREATE INDEX t_open ON t (a) WHERE state IN ('draft', 'it''s');
 CREATE TABLE child (id integer PRIMARY KEY, t_id integer REFERENCES t ON DELETE CASCADE);
 INSERT INTO child SELECT i, i FROM generate_series(1, 40) i;
 CREATE TABLE loose (a integer, b text);
@@ -183,7 +185,7 @@ pub const CASES: &[Case] = &[
     Case {
         name: "pass",
         kinds: STAGES,
-        tables: "CREATE VIEW seen AS SELECT id, note FROM t WHERE a > 1;
+        tables: "CREATE VIEW seen AS SELECT id, note FROM t WHERE a > 1 AND state NOT IN ('done', 'gone');
                  GRANT SELECT ON t TO PUBLIC;",
         scripts: &[
             ("pre-a.sql", "UPDATE t SET note = upper(note) WHERE parent_id > 1;"),
@@ -200,7 +202,7 @@ pub const CASES: &[Case] = &[
     Case {
         name: "pass over a partition",
         kinds: STAGES,
-        tables: "CREATE TABLE whole (id integer NOT NULL, parent_id integer, a integer, note text, gone text)
+        tables: "CREATE TABLE whole (id integer NOT NULL, parent_id integer, a integer, note text, gone text, state varchar(9))
                      PARTITION BY RANGE (id);
                  CREATE TABLE later PARTITION OF whole FOR VALUES FROM (1000) TO (2000);
                  INSERT INTO whole SELECT 1000 + i, 1, i, 'later', 'g' FROM generate_series(1, 9) i;

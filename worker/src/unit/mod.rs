@@ -15,6 +15,7 @@ mod in_place;
 mod metadata;
 mod outside;
 mod reaction;
+mod reparse;
 mod shadow;
 mod statement;
 mod transform;

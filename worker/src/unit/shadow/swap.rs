@@ -24,7 +24,7 @@ use upshift_shared::{
 };
 
 use super::{
-    super::{UnitContext, metadata::capture},
+    super::{UnitContext, metadata::capture, reparse},
     build,
     heir::{self, Heir},
 };
@@ -173,6 +173,7 @@ async fn facts(tx: &mut PgConnection, table: &str) -> Result<Vec<Fact>> {
                 name: row.try_get("name")?,
                 definition: row
                     .try_get::<Option<String>, _>("definition")?
+                    .map(reparse::exactly)
                     .unwrap_or_default(),
                 valid: row.try_get("valid")?,
                 remark: row.try_get("remark")?,
