@@ -3,7 +3,7 @@
 use anyhow::{Result, ensure};
 use upshift_tests::{
     compare::{self, Snapshot},
-    harness::{Database, Upshift, one_module},
+    harness::{Database, Upshift, one_module, pack},
     oracle,
 };
 
@@ -91,4 +91,51 @@ async fn lists_of_words_come_back_as_they_were() -> Result<()> {
     compare::expect_same(&database, &naive, "prepared is not psql").await?;
     Upshift::on(&database, ["rollback"]).succeed()?;
     compare::expect_same(&database, &start, "rolled back is not the start").await
+}
+
+/// An `end` script of an early module goes back with the later one that it depends on. The early module's
+/// checkpoint, at which it is not in effect anyway, can be gone to all the same.
+#[tokio::test]
+async fn checkpoints_are_come_back_to_one_after_another() -> Result<()> {
+    let module = |depends: &str| format!("version = \"2.0\"\ndepends = [{depends}]\n");
+    let (a, b, c) = (module(""), module("\"a\""), module("\"b\""));
+    let folder = pack(&[
+        (
+            "pack.toml",
+            "name = \"back\"\n[installed]\nquery = \"SELECT unnest(ARRAY['a', 'b', 'c']), '1.0'\"\n",
+        ),
+        ("a/module.toml", &a),
+        ("b/module.toml", &b),
+        ("c/module.toml", &c),
+        ("a/migrations/2.0/pre-a.sql", "UPDATE t SET a = 1;"),
+        (
+            "a/migrations/2.0/end-a.sql",
+            "UPDATE t SET e = a + b + coalesce(c, 100);",
+        ),
+        ("b/migrations/2.0/pre-a.sql", "UPDATE t SET b = 1;"),
+        ("c/migrations/2.0/pre-a.sql", "UPDATE t SET c = 1;"),
+    ])?;
+    let database = Database::create()?;
+    database.psql(
+        "CREATE TABLE t (id integer PRIMARY KEY, a integer, b integer, c integer, e integer);
+         INSERT INTO t VALUES (1)",
+    )?;
+    let before = Snapshot::take(&database).await?;
+    let row = || database.psql("SELECT concat_ws(' ', a, b, c, '/', e) FROM t");
+    Upshift::on(&database, ["run", "--passes", "in-place"])
+        .argument(folder.path())
+        .succeed()?;
+    for (to, expected) in [("b", "1 1 /"), ("a", "1 /")] {
+        Upshift::on(&database, ["rollback", "--to", to]).succeed()?;
+        ensure!(row()?.trim() == expected, "at {to}: {}", row()?);
+    }
+    let later = Upshift::on(&database, ["rollback", "--to", "b"]).run()?;
+    later.expect_code(3)?;
+    Upshift::on(&database, ["resume"]).succeed()?;
+    ensure!(row()?.trim() == "1 1 1 / 3", "forward again: {}", row()?);
+    for to in ["c", "b", "a"] {
+        Upshift::on(&database, ["rollback", "--to", to]).succeed()?;
+    }
+    Upshift::on(&database, ["rollback"]).succeed()?;
+    before.expect_same(&Snapshot::take(&database).await?, "rolled back")
 }

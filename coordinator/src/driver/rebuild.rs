@@ -229,7 +229,7 @@ pub async fn back(
     });
     refuse_irreversible(plan, irreversible.collect())?;
     let mut units = UnitBook::default();
-    let (mut tasks, mut without_effect, mut left) = (Vec::new(), Vec::new(), HashSet::new());
+    let (mut tasks, mut without_effect) = (Vec::new(), Vec::new());
     let mut done = HashMap::new();
     // The engine wants every task behind what it depends on; going back, that is the plan reversed.
     for task in plan
@@ -238,7 +238,6 @@ pub async fn back(
         .rev()
         .filter(|task| chosen[task.id.0 as usize])
     {
-        left.insert(task.module);
         let effective = &in_effect[&task.id];
         if effective.is_empty() {
             if matches!(
@@ -265,8 +264,11 @@ pub async fn back(
             ..graph_task(task, behind)
         });
     }
-    let mut modules_left: Vec<u32> = left.into_iter().collect();
-    modules_left.sort_unstable();
+    // Those before it can still be gone to, even where an `end` script of theirs is taken back: it is
+    // not in effect at their checkpoints either.
+    let first_left = to.map_or(0, |module| module + 1);
+    let modules_left = (first_left..).zip(plan.modules.iter().skip(first_left as usize));
+    let modules_left = modules_left.map(|(module, _)| module).collect();
     Ok(Rebuilt {
         graph: graph(Direction::Undo, tasks, plan, limits),
         units,

@@ -17,7 +17,7 @@ use upshift_shared::{
 };
 
 use super::{
-    super::{UnitContext, metadata::capture},
+    super::{UnitContext, metadata::capture, reparse},
     heir,
 };
 use crate::failpoint;
@@ -231,7 +231,10 @@ async fn record_indexes(tx: &mut PgConnection, unit: &UnitContext<'_>, op: &Shad
         statements.push(IndexStatement {
             kind,
             name,
-            statement: row.try_get("statement").map_err(failed())?,
+            statement: row
+                .try_get("statement")
+                .map(reparse::exactly)
+                .map_err(failed())?,
         });
     }
     // Constraints go with their indexes.
