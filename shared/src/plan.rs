@@ -7,6 +7,7 @@
 
 mod checkpoint;
 mod key_range;
+mod kind;
 mod metadata;
 mod rates;
 mod renumber;

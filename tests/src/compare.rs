@@ -54,6 +54,28 @@ impl Snapshot {
         found
     }
 
+    /// Sets the sequences of a database to what they are in this snapshot, where a crash of PostgreSQL has
+    /// moved them: it logs them ahead of their use (`SEQ_LOG_VALS` in sequence.c), so it may skip up to so
+    /// many values.
+    ///
+    /// # Errors
+    /// Where the database cannot be read.
+    pub async fn forgive_sequences(&self, database: &Database) -> Result<()> {
+        const LOGGED_AHEAD: i64 = 32;
+        let found = Self::take(database).await?.digest.sequences;
+        for (name, state) in &found {
+            let Some(wanted) = self.digest.sequences.get(name) else {
+                continue;
+            };
+            let ahead = state.last_value - wanted.last_value;
+            if (0..=LOGGED_AHEAD).contains(&ahead) && state != wanted {
+                let (value, called) = (wanted.last_value, wanted.is_called);
+                database.psql(&format!("SELECT setval('{name}', {value}, {called})"))?;
+            }
+        }
+        Ok(())
+    }
+
     /// # Errors
     /// With a report, where this snapshot differs from one taken earlier.
     pub fn expect_same(&self, other: &Self, what: &str) -> Result<()> {

@@ -3,6 +3,7 @@
 
 pub mod bench;
 pub mod compare;
+pub mod faults;
 pub mod generator;
 pub mod harness;
 pub mod odoo;

@@ -45,24 +45,6 @@ async fn expect_upgraded(database: &Database, untouched: &Database, what: &str) 
     compare::expect_same(untouched, database, what).await
 }
 
-/// Sets the sequences to what they should be, where PostgreSQL has moved them: it logs them ahead of their
-/// use (`SEQ_LOG_VALS` in sequence.c), so a crash may skip up to so many values.
-async fn forgive_sequences(database: &Database, expected: &Snapshot) -> Result<()> {
-    const LOGGED_AHEAD: i64 = 32;
-    let found = Snapshot::take(database).await?.digest.sequences;
-    for (name, state) in &found {
-        let Some(wanted) = expected.digest.sequences.get(name) else {
-            continue;
-        };
-        let ahead = state.last_value - wanted.last_value;
-        if (0..=LOGGED_AHEAD).contains(&ahead) && state != wanted {
-            let (value, called) = (wanted.last_value, wanted.is_called);
-            database.psql(&format!("SELECT setval('{name}', {value}, {called})"))?;
-        }
-    }
-    Ok(())
-}
-
 /// Went on by itself, or stopped and is resumed.
 fn ends_or_resumes(outcome: Outcome, database: &Database, verb: &str) -> Result<()> {
     if outcome.code == Some(0) {
@@ -94,7 +76,7 @@ async fn a_server_that_crashes_during_a_run() -> Result<()> {
         Upshift::on(&database, ["commit"]).succeed()?;
         oracle::upgrade(&untouched, &small_erp::pack()).await?;
         let upgraded = Snapshot::take(&untouched).await?;
-        forgive_sequences(&database, &upgraded).await?;
+        upgraded.forgive_sequences(&database).await?;
         compare::expect_same(&untouched, &database, &what).await?;
     }
     Ok(())
@@ -115,7 +97,7 @@ async fn a_server_that_crashes_during_a_rollback() -> Result<()> {
         server.start_again()?;
         let outcome = running.wait()?;
         ends_or_resumes(outcome, &database, "rollback").context(what.clone())?;
-        forgive_sequences(&database, &before).await?;
+        before.forgive_sequences(&database).await?;
         before.expect_same(&Snapshot::take(&database).await?, &what)?;
     }
     Ok(())

@@ -2,8 +2,9 @@
 
 use anyhow::{Result, ensure};
 use upshift_tests::{
-    compare::Snapshot,
-    harness::{Database, Upshift, one_module},
+    compare::{self, Snapshot},
+    harness::{Database, Upshift, one_module, pack},
+    oracle,
 };
 
 const TABLES: &str = "
@@ -59,4 +60,82 @@ async fn rows_that_others_have_been_pointed_at_do_not_take_them_along() -> Resul
         ensure!(database.psql(written)? != rows, "{write}: forced, and yet");
     }
     Ok(())
+}
+
+/// A list of words is kept as one thing and would be parsed as another: whatever is made anew from its
+/// definition has to come out as it was.
+#[tokio::test]
+async fn lists_of_words_come_back_as_they_were() -> Result<()> {
+    const TABLES: &str = "
+        CREATE TABLE t (id integer PRIMARY KEY, a integer, state varchar(9) CHECK (state IN ('draft', 'it''s')));
+        INSERT INTO t SELECT i, i, 'draft' FROM generate_series(1, 50) i;
+        CREATE VIEW seen AS SELECT id FROM t WHERE state NOT IN ('draft', 'done');
+        CREATE INDEX open ON t (a) WHERE state IN ('draft', 'open');
+        CREATE TABLE u (id integer PRIMARY KEY, state varchar(9), kind varchar);
+        ALTER TABLE u ADD CONSTRAINT late CHECK (state IN ('draft', 'done')) NOT VALID,
+            ADD CONSTRAINT off CHECK (kind NOT IN ('x', 'y'));
+        CREATE VIEW gone AS SELECT id FROM u WHERE kind IN ('x', 'z');
+        CREATE INDEX less ON u (id) WHERE kind IN ('x', 'z');";
+    const SCRIPT: &str = "
+        UPDATE t SET a = a + 1; UPDATE t SET a = a * 2 WHERE id > 7;
+        ALTER TABLE u VALIDATE CONSTRAINT late;
+        ALTER TABLE u DROP CONSTRAINT off; DROP VIEW gone; DROP INDEX less;";
+    let folder = one_module(&[("pre-a.sql", SCRIPT)])?;
+    let start = Database::create()?;
+    start.psql(TABLES)?;
+    let (database, naive) = (start.copy()?, start.copy()?);
+    Upshift::on(&database, ["run", "--passes", "shadow"])
+        .argument(folder.path())
+        .succeed()?;
+    oracle::upgrade(&naive, folder.path()).await?;
+    compare::expect_same(&database, &naive, "prepared is not psql").await?;
+    Upshift::on(&database, ["rollback"]).succeed()?;
+    compare::expect_same(&database, &start, "rolled back is not the start").await
+}
+
+/// An `end` script of an early module goes back with the later one that it depends on. The early module's
+/// checkpoint, at which it is not in effect anyway, can be gone to all the same.
+#[tokio::test]
+async fn checkpoints_are_come_back_to_one_after_another() -> Result<()> {
+    let module = |depends: &str| format!("version = \"2.0\"\ndepends = [{depends}]\n");
+    let (a, b, c) = (module(""), module("\"a\""), module("\"b\""));
+    let folder = pack(&[
+        (
+            "pack.toml",
+            "name = \"back\"\n[installed]\nquery = \"SELECT unnest(ARRAY['a', 'b', 'c']), '1.0'\"\n",
+        ),
+        ("a/module.toml", &a),
+        ("b/module.toml", &b),
+        ("c/module.toml", &c),
+        ("a/migrations/2.0/pre-a.sql", "UPDATE t SET a = 1;"),
+        (
+            "a/migrations/2.0/end-a.sql",
+            "UPDATE t SET e = a + b + coalesce(c, 100);",
+        ),
+        ("b/migrations/2.0/pre-a.sql", "UPDATE t SET b = 1;"),
+        ("c/migrations/2.0/pre-a.sql", "UPDATE t SET c = 1;"),
+    ])?;
+    let database = Database::create()?;
+    database.psql(
+        "CREATE TABLE t (id integer PRIMARY KEY, a integer, b integer, c integer, e integer);
+         INSERT INTO t VALUES (1)",
+    )?;
+    let before = Snapshot::take(&database).await?;
+    let row = || database.psql("SELECT concat_ws(' ', a, b, c, '/', e) FROM t");
+    Upshift::on(&database, ["run", "--passes", "in-place"])
+        .argument(folder.path())
+        .succeed()?;
+    for (to, expected) in [("b", "1 1 /"), ("a", "1 /")] {
+        Upshift::on(&database, ["rollback", "--to", to]).succeed()?;
+        ensure!(row()?.trim() == expected, "at {to}: {}", row()?);
+    }
+    let later = Upshift::on(&database, ["rollback", "--to", "b"]).run()?;
+    later.expect_code(3)?;
+    Upshift::on(&database, ["resume"]).succeed()?;
+    ensure!(row()?.trim() == "1 1 1 / 3", "forward again: {}", row()?);
+    for to in ["c", "b", "a"] {
+        Upshift::on(&database, ["rollback", "--to", to]).succeed()?;
+    }
+    Upshift::on(&database, ["rollback"]).succeed()?;
+    before.expect_same(&Snapshot::take(&database).await?, "rolled back")
 }

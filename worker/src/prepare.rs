@@ -49,7 +49,7 @@ pub async fn prepare(conn: &mut PgConnection, holder: Holder, task: &Task) -> Re
     }
     ledger::sequence::record(&mut tx, holder.run, task.id, &task.sequences).await?;
     let pinned_now = ledger::task::prepare(&mut tx, holder.run, task.id).await?;
-    failpoint::reach(failpoint::DURING_PREPARE);
+    failpoint::at(failpoint::DURING_PREPARE, task).await;
     tx.commit().await?;
     Ok(pinned_now)
 }

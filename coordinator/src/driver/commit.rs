@@ -18,7 +18,10 @@ use upshift_shared::{
     pg::{PgConnection, Target},
     plan::{Plan, Task},
 };
-use upshift_worker::unit::{self, Direction, FailureClass, Timeouts, UnitContext};
+use upshift_worker::{
+    failpoint,
+    unit::{self, Direction, FailureClass, Timeouts, UnitContext},
+};
 
 use super::{
     Limits,
@@ -72,7 +75,9 @@ pub async fn commit(
         .iter()
         .map(|module| (module.name.clone(), module.to.to_string()))
         .collect();
+    failpoint::reach(failpoint::BEFORE_DECISION);
     ledger::run::commit(conn, holder, &modules).await?;
+    failpoint::reach(failpoint::AFTER_DECISION);
     let rows = ledger::task::load(conn, holder.run).await?;
     let begun = plan.tasks.iter().filter(|t| rows.contains_key(&t.id));
     let mut queue = Queue::new(plan, begun.map(|task| task.id).collect());

@@ -18,6 +18,7 @@ use upshift_shared::{
     pg::PgConnection,
     plan::{Cut, Plan, Task},
 };
+use upshift_worker::failpoint;
 
 use super::{
     Input,
@@ -226,17 +227,24 @@ impl Scene {
                 return Ok(Answer::Split(middle));
             }
             Operation::RecordDone(task) => {
-                ledger::task::set_state(conn, holder, *task, TaskState::Done).await?;
+                let task = &self.plan.tasks[task.0 as usize];
+                failpoint::at(failpoint::BEFORE_RECORD, task).await;
+                ledger::task::set_state(conn, holder, task.id, TaskState::Done).await?;
+                failpoint::at(failpoint::AFTER_RECORD, task).await;
             }
             Operation::RecordUndone(task) => {
                 let task = &self.plan.tasks[task.0 as usize];
+                failpoint::at(failpoint::BEFORE_RECORD, task).await;
                 record_undone(conn, holder, task, false).await?;
+                failpoint::at(failpoint::AFTER_RECORD, task).await;
             }
             Operation::RecordCheckpoint(place) => {
                 let planned = &self.plan.checkpoints[*place as usize];
                 // One that a pass goes across is no point to come back to.
                 if planned.joined_with.is_none() {
+                    failpoint::reach(failpoint::BEFORE_CHECKPOINT);
                     ledger::checkpoint::insert(conn, holder, *place, &planned.name).await?;
+                    failpoint::reach(failpoint::AFTER_CHECKPOINT);
                 }
             }
             Operation::End {
@@ -261,7 +269,9 @@ impl Scene {
                     rollback_to: rollback_to.as_deref(),
                     events: Some(events),
                 };
+                failpoint::reach(failpoint::BEFORE_END);
                 ledger::run::change_state(conn, holder, *state, change).await?;
+                failpoint::reach(failpoint::AFTER_END);
             }
             Operation::WriteEvents(events) | Operation::End { events, .. } => {
                 event::insert(conn, holder, events).await?;
@@ -296,6 +306,7 @@ pub(super) async fn record_undone(
         .await?;
     }
     upshift_worker::prepare::clear(conn, holder, task).await?;
+    failpoint::at(failpoint::DURING_RECORD, task).await;
     fence::run(
         conn,
         "forget the units of a task",

@@ -263,7 +263,7 @@ pub(super) async fn back_of(
     });
     refuse_irreversible(plan, irreversible.collect())?;
     let mut units = UnitBook::default();
-    let (mut tasks, mut without_effect, mut left) = (Vec::new(), Vec::new(), HashSet::new());
+    let (mut tasks, mut without_effect) = (Vec::new(), Vec::new());
     let mut done = HashMap::new();
     // The engine wants every task behind what it depends on; going back, that is the plan reversed.
     for task in plan
@@ -272,7 +272,6 @@ pub(super) async fn back_of(
         .rev()
         .filter(|task| chosen[task.id.0 as usize])
     {
-        left.insert(task.checkpoint);
         let effective = &in_effect[&task.id];
         if effective.is_empty() {
             if matches!(
@@ -299,10 +298,10 @@ pub(super) async fn back_of(
             ..graph_task(task, behind)
         });
     }
+    // Those before it can still be gone to, even where an `end` script of theirs is taken back: it is
+    // not in effect at their checkpoints either.
     let last = u32::try_from(plan.checkpoints.len()).unwrap_or(u32::MAX);
-    left.extend(from..last);
-    let mut left: Vec<u32> = left.into_iter().collect();
-    left.sort_unstable();
+    let left = (from..last).collect();
     Ok(Rebuilt {
         graph: graph(Direction::Undo, tasks, plan, limits),
         units,

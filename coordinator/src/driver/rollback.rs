@@ -19,6 +19,7 @@ use upshift_shared::{
     plan::Plan,
     suggest::did_you_mean,
 };
+use upshift_worker::failpoint;
 
 use super::{Limits, Rebuilt, operation::record_undone, rebuild};
 
@@ -129,6 +130,7 @@ pub async fn begin(
     );
     ledger::event::append(conn, holder, &asked).await?;
     ledger::run::change_state(conn, holder, RunState::RollingBack, change).await?;
+    failpoint::reach(failpoint::AFTER_ROLLING_BACK);
     clear_the_way(conn, holder, plan, &rebuilt).await?;
     Ok(rebuilt)
 }

@@ -202,6 +202,14 @@ impl Running {
         Ok(false)
     }
 
+    /// Whether it has ended.
+    ///
+    /// # Errors
+    /// Where the system does not say.
+    pub fn has_ended(&mut self) -> Result<bool> {
+        Ok(self.child.try_wait()?.is_some())
+    }
+
     /// Sends a signal.
     ///
     /// # Errors

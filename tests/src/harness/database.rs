@@ -44,12 +44,27 @@ impl Database {
         Self::from_template(self.server, &self.name)
     }
 
+    /// A copy of this database in a tablespace.
+    ///
+    /// # Errors
+    /// Where the server says no.
+    pub fn copy_to(&self, tablespace: &str) -> Result<Self> {
+        Self::make(
+            self.server,
+            &format!("TEMPLATE {} TABLESPACE {tablespace}", self.name),
+        )
+    }
+
     fn from_template(server: &'static Server, template: &str) -> Result<Self> {
+        Self::make(server, &format!("TEMPLATE {template}"))
+    }
+
+    fn make(server: &'static Server, options: &str) -> Result<Self> {
         let name = format!("t_{:016x}", rand::random::<u64>());
         server.psql(
             "postgres",
             "postgres",
-            &format!("CREATE DATABASE {name} TEMPLATE {template} OWNER {OWNER}"),
+            &format!("CREATE DATABASE {name} {options} OWNER {OWNER}"),
         )?;
         Ok(Self { server, name })
     }

@@ -36,7 +36,7 @@ pub(super) async fn destroy(tx: &mut PgConnection, unit: &UnitContext<'_>) -> Re
         }
     }
     prepare::clear_within(tx, unit.holder.run, unit.task).await?;
-    failpoint::reach(failpoint::DURING_DESTRUCTION);
+    failpoint::at(failpoint::DURING_DESTRUCTION, unit.task).await;
     Ok(destroyed)
 }
 

@@ -16,6 +16,7 @@ mod in_place;
 mod metadata;
 mod outside;
 mod reaction;
+mod reparse;
 mod retry;
 mod shadow;
 mod statement;
@@ -158,9 +159,9 @@ pub async fn execute(
 
 /// Rows that it touched; `None` when the ledger had it already.
 async fn in_transaction(conn: &mut PgConnection, unit: &UnitContext<'_>) -> Result<Option<u64>> {
-    failpoint::reach(failpoint::BEFORE_LOCK);
+    failpoint::at(failpoint::BEFORE_LOCK, unit.task).await;
     let mut tx = begin(conn, unit).await?;
-    failpoint::reach(failpoint::AFTER_LOCK);
+    failpoint::at(failpoint::AFTER_LOCK, unit.task).await;
     let rows = match unit.direction {
         Direction::Do => forward(&mut tx, unit).await?,
         Direction::Undo => back(&mut tx, unit).await?,
@@ -170,9 +171,9 @@ async fn in_transaction(conn: &mut PgConnection, unit: &UnitContext<'_>) -> Resu
         tx.rollback().await?;
         return Ok(None);
     }
-    failpoint::reach(failpoint::BEFORE_COMMIT);
+    failpoint::at(failpoint::BEFORE_COMMIT, unit.task).await;
     tx.commit().await?;
-    failpoint::reach(failpoint::AFTER_COMMIT);
+    failpoint::at(failpoint::AFTER_COMMIT, unit.task).await;
     Ok(rows)
 }
 
@@ -219,7 +220,7 @@ async fn forward(tx: &mut PgConnection, unit: &UnitContext<'_>) -> Result<Option
     if ledger::unit::claim(tx, unit.key(), UnitState::Done, range).await? == Claim::Already {
         return Ok(None);
     }
-    failpoint::reach(failpoint::AFTER_LEDGER_ROW);
+    failpoint::at(failpoint::AFTER_LEDGER_ROW, unit.task).await;
     if draws(unit) && unit.task.operator.cut().is_none() {
         // What an attempt that failed has drawn is given back. (Of a task that is cut, other units
         // may have drawn meanwhile.)
@@ -235,7 +236,7 @@ async fn forward(tx: &mut PgConnection, unit: &UnitContext<'_>) -> Result<Option
         Operator::Shadow(op) => shadow::run(tx, unit, op).await?,
         Operator::Exec(_) => return Err(not_here()),
     };
-    failpoint::reach(failpoint::AFTER_WORK);
+    failpoint::at(failpoint::AFTER_WORK, unit.task).await;
     ledger::unit::finish(tx, unit.key(), rows).await?;
     Ok(Some(rows))
 }
@@ -244,7 +245,7 @@ async fn back(tx: &mut PgConnection, unit: &UnitContext<'_>) -> Result<Option<u6
     let Some((touched, _)) = ledger::unit::claim_undo(tx, unit.key()).await? else {
         return Ok(None);
     };
-    failpoint::reach(failpoint::DURING_UNDO);
+    failpoint::at(failpoint::DURING_UNDO, unit.task).await;
     let rows = match &unit.task.operator {
         Operator::Metadata(op) => metadata::undo(tx, unit, op).await?,
         Operator::InPlace(op) => in_place::undo(tx, unit, op, touched).await?,
@@ -261,7 +262,7 @@ async fn back(tx: &mut PgConnection, unit: &UnitContext<'_>) -> Result<Option<u6
             false => ledger::bad_row::forget(tx, unit.key()).await?,
         }
     }
-    failpoint::reach(failpoint::AFTER_WORK);
+    failpoint::at(failpoint::AFTER_WORK, unit.task).await;
     if draws(unit) {
         // Last, because it does not roll back.
         ledger::sequence::restore(tx, unit.holder.run, unit.task.id).await?;

@@ -49,7 +49,7 @@ pub(super) async fn execute(
 }
 
 async fn forward(conn: &mut PgConnection, unit: &UnitContext<'_>) -> Result<Option<u64>> {
-    failpoint::reach(failpoint::BEFORE_LOCK);
+    failpoint::at(failpoint::BEFORE_LOCK, unit.task).await;
     let mut tx = fenced(conn, unit).await?;
     let claim = ledger::unit::claim(&mut tx, unit.key(), UnitState::Started, None).await?;
     if claim == Claim::Already {
@@ -58,15 +58,15 @@ async fn forward(conn: &mut PgConnection, unit: &UnitContext<'_>) -> Result<Opti
     }
     ledger::sequence::restore(&mut tx, unit.holder.run, unit.task.id).await?;
     tx.commit().await?;
-    failpoint::reach(failpoint::AFTER_STARTED);
+    failpoint::at(failpoint::AFTER_STARTED, unit.task).await;
     let rows = work(conn, unit, claim).await?;
-    failpoint::reach(failpoint::AFTER_WORK);
+    failpoint::at(failpoint::AFTER_WORK, unit.task).await;
     let mut tx = fenced(conn, unit).await?;
     fence::check(&mut tx, unit.holder).await?;
     ledger::unit::finish(&mut tx, unit.key(), rows).await?;
-    failpoint::reach(failpoint::BEFORE_COMMIT);
+    failpoint::at(failpoint::BEFORE_COMMIT, unit.task).await;
     tx.commit().await?;
-    failpoint::reach(failpoint::AFTER_COMMIT);
+    failpoint::at(failpoint::AFTER_COMMIT, unit.task).await;
     Ok(Some(rows))
 }
 
@@ -112,7 +112,7 @@ async fn bare(
 }
 
 async fn back(conn: &mut PgConnection, unit: &UnitContext<'_>) -> Result<Option<u64>> {
-    failpoint::reach(failpoint::BEFORE_LOCK);
+    failpoint::at(failpoint::BEFORE_LOCK, unit.task).await;
     // Claimed and rolled back: whether there is anything to take back, and by the right holder.
     let mut tx = fenced(conn, unit).await?;
     let claimed = ledger::unit::claim_undo(&mut tx, unit.key()).await?;
@@ -120,7 +120,7 @@ async fn back(conn: &mut PgConnection, unit: &UnitContext<'_>) -> Result<Option<
     if claimed.is_none() {
         return Ok(None);
     }
-    failpoint::reach(failpoint::DURING_UNDO);
+    failpoint::at(failpoint::DURING_UNDO, unit.task).await;
     match &unit.task.operator {
         Operator::Exec(op) => {
             let command = op
@@ -146,13 +146,13 @@ async fn back(conn: &mut PgConnection, unit: &UnitContext<'_>) -> Result<Option<
         },
         _ => {}
     }
-    failpoint::reach(failpoint::AFTER_WORK);
+    failpoint::at(failpoint::AFTER_WORK, unit.task).await;
     let mut tx = fenced(conn, unit).await?;
     ledger::unit::claim_undo(&mut tx, unit.key()).await?;
     ledger::sequence::restore(&mut tx, unit.holder.run, unit.task.id).await?;
-    failpoint::reach(failpoint::BEFORE_COMMIT);
+    failpoint::at(failpoint::BEFORE_COMMIT, unit.task).await;
     tx.commit().await?;
-    failpoint::reach(failpoint::AFTER_COMMIT);
+    failpoint::at(failpoint::AFTER_COMMIT, unit.task).await;
     Ok(Some(0))
 }
 

@@ -9,6 +9,8 @@ use upshift_shared::{
     plan::Capture,
 };
 
+use super::super::reparse;
+
 /// A capture, read before its action.
 pub(super) struct Captured<'c> {
     capture: &'c Capture,
@@ -25,7 +27,7 @@ struct ViewDefinition {
     statements: Vec<String>,
 }
 
-/// Rows of one text column, with an empty search path.
+/// Rows of one text column, definitions among them so that they can be parsed again ([`reparse::exactly`]).
 pub(in crate::unit) async fn texts(
     tx: &mut PgConnection,
     query: impl Into<String>,
@@ -40,7 +42,7 @@ pub(in crate::unit) async fn texts(
         .await
         .map_err(Error::database("reading definitions from the catalog"))?;
     rows.iter()
-        .map(|row| row.try_get(0))
+        .map(|row| row.try_get(0).map(reparse::exactly))
         .collect::<sqlx::Result<_>>()
         .map_err(Error::database("reading definitions from the catalog"))
 }
@@ -55,7 +57,8 @@ pub(in crate::unit) async fn enter_qualified(tx: &mut PgConnection) -> Result<St
     .await?;
     texts(
         tx,
-        "-- qualify all names\nSELECT set_config('search_path', '', true)",
+        // Large as they are, these queries touch few rows: compiling them would take seconds, under a lock.
+        "-- qualify all names\nSELECT set_config('search_path', '', true), set_config('jit', 'off', true)",
         &[],
     )
     .await?;

@@ -17,9 +17,10 @@ use upshift_shared::{
 };
 
 use super::{
-    super::{UnitContext, metadata::capture},
+    super::{UnitContext, metadata::capture, reparse},
     heir,
 };
+use crate::failpoint;
 
 /// The trigger that lets nobody write the old table.
 const GUARD: &str = "upshift_guard";
@@ -50,6 +51,7 @@ pub(super) async fn run(
     refuse_obstacles(tx, op).await?;
     create(tx, unit, op).await?;
     capture::leave_qualified(tx, &path).await?;
+    failpoint::at(failpoint::DURING_BUILD, unit.task).await;
     self::evolve(tx, unit, op, &path, evolve).await?;
     let path = capture::enter_qualified(tx).await?;
     record_indexes(tx, unit, op).await?;
@@ -221,7 +223,10 @@ async fn record_indexes(tx: &mut PgConnection, unit: &UnitContext<'_>, op: &Shad
         statements.push(IndexStatement {
             kind,
             name,
-            statement: row.try_get("statement").map_err(failed())?,
+            statement: row
+                .try_get("statement")
+                .map(reparse::exactly)
+                .map_err(failed())?,
         });
     }
     // Constraints go with their indexes.

@@ -19,6 +19,7 @@ use super::{
     index::share,
     swap::BOUND,
 };
+use crate::failpoint;
 
 /// What is to be checked of an old table.
 const UNCHECKED: &str = "-- a bound that is not checked yet
@@ -53,6 +54,7 @@ pub(super) async fn validate(
     .map_err(failed())?;
     for row in rows {
         let name: String = row.try_get("name").map_err(failed())?;
+        failpoint::at(failpoint::DURING_KEYS, unit.task).await;
         let statement = format!("ALTER TABLE {table} VALIDATE CONSTRAINT {}", ident(&name));
         execute_raw(tx, statement).await.map_err(failed())?;
     }

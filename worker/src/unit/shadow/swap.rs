@@ -24,10 +24,11 @@ use upshift_shared::{
 };
 
 use super::{
-    super::{UnitContext, metadata::capture},
+    super::{UnitContext, metadata::capture, reparse},
     build,
     heir::{self, Heir},
 };
+use crate::failpoint;
 
 /// The constraint that says what the rows of a partition have in common.
 pub(super) const BOUND: &str = "upshift_bound";
@@ -90,7 +91,12 @@ pub(super) async fn run(tx: &mut PgConnection, unit: &UnitContext<'_>, op: &Shad
         .await
         .and_then(|row| row.try_get(0))
         .map_err(Error::database("finding the old table"))?;
-    for statement in plan.there().into_iter().chain(states) {
+    let [out, into] = plan.there();
+    for statement in out {
+        execute(tx, op, &statement).await?;
+    }
+    failpoint::at(failpoint::DURING_SWAP, unit.task).await;
+    for statement in into.into_iter().chain(states) {
         execute(tx, op, &statement).await?;
     }
     capture::leave_qualified(tx, &path).await?;
@@ -110,7 +116,12 @@ pub(super) async fn run(tx: &mut PgConnection, unit: &UnitContext<'_>, op: &Shad
 }
 
 pub(super) async fn undo(tx: &mut PgConnection, unit: &UnitContext<'_>) -> Result<u64> {
-    for statement in ledger::undo::take(tx, unit.holder.run, unit.task.id).await? {
+    let statements = ledger::undo::take(tx, unit.holder.run, unit.task.id).await?;
+    let middle = statements.len() / 2;
+    for (place, statement) in statements.into_iter().enumerate() {
+        if place == middle {
+            failpoint::at(failpoint::DURING_SWAP, unit.task).await;
+        }
         execute_raw(tx, statement)
             .await
             .map_err(Error::database(format!("undo of {}", unit.task.label)))?;
@@ -162,6 +173,7 @@ async fn facts(tx: &mut PgConnection, table: &str) -> Result<Vec<Fact>> {
                 name: row.try_get("name")?,
                 definition: row
                     .try_get::<Option<String>, _>("definition")?
+                    .map(reparse::exactly)
                     .unwrap_or_default(),
                 valid: row.try_get("valid")?,
                 remark: row.try_get("remark")?,
@@ -238,8 +250,8 @@ impl Swap<'_> {
         }
     }
 
-    /// To the new table.
-    fn there(&self) -> Vec<String> {
+    /// To the new table: the old one out, the new one in.
+    fn there(&self) -> [Vec<String>; 2] {
         let (dropped, added) = self.keys();
         let table = self.op.table.to_string();
         let mut statements = drop_keys(self.before);
@@ -260,7 +272,8 @@ impl Swap<'_> {
         let [old, new] = [(&table, 1), (&new, 0)].map(|(table, n)| self.heir(table, n));
         statements.extend(heir::there(self.before, &old, &new));
         statements.extend(self.moves(&self.home, &self.old_home, &|_| true));
-        statements.extend(self.moves(&self.new_home, &self.home, &|name| self.is_new(name)));
+        let out = statements;
+        let mut statements = self.moves(&self.new_home, &self.home, &|name| self.is_new(name));
         statements.push(format!("DROP SCHEMA {}", self.new_home));
         statements.extend(self.own(self.after));
         statements.extend(self.attach());
@@ -277,7 +290,7 @@ impl Swap<'_> {
             )
         }));
         statements.extend(pointers(self.after));
-        statements
+        [out, statements]
     }
 
     /// Triggers or rules of the new table, with comments, enabled as they were.
