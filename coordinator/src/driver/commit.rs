@@ -33,6 +33,9 @@ use crate::progress::{Ending, Going, Progress, ProgressEvent};
 /// How often the destruction of one task is tried when a lock or the connection is in its way.
 const ATTEMPTS: u32 = 8;
 
+/// `dependent_objects_still_exist`
+const DEPENDENT_OBJECTS: &str = "2BP01";
+
 const PENDING: &str = "-- upshift: is there something left to destroy
 SELECT EXISTS (SELECT FROM upshift.deferred WHERE run = $1::uuid)
     OR EXISTS (SELECT FROM pg_catalog.pg_class c
@@ -94,10 +97,45 @@ pub async fn commit(
     };
     progress.show(watch.elapsed(), &event);
     ledger::event::append(conn, holder, &draft(&event)).await?;
+    destroy_all(
+        (target, workers),
+        holder,
+        plan,
+        limits,
+        &mut queue,
+        |task| {
+            progress.show(watch.elapsed(), &ProgressEvent::TaskDone { task });
+        },
+    )
+    .await?;
+    sqlx::query(FORGET_CUTS)
+        .bind(holder.run.to_string())
+        .execute(&mut *conn)
+        .await
+        .map_err(Error::database("forgetting where units were cut"))?;
+    let event = ProgressEvent::RunEnded {
+        ending: Ending::Committed,
+        message: "there is no way back now".to_owned(),
+    };
+    progress.show(watch.elapsed(), &event);
+    ledger::event::append(conn, holder, &draft(&event)).await
+}
+
+/// Destroys what all tasks of the queue deferred and kept, side by side.
+async fn destroy_all(
+    (target, workers): (&Target, u32),
+    holder: Holder,
+    plan: &Plan,
+    limits: &Limits,
+    queue: &mut Queue,
+    mut done: impl FnMut(TaskId),
+) -> Result<()> {
     let name = format!("upshift {} commit", holder.run.short());
     let sessions = Sessions::at_most(target.clone(), name, workers as usize);
     let mut working = FuturesUnordered::new();
     let mut failed = None;
+    // What something else depends on still: perhaps what another task kept.
+    let mut held_up = Vec::new();
     loop {
         while failed.is_none() && working.len() < workers as usize {
             let Some(task) = queue.next() else { break };
@@ -110,27 +148,26 @@ pub async fn commit(
         match working.next().await {
             Some((task, Ok(()))) => {
                 queue.done(task);
-                progress.show(watch.elapsed(), &ProgressEvent::TaskDone { task });
+                queue.again(held_up.drain(..).map(|(task, _)| task));
+                done(task);
             }
+            Some((task, Err(Undestroyed::DependedOn(error)))) => held_up.push((task, error)),
             // What is under way ends; nothing new begins.
-            Some((_, Err(error))) => failed = failed.or(Some(error)),
+            Some((_, Err(Undestroyed::Failed(error)))) => failed = failed.or(Some(error)),
             None => break,
         }
     }
-    if let Some(error) = failed {
-        return Err(error);
+    match failed.or(held_up.pop().map(|(_, error)| error)) {
+        Some(error) => Err(error),
+        None => Ok(()),
     }
-    sqlx::query(FORGET_CUTS)
-        .bind(holder.run.to_string())
-        .execute(&mut *conn)
-        .await
-        .map_err(Error::database("forgetting where units were cut"))?;
-    let event = ProgressEvent::RunEnded {
-        ending: Ending::Committed,
-        message: "there is no way back now".to_owned(),
-    };
-    progress.show(watch.elapsed(), &event);
-    ledger::event::append(conn, holder, &draft(&event)).await
+}
+
+/// Why a task's destruction is still to be done.
+enum Undestroyed {
+    /// Something depends on what it dropped.
+    DependedOn(Error),
+    Failed(Error),
 }
 
 /// For the event log: what was left of the destruction waits for another `commit`.
@@ -179,6 +216,11 @@ impl Queue {
         self.ready.pop_first()
     }
 
+    /// These are to be tried again.
+    fn again(&mut self, tasks: impl Iterator<Item = TaskId>) {
+        self.ready.extend(tasks);
+    }
+
     fn done(&mut self, task: TaskId) {
         for later in &self.behind[task.0 as usize] {
             let waits = &mut self.waits[later.0 as usize];
@@ -196,7 +238,7 @@ async fn destroy(
     holder: Holder,
     task: &Task,
     limits: &Limits,
-) -> Result<()> {
+) -> Result<(), Undestroyed> {
     let (bounds, cancel) = (Bounds::default(), CancellationToken::new());
     let options = RunOptions::default();
     let mut pause = Duration::from_millis(250);
@@ -219,6 +261,7 @@ async fn destroy(
             units_at_once: 1,
             options: &options,
         };
+        let mut depended_on = false;
         let (passing, why) = match sessions.take().await {
             Ok(mut session) => match unit::execute(&mut session, &context).await {
                 Ok(_) => return Ok(()),
@@ -226,6 +269,7 @@ async fn destroy(
                     // It may be the session that is broken.
                     session.discard();
                     let passing = matches!(error.class, FailureClass::Now | FailureClass::Later);
+                    depended_on = error.sqlstate.as_deref() == Some(DEPENDENT_OBJECTS);
                     let code = error.sqlstate.map(|code| format!(" (SQLSTATE {code})"));
                     let code = code.unwrap_or_default();
                     (passing, format!("{}{code}", error.message))
@@ -234,11 +278,15 @@ async fn destroy(
             Err(error) => (is_connection_lost(&error), error.to_string()),
         };
         if !passing || attempt >= ATTEMPTS {
-            return Err(Error::Refused(format!(
+            let error = Error::Refused(format!(
                 "run {} is committed, but what it dropped is not all destroyed yet: {} ({}): {why}; \
                  mend that and say `upshift commit` again",
                 holder.run, task.id, task.label,
-            )));
+            ));
+            return Err(match depended_on {
+                true => Undestroyed::DependedOn(error),
+                false => Undestroyed::Failed(error),
+            });
         }
         sleep(pause).await;
         pause = (pause * 2).min(Duration::from_secs(8));

@@ -67,17 +67,15 @@ pub fn assigned(sql: &str) -> Result<Vec<Vec<String>>, String> {
 }
 
 /// The statement with only this group of its assignments; with `value` set to NULL, where nothing of
-/// them is to be computed.
+/// them is to be computed. An INSERT gives NULL to the other columns: their defaults might draw from
+/// sequences, which no rollback undoes.
 ///
 /// # Errors
 /// With what stands in the way, in words.
 pub fn only(sql: &str, group: usize, value: bool) -> Result<String, String> {
     edit(sql, |statement| match statement {
         NodeEnum::UpdateStmt(update) => {
-            let wanted = grouped(&update.target_list).into_iter().nth(group);
-            let wanted = wanted.ok_or(NOT_DML)?;
-            let is_wanted = |node: &Node| target(node).is_some_and(|t| wanted.contains(&t.name));
-            update.target_list.retain(is_wanted);
+            keep_group(&mut update.target_list, group)?;
             if !value {
                 update.target_list.truncate(1);
                 set_null(update.target_list.first_mut())?;
@@ -85,20 +83,35 @@ pub fn only(sql: &str, group: usize, value: bool) -> Result<String, String> {
             Ok(())
         }
         NodeEnum::InsertStmt(insert) => {
-            let list = &mut selected(insert)?.target_list;
-            // `*` stands for several.
-            if list.len() <= group || list.iter().any(is_star) {
-                return Err("the columns of its SELECT are not written out".to_owned());
+            let list = written_out(insert, group)?;
+            for (place, node) in list.iter_mut().enumerate() {
+                if place != group || !value {
+                    set_null(Some(node))?;
+                }
             }
-            *list = vec![list[group].clone()];
-            if !value {
-                set_null(list.first_mut())?;
-            }
-            insert.cols = vec![insert.cols.get(group).ok_or(NOT_DML)?.clone()];
             Ok(())
         }
         _ => Err(NOT_DML.to_owned()),
     })
+}
+
+fn keep_group(list: &mut Vec<Node>, group: usize) -> Result<(), String> {
+    let wanted = grouped(list).into_iter().nth(group).ok_or(NOT_DML)?;
+    list.retain(|node| target(node).is_some_and(|t| wanted.contains(&t.name)));
+    Ok(())
+}
+
+/// The list of the SELECT of an INSERT, where it has a column for the group and no `*`, which stands for
+/// several.
+fn written_out(
+    insert: &mut pg_query::protobuf::InsertStmt,
+    group: usize,
+) -> Result<&mut Vec<Node>, String> {
+    let list = &mut selected(insert)?.target_list;
+    if list.len() <= group || list.iter().any(is_star) {
+        return Err("the columns of its SELECT are not written out".to_owned());
+    }
+    Ok(list)
 }
 
 /// A query of the value that the statement gives to the only column of a group, before it is cast to the
@@ -108,9 +121,10 @@ pub fn only(sql: &str, group: usize, value: bool) -> Result<String, String> {
 /// With what stands in the way, in words.
 pub fn value(sql: &str, group: usize) -> Result<String, String> {
     let mut value = None;
-    edit(&only(sql, group, true)?, |statement| {
+    edit(sql, |statement| {
         let (list, mut query) = match statement {
             NodeEnum::UpdateStmt(update) => {
+                keep_group(&mut update.target_list, group)?;
                 let own = update.relation.clone().map(NodeEnum::RangeVar);
                 let own = Node { node: own };
                 let query = SelectStmt {
@@ -124,8 +138,8 @@ pub fn value(sql: &str, group: usize) -> Result<String, String> {
                 (update.target_list.clone(), query)
             }
             NodeEnum::InsertStmt(insert) => {
-                let query = selected(insert)?.clone();
-                (query.target_list.clone(), query)
+                let wanted = written_out(insert, group)?[group].clone();
+                (vec![wanted], selected(insert)?.clone())
             }
             _ => return Err(NOT_DML.to_owned()),
         };
@@ -358,7 +372,7 @@ mod tests {
         assert_eq!(value(insert, 1).as_deref(), Ok("SELECT b AS value FROM s"));
         assert_eq!(
             only(insert, 1, true).as_deref(),
-            Ok("INSERT INTO t (y) SELECT b FROM s")
+            Ok("INSERT INTO t (x, y) SELECT NULL, b FROM s")
         );
     }
 
