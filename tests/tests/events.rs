@@ -187,10 +187,7 @@ async fn a_rollback_is_in_the_log_and_filters_choose() -> Result<()> {
         begun.is_some_and(|event| event["detail"]["to"].is_null()),
         "{begun:?}"
     );
-    let back = all
-        .iter()
-        .filter(|event| event["kind"] == "run_started")
-        .next_back();
+    let back = all.iter().rfind(|event| event["kind"] == "run_started");
     ensure!(
         back.is_some_and(|event| event["detail"]["going"] == "back"),
         "{back:?}"
@@ -266,6 +263,28 @@ fn status(database: &Database) -> Result<Value> {
     Ok(serde_json::from_str(&outcome.stdout)?)
 }
 
+/// What `status` says while the process `pid` holds the rows of `t`.
+fn expect_status(database: &Database, pid: i32) -> Result<()> {
+    let found = status(database)?;
+    let waits = found["waits"].as_array().context("waits")?;
+    let of_unit = |wait: &&Value| wait["unit"] == 0 && wait["blockers"][0]["pid"] == pid;
+    ensure!(waits.iter().any(|wait| of_unit(&wait)), "{found}");
+    let sessions = found["sessions"].as_array().context("sessions")?;
+    let live = |session: &&Value| session["wait"]["blockers"][0]["pid"] == pid;
+    ensure!(sessions.iter().any(|session| live(&session)), "{found}");
+    ensure!(found["blocked"][0]["waits_for"].is_array(), "{found}");
+    ensure!(found["next_checkpoint"]["module"] == "m", "{found}");
+    let text = Upshift::on(database, ["status"]).succeed()?.stdout;
+    for part in [
+        &format!("held by process {pid} (the application"),
+        "a row of t",
+        "checkpoint m waits for",
+    ] {
+        ensure!(text.contains(part), "no \"{part}\" in {text}");
+    }
+    Ok(())
+}
+
 #[tokio::test]
 async fn what_waits_says_for_whom() -> Result<()> {
     let database = Database::create()?;
@@ -292,23 +311,7 @@ async fn what_waits_says_for_whom() -> Result<()> {
         "not followed"
     );
 
-    let found = status(&database)?;
-    let waits = found["waits"].as_array().context("waits")?;
-    let of_unit = |wait: &&Value| wait["unit"] == 0 && wait["blockers"][0]["pid"] == pid;
-    ensure!(waits.iter().any(|wait| of_unit(&wait)), "{found}");
-    let sessions = found["sessions"].as_array().context("sessions")?;
-    let live = |session: &&Value| session["wait"]["blockers"][0]["pid"] == pid;
-    ensure!(sessions.iter().any(|session| live(&session)), "{found}");
-    ensure!(found["blocked"][0]["waits_for"].is_array(), "{found}");
-    ensure!(found["next_checkpoint"]["module"] == "m", "{found}");
-    let text = Upshift::on(&database, ["status"]).succeed()?.stdout;
-    for part in [
-        &format!("held by process {pid} (the application"),
-        "a row of t",
-        "checkpoint m waits for",
-    ] {
-        ensure!(text.contains(part), "no \"{part}\" in {text}");
-    }
+    expect_status(&database, pid)?;
 
     // The driver loses all its connections, and then cannot have a table of the ledger.
     database.psql_as_superuser(
