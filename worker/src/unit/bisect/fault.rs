@@ -10,7 +10,7 @@ use upshift_shared::{
     ledger::{Bounds, bad_row::BadRow},
     pack::narrow,
     pg::ident::{QualifiedName, ident},
-    plan::{KeyColumn, Operator, Shadow, ShadowStage},
+    plan::{JoinedTransform, KeyColumn, Operator, Shadow, ShadowStage},
 };
 
 use super::{
@@ -101,6 +101,13 @@ impl<'a, 'u> Namer<'a, 'u> {
                 _ => &op.target,
             };
             return Ok(Some(column.clone()));
+        }
+        if let (Error::BadValue { what, .. }, Operator::Shadow(op)) =
+            (&found.error, &self.unit.task.operator)
+            && let ShadowStage::Fill { transforms, .. } = &op.stage
+        {
+            let is_it = |t: &&JoinedTransform| what.ends_with(&format!(", at {}", t.location));
+            return Ok(transforms.iter().find(is_it).map(|t| t.source.clone()));
         }
         let code = found.error.sqlstate().unwrap_or_default();
         let Some(text) = self.text.clone().filter(|_| code.starts_with("22")) else {
