@@ -132,7 +132,7 @@ impl<'a, 'u> Namer<'a, 'u> {
         Ok(None)
     }
 
-    /// What the statement would give to the column: a transform's value as it is; else what it computes,
+    /// What is wrong: a value that a function refuses; else what the statement would give to the column,
     /// before the column's type refuses it. Where computing it fails, the message has it.
     async fn value(
         &self,
@@ -140,8 +140,8 @@ impl<'a, 'u> Namer<'a, 'u> {
         found: &Found,
         (column, row): (&str, Option<&Value>),
     ) -> Result<Option<Value>> {
-        if let Operator::Transform(op) = &self.unit.task.operator {
-            return Ok(row.and_then(|row| row.get(&op.source)).cloned());
+        if matches!(found.error, Error::BadValue { .. }) {
+            return Ok(row.and_then(|row| row.get(column)).cloned());
         }
         let place = self.groups.iter().position(|group| group == &[column]);
         let (Some(text), Some(place)) = (&self.text, place) else {
