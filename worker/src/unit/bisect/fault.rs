@@ -10,7 +10,7 @@ use upshift_shared::{
     ledger::{Bounds, bad_row::BadRow},
     pack::narrow,
     pg::ident::{QualifiedName, ident},
-    plan::{KeyColumn, Operator, Shadow, ShadowStage},
+    plan::{JoinedTransform, KeyColumn, Operator, Shadow, ShadowStage},
 };
 
 use super::{
@@ -102,6 +102,13 @@ impl<'a, 'u> Namer<'a, 'u> {
             };
             return Ok(Some(column.clone()));
         }
+        if let (Error::BadValue { what, .. }, Operator::Shadow(op)) =
+            (&found.error, &self.unit.task.operator)
+            && let ShadowStage::Fill { transforms, .. } = &op.stage
+        {
+            let is_it = |t: &&JoinedTransform| what.ends_with(&format!(", at {}", t.location));
+            return Ok(transforms.iter().find(is_it).map(|t| t.source.clone()));
+        }
         let code = found.error.sqlstate().unwrap_or_default();
         let Some(text) = self.text.clone().filter(|_| code.starts_with("22")) else {
             return Ok(None);
@@ -125,7 +132,7 @@ impl<'a, 'u> Namer<'a, 'u> {
         Ok(None)
     }
 
-    /// What the statement would give to the column: a transform's value as it is; else what it computes,
+    /// What is wrong: a value that a function refuses; else what the statement would give to the column,
     /// before the column's type refuses it. Where computing it fails, the message has it.
     async fn value(
         &self,
@@ -133,8 +140,8 @@ impl<'a, 'u> Namer<'a, 'u> {
         found: &Found,
         (column, row): (&str, Option<&Value>),
     ) -> Result<Option<Value>> {
-        if let Operator::Transform(op) = &self.unit.task.operator {
-            return Ok(row.and_then(|row| row.get(&op.source)).cloned());
+        if matches!(found.error, Error::BadValue { .. }) {
+            return Ok(row.and_then(|row| row.get(column)).cloned());
         }
         let place = self.groups.iter().position(|group| group == &[column]);
         let (Some(text), Some(place)) = (&self.text, place) else {
