@@ -8,6 +8,7 @@ pub mod doctor;
 pub mod driver;
 pub mod engine;
 pub mod figures;
+pub mod group;
 pub mod lint;
 pub mod progress;
 pub mod server;

@@ -77,7 +77,7 @@ impl Chosen {
 }
 
 /// As a shell takes it for one word.
-fn shell_quoted(text: &str) -> String {
+pub(super) fn shell_quoted(text: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:@%=,+".contains(c);
     if !text.is_empty() && text.chars().all(plain) {
         text.to_owned()

@@ -16,6 +16,7 @@ use upshift_shared::{
 use super::{
     Failure,
     database::{Chosen, DatabaseArguments},
+    group,
     selection::select,
 };
 use crate::{
@@ -33,7 +34,7 @@ const LOCK_TIMEOUT: Duration = Duration::from_secs(5);
 const CUT_STATEMENT_TIMEOUT: Duration = Duration::from_secs(300);
 const MAX_ATTEMPTS: u32 = 10;
 /// How long sessions of an earlier attempt may take to end.
-const TAKE_OVER_DEADLINE: Duration = Duration::from_secs(60);
+pub(super) const TAKE_OVER_DEADLINE: Duration = Duration::from_secs(60);
 
 /// How a run is driven and shown.
 #[derive(Debug, Clone, Args)]
@@ -58,11 +59,15 @@ pub(super) struct DrivingArguments {
     pub(super) json: bool,
     /// Show no progress
     #[arg(long, short, conflicts_with = "json")]
-    quiet: bool,
+    pub(super) quiet: bool,
+    /// Move this database without the group that its run belongs to; the others have to be moved
+    /// likewise, one by one
+    #[arg(long)]
+    force_single: bool,
 }
 
 impl DrivingArguments {
-    fn limits(&self, defaults: &RunDefaults) -> Limits {
+    pub(super) fn limits(&self, defaults: &RunDefaults) -> Limits {
         let processors = std::thread::available_parallelism().map_or(2, |n| n.get().min(8) as u32);
         let workers = self.workers.or(defaults.workers).unwrap_or(processors);
         let statement_timeout = self.statement_timeout.or(defaults.statement_timeout);
@@ -143,6 +148,8 @@ impl Driving {
             ledger::create(&mut driving.conn).await?;
         }
         let row = select(&mut driving.conn, wanted).await?;
+        let force = arguments.force_single;
+        group::refuse_member(&mut driving.conn, row.run, force).await?;
         let after = driving.after(row.run);
         Ok((driving, row, after))
     }
@@ -189,6 +196,7 @@ impl Driving {
             progress,
             coordination: self.coordination,
             lock: self.lock,
+            seat: None,
         };
         Ok(Box::pin(process::drive(order, |ended| {
             after.last_words(ended, checkpoint.as_deref())
@@ -308,10 +316,12 @@ pub(super) async fn in_the_way(
         S::RollingBack | S::Stuck => &["rollback"],
         S::Planned | S::Running | S::Failed | S::RolledBack => &["resume", "rollback"],
     };
-    let commands: Vec<String> = verbs
-        .iter()
-        .map(|verb| format!("  {}", after.command(verb)))
-        .collect();
+    let group = group::membership(conn, row.run).await?;
+    let command = |verb: &&str| match &group {
+        Some(group) => group.command(verb),
+        None => after.command(verb),
+    };
+    let commands: Vec<String> = verbs.iter().map(|v| format!("  {}", command(v))).collect();
     Ok(Some(format!(
         "run {} of pack {} in this database is {} and not finished; first:\n{}",
         row.run,

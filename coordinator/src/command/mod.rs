@@ -8,6 +8,7 @@ mod demo;
 mod doctor;
 mod driving;
 mod failure;
+mod group;
 mod ordering;
 mod pack;
 mod plan;

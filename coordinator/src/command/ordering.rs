@@ -10,6 +10,6 @@ pub(super) struct OrderingArguments {}
 impl OrderingArguments {
     /// As the ledger stores them.
     pub(super) fn options(&self) -> RunOptions {
-        RunOptions {}
+        RunOptions { group: None }
     }
 }

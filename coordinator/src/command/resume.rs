@@ -12,6 +12,7 @@ use upshift_shared::ledger::{
 use super::{
     Failure,
     driving::{Driving, DrivingArguments},
+    group::{self, GroupArguments},
 };
 use crate::driver::{self, Aim};
 
@@ -19,8 +20,10 @@ use crate::driver::{self, Aim};
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
     /// The run's id, or the end of it [default: the newest]
-    #[arg(value_name = "RUN")]
+    #[arg(value_name = "RUN", conflicts_with = "group")]
     run: Option<String>,
+    #[command(flatten)]
+    group: GroupArguments,
     #[command(flatten)]
     driving: DrivingArguments,
 }
@@ -32,6 +35,9 @@ impl Arguments {
 }
 
 pub(super) async fn run(arguments: Arguments, config: Option<&Path>) -> Result<(), Failure> {
+    if let Some(file) = &arguments.group.group {
+        return Box::pin(group::resume::run(file, &arguments.driving, config)).await;
+    }
     let wanted = arguments.run.as_deref();
     let (mut driving, row, after) = Driving::open_run(&arguments.driving, config, wanted).await?;
     let next = |verb: &str| after.command(verb);

@@ -13,6 +13,7 @@ use upshift_shared::{
         self,
         run::{Change, RunState},
     },
+    pg::PgConnection,
     plan::{Plan, UndoKind, WayBack},
 };
 
@@ -20,6 +21,7 @@ use super::{
     Failure,
     compiling::{self, PackArguments},
     driving::{self, After, Driving, DrivingArguments},
+    group::{self, GroupArguments},
     ordering::OrderingArguments,
 };
 use crate::{
@@ -33,6 +35,8 @@ use crate::{
 pub(super) struct Arguments {
     #[command(flatten)]
     pack: PackArguments,
+    #[command(flatten)]
+    group: GroupArguments,
     #[command(flatten)]
     driving: DrivingArguments,
     #[command(flatten)]
@@ -52,10 +56,20 @@ impl Arguments {
 }
 
 pub(super) async fn run(arguments: Arguments, config: Option<&Path>) -> Result<(), Failure> {
+    if let Some(file) = &arguments.group.group {
+        let order = group::run::Order {
+            pack: &arguments.pack,
+            driving: &arguments.driving,
+            options: arguments.ordering.options(),
+            commit: arguments.commit,
+            yes: arguments.yes,
+        };
+        return Box::pin(group::run::run(file, order, config)).await;
+    }
     let pack = compiling::load(&arguments.pack.pack)?;
     let mut driving = Driving::open(&arguments.driving, config).await?;
     let hint = driving.chosen.hint.clone();
-    refuse_unfinished(&mut driving, &hint).await?;
+    refuse_unfinished(&mut driving.conn, &hint).await?;
     let sources = compiling::read(&mut driving.conn, pack).await?;
     let options = sources.options(&arguments.pack);
     let plan = Arc::new(compiling::compile(sources, &options)?);
@@ -97,12 +111,12 @@ pub(super) async fn run(arguments: Arguments, config: Option<&Path>) -> Result<(
 }
 
 /// One run at a time: what an earlier one left has to be dealt with first.
-async fn refuse_unfinished(driving: &mut Driving, hint: &str) -> Result<(), Failure> {
-    if !ledger::exists(&mut driving.conn).await? {
+pub(super) async fn refuse_unfinished(conn: &mut PgConnection, hint: &str) -> Result<(), Failure> {
+    if !ledger::exists(conn).await? {
         return Ok(());
     }
-    for row in ledger::run::list(&mut driving.conn).await? {
-        if let Some(message) = driving::in_the_way(&mut driving.conn, &row, hint).await? {
+    for row in ledger::run::list(conn).await? {
+        if let Some(message) = driving::in_the_way(conn, &row, hint).await? {
             return Err(Failure::refused(message));
         }
     }
@@ -110,7 +124,7 @@ async fn refuse_unfinished(driving: &mut Driving, hint: &str) -> Result<(), Fail
 }
 
 /// One paragraph: what is about to be done.
-fn summary(plan: &Plan) -> String {
+pub(super) fn summary(plan: &Plan) -> String {
     if plan.tasks.is_empty() {
         return format!(
             "nothing to do: database {} is where pack {} leads to",
@@ -147,7 +161,7 @@ fn summary(plan: &Plan) -> String {
 }
 
 /// On a terminal, what cannot be taken back is asked about. In a pipe nobody could answer.
-fn ask(plan: &Plan, commit: bool) -> Result<(), Failure> {
+pub(super) fn ask(plan: &Plan, commit: bool) -> Result<(), Failure> {
     let irreversible = plan
         .tasks
         .iter()

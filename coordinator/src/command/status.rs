@@ -9,6 +9,7 @@ use upshift_shared::{
     ids::{RunId, TaskId},
     ledger::{
         self,
+        group::Membership,
         run::{RunRow, RunState},
         task::TaskState,
         unit::TaskCount,
@@ -21,6 +22,7 @@ use super::{
     Failure,
     database::{DatabaseArguments, print_json, print_line},
     driving::After,
+    group::{self, GroupArguments},
     selection::select,
 };
 use crate::{coordination, driver::commit::is_pending, figures};
@@ -29,8 +31,10 @@ use crate::{coordination, driver::commit::is_pending, figures};
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
     /// The run's id, or the end of it [default: the newest]
-    #[arg(value_name = "RUN")]
+    #[arg(value_name = "RUN", conflicts_with = "group")]
     run: Option<String>,
+    #[command(flatten)]
+    group: GroupArguments,
     #[command(flatten)]
     database: DatabaseArguments,
     /// Print as JSON
@@ -40,7 +44,7 @@ pub(super) struct Arguments {
 
 /// How a run stands.
 #[derive(Debug, Serialize)]
-struct Status {
+pub(super) struct Status {
     #[serde(flatten)]
     row: RunRow,
     /// Who drives it, if anybody does.
@@ -55,6 +59,8 @@ struct Status {
     checkpoints: Vec<String>,
     /// Tasks that have begun and are not done.
     open: Vec<OpenTask>,
+    /// The group of databases that it belongs to.
+    group: Option<Membership>,
     /// Commands that go on from here.
     next: Vec<String>,
     /// Other runs in this database, newest first.
@@ -80,6 +86,9 @@ struct Earlier {
 }
 
 pub(super) async fn run(arguments: Arguments, config: Option<&Path>) -> Result<(), Failure> {
+    if let Some(file) = &arguments.group.group {
+        return group::status::run(file, arguments.json, config).await;
+    }
     let chosen = arguments.database.resolve(config)?;
     let mut conn = chosen.connect("status").await?;
     if arguments.run.is_none() && !has_runs(&mut conn).await? {
@@ -104,7 +113,11 @@ async fn has_runs(conn: &mut PgConnection) -> Result<bool, Failure> {
     Ok(ledger::exists(conn).await? && !ledger::run::list(conn).await?.is_empty())
 }
 
-async fn read(conn: &mut PgConnection, row: RunRow, hint: &str) -> Result<Status, Failure> {
+pub(super) async fn read(
+    conn: &mut PgConnection,
+    row: RunRow,
+    hint: &str,
+) -> Result<Status, Failure> {
     let run = row.run;
     let plan = ledger::run::plan(conn, run).await?;
     let tasks = ledger::task::load(conn, run).await?;
@@ -136,8 +149,19 @@ async fn read(conn: &mut PgConnection, row: RunRow, hint: &str) -> Result<Status
         .filter(|task| state(task) == Some(TaskState::Prepared))
         .map(|task| open_task(task, counts.get(&task.id)))
         .collect();
+    let group = group::membership(conn, run).await?;
+    let verbs = next(&row, commit_pending, driven_by.is_some());
+    let after = After {
+        run,
+        hint: hint.to_owned(),
+    };
+    let command = |verb: &&str| match &group {
+        Some(group) => group.command(verb),
+        None => after.command(verb),
+    };
     Ok(Status {
-        next: next(&row, commit_pending, driven_by.is_some(), hint),
+        next: verbs.iter().map(command).collect(),
+        group,
         driven_by,
         commit_pending,
         tasks: plan.tasks.len() as u64,
@@ -171,12 +195,8 @@ fn open_task(task: &Task, count: Option<&TaskCount>) -> OpenTask {
     }
 }
 
-fn next(row: &RunRow, commit_pending: bool, driven: bool, hint: &str) -> Vec<String> {
-    let after = After {
-        run: row.run,
-        hint: hint.to_owned(),
-    };
-    let verbs: &[&str] = match row.state {
+fn next(row: &RunRow, commit_pending: bool, driven: bool) -> &'static [&'static str] {
+    match row.state {
         _ if driven => &[],
         RunState::Planned | RunState::Running | RunState::Failed => &["resume", "rollback"],
         RunState::RolledBack if row.rollback_to.is_some() => &["resume", "rollback"],
@@ -185,11 +205,10 @@ fn next(row: &RunRow, commit_pending: bool, driven: bool, hint: &str) -> Vec<Str
         RunState::Prepared => &["commit", "rollback"],
         RunState::Committed if commit_pending => &["commit"],
         RunState::Committed | RunState::RolledBack => &[],
-    };
-    verbs.iter().map(|verb| after.command(verb)).collect()
+    }
 }
 
-fn text(status: &Status) -> String {
+pub(super) fn text(status: &Status) -> String {
     let row = &status.row;
     let mut lines = vec![format!(
         "run {} of pack {}: {}",
@@ -218,6 +237,14 @@ fn text(status: &Status) -> String {
         lines.push(format!(
             "  checkpoints prepared: {}",
             short_list(&status.checkpoints)
+        ));
+    }
+    if let Some(group) = &status.group {
+        lines.push(format!(
+            "  in a group with {}, by the name of {}: {}",
+            group.members.join(", "),
+            group.member,
+            group.command("status")
         ));
     }
     for task in &status.open {

@@ -3,6 +3,7 @@
 
 mod activity;
 mod measure;
+mod prepared;
 mod rights;
 mod server;
 
@@ -131,6 +132,7 @@ pub async fn examine(conn: &mut PgConnection) -> Vec<Finding> {
     findings.push(server::encryption(conn).await);
     findings.extend(server::settings(conn).await);
     findings.push(server::connections(conn).await);
+    findings.push(prepared::transactions(conn).await);
     findings.extend(rights::examine(conn).await);
     findings.extend(activity::examine(conn).await);
     findings.push(server::space(conn).await);

@@ -8,6 +8,7 @@
 mod answer;
 pub mod commit;
 mod cut;
+mod group;
 mod lease;
 mod operation;
 pub mod process;
@@ -105,6 +106,8 @@ enum Input {
     LockLost(String),
     /// It was lost, and taken again: in between, somebody may have taken the run over.
     LockBack,
+    /// Another run of the group has stopped.
+    GroupStopped,
     /// The workers of this process have all ended.
     WorkersEnded(String),
     /// A defect.
@@ -134,6 +137,8 @@ struct Driver {
     /// When the engine's timer is due, since `watch` began.
     timer: Option<Duration>,
     stopping: bool,
+    /// Whether that was for another run of the group.
+    stopped_by_group: bool,
     ending: Option<Ended>,
     /// Set when the ledger has the end, or cannot have it.
     ended: Option<Ended>,
@@ -170,6 +175,7 @@ impl Driver {
             report: Report::new(plan, progress, watchers, rebuilt.done),
             timer: None,
             stopping: false,
+            stopped_by_group: false,
             ending: None,
             ended: None,
         };
@@ -195,12 +201,13 @@ impl Driver {
                 self.timer = None;
                 self.feed(Event::TimerFired);
             }
-            Input::Interrupt if self.stopping => self.cancel_units(),
+            Input::Interrupt if self.stopping => self.interrupted_again(),
             Input::Interrupt => self.stop(StopReason::Operator),
             Input::LockLost(why) => self.stop(driver_failure(
                 FailureClass::Later,
                 format!("the lock of the database was lost ({why}) and could not be taken again"),
             )),
+            Input::GroupStopped => self.group_stopped(),
             Input::LockBack => self.operate(Operation::CheckEpoch),
             Input::WorkersEnded(why) => self.stop(driver_failure(FailureClass::Operator, why)),
             Input::Broken(what) => self.stop(driver_failure(FailureClass::Never, what)),
@@ -337,9 +344,11 @@ impl Driver {
         }
         self.stopping = true;
         let why = match &reason {
-            StopReason::Operator => "asked to stop".to_owned(),
-            StopReason::Driver(failure) => failure.message.clone(),
+            StopReason::Operator => self.scene.why_stopped(),
+            StopReason::Driver(failure) => Some(failure.message.clone()),
         };
+        let why = why.unwrap_or_else(|| "asked to stop".to_owned());
+        self.tell_group(&why);
         let units = self.leases.count() as u64;
         self.show(&ProgressEvent::Stopping { reason: why, units });
         let run = self.run;
@@ -359,6 +368,9 @@ impl Driver {
     /// The run has ended; the ledger has to know.
     fn end(&mut self, outcome: Outcome) {
         let (ended, state, error) = self.conclusion(outcome);
+        if !matches!(ended.ending, Ending::Prepared | Ending::RolledBack) {
+            self.tell_group(&ended.message);
+        }
         self.ending = Some(ended);
         match state {
             Some(state) => {
@@ -400,11 +412,9 @@ impl Driver {
             ),
             Outcome::Stopped(StopReason::Operator) => {
                 let state = forward.then_some(RunState::Failed);
-                (
-                    Ending::Stopped,
-                    state,
-                    Some(plain("stopped on request".to_owned(), None)),
-                )
+                let why = self.scene.why_stopped();
+                let why = why.unwrap_or_else(|| "stopped on request".to_owned());
+                (Ending::Stopped, state, Some(plain(why, None)))
             }
             Outcome::Failed {
                 task,

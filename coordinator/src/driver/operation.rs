@@ -20,6 +20,7 @@ use super::{
     cut::{self, Batch, Frontier},
     sessions::{Backoff, Sessions, is_connection_lost},
 };
+use crate::group::Seat;
 
 /// Something to do, with all that it needs.
 #[derive(Debug, Clone)]
@@ -59,9 +60,13 @@ pub(super) enum Operation {
 /// What an operation found out.
 #[derive(Debug)]
 pub(super) enum Answer {
-    Prepared { pinned_now: String },
+    Prepared {
+        pinned_now: String,
+    },
     Cut(Batch),
     Split(Option<Vec<String>>),
+    /// The group has stopped before its cut; why.
+    Stopped(String),
     Done,
 }
 
@@ -72,11 +77,17 @@ pub(super) struct Scene {
     pub(super) plan: Arc<Plan>,
     pub(super) options: RunOptions,
     pub(super) sessions: Sessions,
+    /// Where the run belongs to a group.
+    pub(super) seat: Option<Seat>,
 }
 
 impl Scene {
     /// Does it; again on a new connection where one was lost, as long as patience lasts.
     pub(super) async fn execute(&self, operation: &Operation) -> Result<Answer> {
+        // First: waiting for the others must not keep a session.
+        if let Some(answer) = self.with_group(operation).await {
+            return answer;
+        }
         let mut backoff = Backoff::default();
         loop {
             let failure = match self.sessions.take().await {

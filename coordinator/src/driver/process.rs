@@ -20,12 +20,13 @@ use upshift_shared::{
 use upshift_worker::session::{self, ResolveDatabase};
 
 use super::{
-    Aim, Driver, Ended, Input, Job, Limits, Rebuilt,
+    Aim, Driver, Ended, Input, Job, Limits, Rebuilt, group,
     operation::Scene,
     sessions::{Backoff, Sessions, is_connection_lost},
 };
 use crate::{
     coordination::{Coordination, Embedded, Held, Locked, Member},
+    group::Seat,
     progress::Progress,
     server::{self, OperatorRequest, OperatorService, PrivateSocket, SessionEvent, SessionService},
 };
@@ -67,6 +68,8 @@ pub struct Order {
     pub coordination: Embedded,
     /// The database's lock.
     pub lock: Box<dyn Held>,
+    /// Where the run belongs to a group.
+    pub seat: Option<Seat>,
 }
 
 /// This process, for people.
@@ -91,7 +94,7 @@ pub fn member() -> Member {
 /// When the process itself fails: sockets, signals. How the run ended is in [`Ended`].
 pub async fn drive(order: Order, last_words: impl FnOnce(&Ended) -> String) -> Result<Ended> {
     let (mut crew, mut inboxes, watchers) = Crew::assemble(
-        (order.coordination, order.lock),
+        (order.coordination, order.lock, order.seat.clone()),
         (order.database.clone(), order.target.clone()),
         order.limits.workers,
     )?;
@@ -101,6 +104,7 @@ pub async fn drive(order: Order, last_words: impl FnOnce(&Ended) -> String) -> R
             plan: order.plan,
             options: order.options,
             sessions: Sessions::new(order.target),
+            seat: order.seat,
         }),
         database: order.database,
         aim: order.aim,
@@ -171,7 +175,7 @@ struct Crew {
 
 impl Crew {
     fn assemble(
-        (coordination, lock): (Embedded, Box<dyn Held>),
+        (coordination, lock, seat): (Embedded, Box<dyn Held>, Option<Seat>),
         (database, target): (String, Target),
         workers: u32,
     ) -> Result<(Self, Inboxes, broadcast::Sender<String>)> {
@@ -212,6 +216,10 @@ impl Crew {
         });
         let signals = listen_to_signals(input_sender.clone(), crew.release.clone())?;
         crew.background.spawn(signals);
+        if let Some(seat) = seat {
+            let listening = group::listen(seat, input_sender.clone(), crew.release.clone());
+            crew.background.spawn(listening);
+        }
         let release = crew.release.clone();
         let name = database.clone();
         crew.background

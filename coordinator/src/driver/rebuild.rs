@@ -33,6 +33,14 @@ pub struct Rebuilt {
     pub(super) modules_left: Vec<u32>,
 }
 
+impl Rebuilt {
+    /// Going back: modules whose checkpoints no longer hold.
+    #[must_use]
+    pub fn modules_left(&self) -> &[u32] {
+        &self.modules_left
+    }
+}
+
 /// The ledger's rows of a run, by task.
 struct Rows {
     tasks: HashMap<TaskId, TaskRow>,

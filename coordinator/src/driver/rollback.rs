@@ -123,8 +123,22 @@ pub async fn begin(
     };
     ledger::run::change_state(conn, holder, RunState::RollingBack, change).await?;
     ledger::checkpoint::forget(conn, holder, &rebuilt.modules_left).await?;
+    without_effect(conn, holder, plan, &rebuilt).await?;
+    Ok(rebuilt)
+}
+
+/// Records tasks that were begun and have nothing in effect as undone: there is nothing to take back.
+///
+/// # Errors
+/// When the ledger cannot be written, or somebody else drives the run.
+pub async fn without_effect(
+    conn: &mut PgConnection,
+    holder: Holder,
+    plan: &Plan,
+    rebuilt: &Rebuilt,
+) -> Result<()> {
     for task in &rebuilt.without_effect {
         record_undone(conn, holder, &plan.tasks[task.0 as usize], true).await?;
     }
-    Ok(rebuilt)
+    Ok(())
 }

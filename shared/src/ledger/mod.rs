@@ -9,6 +9,7 @@ mod create;
 pub mod cut;
 pub mod deferred;
 pub mod fence;
+pub mod group;
 pub mod module;
 pub mod options;
 pub mod rates;

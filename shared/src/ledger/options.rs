@@ -4,12 +4,17 @@
 use serde::{Deserialize, Serialize};
 use sqlx::{PgConnection, Row};
 
+use super::group::Membership;
 use crate::{Error, Result, ids::RunId};
 
 /// The options of a run. An absent one has its default, so that older runs stay readable.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
-pub struct RunOptions {}
+pub struct RunOptions {
+    /// The group of databases that the run belongs to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub group: Option<Membership>,
+}
 
 /// Stores the options of a run.
 ///
