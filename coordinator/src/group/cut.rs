@@ -110,6 +110,10 @@ impl Cuts {
     }
 
     async fn attempt(&self, what: &str, writes: &[(usize, Write)]) -> Result<(), Refusal> {
+        if let [(place, write)] = writes {
+            let alone = self.alone(*place, write).await;
+            return alone.map_err(Refusal::Undone);
+        }
         let question = format!(
             "{}_{what}_{}",
             group::prefix(self.group),
@@ -165,14 +169,18 @@ impl Cuts {
         prepared.map_err(|error| {
             // Whatever state it is in: the next one begins anew.
             session.discard();
-            match error {
-                fenced @ Error::Fenced { .. } => fenced,
-                Error::Database { context, source } => Error::Database {
-                    context: format!("database {}: {context}", member.name),
-                    source,
-                },
-                other => Error::Refused(format!("database {}: {other}", member.name)),
-            }
+            of(&member.name, error)
+        })
+    }
+
+    /// What has part in one database only.
+    async fn alone(&self, place: usize, write: &Write) -> Result<()> {
+        let member = &self.members[place];
+        let mut session = member.sessions.take().await?;
+        let written = group::write(&mut session, member.holder, write).await;
+        written.map_err(|error| {
+            session.discard();
+            of(&member.name, error)
         })
     }
 
@@ -213,6 +221,18 @@ impl Cuts {
     async fn end(&self, place: usize, question: &str, commit: bool) -> Result<()> {
         let sessions = &self.members[place].sessions;
         leftover::finish(sessions, &gid(question, place), commit).await
+    }
+}
+
+/// An error of one database.
+fn of(name: &str, error: Error) -> Error {
+    match error {
+        fenced @ Error::Fenced { .. } => fenced,
+        Error::Database { context, source } => Error::Database {
+            context: format!("database {name}: {context}"),
+            source,
+        },
+        other => Error::Refused(format!("database {name}: {other}")),
     }
 }
 

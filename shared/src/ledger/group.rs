@@ -96,6 +96,24 @@ pub async fn prepare(
     .await
 }
 
+/// Writes it as the run's holder, at once: what concerns one database alone needs no second phase.
+/// Again is fine.
+///
+/// # Errors
+/// [`Error::Fenced`] when somebody else drives the run; what the server says otherwise.
+pub async fn write(conn: &mut PgConnection, holder: Holder, write: &Write) -> Result<()> {
+    fence::run(
+        conn,
+        "write what a group has come to",
+        holder,
+        |tx, _scope| {
+            let write = write.clone();
+            Box::pin(async move { write_within(tx, holder, &write).await })
+        },
+    )
+    .await
+}
+
 async fn write_within(tx: &mut PgConnection, holder: Holder, write: &Write) -> Result<()> {
     fence::check(tx, holder).await?;
     let run = holder.run;
