@@ -177,12 +177,36 @@ impl Group {
 
 /// What each database is when its pack has gone through it alone.
 async fn alone() -> Result<Vec<Snapshot>> {
-    let group = Group::new().await?;
-    for (member, database) in group.databases.iter().enumerate() {
-        let run = Upshift::on(database, ["run", "--commit"]);
-        run.argument(group.packs.of(member)).succeed()?;
+    let packs = Packs::write()?;
+    let mut all = Vec::new();
+    for (member, template) in ["groups_end_ab", "groups_end_ab", "groups_end_c"]
+        .iter()
+        .enumerate()
+    {
+        let database = Database::of_template(template, |database| {
+            database.psql(TABLES)?;
+            let run = Upshift::on(database, ["run", "--commit"]);
+            run.argument(packs.of(member)).succeed().map(drop)
+        });
+        all.push(Snapshot::take(&database.await?).await?);
     }
-    group.snapshots().await
+    Ok(all)
+}
+
+/// Others use prepared transactions too, and another group of ours may.
+fn prepare_foreign(database: &Database) -> Result<[String; 2]> {
+    database.psql("CREATE TABLE other (i integer)")?;
+    let names = [
+        "theirs",
+        "upshift_0123456789abcdef0123456789abcdef_prepared_1_m0",
+    ];
+    let names = names.map(|gid| format!("{gid}_{}", database.name()));
+    for gid in &names {
+        database.psql(&format!(
+            "BEGIN; INSERT INTO other VALUES (1); PREPARE TRANSACTION '{gid}'"
+        ))?;
+    }
+    Ok(names)
 }
 
 #[tokio::test]
@@ -190,20 +214,9 @@ async fn a_group_goes_through_its_states_together() -> Result<()> {
     let end = alone().await?;
     let group = Group::new().await?;
     let start = group.snapshots().await?;
-    // Others use prepared transactions too, and another group of ours may.
     let b = &group.databases[1];
-    b.psql("CREATE TABLE other (i integer)")?;
+    let foreign = prepare_foreign(b)?;
     let start_b = Snapshot::take(b).await?;
-    let foreign = [
-        "theirs",
-        "upshift_0123456789abcdef0123456789abcdef_prepared_1_m0",
-    ];
-    let foreign = foreign.map(|gid| format!("{gid}_{}", b.name()));
-    for gid in &foreign {
-        b.psql(&format!(
-            "BEGIN; INSERT INTO other VALUES (1); PREPARE TRANSACTION '{gid}'"
-        ))?;
-    }
     let plan = group
         .say("plan")
         .argument(group.packs.of(0))
@@ -298,24 +311,35 @@ async fn dies_at(point: usize) -> Result<()> {
     );
     group.say("resume").succeed()?;
 
-    group.say("rollback").dies_at(name)?;
+    // Half of them go back to the start, the other half to a checkpoint.
+    let whole = point.is_multiple_of(2);
+    let rollback = || match whole {
+        true => group.say("rollback"),
+        false => group.say("rollback").arguments(&["--to", "base"]),
+    };
+    rollback().dies_at(name)?;
     group.recover()?;
     ensure!(
         group.state()? == either("rolling_back", "prepared"),
         "{name}: rolling back"
     );
-    group.say("rollback").dies_at(&format!("{name}:2"))?;
+    rollback().dies_at(&format!("{name}:2"))?;
     group.recover()?;
     ensure!(
         group.state()? == either("rolled_back", "rolling_back"),
         "{name}: rolled back"
     );
-    group.say("rollback").succeed()?;
-    group
-        .expect_same(&start, &format!("{name}: back at the start"))
-        .await?;
-
-    group.run().succeed()?;
+    rollback().succeed()?;
+    if whole {
+        group
+            .expect_same(&start, &format!("{name}: back at the start"))
+            .await?;
+        group.run().succeed()?;
+    } else {
+        let checkpoints = group.ask("SELECT string_agg(name, ',') FROM upshift.checkpoint")?;
+        ensure!(checkpoints.iter().all(|c| c == "base"), "{checkpoints:?}");
+        group.say("resume").succeed()?;
+    }
     group.say("commit").dies_at(name)?;
     group.recover()?;
     ensure!(
@@ -356,6 +380,41 @@ async fn it_dies_between_two_commits() -> Result<()> {
 #[tokio::test]
 async fn it_dies_after_all_commits() -> Result<()> {
     dies_at(5).await
+}
+
+/// It dies while the runs are stored, or before they are running: nothing has run anywhere.
+#[tokio::test]
+async fn it_dies_before_it_is_running() -> Result<()> {
+    let group = Group::new().await?;
+    let start = group.snapshots().await?;
+    group.run().dies_at(failpoint::GROUP_BEFORE_DECISION)?;
+    group.recover()?;
+    ensure!(group.state()? == "planned");
+    // The home has its run first.
+    for other in [&group.databases[0], &group.databases[2]] {
+        other.psql("DELETE FROM upshift.run")?;
+    }
+    let refused = group.say("resume").run()?.expect_code(3)?;
+    ensure!(
+        refused.stderr.contains("c was not begun"),
+        "{}",
+        refused.stderr
+    );
+    let refused = group.run().run()?.expect_code(3)?;
+    ensure!(
+        refused.stderr.contains("upshift rollback --group"),
+        "{}",
+        refused.stderr
+    );
+    group.say("rollback").succeed()?;
+    group.say("rollback").succeed()?;
+    group.expect_same(&start, "nothing had run").await?;
+    group.run().dies_at(failpoint::GROUP_AFTER_DECISION)?;
+    group.recover()?;
+    ensure!(group.state()? == "running");
+    group.say("resume").succeed()?;
+    ensure!(group.state()? == "prepared");
+    Ok(())
 }
 
 /// Recovery dies as well; and the decision is read from the home alone.

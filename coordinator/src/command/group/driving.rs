@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use futures::future::join_all;
 use upshift_shared::{
+    Error,
     ids::GroupId,
     ledger::{self, Holder, group::Write, run::RunState},
     plan::Plan,
@@ -16,7 +17,7 @@ use crate::{
         self, Aim, Ended, Limits, Rebuilt,
         process::{self, Order},
     },
-    group::{Cuts, seats, share},
+    group::{Cuts, Seat, seats, share},
     progress::Ending,
 };
 
@@ -115,9 +116,9 @@ pub(super) async fn drive(
             resumed: how.resumed,
             coordination: open.coordination.clone(),
             lock: member.lock,
-            seat: Some(seat),
+            seat: Some(seat.clone()),
         };
-        drives.push(Box::pin(process::drive(order, last_words)));
+        drives.push(Box::pin(together(order, seat)));
     }
     let (ended, ()) = tokio::join!(join_all(drives), cutter.run());
     let ended = ended.into_iter().collect::<Result<Vec<Ended>, _>>()?;
@@ -127,6 +128,17 @@ pub(super) async fn drive(
         eprintln!("{text}");
     }
     Ok(())
+}
+
+/// Drives one of them; however it ends, the others do not wait for it in vain.
+async fn together(order: Order, seat: Seat) -> Result<Ended, Error> {
+    let ended = process::drive(order, last_words).await;
+    match &ended {
+        Ok(ended) if matches!(ended.ending, Ending::Prepared | Ending::RolledBack) => {}
+        Ok(ended) => seat.stop(&ended.message),
+        Err(error) => seat.stop(&error.to_string()),
+    }
+    ended
 }
 
 /// The modules by which a plan has checkpoints, and whether the ledger has them already.

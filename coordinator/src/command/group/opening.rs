@@ -316,6 +316,11 @@ impl Open {
     }
 }
 
+/// Whether a run is rolled back, and not only to a checkpoint.
+pub(super) fn is_at_start(row: &RunRow) -> bool {
+    row.state == RunState::RolledBack && row.rollback_to.is_none()
+}
+
 impl Known {
     /// The runs, where all databases have theirs and all of them are in one of these states.
     pub(super) fn all(&self, states: &[RunState]) -> Option<Vec<RunRow>> {
@@ -331,8 +336,16 @@ impl Known {
 
     /// Whether all of them are back at the start.
     pub(super) fn is_back(&self) -> bool {
-        let runs = self.all(&[RunState::RolledBack]);
-        runs.is_some_and(|runs| runs.iter().all(|row| row.rollback_to.is_none()))
+        self.runs
+            .iter()
+            .all(|run| run.as_ref().is_some_and(is_at_start))
+    }
+
+    /// Whether in no database anything has run: where a process dies while it stores the runs, some have
+    /// theirs and some do not.
+    pub(super) fn never_ran(&self) -> bool {
+        let mut there = self.runs.iter().flatten();
+        !self.is_back() && there.all(|row| row.state == RunState::Planned || is_at_start(row))
     }
 
     /// Refuses what fits no state that the group can be in by itself.

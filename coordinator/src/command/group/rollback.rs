@@ -16,7 +16,7 @@ use upshift_shared::{
 use super::{
     super::{Failure, driving::DrivingArguments},
     driving::{self, How, Job},
-    opening::{Group, Known, Open},
+    opening::{Group, Known, Open, is_at_start},
     resume::plans,
 };
 use crate::driver::{self, Aim, rollback};
@@ -35,12 +35,16 @@ pub(in super::super) async fn run(
             "the group is committed: there is no way back; restore backups",
         ));
     }
-    if known.is_back() {
-        if to.is_some() {
-            return Err(Failure::refused(
-                "the group is rolled back to the start: there is no checkpoint to go to",
-            ));
-        }
+    let unbegun = known.never_ran();
+    if (unbegun || known.is_back()) && to.is_some() {
+        return Err(Failure::refused(
+            "the group is at the start: there is no checkpoint to go to",
+        ));
+    }
+    if unbegun && known.any(&[S::Planned]) {
+        return end_unbegun(open, &known).await;
+    }
+    if unbegun || known.is_back() {
         eprintln!("upshift: the group is rolled back already");
         open.close().await;
         return Ok(());
@@ -53,28 +57,12 @@ pub(in super::super) async fn run(
         S::Stuck,
         S::RolledBack,
     ];
-    if !known.any(&begun)
-        || known
-            .all(&[S::Planned, S::RolledBack])
-            .is_some_and(never_ran)
-    {
-        return end_unbegun(open, &known).await;
-    }
     match known.all(&begun) {
         Some(rows) if !rows.iter().any(is_at_start) => {
             go_back(open, (known.id, rows), to, force, arguments).await
         }
         _ => Err(known.torn(&open)),
     }
-}
-
-fn is_at_start(row: &RunRow) -> bool {
-    row.state == S::RolledBack && row.rollback_to.is_none()
-}
-
-fn never_ran(rows: Vec<RunRow>) -> bool {
-    rows.iter()
-        .all(|row| row.state == S::Planned || is_at_start(row))
 }
 
 /// In no database has anything run, and in some the run was not even stored.

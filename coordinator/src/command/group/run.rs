@@ -3,6 +3,7 @@
 
 use std::{collections::BTreeMap, path::Path, sync::Arc};
 
+use futures::future::try_join_all;
 use upshift_shared::{
     ids::{GroupId, RunId},
     ledger::{
@@ -11,6 +12,7 @@ use upshift_shared::{
         options::RunOptions,
         run::{RunRow, RunState},
     },
+    pack::Pack,
     plan::Plan,
 };
 
@@ -22,7 +24,7 @@ use super::{
         run::{ask, refuse_unfinished, summary},
     },
     commit, driving,
-    opening::{Group, Open},
+    opening::{Group, Open, OpenMember},
 };
 
 /// What was asked for.
@@ -47,17 +49,9 @@ pub(in super::super) async fn run(
     }
     let mut open = group.open().await?;
     refuse_no_room(&mut open).await?;
-    let mut plans = Vec::with_capacity(packs.len());
-    for (member, pack) in open.members.iter_mut().zip(packs) {
-        // The hint is that of the group, where a run of one is in the way.
-        let hint = format!(" --database {}", member.name);
-        let unfinished = refuse_unfinished(&mut member.conn, &hint).await;
-        unfinished.map_err(|failure| member.failed(failure))?;
-        let read = compiling::read(&mut member.conn, pack).await;
-        let sources = read.map_err(|failure| member.failed(failure))?;
-        let options = sources.options(order.pack);
-        plans.push(Arc::new(compiling::compile(sources, &options)?));
-    }
+    let members = open.members.iter_mut().zip(packs);
+    let compiled = members.map(|(member, pack)| compile(member, pack, order.pack));
+    let plans = try_join_all(compiled).await?;
     if !order.driving.json {
         for plan in &plans {
             eprintln!("{}", summary(plan));
@@ -82,6 +76,23 @@ pub(in super::super) async fn run(
     Ok(())
 }
 
+/// The plan of one database, if no other run is in the way.
+async fn compile(
+    member: &mut OpenMember,
+    pack: Pack,
+    arguments: &PackArguments,
+) -> Result<Arc<Plan>, Failure> {
+    let compiled = async {
+        let hint = format!(" --database {}", member.name);
+        refuse_unfinished(&mut member.conn, &hint).await?;
+        let sources = compiling::read(&mut member.conn, pack).await?;
+        let options = sources.options(arguments);
+        compiling::compile(sources, &options)
+    };
+    let plan = compiled.await;
+    plan.map(Arc::new).map_err(|failure| member.failed(failure))
+}
+
 /// Stores a run in each database, the home first: where the process dies here, `rollback` finds there
 /// what was begun, and in no database has anything run.
 async fn begin(
@@ -97,16 +108,14 @@ async fn begin(
     members.sort_by_key(|(_, (member, _))| member.name != home);
     let mut runs = BTreeMap::new();
     for (place, (member, plan)) in members {
-        let options = RunOptions {
-            group: Some(Membership {
-                id,
-                member: member.name.clone(),
-                members: names.clone(),
-                home: home.clone(),
-                file: path.clone(),
-            }),
-            ..options.clone()
-        };
+        let mut options = options.clone();
+        options.group = Some(Membership {
+            id,
+            member: member.name.clone(),
+            members: names.clone(),
+            home: home.clone(),
+            file: path.clone(),
+        });
         let stored = async {
             let run = RunId::generate();
             let version = env!("CARGO_PKG_VERSION");
