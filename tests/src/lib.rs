@@ -4,6 +4,7 @@
 pub mod bench;
 pub mod compare;
 pub mod generator;
+pub mod group;
 pub mod harness;
 pub mod odoo;
 pub mod oracle;
