@@ -53,6 +53,31 @@ number_id!(
     WorkerId(u32), "w"
 );
 
+/// A group of databases that one run moves together: a UUID of version 7.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct GroupId(uuid::Uuid);
+
+impl GroupId {
+    /// A fresh id.
+    #[must_use]
+    pub fn generate() -> Self {
+        Self(uuid::Uuid::now_v7())
+    }
+
+    /// Its 32 hexadecimal digits, for names of prepared transactions.
+    #[must_use]
+    pub fn simple(&self) -> String {
+        self.0.simple().to_string()
+    }
+}
+
+impl fmt::Display for GroupId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
 /// One execution of a plan on one database: a UUID of version 7, so that runs sort by their start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]

@@ -5,6 +5,7 @@ pub mod bench;
 pub mod compare;
 pub mod faults;
 pub mod generator;
+pub mod group;
 pub mod harness;
 pub mod odoo;
 pub mod oracle;

@@ -110,6 +110,32 @@ pub const DRIVER: [&str; 10] = [
 /// Every list, for tests that go through all points.
 pub const LISTS: [&[&str]; 3] = [&ALL, &STAGES, &DRIVER];
 
+/// A cut of a group of databases: nothing is prepared.
+pub const GROUP_BEFORE_PREPARE: &str = "group_before_prepare";
+/// Prepared in one database, not in the next.
+pub const GROUP_BETWEEN_PREPARES: &str = "group_between_prepares";
+/// Prepared in all of them, not decided.
+pub const GROUP_BEFORE_DECISION: &str = "group_before_decision";
+/// Decided, nothing of it committed.
+pub const GROUP_AFTER_DECISION: &str = "group_after_decision";
+/// Committed in one database, not in the next.
+pub const GROUP_BETWEEN_COMMITS: &str = "group_between_commits";
+/// Committed in all of them, nobody told.
+pub const GROUP_AFTER_COMMITS: &str = "group_after_commits";
+
+/// Every point of a cut of a group: only runs of groups come there, once a cut.
+pub const GROUP: [&str; 6] = [
+    GROUP_BEFORE_PREPARE,
+    GROUP_BETWEEN_PREPARES,
+    GROUP_BEFORE_DECISION,
+    GROUP_AFTER_DECISION,
+    GROUP_BETWEEN_COMMITS,
+    GROUP_AFTER_COMMITS,
+];
+
+/// What a crash has left of a cut is ended in one database, not yet in the next.
+pub const GROUP_DURING_RECOVERY: &str = "group_during_recovery";
+
 /// Nobody waits at a point longer than this.
 const LONGEST_PAUSE: Duration = Duration::from_secs(120);
 /// How often a pause looks for its file.

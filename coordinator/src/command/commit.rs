@@ -11,6 +11,7 @@ use upshift_shared::{
 use super::{
     Failure,
     driving::{Driving, DrivingArguments},
+    group::{self, GroupArguments},
 };
 use crate::driver::commit::is_pending;
 
@@ -18,8 +19,10 @@ use crate::driver::commit::is_pending;
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
     /// The run's id, or the end of it [default: the newest]
-    #[arg(value_name = "RUN")]
+    #[arg(value_name = "RUN", conflicts_with = "group")]
     run: Option<String>,
+    #[command(flatten)]
+    group: GroupArguments,
     #[command(flatten)]
     driving: DrivingArguments,
 }
@@ -31,6 +34,9 @@ impl Arguments {
 }
 
 pub(super) async fn run(arguments: Arguments, config: Option<&Path>) -> Result<(), Failure> {
+    if let Some(file) = &arguments.group.group {
+        return Box::pin(group::commit::run(file, &arguments.driving, config)).await;
+    }
     commit(&arguments.driving, config, arguments.run.as_deref()).await
 }
 

@@ -22,6 +22,7 @@ use upshift_shared::{
 use super::{
     Failure, bad_data,
     database::{Chosen, DatabaseArguments},
+    group,
     selection::select,
     steering::SteeringArguments,
 };
@@ -40,7 +41,7 @@ const LOCK_TIMEOUT: Duration = Duration::from_secs(5);
 const CUT_STATEMENT_TIMEOUT: Duration = Duration::from_secs(300);
 const MAX_ATTEMPTS: u32 = 10;
 /// How long sessions of an earlier attempt may take to end.
-const TAKE_OVER_DEADLINE: Duration = Duration::from_secs(60);
+pub(super) const TAKE_OVER_DEADLINE: Duration = Duration::from_secs(60);
 
 /// How a run is driven and shown.
 #[derive(Debug, Clone, Args)]
@@ -64,11 +65,15 @@ pub(super) struct DrivingArguments {
     pub(super) json: bool,
     /// Show no progress
     #[arg(long, short, conflicts_with = "json")]
-    quiet: bool,
+    pub(super) quiet: bool,
+    /// Move this database without the group that its run belongs to; the others have to be moved
+    /// likewise, one by one
+    #[arg(long)]
+    force_single: bool,
 }
 
 impl DrivingArguments {
-    fn limits(&self, config: &Config) -> Limits {
+    pub(super) fn limits(&self, config: &Config) -> Limits {
         let defaults = &config.run;
         let processors = std::thread::available_parallelism().map_or(2, |n| n.get().min(8) as u32);
         let wanted = self.steering.change().workers;
@@ -169,6 +174,8 @@ impl Driving {
             ledger::create(&mut driving.conn).await?;
         }
         let row = select(&mut driving.conn, wanted).await?;
+        let force = arguments.force_single;
+        group::refuse_member(&mut driving.conn, row.run, force).await?;
         let after = driving.after(row.run);
         Ok((driving, row, after))
     }
@@ -234,6 +241,7 @@ impl Driving {
             progress,
             coordination: self.coordination,
             lock: self.lock,
+            seat: None,
         };
         let drive = process::drive(order, |ended| match ended.ending {
             Ending::RolledBack if partly => "what was edited is taken back".to_owned(),
@@ -364,10 +372,12 @@ pub(super) async fn in_the_way(
         S::RollingBack | S::Stuck => &["rollback"],
         S::Planned | S::Running | S::Failed | S::RolledBack => &["resume", "rollback"],
     };
-    let commands: Vec<String> = verbs
-        .iter()
-        .map(|verb| format!("  {}", after.command(verb)))
-        .collect();
+    let group = group::membership(conn, row.run).await?;
+    let command = |verb: &&str| match &group {
+        Some(group) => group.command(verb),
+        None => after.command(verb),
+    };
+    let commands: Vec<String> = verbs.iter().map(|v| format!("  {}", command(v))).collect();
     Ok(Some(format!(
         "run {} of pack {} in this database is {} and not finished; first:\n{}",
         row.run,

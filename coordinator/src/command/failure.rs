@@ -39,6 +39,15 @@ impl Failure {
         Self::new(3, "")
     }
 
+    /// The same, with what it happened to.
+    #[must_use]
+    pub(super) fn within(self, what: &str) -> Self {
+        Self {
+            message: format!("{what}: {}", self.message),
+            ..self
+        }
+    }
+
     fn new(code: u8, message: impl Into<String>) -> Self {
         Self {
             code,

@@ -11,6 +11,7 @@ mod doctor;
 mod driving;
 mod events;
 mod failure;
+mod group;
 mod ordering;
 mod pack;
 mod pause;

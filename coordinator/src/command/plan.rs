@@ -8,12 +8,13 @@ use super::{
     Failure,
     compiling::{self, PackArguments, Sources},
     database::{DatabaseArguments, print_json, print_line},
+    group::{self, GroupArguments},
 };
 use crate::compile::{self, analyse, optimise, order, resolve};
 
 /// Columns of the printed plan; long labels and reasons are cut there. Fixed, so that plans can be
 /// compared.
-const WIDTH: usize = 120;
+pub(super) const WIDTH: usize = 120;
 
 /// `upshift plan PACK`
 #[derive(Debug, Args)]
@@ -21,15 +22,17 @@ pub(super) struct Arguments {
     #[command(flatten)]
     pack: PackArguments,
     #[command(flatten)]
+    group: GroupArguments,
+    #[command(flatten)]
     database: DatabaseArguments,
     /// Print as JSON
     #[arg(long)]
     pub(super) json: bool,
     /// Print the tasks as a graph for Graphviz
-    #[arg(long, conflicts_with = "json")]
+    #[arg(long, conflicts_with_all = ["json", "group"])]
     dot: bool,
     /// Print the result of this stage of the compiler
-    #[arg(long, value_enum, default_value_t = Stage::Physical, conflicts_with = "dot")]
+    #[arg(long, value_enum, default_value_t = Stage::Physical, conflicts_with_all = ["dot", "group"])]
     stage: Stage,
 }
 
@@ -49,6 +52,9 @@ enum Stage {
 }
 
 pub(super) async fn run(arguments: Arguments, config: Option<&Path>) -> Result<(), Failure> {
+    if let Some(file) = &arguments.group.group {
+        return group::plan::run(file, &arguments.pack, arguments.json, config).await;
+    }
     let pack = compiling::load(&arguments.pack.pack)?;
     let chosen = arguments.database.resolve(config)?;
     let mut conn = chosen.connect("plan").await?;

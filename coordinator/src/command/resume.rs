@@ -19,6 +19,7 @@ use super::{
     Failure,
     bad_data::ShowArguments,
     driving::{After, Driving, DrivingArguments},
+    group::{self, GroupArguments},
     steering,
 };
 use crate::driver::{self, Aim};
@@ -27,7 +28,7 @@ use crate::driver::{self, Aim};
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
     /// The run's id, or the end of it [default: the newest]
-    #[arg(value_name = "RUN")]
+    #[arg(value_name = "RUN", conflicts_with = "group")]
     run: Option<String>,
     /// The run's pack, edited: what has not run yet is done as it has it
     #[arg(long, value_name = "DIR")]
@@ -37,6 +38,8 @@ pub(super) struct Arguments {
     yes: bool,
     #[command(flatten)]
     show: ShowArguments,
+    #[command(flatten)]
+    group: GroupArguments,
     #[command(flatten)]
     driving: DrivingArguments,
 }
@@ -48,6 +51,9 @@ impl Arguments {
 }
 
 pub(super) async fn run(arguments: Arguments, config: Option<&Path>) -> Result<(), Failure> {
+    if let Some(file) = &arguments.group.group {
+        return Box::pin(group::resume::run(file, &arguments.driving, config)).await;
+    }
     if let Some(pack) = &arguments.pack {
         return Box::pin(edited::resume(&arguments, pack, config)).await;
     }

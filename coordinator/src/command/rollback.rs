@@ -11,6 +11,7 @@ use upshift_shared::ledger::{
 use super::{
     Failure,
     driving::{Driving, DrivingArguments},
+    group::{self, GroupArguments},
 };
 use crate::driver::{Aim, quarantine, rollback};
 
@@ -18,8 +19,10 @@ use crate::driver::{Aim, quarantine, rollback};
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
     /// The run's id, or the end of it [default: the newest]
-    #[arg(value_name = "RUN")]
+    #[arg(value_name = "RUN", conflicts_with = "group")]
     run: Option<String>,
+    #[command(flatten)]
+    group: GroupArguments,
     /// Go back to this checkpoint: a module's name, or one that the pack names [default: to the start]
     #[arg(long, value_name = "CHECKPOINT")]
     to: Option<String>,
@@ -38,6 +41,11 @@ impl Arguments {
 }
 
 pub(super) async fn run(arguments: Arguments, config: Option<&Path>) -> Result<(), Failure> {
+    if let Some(file) = &arguments.group.group {
+        let (to, force) = (arguments.to.as_deref(), arguments.force);
+        let driving = &arguments.driving;
+        return Box::pin(group::rollback::run(file, to, force, driving, config)).await;
+    }
     let wanted = arguments.run.as_deref();
     let (mut driving, row, _) = Driving::open_run(&arguments.driving, config, wanted).await?;
     driving.limits.force = arguments.force;

@@ -15,6 +15,7 @@ use upshift_shared::{
         options::Verify,
         run::{Change, RunState},
     },
+    pg::PgConnection,
     plan::{Plan, Rates, UndoKind, WayBack},
 };
 
@@ -22,6 +23,7 @@ use super::{
     Failure, bad_data,
     compiling::{self, PackArguments, stored},
     driving::{self, After, Driving, DrivingArguments},
+    group::{self, GroupArguments},
     ordering::OrderingArguments,
 };
 use crate::{
@@ -36,6 +38,8 @@ use crate::{
 pub(super) struct Arguments {
     #[command(flatten)]
     pack: PackArguments,
+    #[command(flatten)]
+    group: GroupArguments,
     #[command(flatten)]
     driving: DrivingArguments,
     #[command(flatten)]
@@ -55,10 +59,20 @@ impl Arguments {
 }
 
 pub(super) async fn run(arguments: Arguments, config: Option<&Path>) -> Result<(), Failure> {
+    if let Some(file) = &arguments.group.group {
+        let order = group::run::Order {
+            pack: &arguments.pack,
+            driving: &arguments.driving,
+            ordering: &arguments.ordering,
+            commit: arguments.commit,
+            yes: arguments.yes,
+        };
+        return Box::pin(group::run::run(file, order, config)).await;
+    }
     let pack = compiling::load(&arguments.pack.pack)?;
     let mut driving = Driving::open(&arguments.driving, config).await?;
     let hint = driving.chosen.hint.clone();
-    refuse_unfinished(&mut driving, &hint).await?;
+    refuse_unfinished(&mut driving.conn, &hint).await?;
     let sources = compiling::read(&mut driving.conn, pack).await?;
     let run_options = arguments.ordering.options(&driving.chosen.config.run);
     let mut options = sources.options(&arguments.pack);
@@ -118,7 +132,7 @@ pub(super) async fn run(arguments: Arguments, config: Option<&Path>) -> Result<(
 }
 
 /// For the event log: what was asked for.
-fn submitted(plan: &Plan, commit: bool) -> Draft {
+pub(super) fn submitted(plan: &Plan, commit: bool) -> Draft {
     Draft::new(
         "run_submitted",
         serde_json::json!({
@@ -134,12 +148,12 @@ fn submitted(plan: &Plan, commit: bool) -> Draft {
 }
 
 /// One run at a time: what an earlier one left has to be dealt with first.
-async fn refuse_unfinished(driving: &mut Driving, hint: &str) -> Result<(), Failure> {
-    if !ledger::exists(&mut driving.conn).await? {
+pub(super) async fn refuse_unfinished(conn: &mut PgConnection, hint: &str) -> Result<(), Failure> {
+    if !ledger::exists(conn).await? {
         return Ok(());
     }
-    for row in ledger::run::list(&mut driving.conn).await? {
-        if let Some(message) = driving::in_the_way(&mut driving.conn, &row, hint).await? {
+    for row in ledger::run::list(conn).await? {
+        if let Some(message) = driving::in_the_way(conn, &row, hint).await? {
             return Err(Failure::refused(message));
         }
     }
@@ -147,7 +161,7 @@ async fn refuse_unfinished(driving: &mut Driving, hint: &str) -> Result<(), Fail
 }
 
 /// One paragraph: what is about to be done.
-fn summary(plan: &Plan) -> String {
+pub(super) fn summary(plan: &Plan) -> String {
     if plan.tasks.is_empty() {
         return format!(
             "nothing to do: database {} is where pack {} leads to",
@@ -195,7 +209,7 @@ fn verification(plan: &Plan, rates: &Rates, verify: Verify) -> String {
 }
 
 /// On a terminal, what cannot be taken back is asked about. In a pipe nobody could answer.
-fn ask(plan: &Plan, commit: bool) -> Result<(), Failure> {
+pub(super) fn ask(plan: &Plan, commit: bool) -> Result<(), Failure> {
     let irreversible = plan
         .tasks
         .iter()

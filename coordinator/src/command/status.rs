@@ -14,6 +14,7 @@ use upshift_shared::{
         bad_row::Counts,
         control::Control,
         event::Event,
+        group::Membership,
         run::{RunRow, RunState},
         task::TaskState,
         unit::TaskCount,
@@ -27,6 +28,7 @@ use super::{
     database::{DatabaseArguments, print_json, print_line},
     driving::After,
     events,
+    group::{self, GroupArguments},
     selection::select,
     steering::limits,
 };
@@ -36,8 +38,10 @@ use crate::{coordination, driver::commit::is_pending, figures};
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
     /// The run's id, or the end of it [default: the newest]
-    #[arg(value_name = "RUN")]
+    #[arg(value_name = "RUN", conflicts_with = "group")]
     run: Option<String>,
+    #[command(flatten)]
+    group: GroupArguments,
     #[command(flatten)]
     database: DatabaseArguments,
     /// Print as JSON
@@ -47,7 +51,7 @@ pub(super) struct Arguments {
 
 /// How a run stands.
 #[derive(Debug, Serialize)]
-struct Status {
+pub(super) struct Status {
     #[serde(flatten)]
     row: RunRow,
     /// Who drives it, if anybody does.
@@ -71,6 +75,8 @@ struct Status {
     waiting: waiting::Waiting,
     /// Where it failed or is stuck: the last events that tell of trouble.
     last_events: Vec<LastEvent>,
+    /// The group of databases that it belongs to.
+    group: Option<Membership>,
     /// Commands that go on from here.
     next: Vec<String>,
     /// Other runs in this database, newest first.
@@ -104,6 +110,9 @@ struct Earlier {
 }
 
 pub(super) async fn run(arguments: Arguments, config: Option<&Path>) -> Result<(), Failure> {
+    if let Some(file) = &arguments.group.group {
+        return group::status::run(file, arguments.json, config).await;
+    }
     let chosen = arguments.database.resolve(config)?;
     let mut conn = chosen.connect("status").await?;
     if arguments.run.is_none() && !has_runs(&mut conn).await? {
@@ -128,7 +137,11 @@ async fn has_runs(conn: &mut PgConnection) -> Result<bool, Failure> {
     Ok(ledger::exists(conn).await? && !ledger::run::list(conn).await?.is_empty())
 }
 
-async fn read(conn: &mut PgConnection, row: RunRow, hint: &str) -> Result<Status, Failure> {
+pub(super) async fn read(
+    conn: &mut PgConnection,
+    row: RunRow,
+    hint: &str,
+) -> Result<Status, Failure> {
     let run = row.run;
     let plan = ledger::run::plan(conn, run).await?;
     let tasks = ledger::task::load(conn, run).await?;
@@ -175,7 +188,19 @@ async fn read(conn: &mut PgConnection, row: RunRow, hint: &str) -> Result<Status
     } else {
         Vec::new()
     };
+    let group = group::membership(conn, run).await?;
+    let verbs = next(&row, commit_pending, (driven_by.is_some(), &control));
+    let after = After {
+        run,
+        hint: hint.to_owned(),
+    };
+    let command = |verb: &&str| match &group {
+        Some(group) => group.command(verb),
+        None => after.command(verb),
+    };
     Ok(Status {
+        next: verbs.iter().map(command).collect(),
+        group,
         waiting,
         last_events: last_events
             .into_iter()
@@ -184,7 +209,6 @@ async fn read(conn: &mut PgConnection, row: RunRow, hint: &str) -> Result<Status
                 event,
             })
             .collect(),
-        next: next(&row, commit_pending, (driven_by.is_some(), &control), hint),
         driven_by,
         control,
         commit_pending,
@@ -224,13 +248,8 @@ fn next(
     row: &RunRow,
     commit_pending: bool,
     (driven, control): (bool, &Control),
-    hint: &str,
-) -> Vec<String> {
-    let after = After {
-        run: row.run,
-        hint: hint.to_owned(),
-    };
-    let verbs: &[&str] = match row.state {
+) -> &'static [&'static str] {
+    match row.state {
         _ if driven && control.paused => &["resume"],
         _ if driven => &[],
         RunState::Planned | RunState::Running | RunState::Failed => &["resume", "rollback"],
@@ -240,11 +259,10 @@ fn next(
         RunState::Prepared => &["commit", "rollback"],
         RunState::Committed if commit_pending => &["commit"],
         RunState::Committed | RunState::RolledBack => &[],
-    };
-    verbs.iter().map(|verb| after.command(verb)).collect()
+    }
 }
 
-fn text(status: &Status) -> String {
+pub(super) fn text(status: &Status) -> String {
     let row = &status.row;
     let mut lines = vec![format!(
         "run {} of pack {}: {}",
@@ -277,6 +295,14 @@ fn text(status: &Status) -> String {
         ));
     }
     lines.extend(bad_data::line(status.bad_rows).map(|line| format!("  {line}")));
+    if let Some(group) = &status.group {
+        lines.push(format!(
+            "  in a group with {}, by the name of {}: {}",
+            group.members.join(", "),
+            group.member,
+            group.command("status")
+        ));
+    }
     for task in &status.open {
         lines.push(format!(
             "  open: {} {} ({}): {} of about {} rows",

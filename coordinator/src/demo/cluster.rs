@@ -37,6 +37,8 @@ const SETTINGS: &[(&str, &str)] = &[
     ("shared_buffers", "256MB"),
     ("max_wal_size", "4GB"),
     ("logging_collector", "off"),
+    // For groups of databases.
+    ("max_prepared_transactions", "16"),
 ];
 
 /// How to make a cluster.

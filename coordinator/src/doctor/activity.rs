@@ -94,7 +94,9 @@ async fn prepared(conn: &mut PgConnection) -> Finding {
             Finding::problem(
                 check,
                 found.join("; "),
-                "they hold locks until COMMIT PREPARED or ROLLBACK PREPARED says what becomes of them",
+                "they hold locks until COMMIT PREPARED or ROLLBACK PREPARED says what becomes of them; \
+                 one that begins with upshift_ belongs to a group: upshift resume or rollback with \
+                 --group ends it, as it is decided",
             )
         })
     });

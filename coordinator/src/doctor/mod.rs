@@ -2,6 +2,7 @@
 //! Read only but for [`measure`], and nothing here needs more than an ordinary role; what such a role cannot see is said.
 
 mod activity;
+mod groups;
 mod measure;
 mod rights;
 mod server;
@@ -131,6 +132,7 @@ pub async fn examine(conn: &mut PgConnection) -> Vec<Finding> {
     findings.push(server::encryption(conn).await);
     findings.extend(server::settings(conn).await);
     findings.push(server::connections(conn).await);
+    findings.push(groups::examine(conn).await);
     findings.extend(rights::examine(conn).await);
     findings.extend(activity::examine(conn).await);
     findings.push(server::space(conn).await);

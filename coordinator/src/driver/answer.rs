@@ -170,6 +170,15 @@ impl Driver {
                 self.report.task_done(self.watch.elapsed(), task);
                 self.feed(Event::TaskRecorded { run, task });
             }
+            // That the others have stopped comes as an input of its own.
+            (Operation::RecordCheckpoint(_), Answer::Stopped(_)) => {}
+            (Operation::End { .. }, Answer::Stopped(message)) => {
+                self.ended = Some(Ended {
+                    ending: Ending::Stopped,
+                    message,
+                    fenced: false,
+                });
+            }
             (Operation::RecordCheckpoint(module), _) => {
                 let name = self.scene.plan.checkpoints[module as usize].name.clone();
                 self.show(&ProgressEvent::CheckpointPrepared { module: name });

@@ -9,6 +9,7 @@ mod answer;
 pub mod checkpoints;
 pub mod commit;
 mod cut;
+mod group;
 pub(crate) mod journal;
 mod lease;
 mod monitor;
@@ -126,6 +127,8 @@ enum Input {
     LockLost(String),
     /// It was lost, and taken again: in between, somebody may have taken the run over.
     LockBack,
+    /// Another run of the group has stopped.
+    GroupStopped,
     /// The workers of this process have all ended.
     WorkersEnded(String),
     /// A defect.
@@ -158,6 +161,8 @@ struct Driver {
     /// When the engine's timer is due, since `watch` began.
     timer: Option<Duration>,
     stopping: bool,
+    /// Whether that was for another run of the group.
+    stopped_by_group: bool,
     ending: Option<Ended>,
     /// Set when the ledger has the end, or cannot have it.
     ended: Option<Ended>,
@@ -200,6 +205,7 @@ impl Driver {
             steering: job.steering,
             timer: None,
             stopping: false,
+            stopped_by_group: false,
             ending: None,
             ended: None,
         };
@@ -228,7 +234,7 @@ impl Driver {
             }
             Input::Tick => self.tick(),
             Input::Told(event) => self.show(&event),
-            Input::Interrupt if self.stopping => self.cancel_units(),
+            Input::Interrupt if self.stopping => self.interrupted_again(),
             Input::Interrupt => self.stop(StopReason::Operator),
             Input::LockLost(why) => self.stop(driver_failure(
                 FailureClass::Later,
@@ -238,6 +244,7 @@ impl Driver {
                 self.show(&ProgressEvent::LockTakenAgain);
                 self.operate(Operation::CheckEpoch);
             }
+            Input::GroupStopped => self.group_stopped(),
             Input::WorkersEnded(why) => self.stop(driver_failure(FailureClass::Operator, why)),
             Input::Broken(what) => self.stop(driver_failure(FailureClass::Never, what)),
         }
@@ -379,9 +386,11 @@ impl Driver {
         }
         self.stopping = true;
         let why = match &reason {
-            StopReason::Operator => "asked to stop".to_owned(),
-            StopReason::Driver(failure) => failure.message.clone(),
+            StopReason::Operator => self.scene.why_stopped(),
+            StopReason::Driver(failure) => Some(failure.message.clone()),
         };
+        let why = why.unwrap_or_else(|| "asked to stop".to_owned());
+        self.tell_group(&why);
         let units = self.leases.count() as u64;
         self.show(&ProgressEvent::Stopping { reason: why, units });
         let run = self.run;
@@ -403,6 +412,9 @@ impl Driver {
     /// The run has ended; the ledger has to know.
     fn end(&mut self, outcome: Outcome) {
         let (ended, state, error) = self.conclusion(outcome);
+        if !matches!(ended.ending, Ending::Prepared | Ending::RolledBack) {
+            self.tell_group(&ended.message);
+        }
         if ended.fenced {
             self.ended = Some(ended);
             return;
@@ -450,11 +462,9 @@ impl Driver {
             ),
             Outcome::Stopped(StopReason::Operator) => {
                 let state = forward.then_some(RunState::Failed);
-                (
-                    Ending::Stopped,
-                    state,
-                    Some(plain("stopped on request".to_owned(), None)),
-                )
+                let why = self.scene.why_stopped();
+                let why = why.unwrap_or_else(|| "stopped on request".to_owned());
+                (Ending::Stopped, state, Some(plain(why, None)))
             }
             Outcome::Failed {
                 task,

@@ -25,11 +25,11 @@ use super::{
     cut::{self, Batch, Frontier},
     sessions::{Backoff, Sessions, is_connection_lost},
 };
-use crate::verification::record;
-
 use crate::{
     activity::{self, Activity},
+    group::Seat,
     progress::ProgressEvent,
+    verification::record,
 };
 
 /// How long the server may take to say what the run's sessions are at.
@@ -117,10 +117,14 @@ impl Operation {
 /// What an operation found out.
 #[derive(Debug)]
 pub(super) enum Answer {
-    Prepared { pinned_now: String },
+    Prepared {
+        pinned_now: String,
+    },
     Cut(Batch),
     Split(Option<Vec<String>>),
     Looked(Vec<Activity>),
+    /// The group has stopped before its cut; why.
+    Stopped(String),
     Done,
 }
 
@@ -135,11 +139,17 @@ pub(super) struct Scene {
     pub(super) aside: Sessions,
     /// Where the driver hears of what happens within an operation.
     pub(super) inputs: mpsc::Sender<Input>,
+    /// Where the run belongs to a group.
+    pub(super) seat: Option<Seat>,
 }
 
 impl Scene {
     /// Does it; again on a new connection where one was lost, as long as patience lasts.
     pub(super) async fn execute(&self, operation: &Operation) -> Result<Answer> {
+        // First: waiting for the others must not keep a session.
+        if let Some(answer) = self.with_group(operation).await {
+            return answer;
+        }
         if matches!(operation, Operation::Look) {
             return self.look().await;
         }

@@ -19,7 +19,7 @@ use upshift_shared::{
 use upshift_worker::session::ResolveDatabase;
 
 use super::{
-    Aim, Driver, Ended, Input, Job, Limits, Rebuilt,
+    Aim, Driver, Ended, Input, Job, Limits, Rebuilt, group,
     monitor::Monitor,
     operation::Scene,
     sessions::{Backoff, Sessions, is_connection_lost},
@@ -28,6 +28,7 @@ use super::{
 };
 use crate::{
     coordination::{Coordination, Embedded, Held, Locked, Member},
+    group::Seat,
     progress::Progress,
     server::{self, OperatorRequest, OperatorService, PrivateSocket, SessionEvent, SessionService},
 };
@@ -71,6 +72,8 @@ pub struct Order {
     pub coordination: Embedded,
     /// The database's lock.
     pub lock: Box<dyn Held>,
+    /// Where the run belongs to a group.
+    pub seat: Option<Seat>,
 }
 
 /// This process, for people.
@@ -95,7 +98,7 @@ pub fn member() -> Member {
 /// When the process itself fails: sockets, signals. How the run ended is in [`Ended`].
 pub async fn drive(order: Order, last_words: impl FnOnce(&Ended) -> String) -> Result<Ended> {
     let (mut crew, mut inboxes, watchers) = Crew::assemble(
-        (order.coordination, order.lock),
+        (order.coordination, order.lock, order.seat.clone()),
         (order.database.clone(), order.target.clone()),
         order.limits.workers,
     )?;
@@ -118,6 +121,7 @@ pub async fn drive(order: Order, last_words: impl FnOnce(&Ended) -> String) -> R
             sessions: sessions(order.target.clone(), "coordinator"),
             aside: sessions(order.target, "events"),
             inputs: crew.inputs.clone(),
+            seat: order.seat,
         }),
         database: order.database,
         aim: order.aim,
@@ -191,7 +195,7 @@ struct Crew {
 
 impl Crew {
     fn assemble(
-        (coordination, lock): (Embedded, Box<dyn Held>),
+        (coordination, lock, seat): (Embedded, Box<dyn Held>, Option<Seat>),
         (database, target): (String, Target),
         workers: u32,
     ) -> Result<(Self, Inboxes, broadcast::Sender<String>)> {
@@ -238,6 +242,10 @@ impl Crew {
         });
         let signals = listen_to_signals(input_sender.clone(), crew.release.clone())?;
         crew.background.spawn(signals);
+        if let Some(seat) = seat {
+            let listening = group::listen(seat, input_sender.clone(), crew.release.clone());
+            crew.background.spawn(listening);
+        }
         let release = crew.release.clone();
         crew.background.spawn(keep_lock(
             coordination,

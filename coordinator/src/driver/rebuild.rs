@@ -41,6 +41,14 @@ impl Rebuilt {
     }
 }
 
+impl Rebuilt {
+    /// Going back: places of the checkpoints that no longer hold.
+    #[must_use]
+    pub fn left(&self) -> &[u32] {
+        &self.left
+    }
+}
+
 /// The ledger's rows of a run, by task.
 struct Rows {
     tasks: HashMap<TaskId, TaskRow>,

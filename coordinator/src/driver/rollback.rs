@@ -197,6 +197,20 @@ async fn clear_the_way(
     rebuilt: &Rebuilt,
 ) -> Result<()> {
     ledger::checkpoint::forget(conn, holder, &rebuilt.left).await?;
+    without_effect(conn, holder, plan, rebuilt).await
+}
+
+/// Records tasks that were begun and have nothing in effect as undone: there is nothing to take back. And
+/// forgets what the run had left.
+///
+/// # Errors
+/// When the ledger cannot be written, or somebody else drives the run.
+pub async fn without_effect(
+    conn: &mut PgConnection,
+    holder: Holder,
+    plan: &Plan,
+    rebuilt: &Rebuilt,
+) -> Result<()> {
     ledger::left::forget(conn, holder).await?;
     for task in &rebuilt.without_effect {
         record_undone(conn, holder, &plan.tasks[task.0 as usize], true).await?;

@@ -26,22 +26,30 @@ pub struct Checkpoint {
 pub async fn insert(conn: &mut PgConnection, holder: Holder, place: u32, name: &str) -> Result<()> {
     fence::run(conn, "record a checkpoint", holder, |tx, _scope| {
         let name = name.to_owned();
-        Box::pin(async move {
-            sqlx::query(
-                "-- record a checkpoint
-                INSERT INTO upshift.checkpoint (run, seq, name) VALUES ($1::uuid, $2, $3)
-                ON CONFLICT (run, seq) DO NOTHING",
-            )
-            .bind(holder.run.to_string())
-            .bind(signed(place))
-            .bind(&name)
-            .execute(tx)
-            .await
-            .map_err(Error::database(format!("recording checkpoint {name}")))?;
-            Ok(())
-        })
+        Box::pin(async move { insert_within(tx, holder.run, place, &name).await })
     })
     .await
+}
+
+/// The same, within a transaction that is fenced already.
+pub(super) async fn insert_within(
+    tx: &mut PgConnection,
+    run: RunId,
+    place: u32,
+    name: &str,
+) -> Result<()> {
+    sqlx::query(
+        "-- record a checkpoint
+        INSERT INTO upshift.checkpoint (run, seq, name) VALUES ($1::uuid, $2, $3)
+        ON CONFLICT (run, seq) DO NOTHING",
+    )
+    .bind(run.to_string())
+    .bind(signed(place))
+    .bind(name)
+    .execute(tx)
+    .await
+    .map_err(Error::database(format!("recording checkpoint {name}")))?;
+    Ok(())
 }
 
 /// The run's checkpoints, in the plan's order.
@@ -76,21 +84,28 @@ pub async fn load(conn: &mut PgConnection, run: RunId) -> Result<Vec<Checkpoint>
 /// # Errors
 /// [`Error::Fenced`] when somebody else drives the run.
 pub async fn forget(conn: &mut PgConnection, holder: Holder, places: &[u32]) -> Result<()> {
-    let places: Vec<i32> = places.iter().copied().map(signed).collect();
+    let places = places.to_vec();
     fence::run(conn, "forget checkpoints", holder, |tx, _scope| {
-        let places = places.clone();
-        Box::pin(async move {
-            sqlx::query(
-                "-- forget checkpoints
-                DELETE FROM upshift.checkpoint WHERE run = $1::uuid AND seq = ANY ($2)",
-            )
-            .bind(holder.run.to_string())
-            .bind(places)
-            .execute(tx)
-            .await
-            .map_err(Error::database("forgetting checkpoints"))?;
-            Ok(())
-        })
+        Box::pin(forget_within(tx, holder.run, places.clone()))
     })
     .await
+}
+
+/// The same, within a transaction that is fenced already.
+pub(super) async fn forget_within(
+    tx: &mut PgConnection,
+    run: RunId,
+    places: Vec<u32>,
+) -> Result<()> {
+    let places: Vec<i32> = places.into_iter().map(signed).collect();
+    sqlx::query(
+        "-- forget checkpoints
+        DELETE FROM upshift.checkpoint WHERE run = $1::uuid AND seq = ANY ($2)",
+    )
+    .bind(run.to_string())
+    .bind(places)
+    .execute(tx)
+    .await
+    .map_err(Error::database("forgetting checkpoints"))?;
+    Ok(())
 }

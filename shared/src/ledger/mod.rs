@@ -12,6 +12,7 @@ pub mod cut;
 pub mod deferred;
 pub mod event;
 pub mod fence;
+pub mod group;
 pub mod kept;
 pub mod left;
 pub mod module;

@@ -4,6 +4,7 @@
 use serde::{Deserialize, Serialize};
 use sqlx::{PgConnection, Row};
 
+use super::group::Membership;
 use crate::{Error, Result, ids::RunId};
 
 /// The options of a run. An absent one has its default, so that older runs stay readable.
@@ -21,6 +22,9 @@ pub struct RunOptions {
     pub search_millis: Option<u64>,
     /// Whether keys and values of bad rows are shown where a failure is told.
     pub show_values: bool,
+    /// The group of databases that the run belongs to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub group: Option<Membership>,
 }
 
 impl RunOptions {

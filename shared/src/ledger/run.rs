@@ -18,6 +18,7 @@ use sqlx::{PgConnection, Row, postgres::PgRow};
 use super::{
     event::{self, Batch, Draft},
     fence::{self, Holder},
+    options::RunOptions,
 };
 use crate::{
     Error, Result,
@@ -168,13 +169,28 @@ pub async fn insert(
     plan: &Plan,
     upshift_version: &str,
 ) -> Result<()> {
+    insert_with(conn, run, plan, upshift_version, &RunOptions::default()).await
+}
+
+/// The same, with its options: so that no run is without them for a moment.
+///
+/// # Errors
+/// When the ledger cannot be written.
+pub async fn insert_with(
+    conn: &mut PgConnection,
+    run: RunId,
+    plan: &Plan,
+    upshift_version: &str,
+    options: &RunOptions,
+) -> Result<()> {
+    let options = serde_json::to_string(options).expect("options are plain data");
     let json = serde_json::to_string(plan).expect("a plan is plain data with string keys");
     let strategy = serde_json::to_value(plan.strategy).expect("a strategy is a plain name");
     sqlx::query(
         "-- store a run
         INSERT INTO upshift.run
-            (run, pack, target_version, strategy, state, upshift_version, plan)
-        VALUES ($1::uuid, $2, $3, $4, 'planned', $5, $6::jsonb)",
+            (run, pack, target_version, strategy, state, upshift_version, plan, options)
+        VALUES ($1::uuid, $2, $3, $4, 'planned', $5, $6::jsonb, $7::jsonb)",
     )
     .bind(run.to_string())
     .bind(&plan.pack)
@@ -182,6 +198,7 @@ pub async fn insert(
     .bind(strategy.as_str().unwrap_or_default())
     .bind(upshift_version)
     .bind(json)
+    .bind(options)
     .execute(conn)
     .await
     .map_err(Error::database("storing the run"))?;
@@ -353,16 +370,23 @@ pub async fn commit(
 ) -> Result<()> {
     let modules = modules.to_vec();
     fence::run(conn, "commit the run", holder, |tx, _scope| {
-        let modules = modules.clone();
-        Box::pin(async move {
-            change_within(tx, holder.run, RunState::Committed, None, None).await?;
-            super::module::record_within(tx, holder.run, modules).await
-        })
+        Box::pin(commit_within(tx, holder.run, modules.clone()))
     })
     .await
 }
 
-async fn change_within(
+/// The same, within a transaction that is fenced already.
+pub(super) async fn commit_within(
+    tx: &mut PgConnection,
+    run: RunId,
+    modules: Vec<(String, String)>,
+) -> Result<()> {
+    change_within(tx, run, RunState::Committed, None, None).await?;
+    super::module::record_within(tx, run, modules).await
+}
+
+/// [`change_state`], within a transaction that is fenced already.
+pub(super) async fn change_within(
     tx: &mut PgConnection,
     run: RunId,
     to: RunState,

@@ -188,6 +188,39 @@ pub fn setting_name(name: &str) -> String {
     name.split('.').map(ident).collect::<Vec<_>>().join(".")
 }
 
+/// Runs `body` in a transaction and prepares it for two-phase commit under the name `gid` (fewer than
+/// 200 bytes, no other prepared transaction of the server has it). It is neither committed nor rolled
+/// back then, and no session's any more.
+///
+/// # Errors
+/// What `body` or the server said; the transaction is rolled back. Where the connection was lost, it
+/// may have been prepared all the same: `pg_prepared_xacts` tells.
+pub async fn prepare<'env>(
+    conn: &mut PgConnection,
+    spec: &Spec<'_>,
+    gid: &str,
+    body: impl for<'c> FnOnce(&'c mut PgConnection, Scope<'c, 'env>) -> BoxFuture<'c, Result<()>>,
+) -> Result<()> {
+    let context = |source| Error::database(format!("preparing \"{}\"", spec.name))(source);
+    // Not by sqlx's own transaction, which ends in COMMIT or ROLLBACK: there is none to end any more.
+    let begin = format!("{}; {}", begin_text(spec), prelude_text(spec));
+    let done = async {
+        execute_raw(conn, begin).await.map_err(context)?;
+        body(conn, PhantomData).await?;
+        let prepare = format!(
+            "-- upshift: prepare the transaction\nPREPARE TRANSACTION {}",
+            literal(gid)
+        );
+        execute_raw(conn, prepare).await.map_err(context)
+    }
+    .await;
+    if done.is_err() {
+        // The first error is the one to tell.
+        let _ignored = execute_raw(conn, "-- upshift: not prepared\nROLLBACK").await;
+    }
+    done.map(drop)
+}
+
 /// Tells the compiler that whatever `'env` a body borrows from outlives each of its attempts `'c`.
 /// (A closure that is `AsyncFnMut` would not need it, but its futures are not `Send` yet.)
 pub type Scope<'c, 'env> = PhantomData<&'c &'env ()>;

@@ -51,7 +51,19 @@ impl Server {
     /// # Errors
     /// Where it does not start.
     pub fn own() -> Result<&'static Self> {
-        let server = Self::of(Cluster::start(&Self::options())?);
+        Self::own_with(&[])
+    }
+
+    /// The same, with these settings besides (and over) those of every server for tests.
+    ///
+    /// # Errors
+    /// Where it does not start.
+    pub fn own_with(settings: &[(&str, &str)]) -> Result<&'static Self> {
+        let mut options = Self::options();
+        let settings = settings.iter();
+        let settings = settings.map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        options.settings.extend(settings);
+        let server = Self::of(Cluster::start(&options)?);
         server.create_owner()?;
         Ok(Box::leak(Box::new(server)))
     }
