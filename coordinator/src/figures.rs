@@ -48,6 +48,20 @@ pub fn estimated(estimate: f64) -> String {
     }
 }
 
+/// A number of bytes, in powers of 1024 as PostgreSQL's `pg_size_pretty` writes them: `8 kB`, `1.2 GB`.
+#[must_use]
+pub fn bytes(bytes: u64) -> String {
+    let mut size = bytes as f64 / 1024.0;
+    for unit in ["kB", "MB", "GB"] {
+        match size {
+            0.0..9.95 => return format!("{size:.1} {unit}"),
+            9.95..1024.0 => return format!("{size:.0} {unit}"),
+            _ => size /= 1024.0,
+        }
+    }
+    format!("{size:.1} TB")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -75,6 +89,9 @@ mod tests {
         for (duration, text) in durations {
             assert_eq!(seconds(duration), text);
         }
+        assert_eq!(bytes(8 << 10), "8.0 kB");
+        assert_eq!(bytes(12 << 20), "12 MB");
+        assert_eq!(bytes(3 << 40), "3.0 TB");
         assert_eq!(counted(1, "task"), "1 task");
         assert_eq!(counted(0, "unit"), "0 units");
         assert_eq!(estimated(0.2), "< 1 s");

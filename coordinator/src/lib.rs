@@ -11,3 +11,4 @@ pub mod figures;
 pub mod lint;
 pub mod progress;
 pub mod server;
+pub mod snapshot;

@@ -8,6 +8,7 @@
 mod metadata;
 mod rates;
 mod shadow;
+mod snapshot;
 mod transform;
 
 use serde::{Deserialize, Serialize};
@@ -21,6 +22,7 @@ use crate::{
 pub use metadata::{Capture, DdlAction, DdlEffect, Hide, Metadata};
 pub use rates::Rates;
 pub use shadow::{AddedKey, JoinedTransform, Shadow, ShadowStage};
+pub use snapshot::{PlannedSnapshot, SnapshotKind};
 pub use transform::{TRANSFORMED_ROWS, Transform};
 
 /// The version of this format. A reader refuses a newer one; older ones stay readable.
@@ -53,6 +55,9 @@ pub struct Plan {
     pub warnings: Vec<Warning>,
     /// How far back one can come.
     pub way_back: WayBack,
+    /// Snapshots that are taken before what cannot be undone, in this order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub snapshots: Vec<PlannedSnapshot>,
 }
 
 /// How a plan was made.
@@ -494,7 +499,7 @@ pub struct Warning {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "way_back")]
 pub enum WayBack {
-    /// To the start.
+    /// To the start: by what is kept, and by snapshots.
     Whole,
     /// To any checkpoint from that of the named module on; these tasks are irreversible.
     After {

@@ -15,6 +15,7 @@ mod resume;
 mod rollback;
 mod run;
 mod selection;
+mod snapshotting;
 mod status;
 
 use std::path::PathBuf;

@@ -12,8 +12,8 @@ use upshift_shared::ledger::{
 use super::{
     Failure,
     driving::{Driving, DrivingArguments},
+    snapshotting,
 };
-use crate::driver::{self, Aim};
 
 /// `upshift resume [RUN]`
 #[derive(Debug, Args)]
@@ -41,9 +41,9 @@ pub(super) async fn run(arguments: Arguments, config: Option<&Path>) -> Result<(
         RunState::RollingBack => {
             return super::rollback::go_back(
                 driving,
-                &row,
+                row.clone(),
                 row.rollback_to.as_deref(),
-                &arguments.driving,
+                (&arguments.driving, config),
             )
             .await;
         }
@@ -80,10 +80,11 @@ pub(super) async fn run(arguments: Arguments, config: Option<&Path>) -> Result<(
         Change::default(),
     )
     .await?;
-    let rebuilt = driver::forward(&mut driving.conn, row.run, &plan, &driving.limits).await?;
-    let progress = arguments.driving.progress();
-    let ended = driving
-        .drive((holder, plan), (Aim::Forward, rebuilt, true), progress)
-        .await?;
+    let called = (&arguments.driving, config);
+    if row.state == RunState::RolledBack {
+        // What was taken back before is done anew, and so are the snapshots before it.
+        snapshotting::tidy(&mut driving, called, (holder, &plan)).await?;
+    }
+    let ended = snapshotting::forward(driving, called, (holder, plan), true).await?;
     after.outcome(&ended)
 }

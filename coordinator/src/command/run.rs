@@ -21,12 +21,9 @@ use super::{
     compiling::{self, PackArguments},
     driving::{self, After, Driving, DrivingArguments},
     ordering::OrderingArguments,
+    snapshotting,
 };
-use crate::{
-    driver::{self, Aim},
-    figures,
-    progress::Ending,
-};
+use crate::{compile::Options, figures, progress::Ending};
 
 /// `upshift run PACK`
 #[derive(Debug, Args)]
@@ -57,7 +54,12 @@ pub(super) async fn run(arguments: Arguments, config: Option<&Path>) -> Result<(
     let hint = driving.chosen.hint.clone();
     refuse_unfinished(&mut driving, &hint).await?;
     let sources = compiling::read(&mut driving.conn, pack).await?;
-    let options = sources.options(&arguments.pack);
+    let settings = driving.chosen.config.snapshot.clone();
+    let wanted = arguments.pack.snapshot;
+    let options = Options {
+        snapshot: snapshotting::request(&mut driving.conn, wanted, &settings).await?,
+        ..sources.options(&arguments.pack)
+    };
     let plan = Arc::new(compiling::compile(sources, &options)?);
     if !arguments.driving.json {
         eprintln!("{}", summary(&plan));
@@ -66,6 +68,7 @@ pub(super) async fn run(arguments: Arguments, config: Option<&Path>) -> Result<(
         driving.close().await;
         return Ok(());
     }
+    snapshotting::refuse_impossible(&mut driving, &plan).await?;
     if !arguments.yes && !arguments.driving.json {
         ask(&plan, arguments.commit)?;
     }
@@ -82,13 +85,9 @@ pub(super) async fn run(arguments: Arguments, config: Option<&Path>) -> Result<(
         Change::default(),
     )
     .await?;
-    let rebuilt = driver::forward(&mut driving.conn, run, &plan, &driving.limits).await?;
     let after = After { run, hint };
-    let job = (holder, Arc::clone(&plan));
-    let progress = arguments.driving.progress();
-    let ended = driving
-        .drive(job, (Aim::Forward, rebuilt, false), progress)
-        .await?;
+    let called = (&arguments.driving, config);
+    let ended = snapshotting::forward(driving, called, (holder, plan), false).await?;
     after.outcome(&ended)?;
     if arguments.commit && ended.ending == Ending::Prepared {
         super::commit::commit_run(&arguments.driving, config, run).await?;
@@ -151,7 +150,7 @@ fn ask(plan: &Plan, commit: bool) -> Result<(), Failure> {
     let irreversible = plan
         .tasks
         .iter()
-        .filter(|task| task.undo == UndoKind::Irreversible)
+        .filter(|task| task.undo == UndoKind::Irreversible && plan.snapshots.is_empty())
         .count();
     if (irreversible == 0 && !commit) || !io::stdin().is_terminal() || !io::stderr().is_terminal() {
         return Ok(());

@@ -14,6 +14,7 @@ pub mod process;
 mod rebuild;
 mod report;
 pub mod rollback;
+mod segment;
 pub mod sessions;
 mod units;
 
@@ -43,6 +44,7 @@ use crate::{
 use lease::Leases;
 use operation::{Answer, Operation, Scene};
 use report::Report;
+use segment::Segment;
 use units::UnitBook;
 
 /// What a run may take.
@@ -126,6 +128,7 @@ struct Driver {
     watch: Stopwatch,
     scene: Arc<Scene>,
     limits: Limits,
+    segment: Segment,
     units: UnitBook,
     workers: HashMap<WorkerId, Link>,
     leases: Leases,
@@ -164,6 +167,7 @@ impl Driver {
             leases: Leases::new(Arc::clone(&job.scene), job.database),
             scene: job.scene,
             limits: job.limits,
+            segment: rebuilt.segment,
             units: rebuilt.units,
             workers: HashMap::new(),
             operations: JoinSet::new(),
@@ -258,6 +262,9 @@ impl Driver {
                 Aim::Forward => Operation::RecordDone(task),
                 Aim::Back { .. } => Operation::RecordUndone(task),
             }),
+            Command::RecordCheckpoint { run, module } if self.segment.holds_checkpoint(module) => {
+                self.feed(Event::CheckpointRecorded { run, module });
+            }
             Command::RecordCheckpoint { module, .. } => {
                 self.operate(Operation::RecordCheckpoint(module));
             }
@@ -391,6 +398,9 @@ impl Driver {
             Outcome::Finished | Outcome::Stopped(StopReason::Operator) => false,
         };
         let (ending, state, error) = match outcome {
+            Outcome::Finished if forward && self.segment.due.is_some() => {
+                (Ending::SnapshotDue, None, None)
+            }
             Outcome::Finished if forward => (Ending::Prepared, Some(RunState::Prepared), None),
             Outcome::Finished => (Ending::RolledBack, Some(RunState::RolledBack), None),
             Outcome::Stopped(StopReason::Driver(failure)) => (

@@ -15,7 +15,7 @@ use upshift_shared::{
     plan::{Operator, Plan, Task, UndoKind},
 };
 
-use super::{Limits, units::UnitBook};
+use super::{Limits, segment::Segment, units::UnitBook};
 use crate::engine::{Direction, GraphTask, RunGraph};
 
 /// What the engine drives, and what the driver has to remember for it.
@@ -31,6 +31,8 @@ pub struct Rebuilt {
     pub(super) without_effect: Vec<TaskId>,
     /// Going back: modules whose checkpoints no longer hold.
     pub(super) modules_left: Vec<u32>,
+    /// Forward: how far it goes before a snapshot is due.
+    pub(super) segment: Segment,
 }
 
 /// The ledger's rows of a run, by task.
@@ -91,6 +93,25 @@ impl Rows {
     }
 }
 
+/// Which tasks of the plan have a unit whose work is, or may be, in effect.
+pub(super) async fn in_effect(
+    conn: &mut PgConnection,
+    run: RunId,
+    plan: &Plan,
+) -> Result<Vec<bool>> {
+    let rows = Rows::load(conn, run).await?;
+    let is = |task: &Task| !rows.in_effect(task.id).is_empty();
+    Ok(plan.tasks.iter().map(is).collect())
+}
+
+impl Rebuilt {
+    /// The snapshot that has to be taken when this is done, by its place in the plan.
+    #[must_use]
+    pub fn snapshot_due(&self) -> Option<u32> {
+        self.segment.due
+    }
+}
+
 fn graph(direction: Direction, tasks: Vec<GraphTask>, plan: &Plan, limits: &Limits) -> RunGraph {
     RunGraph {
         direction,
@@ -131,6 +152,7 @@ pub async fn forward(
     limits: &Limits,
 ) -> Result<Rebuilt> {
     let rows = Rows::load(conn, run).await?;
+    let segment = Segment::current(conn, run, plan).await?;
     let mut depends: Vec<Vec<TaskId>> = vec![Vec::new(); plan.tasks.len()];
     for edge in &plan.edges {
         depends[edge.to.0 as usize].push(edge.from);
@@ -139,6 +161,9 @@ pub async fn forward(
     let mut done = HashMap::new();
     let mut tasks = Vec::with_capacity(plan.tasks.len());
     for (task, mut depends) in plan.tasks.iter().zip(depends) {
+        if segment.waits(task.id) {
+            continue;
+        }
         depends.sort_unstable();
         depends.dedup();
         let mut node = graph_task(task, depends);
@@ -164,6 +189,7 @@ pub async fn forward(
         done,
         without_effect: Vec::new(),
         modules_left: Vec::new(),
+        segment,
     })
 }
 
@@ -273,6 +299,7 @@ pub async fn back(
         done,
         without_effect,
         modules_left,
+        segment: Segment::default(),
     })
 }
 

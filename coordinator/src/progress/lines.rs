@@ -243,6 +243,7 @@ pub(super) fn describe_rest(event: &ProgressEvent) -> Option<String> {
 /// How a run ended, and what comes next.
 pub(super) fn run_ended(ending: Ending, message: &str) -> String {
     let word = match ending {
+        Ending::SnapshotDue => "ready for a snapshot",
         Ending::Prepared => "prepared",
         Ending::Committed => "committed",
         Ending::RolledBack => "rolled back",

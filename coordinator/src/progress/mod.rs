@@ -173,6 +173,8 @@ pub enum Going {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Ending {
+    /// Everything that comes before a snapshot is done; the run goes on when that is taken.
+    SnapshotDue,
     /// Everything is done and can still be taken back.
     Prepared,
     /// The way back is closed.

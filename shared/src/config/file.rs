@@ -16,11 +16,13 @@ use super::{
     conninfo,
     environment::Environment,
     keyword::{self, Settings},
+    snapshot::SnapshotSettings,
     value::parse_duration,
 };
 use crate::{
     Error, Result,
     pack::{Complaint, Location},
+    plan::SnapshotKind,
     suggest::did_you_mean,
 };
 
@@ -32,6 +34,8 @@ pub struct Config {
     pub(super) databases: BTreeMap<String, DatabaseEntry>,
     /// `[run]`
     pub run: RunDefaults,
+    /// `[snapshot]`
+    pub snapshot: SnapshotSettings,
 }
 
 /// `[run]`: what the options of `upshift run` default to.
@@ -151,7 +155,8 @@ impl Config {
                     }
                 }
                 "run" => config.run = source.run(value)?,
-                _ => return Err(source.unknown(key, ["databases", "run"])),
+                "snapshot" => config.snapshot = source.snapshot(value)?,
+                _ => return Err(source.unknown(key, ["databases", "run", "snapshot"])),
             }
         }
         config.path = Some(path);
@@ -227,6 +232,37 @@ impl Source<'_> {
             }
         }
         Ok(run)
+    }
+
+    fn snapshot(&self, value: &Spanned<DeValue<'_>>) -> Result<SnapshotSettings> {
+        let mut snapshot = SnapshotSettings::default();
+        for (key, value) in self.table(value, "[snapshot]")? {
+            match key.get_ref().as_ref() {
+                "kind" => snapshot.kind = self.snapshot_kind(value)?,
+                "create" => snapshot.create = Some(self.strings(value)?),
+                "restore" => snapshot.restore = Some(self.strings(value)?),
+                "drop" => snapshot.drop = Some(self.strings(value)?),
+                "timeout" => snapshot.timeout = self.duration(value)?,
+                "wait" => snapshot.wait = self.duration(value)?,
+                _ => {
+                    let known = ["kind", "create", "restore", "drop", "timeout", "wait"];
+                    return Err(self.unknown(key, known));
+                }
+            }
+        }
+        Ok(snapshot)
+    }
+
+    fn snapshot_kind(&self, value: &Spanned<DeValue<'_>>) -> Result<Option<SnapshotKind>> {
+        let name = self.string(value)?;
+        if name == "none" {
+            return Ok(None);
+        }
+        let known = SnapshotKind::ALL.into_iter().find(|k| k.as_str() == name);
+        known.map(Some).ok_or_else(|| {
+            let message = "expected \"none\", \"template\" or \"command\"".to_owned();
+            self.complain(value.span(), message)
+        })
     }
 
     fn table<'v>(&self, value: &'v Spanned<DeValue<'_>>, what: &str) -> Result<&'v DeTable<'v>> {

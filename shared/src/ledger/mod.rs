@@ -15,6 +15,7 @@ pub mod rates;
 pub mod run;
 pub mod sequence;
 pub mod shadow;
+pub mod snapshot;
 pub mod task;
 pub mod undo;
 pub mod unit;

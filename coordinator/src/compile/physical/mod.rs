@@ -117,6 +117,7 @@ pub fn plan(
         skipped: analysis.skipped,
         warnings,
         way_back,
+        snapshots: Vec::new(),
     })
 }
 

@@ -220,6 +220,7 @@ fn plan() -> Plan {
             message: "account_move was never analysed, so its rows are a guess: run ANALYZE first"
                 .to_owned(),
         }],
+        snapshots: Vec::new(),
         way_back: WayBack::After {
             module: "account".to_owned(),
             tasks: vec![TaskId(3)],
