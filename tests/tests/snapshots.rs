@@ -102,7 +102,7 @@ fn folder() -> Result<TempDir> {
         ),
         (
             "d/migrations/2.0/pre-d.sql",
-            "ALTER TABLE public.t ADD COLUMN note text DEFAULT 'n'; INSERT INTO public.t (v) SELECT v FROM public.t WHERE id < 20;",
+            "ALTER TABLE public.t ADD COLUMN note text DEFAULT 'n'; INSERT INTO public.t (v) SELECT v FROM public.t WHERE id < 20 ORDER BY id;",
         ),
     ])
 }
@@ -207,6 +207,22 @@ async fn a_copy_brings_back_what_cannot_be_undone() -> Result<()> {
     upshift(&shop, &["resume"]).succeed()?;
     upshift(&shop, &["rollback"]).succeed()?;
     expect_untouched(&shop, &before, "rolled back").await?;
+
+    run(&shop, &folder, "template").succeed()?;
+    let copies = others(&shop)?;
+    let drop = format!("DROP DATABASE \"{}\"", copies[0]);
+    server.psql("postgres", "postgres", &drop)?;
+    let refused = upshift(&shop, &["rollback"]).run()?.expect_code(3)?;
+    ensure!(
+        refused.stderr.contains("the snapshot is gone"),
+        "{}",
+        refused.stderr
+    );
+    upshift(&shop, &["status"]).succeed()?;
+    upshift(&shop, &["commit"]).succeed()?;
+    ensure!(others(&shop)?.is_empty(), "{:?}", others(&shop)?);
+    let shop = database(server)?;
+    let before = (Snapshot::take(&shop).await?, about(&shop)?);
 
     let other = shop.copy()?;
     run(&other, &folder, "none").succeed()?;

@@ -237,6 +237,53 @@ pub(super) async fn restore(
         return Ok((driving, row));
     };
     let snapshot = of_plan(&driving, called.0, (run, plan), seq)?;
+    // The restored ledger will not know of those that came later.
+    let taken = ledger::snapshot::load(&mut driving.conn, run).await?;
+    let later: Vec<(u32, bool)> = taken
+        .into_iter()
+        .filter(|(place, _)| *place > seq)
+        .map(|(place, row)| (place, row.done))
+        .collect();
+    if snapshot.kind == SnapshotKind::Template {
+        // One that was half made when its process was killed has no mark to be found by.
+        for (place, _) in later.iter().filter(|(_, done)| !done) {
+            snapshot::discard(&of_plan(&driving, called.0, (run, plan), *place)?).await?;
+        }
+    }
+    let again = driving.after(run).command("rollback");
+    let failed = |error: Error| Failure::failed(format!("{error}\ngo on with: {again}"));
+    let holder = match snapshot.kind {
+        SnapshotKind::Template => by_template(driving, (&snapshot, to), failed).await?,
+        SnapshotKind::Command => {
+            let holder = set_out(&mut driving, run, to).await?;
+            driving.close().await;
+            let restored = interruptible(snapshot::restore_by_command(&snapshot)).await;
+            restored.map_err(failed)?;
+            holder
+        }
+    };
+    // After a template this finishes what the swap began.
+    let mut driving = Driving::open(called.0, called.1).await?;
+    let row = ledger::run::read(&mut driving.conn, run).await?;
+    let Some(mut row) = row else {
+        return Err(Failure::refused(format!(
+            "the restored database does not know run {run}: what was restored is no snapshot of it"
+        )));
+    };
+    if snapshot.kind == SnapshotKind::Command {
+        refuse_logical(&mut driving, (run, plan), seq).await?;
+        template::take_back(&mut driving.conn, holder, to).await?;
+        for (place, _) in &later {
+            snapshot::discard(&of_plan(&driving, called.0, (run, plan), *place)?).await?;
+        }
+        row.state = RunState::RollingBack;
+        row.rollback_to = to.map(str::to_owned);
+    }
+    Ok((driving, row))
+}
+
+/// The run is on its way back, and nobody else drives it.
+async fn set_out(driving: &mut Driving, run: RunId, to: Option<&str>) -> Result<Holder, Failure> {
     let holder = driving.take_over(run).await?;
     let change = Change {
         error: None,
@@ -244,71 +291,60 @@ pub(super) async fn restore(
     };
     ledger::run::change_state(&mut driving.conn, holder, RunState::RollingBack, change).await?;
     failpoint::reach(snapshot::RESTORE_BEGUN);
-    if !called.0.json {
-        eprintln!(
-            "upshift: restoring the snapshot taken for {} of database {}: what was written after it is lost",
-            snapshot.task,
-            snapshot.target.database()
-        );
-    }
-    // The restored ledger will not know of those.
-    let taken = ledger::snapshot::load(&mut driving.conn, run).await?;
-    let later: Vec<u32> = taken.into_keys().filter(|place| *place > seq).collect();
-    let again = driving.after(run).command("rollback");
-    let restored = match snapshot.kind {
-        SnapshotKind::Template => by_template(driving, (&snapshot, holder, to)).await,
-        SnapshotKind::Command => {
-            driving.close().await;
-            interruptible(snapshot::restore_by_command(&snapshot)).await
-        }
-    };
-    restored.map_err(|error| Failure::failed(format!("{error}\ngo on with: {again}")))?;
-    // After a template this finishes what the swap began.
-    let mut driving = Driving::open(called.0, called.1).await?;
-    if snapshot.kind == SnapshotKind::Command {
-        template::take_back(&mut driving.conn, holder, to).await?;
-        for place in later {
-            snapshot::discard(&of_plan(&driving, called.0, (run, plan), place)?).await?;
-        }
-    }
-    let row = ledger::run::read(&mut driving.conn, run).await?;
-    let row = row.ok_or_else(|| {
-        Failure::refused(format!(
-            "the restored database does not know run {run}: what was restored is no \
-                                  snapshot of it"
-        ))
-    })?;
-    if snapshot.kind == SnapshotKind::Template {
-        let kept = ledger::snapshot::load(&mut driving.conn, run).await?;
-        let keep: Vec<String> = kept
-            .into_values()
-            .filter(|k| k.done)
-            .map(|k| k.name)
-            .collect();
-        snapshot::leftovers(&driving.chosen.target, run, &keep).await?;
-    }
-    Ok((driving, row))
+    eprintln!(
+        "upshift: database {} becomes what it was when its snapshot was taken: what was written after \
+         that is lost",
+        driving.chosen.target.database()
+    );
+    Ok(holder)
 }
 
+/// Restores a copy. Where it is gone, or others stay connected, the database is as it was.
 async fn by_template(
-    driving: Driving,
-    (snapshot, holder, to): (&Snapshot, Holder, Option<&str>),
-) -> upshift_shared::Result<()> {
+    mut driving: Driving,
+    (snapshot, to): (&Snapshot, Option<&str>),
+    failed: impl Fn(Error) -> Failure,
+) -> Result<Holder, Failure> {
+    let mut maintenance = Maintenance::open(&snapshot.target).await?;
+    maintenance.lock().await?;
+    template::refuse_gone(&mut maintenance, snapshot).await?;
+    let holder = set_out(&mut driving, snapshot.run, to).await?;
     let restore = Restore {
         snapshot,
         holder,
         to,
     };
-    let mut maintenance = Maintenance::open(&snapshot.target).await?;
-    maintenance.lock().await?;
-    let decided = restore.decide(&mut maintenance).await;
+    restore.decide(&mut maintenance).await?;
     failpoint::reach(snapshot::RESTORE_DECIDED);
     driving.close().await;
-    decided?;
     let swapped = interruptible(restore.swap(&mut maintenance)).await;
     failpoint::reach(snapshot::RESTORE_SWAPPED);
     maintenance.close().await;
-    swapped
+    swapped.map_err(failed)?;
+    Ok(holder)
+}
+
+/// What is hidden and kept is found by oid, which a logical dump does not bring back.
+async fn refuse_logical(
+    driving: &mut Driving,
+    (run, plan): (RunId, &Plan),
+    seq: u32,
+) -> Result<(), Failure> {
+    let begun = ledger::task::load(&mut driving.conn, run).await?;
+    if begun.is_empty() || ledger::snapshot::has_its_oids(&mut driving.conn, run, seq).await? {
+        return Ok(());
+    }
+    Err(Failure::refused(format!(
+        "the command of [snapshot] restore has restored a logical dump: database {} is as it was before {}, \
+         but what upshift keeps in it cannot be found any more, so that there is no way further back; use a \
+         physical snapshot there",
+        driving.chosen.target.database(),
+        plan.snapshots[seq as usize]
+            .before
+            .first()
+            .map(ToString::to_string)
+            .unwrap_or_default()
+    )))
 }
 
 /// A restore that was decided and not done, and is not wanted any more: the way back goes elsewhere.

@@ -14,7 +14,7 @@ use upshift_shared::{
         unit::TaskCount,
     },
     pg::PgConnection,
-    plan::{Plan, Task},
+    plan::{Plan, SnapshotKind, Task},
 };
 
 use super::{
@@ -53,12 +53,23 @@ struct Status {
     rows_done: u64,
     /// Modules whose checkpoints are prepared.
     checkpoints: Vec<String>,
+    /// Snapshots that were taken, or begun.
+    snapshots: Vec<SnapshotStatus>,
     /// Tasks that have begun and are not done.
     open: Vec<OpenTask>,
     /// Commands that go on from here.
     next: Vec<String>,
     /// Other runs in this database, newest first.
     earlier: Vec<Earlier>,
+}
+
+#[derive(Debug, Serialize)]
+struct SnapshotStatus {
+    /// The first task that it is for.
+    task: Option<TaskId>,
+    kind: SnapshotKind,
+    name: String,
+    done: bool,
 }
 
 #[derive(Debug, Serialize)]
@@ -112,6 +123,19 @@ async fn read(conn: &mut PgConnection, row: RunRow, hint: &str) -> Result<Status
         ledger::unit::counts(conn, run).await?.into_iter().collect();
     let checkpoints = ledger::checkpoint::load(conn, run).await?;
     let driven_by = coordination::database_lock_holder(conn).await?;
+    let snapshots = ledger::snapshot::load(conn, run)
+        .await?
+        .into_iter()
+        .map(|(place, row)| SnapshotStatus {
+            task: plan
+                .snapshots
+                .get(place as usize)
+                .and_then(|s| s.before.first().copied()),
+            kind: row.kind,
+            name: row.name,
+            done: row.done,
+        })
+        .collect();
     let commit_pending = row.state == RunState::Committed && is_pending(conn, run).await?;
     let earlier = ledger::run::list(conn)
         .await?
@@ -145,6 +169,7 @@ async fn read(conn: &mut PgConnection, row: RunRow, hint: &str) -> Result<Status
         units_done: counts.values().map(|count| count.units).sum(),
         rows_done: counts.values().map(|count| count.rows).sum(),
         checkpoints: names(&plan, checkpoints),
+        snapshots,
         open,
         earlier,
         row,
@@ -220,6 +245,16 @@ fn text(status: &Status) -> String {
             short_list(&status.checkpoints)
         ));
     }
+    for snapshot in &status.snapshots {
+        let task = snapshot.task.map(|task| format!(" for {task}"));
+        lines.push(format!(
+            "  snapshot{} ({}) {}: {}",
+            task.unwrap_or_default(),
+            snapshot.kind.as_str(),
+            snapshot.name,
+            if snapshot.done { "taken" } else { "begun" }
+        ));
+    }
     for task in &status.open {
         lines.push(format!(
             "  open: {} {} ({}): {} of about {} rows",
@@ -268,6 +303,12 @@ fn state_text(status: &Status) -> String {
     }
     match &status.driven_by {
         Some(by) if !row.state.is_final() => text.push_str(&format!(", driven by {by}")),
+        None if row.state == RunState::Running && status.snapshots.iter().any(|s| !s.done) => {
+            text.push_str(
+                ", a snapshot is being taken, which waits for others to leave the database, or its process \
+                 was killed",
+            );
+        }
         None if matches!(row.state, RunState::Running | RunState::RollingBack) => {
             text.push_str(", but no process drives it: it was killed or cut off");
         }

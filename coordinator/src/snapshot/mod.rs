@@ -26,7 +26,7 @@
 //!                                               │ one transaction: database → …_replaced, copy → database
 //!                                               ▼
 //! database:  comment "restored" ──► epoch above the old one, rolling_back to the same checkpoint
-//!                               ──► …_replaced is dropped ──► the comment that it had before
+//!                               ──► …_replaced and later copies are dropped ──► the comment that it had before
 //! ```
 //!
 //! The ledger of the copy is that of the moment when it was made. Killed before the swap, the database is
@@ -56,7 +56,7 @@ use upshift_shared::{
 
 pub use maintenance::Maintenance;
 pub use obstacle::{not_configured, obstacle};
-pub use sweep::{discard, leftovers};
+pub use sweep::discard;
 
 /// The ledger says `started`, nothing is made.
 pub const STARTED: &str = "snapshot_started";

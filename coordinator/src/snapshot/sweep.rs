@@ -30,12 +30,9 @@ pub async fn discard(snapshot: &Snapshot) -> Result<()> {
     }
 }
 
-/// Drops the copies of this run that are not among those to keep: of snapshots that came after the one
-/// that was restored.
-///
-/// # Errors
-/// When the server says no.
-pub async fn leftovers(target: &Target, run: RunId, keep: &[String]) -> Result<()> {
+/// Drops what a copy replaced, and the copies of this run that are not among those to keep: they came after
+/// the one that was restored.
+pub(super) async fn leftovers(target: &Target, run: RunId, keep: &[String]) -> Result<()> {
     let mut maintenance = Maintenance::open(target).await?;
     let dropped = leftovers_within(&mut maintenance, (target.database(), run), keep).await;
     maintenance.close().await;

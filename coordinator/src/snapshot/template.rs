@@ -22,7 +22,7 @@ use super::{
     COPIED, RESTORE_DROPPED, RESTORE_RECORDED, Snapshot, carry,
     maintenance::Maintenance,
     marker::{self, Marker, State},
-    replaced_name,
+    replaced_name, sweep,
 };
 
 /// From this size on the files are copied, with a checkpoint before and after, instead of being logged
@@ -110,6 +110,22 @@ pub(super) async fn drop_own(conn: &mut PgConnection, name: &str, run: RunId) ->
     Ok(())
 }
 
+/// Refuses where there is no whole copy to restore, before anything is said or done.
+///
+/// # Errors
+/// [`Error::Refused`]
+pub async fn refuse_gone(maintenance: &mut Maintenance, snapshot: &Snapshot) -> Result<()> {
+    let copy = snapshot.name();
+    let found = marker::read(&mut maintenance.conn, &copy).await?;
+    if found.is_some_and(|m| m.state == State::Ready && m.run == snapshot.run) {
+        return Ok(());
+    }
+    Err(Error::Refused(format!(
+        "the snapshot is gone: there is no database {copy} that is a whole copy; one can go back to a \
+         later checkpoint, or restore a backup"
+    )))
+}
+
 /// A restore that is under way.
 #[derive(Debug)]
 pub struct Restore<'a> {
@@ -137,16 +153,9 @@ impl Restore<'_> {
     /// that of [`Maintenance::lock`].
     ///
     /// # Errors
-    /// [`Error::Refused`] when the copy is not there or not whole: nothing is marked then.
+    /// When the role does not own the database.
     pub async fn decide(&self, maintenance: &mut Maintenance) -> Result<()> {
-        let (database, copy) = (self.snapshot.target.database(), self.snapshot.name());
-        let found = marker::read(&mut maintenance.conn, &copy).await?;
-        if !found.is_some_and(|m| m.state == State::Ready && m.run == self.holder.run) {
-            return Err(Error::Refused(format!(
-                "the snapshot is gone: there is no database {copy} that is a whole copy; one can go back \
-                 to a later checkpoint, or restore a backup"
-            )));
-        }
+        let database = self.snapshot.target.database();
         let comment = match marker::comment(&mut maintenance.conn, database).await? {
             // Decided before, by a process that was killed.
             Some(text) => match Marker::parse(&text) {
@@ -214,19 +223,13 @@ impl Restored {
         )
         .await?;
         failpoint::reach(RESTORE_RECORDED);
-        let mut maintenance = Maintenance::open(target).await?;
-        let replaced = replaced_name(target.database(), *run);
-        let dropped = drop_own(&mut maintenance.conn, &replaced, *run).await;
+        // What was replaced, and copies that were made after this one was: its ledger does not know them.
+        let kept = ledger::snapshot::load(conn, *run).await?;
+        let kept = kept.into_values().filter(|row| row.done);
+        let keep: Vec<String> = kept.map(|row| row.name).collect();
+        sweep::leftovers(target, *run, &keep).await?;
         failpoint::reach(RESTORE_DROPPED);
-        let finished = match dropped {
-            Ok(()) => {
-                marker::write_comment(&mut maintenance.conn, target.database(), comment.as_deref())
-                    .await
-            }
-            failed => failed,
-        };
-        maintenance.close().await;
-        finished
+        marker::write_comment(conn, target.database(), comment.as_deref()).await
     }
 }
 

@@ -174,6 +174,8 @@ CREATE TABLE IF NOT EXISTS upshift.snapshot (
     name text NOT NULL,
     -- started, done
     state text NOT NULL,
+    -- oid of this table: another one in a database that was restored from a logical dump
+    relation oid NOT NULL,
     started_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     finished_at timestamptz,
     PRIMARY KEY (run, seq)

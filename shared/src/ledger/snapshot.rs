@@ -86,11 +86,12 @@ pub async fn start(
         Box::pin(async move {
             sqlx::query(
                 "-- a snapshot is about to be taken
-                INSERT INTO upshift.snapshot (run, seq, kind, name, state)
-                VALUES ($1::uuid, $2, $3, $4, 'started')
+                INSERT INTO upshift.snapshot (run, seq, kind, name, state, relation)
+                VALUES ($1::uuid, $2, $3, $4, 'started', 'upshift.snapshot'::regclass)
                 ON CONFLICT (run, seq) DO UPDATE
                 SET kind = excluded.kind, name = excluded.name, state = 'started',
-                    started_at = clock_timestamp(), finished_at = NULL",
+                    relation = excluded.relation, started_at = clock_timestamp(),
+                    finished_at = NULL",
             )
             .bind(holder.run.to_string())
             .bind(signed(seq))
@@ -103,6 +104,26 @@ pub async fn start(
         })
     })
     .await
+}
+
+/// Whether the objects of a restored database still have the oids that they had when the snapshot was
+/// taken: what is hidden and kept is found by them.
+///
+/// # Errors
+/// When the ledger cannot be read.
+pub async fn has_its_oids(conn: &mut PgConnection, run: RunId, seq: u32) -> Result<bool> {
+    sqlx::query(
+        "-- was the database restored from a logical dump
+        SELECT EXISTS (SELECT FROM upshift.snapshot
+                       WHERE run = $1::uuid AND seq = $2
+                         AND relation = 'upshift.snapshot'::regclass) AS same",
+    )
+    .bind(run.to_string())
+    .bind(signed(seq))
+    .fetch_one(conn)
+    .await
+    .and_then(|row| row.try_get("same"))
+    .map_err(Error::database("looking at the restored ledger"))
 }
 
 /// Records that a snapshot is whole.
