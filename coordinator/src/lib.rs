@@ -14,4 +14,5 @@ pub mod health;
 pub mod lint;
 pub mod progress;
 pub mod server;
+pub mod snapshot;
 mod verification;

@@ -12,6 +12,7 @@ mod metadata;
 mod rates;
 mod renumber;
 mod shadow;
+mod snapshot;
 mod transform;
 
 use serde::{Deserialize, Serialize};
@@ -27,6 +28,7 @@ pub use key_range::key_range;
 pub use metadata::{Capture, DdlAction, DdlEffect, Hide, Metadata};
 pub use rates::Rates;
 pub use shadow::{AddedKey, AssignedColumn, Carried, JoinedTransform, Shadow, ShadowStage};
+pub use snapshot::{PlannedSnapshot, SnapshotKind};
 pub use transform::{TRANSFORMED_ROWS, Transform};
 
 /// The version of this format. A reader refuses a newer one; older ones stay readable.
@@ -67,6 +69,9 @@ pub struct Plan {
     /// and may write any, or where an older program made the plan.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub written: Option<Vec<WrittenTable>>,
+    /// Snapshots that are taken before what cannot be undone, in this order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub snapshots: Vec<PlannedSnapshot>,
 }
 
 /// A table that a run writes, as it is called after it.
@@ -550,7 +555,7 @@ pub struct Warning {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "way_back")]
 pub enum WayBack {
-    /// To the start.
+    /// To the start: by what is kept, and by snapshots.
     Whole,
     /// To any checkpoint from the named one on; these tasks are irreversible.
     After {

@@ -4,6 +4,7 @@
 pub mod failpoint;
 mod pool;
 pub mod prepare;
+pub mod program;
 pub mod session;
 mod transform;
 pub mod unit;

@@ -89,5 +89,5 @@ async fn commit(
     }
     let plan = ledger::run::plan(&mut driving.conn, row.run).await?;
     let holder = driving.take_over(row.run).await?;
-    driving.commit(holder, &plan, arguments.progress()).await
+    driving.commit(holder, &plan, arguments).await
 }

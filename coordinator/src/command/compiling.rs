@@ -18,7 +18,7 @@ use upshift_shared::{
     plan::{Plan, Rates, Strategy},
 };
 
-use super::Failure;
+use super::{Failure, snapshotting::SnapshotArgument};
 use crate::compile::{self, Options, Passes};
 
 /// Which pack, and how it is ordered.
@@ -37,6 +37,10 @@ pub(super) struct PackArguments {
     /// more, rows are changed in place [default: any]
     #[arg(long, value_name = "MB")]
     pub(super) disk_budget: Option<u64>,
+    /// Before what cannot be undone, a snapshot of the whole database, which rollback restores
+    /// [default: kind of [snapshot] in upshift.toml, else none]
+    #[arg(long, value_enum, value_name = "KIND")]
+    pub(super) snapshot: Option<SnapshotArgument>,
 }
 
 impl PackArguments {

@@ -33,7 +33,8 @@ pub(super) async fn run(arguments: Arguments, config: Option<&Path>) -> Result<(
         ledger::create(&mut conn).await?;
         ledger::rates::store(&mut conn, &rates).await?;
     }
-    let findings = doctor::examine(&mut conn).await;
+    let settings = &chosen.config.snapshot;
+    let findings = doctor::examine(&mut conn, &chosen.target, settings).await;
     let problems = findings
         .iter()
         .filter(|f| f.level == Level::Problem)

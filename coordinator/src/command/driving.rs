@@ -24,6 +24,7 @@ use super::{
     database::{Chosen, DatabaseArguments},
     group,
     selection::select,
+    snapshotting,
     steering::SteeringArguments,
 };
 use crate::{
@@ -60,6 +61,9 @@ pub(super) struct DrivingArguments {
     /// Rows of the first units of each task that is cut; the right size is found from there
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     unit_rows: Option<u32>,
+    /// Where a snapshot needs the database to itself, end the sessions of others that do not leave it
+    #[arg(long)]
+    pub(super) end_sessions: bool,
     /// One line of JSON for every event, on standard output
     #[arg(long)]
     pub(super) json: bool,
@@ -142,7 +146,8 @@ impl Driving {
                 )));
             }
         };
-        let conn = chosen.connect("coordinator").await?;
+        let mut conn = chosen.connect("coordinator").await?;
+        snapshotting::settle(&mut conn, &chosen.target).await?;
         Ok(Self {
             chosen,
             conn,
@@ -257,8 +262,9 @@ impl Driving {
         mut self,
         holder: Holder,
         plan: &Plan,
-        mut progress: Box<dyn Progress>,
+        arguments: &DrivingArguments,
     ) -> Result<(), Failure> {
+        let mut progress = arguments.progress();
         let target = &self.chosen.target;
         let limits = &self.limits;
         let done =
@@ -268,12 +274,17 @@ impl Driving {
             // What stood in the way is what the user is told.
             let _unwritten = ledger::event::append(&mut self.conn, holder, &stopped).await;
         }
-        self.lock.release().await;
-        done.map_err(|error| match error {
+        let done = done.map_err(|error| match error {
             Error::Fenced { .. } => error.into(),
             // What is left of it can be done later.
             error => Failure::failed(error.to_string()),
-        })
+        });
+        let done = match done {
+            Ok(()) => snapshotting::discard_all(&mut self, arguments, (holder, plan)).await,
+            failed => failed,
+        };
+        self.close().await;
+        done
     }
 
     /// Gives the lock back, where there was nothing to drive.
@@ -304,6 +315,9 @@ impl After {
                 self.command("commit"),
                 self.command("rollback")
             ),
+            (Ending::SnapshotDue, _) => {
+                "a snapshot of the database is taken before it goes on".to_owned()
+            }
             (Ending::Committed, _) => "there is no way back now".to_owned(),
             (Ending::RolledBack, None) => "everything is as it was".to_owned(),
             (Ending::RolledBack, Some(checkpoint)) => format!(
@@ -365,7 +379,13 @@ pub(super) async fn in_the_way(
         hint: hint.to_owned(),
     };
     let verbs: &[&str] = match row.state {
-        S::RolledBack if row.rollback_to.is_none() => return Ok(None),
+        S::RolledBack if row.rollback_to.is_none() => {
+            // Killed before it could drop its snapshots.
+            if ledger::snapshot::load(conn, row.run).await?.is_empty() {
+                return Ok(None);
+            }
+            &["rollback"]
+        }
         S::Committed if !commit::is_pending(conn, row.run).await? => return Ok(None),
         S::Committed => &["commit"],
         S::Prepared => &["commit", "rollback"],

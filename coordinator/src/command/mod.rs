@@ -22,6 +22,7 @@ mod rollback;
 mod run;
 mod selection;
 mod set;
+mod snapshotting;
 mod status;
 mod steering;
 mod verify;

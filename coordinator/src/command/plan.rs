@@ -3,12 +3,14 @@
 use std::path::Path;
 
 use clap::{Args, ValueEnum};
+use upshift_shared::plan::Warning;
 
 use super::{
     Failure,
     compiling::{self, PackArguments, Sources},
     database::{DatabaseArguments, print_json, print_line},
     group::{self, GroupArguments},
+    snapshotting,
 };
 use crate::compile::{self, analyse, optimise, order, resolve};
 
@@ -59,12 +61,24 @@ pub(super) async fn run(arguments: Arguments, config: Option<&Path>) -> Result<(
     let chosen = arguments.database.resolve(config)?;
     let mut conn = chosen.connect("plan").await?;
     let sources = compiling::read(&mut conn, pack).await?;
-    drop(conn);
+    let settings = &chosen.config.snapshot;
+    let snapshot = snapshotting::request(&mut conn, arguments.pack.snapshot, settings).await?;
     if arguments.stage != Stage::Physical {
         return print_stage(sources, &arguments);
     }
-    let options = sources.options(&arguments.pack);
-    let plan = compiling::compile(sources, &options)?;
+    let options = compile::Options {
+        snapshot,
+        ..sources.options(&arguments.pack)
+    };
+    let mut plan = compiling::compile(sources, &options)?;
+    let of_plan = (&plan, settings);
+    if let Some(why) = snapshotting::obstacle(&mut conn, &chosen.target, of_plan).await? {
+        plan.warnings.push(Warning {
+            source: None,
+            message: format!("the snapshot that was asked for cannot be taken here: {why}"),
+        });
+    }
+    drop(conn);
     if arguments.json {
         return print_json(&plan);
     }

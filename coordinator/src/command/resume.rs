@@ -20,9 +20,8 @@ use super::{
     bad_data::ShowArguments,
     driving::{After, Driving, DrivingArguments},
     group::{self, GroupArguments},
-    steering,
+    snapshotting, steering,
 };
-use crate::driver::{self, Aim};
 
 /// `upshift resume [RUN]`
 #[derive(Debug, Args)]
@@ -31,7 +30,7 @@ pub(super) struct Arguments {
     #[arg(value_name = "RUN", conflicts_with = "group")]
     run: Option<String>,
     /// The run's pack, edited: what has not run yet is done as it has it
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", conflicts_with = "group")]
     pack: Option<PathBuf>,
     /// Do not ask before an edited pack is taken up
     #[arg(long, short, requires = "pack")]
@@ -68,9 +67,9 @@ pub(super) async fn run(arguments: Arguments, config: Option<&Path>) -> Result<(
         RunState::RollingBack => {
             super::rollback::go_back(
                 driving,
-                &row,
+                row.clone(),
                 row.rollback_to.as_deref(),
-                &arguments.driving,
+                (&arguments.driving, config),
             )
             .await
         }
@@ -86,7 +85,7 @@ pub(super) async fn run(arguments: Arguments, config: Option<&Path>) -> Result<(
         }
         _ => {
             refuse_ended(&row, &after)?;
-            go_forward(driving, &row, &arguments).await
+            go_forward(driving, &row, (&arguments, config)).await
         }
     }
 }
@@ -117,7 +116,7 @@ fn refuse_ended(row: &RunRow, after: &After) -> Result<(), Failure> {
 async fn go_forward(
     mut driving: Driving,
     row: &RunRow,
-    arguments: &Arguments,
+    (arguments, config): (&Arguments, Option<&Path>),
 ) -> Result<(), Failure> {
     let after = driving.after(row.run);
     let plan = Arc::new(ledger::run::plan(&mut driving.conn, row.run).await?);
@@ -132,10 +131,11 @@ async fn go_forward(
     // What is still bad is found again.
     ledger::bad_row::forget_found(&mut driving.conn, holder).await?;
     arguments.show.store(&mut driving.conn, row.run).await?;
-    let rebuilt = driver::forward(&mut driving.conn, row.run, &plan, &driving.limits).await?;
-    let progress = arguments.driving.progress();
-    let ended = driving
-        .drive((holder, plan), (Aim::Forward, rebuilt, true), progress)
-        .await?;
+    let called = (&arguments.driving, config);
+    if row.state == RunState::RolledBack {
+        // What was taken back before is done anew, and so are the snapshots before it.
+        snapshotting::tidy(&mut driving, called, (holder, &plan)).await?;
+    }
+    let ended = snapshotting::forward(driving, called, (holder, plan), true).await?;
     after.outcome(&ended)
 }

@@ -12,8 +12,12 @@ use super::{
     Failure,
     driving::{Driving, DrivingArguments},
     group::{self, GroupArguments},
+    snapshotting::{self, Called},
 };
-use crate::driver::{Aim, quarantine, rollback};
+use crate::{
+    driver::{Aim, quarantine, rollback},
+    progress::Ending,
+};
 
 /// `upshift rollback [RUN]`
 #[derive(Debug, Args)]
@@ -58,7 +62,8 @@ pub(super) async fn run(arguments: Arguments, config: Option<&Path>) -> Result<(
         RunState::RolledBack if row.rollback_to.is_none() && arguments.to.is_none() => {
             eprintln!("upshift: run {} is rolled back already", row.run);
             driving.close().await;
-            Ok(())
+            let called = (&arguments.driving, config);
+            snapshotting::tidy_up(called, row.run).await
         }
         RunState::RolledBack if row.rollback_to.is_none() => Err(Failure::refused(format!(
             "run {} is rolled back to the start: there is no checkpoint to go to",
@@ -73,22 +78,29 @@ pub(super) async fn run(arguments: Arguments, config: Option<&Path>) -> Result<(
             driving.close().await;
             Ok(())
         }
-        _ => go_back(driving, &row, arguments.to.as_deref(), &arguments.driving).await,
+        _ => {
+            let called = (&arguments.driving, config);
+            go_back(driving, row, arguments.to.as_deref(), called).await
+        }
     }
 }
 
 /// Takes a run back, or goes on doing so.
 pub(super) async fn go_back(
     mut driving: Driving,
-    row: &RunRow,
+    row: RunRow,
     to: Option<&str>,
-    arguments: &DrivingArguments,
+    called: Called<'_>,
 ) -> Result<(), Failure> {
     let plan = Arc::new(ledger::run::plan(&mut driving.conn, row.run).await?);
-    let place = rollback::destination(&mut driving.conn, row, &plan, to).await?;
+    let place = rollback::destination(&mut driving.conn, &row, &plan, to).await?;
+    let force = driving.limits.force;
+    let aim = (&*plan, to, place);
+    let (mut driving, row) = Box::pin(snapshotting::restore(driving, called, row, aim)).await?;
+    driving.limits.force = force;
     // What has no way back is refused before anybody is disturbed.
     crate::driver::back(&mut driving.conn, row.run, &plan, place, &driving.limits).await?;
-    rollback::refuse_lost_writes(&mut driving.conn, row, &plan, place, &driving.limits).await?;
+    rollback::refuse_lost_writes(&mut driving.conn, &row, &plan, place, &driving.limits).await?;
     let holder = driving.take_over(row.run).await?;
     ledger::bad_row::forget_found(&mut driving.conn, holder).await?;
     let target = &driving.chosen.target;
@@ -107,9 +119,13 @@ pub(super) async fn go_back(
         to: to.map(str::to_owned),
     };
     let resumed = row.state == RunState::RollingBack;
-    let progress = arguments.progress();
+    let progress = called.0.progress();
     let ended = driving
         .drive((holder, plan), (aim, rebuilt, resumed), progress)
         .await?;
-    after.outcome(&ended)
+    after.outcome(&ended)?;
+    if ended.ending == Ending::RolledBack {
+        snapshotting::tidy_up(called, row.run).await?;
+    }
+    Ok(())
 }

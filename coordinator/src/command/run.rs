@@ -25,13 +25,9 @@ use super::{
     driving::{self, After, Driving, DrivingArguments},
     group::{self, GroupArguments},
     ordering::OrderingArguments,
+    snapshotting::{self, SnapshotArgument},
 };
-use crate::{
-    driver::{self, Aim},
-    figures,
-    progress::Ending,
-    verification::cost,
-};
+use crate::{figures, progress::Ending, verification::cost};
 
 /// `upshift run PACK`
 #[derive(Debug, Args)]
@@ -60,6 +56,16 @@ impl Arguments {
 
 pub(super) async fn run(arguments: Arguments, config: Option<&Path>) -> Result<(), Failure> {
     if let Some(file) = &arguments.group.group {
+        if arguments
+            .pack
+            .snapshot
+            .is_some_and(|kind| kind != SnapshotArgument::None)
+        {
+            return Err(Failure::usage(
+                "--snapshot is for one database: with --group everything has to have a way back of its own"
+                    .to_owned(),
+            ));
+        }
         let order = group::run::Order {
             pack: &arguments.pack,
             driving: &arguments.driving,
@@ -78,6 +84,9 @@ pub(super) async fn run(arguments: Arguments, config: Option<&Path>) -> Result<(
     let mut options = sources.options(&arguments.pack);
     let remark = bad_data::heed(&run_options, &mut options)?;
     let stored = stored::text(&sources, &options)?;
+    let settings = driving.chosen.config.snapshot.clone();
+    let wanted = arguments.pack.snapshot;
+    options.snapshot = snapshotting::request(&mut driving.conn, wanted, &settings).await?;
     let mut plan = compiling::compile(sources, &options)?;
     plan.warnings.extend(remark);
     let plan = Arc::new(plan);
@@ -94,6 +103,7 @@ pub(super) async fn run(arguments: Arguments, config: Option<&Path>) -> Result<(
         driving.close().await;
         return Ok(());
     }
+    snapshotting::refuse_impossible(&mut driving, &plan).await?;
     if !arguments.yes && !arguments.driving.json {
         ask(&plan, arguments.commit)?;
     }
@@ -117,13 +127,9 @@ pub(super) async fn run(arguments: Arguments, config: Option<&Path>) -> Result<(
         Change::default(),
     )
     .await?;
-    let rebuilt = driver::forward(&mut driving.conn, run, &plan, &driving.limits).await?;
     let after = After { run, hint };
-    let job = (holder, Arc::clone(&plan));
-    let progress = arguments.driving.progress();
-    let ended = driving
-        .drive(job, (Aim::Forward, rebuilt, false), progress)
-        .await?;
+    let called = (&arguments.driving, config);
+    let ended = snapshotting::forward(driving, called, (holder, plan), false).await?;
     after.outcome(&ended)?;
     if arguments.commit && ended.ending == Ending::Prepared {
         super::commit::commit_run(&arguments.driving, config, run).await?;
@@ -213,7 +219,7 @@ pub(super) fn ask(plan: &Plan, commit: bool) -> Result<(), Failure> {
     let irreversible = plan
         .tasks
         .iter()
-        .filter(|task| task.undo == UndoKind::Irreversible)
+        .filter(|task| task.undo == UndoKind::Irreversible && plan.snapshots.is_empty())
         .count();
     if (irreversible == 0 && !commit) || !io::stdin().is_terminal() || !io::stderr().is_terminal() {
         return Ok(());

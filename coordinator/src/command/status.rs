@@ -20,7 +20,7 @@ use upshift_shared::{
         unit::TaskCount,
     },
     pg::PgConnection,
-    plan::{Plan, Task},
+    plan::{Plan, SnapshotKind, Task},
 };
 
 use super::{
@@ -68,6 +68,8 @@ pub(super) struct Status {
     checkpoints: Vec<String>,
     /// Rows that statements could not work on.
     bad_rows: Counts,
+    /// Snapshots that were taken, or begun.
+    snapshots: Vec<SnapshotStatus>,
     /// Tasks that have begun and are not done.
     open: Vec<OpenTask>,
     /// What it waits for; nothing where nobody drives it.
@@ -81,6 +83,15 @@ pub(super) struct Status {
     next: Vec<String>,
     /// Other runs in this database, newest first.
     earlier: Vec<Earlier>,
+}
+
+#[derive(Debug, Serialize)]
+struct SnapshotStatus {
+    /// The first task that it is for.
+    task: Option<TaskId>,
+    kind: SnapshotKind,
+    name: String,
+    done: bool,
 }
 
 #[derive(Debug, Serialize)]
@@ -150,6 +161,19 @@ pub(super) async fn read(
     let checkpoints = ledger::checkpoint::load(conn, run).await?;
     let control = ledger::control::read(conn, run).await?;
     let driven_by = coordination::database_lock_holder(conn).await?;
+    let snapshots = ledger::snapshot::load(conn, run)
+        .await?
+        .into_iter()
+        .map(|(place, row)| SnapshotStatus {
+            task: plan
+                .snapshots
+                .get(place as usize)
+                .and_then(|s| s.before.first().copied()),
+            kind: row.kind,
+            name: row.name,
+            done: row.done,
+        })
+        .collect();
     let commit_pending = row.state == RunState::Committed && is_pending(conn, run).await?;
     let earlier = ledger::run::list(conn)
         .await?
@@ -218,6 +242,7 @@ pub(super) async fn read(
         rows_done: counts.values().map(|count| count.rows).sum(),
         checkpoints: names(&plan, checkpoints),
         bad_rows: ledger::bad_row::counts(conn, run).await?,
+        snapshots,
         open,
         earlier,
         row,
@@ -301,6 +326,16 @@ pub(super) fn text(status: &Status) -> String {
             group.members.join(", "),
             group.member,
             group.command("status")
+        ));
+    }
+    for snapshot in &status.snapshots {
+        let task = snapshot.task.map(|task| format!(" for {task}"));
+        lines.push(format!(
+            "  snapshot{} ({}) {}: {}",
+            task.unwrap_or_default(),
+            snapshot.kind.as_str(),
+            snapshot.name,
+            if snapshot.done { "taken" } else { "begun" }
         ));
     }
     for task in &status.open {
@@ -395,6 +430,12 @@ fn state_text(status: &Status) -> String {
     }
     match &status.driven_by {
         Some(by) if !row.state.is_final() => text.push_str(&format!(", driven by {by}")),
+        None if row.state == RunState::Running && status.snapshots.iter().any(|s| !s.done) => {
+            text.push_str(
+                ", a snapshot is being taken, which waits for others to leave the database, or its process \
+                 was killed",
+            );
+        }
         None if matches!(row.state, RunState::Running | RunState::RollingBack) => {
             text.push_str(", but no process drives it: it was killed or cut off");
         }

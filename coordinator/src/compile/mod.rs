@@ -10,6 +10,7 @@ pub mod order;
 pub mod physical;
 pub mod render;
 pub mod resolve;
+mod snapshots;
 pub(crate) mod sql;
 
 use std::collections::BTreeMap;
@@ -21,7 +22,7 @@ use upshift_shared::{
 };
 
 pub use error::CompileError;
-pub use model::{Options, Passes};
+pub use model::{Options, Passes, SnapshotRequest};
 
 /// All stages, one after another.
 ///
@@ -38,7 +39,11 @@ pub fn compile(
     let analysis = analyse::analyse(&resolved, catalog, options)?;
     let ordered = order::order(&analysis, &resolved, options.strategy);
     let optimised = optimise::optimise(&analysis, &ordered, options);
-    physical::plan(heading, &resolved, analysis, &optimised, options.strategy)
+    let mut plan = physical::plan(heading, &resolved, analysis, &optimised, options.strategy)?;
+    if let Some(request) = options.snapshot {
+        snapshots::place(&mut plan, request);
+    }
+    Ok(plan)
 }
 
 /// What the plan repeats about pack and database.

@@ -12,8 +12,8 @@ use upshift_shared::{
     pack::{Directives, Location, Phase, StepKind, Version},
     pg::ident::QualifiedName,
     plan::{
-        CopiedTable, DdlAction, EdgeReason, KeyColumn, Rates, Sequences, SkippedStep, Strategy,
-        UndoKind, Warning, WrittenTable,
+        CopiedTable, DdlAction, EdgeReason, KeyColumn, Rates, Sequences, SkippedStep, SnapshotKind,
+        Strategy, UndoKind, Warning, WrittenTable,
     },
 };
 
@@ -32,6 +32,17 @@ pub struct Options {
     pub rates: Rates,
     /// Steps that are fused with no other: of a run whose pack was edited, those that have begun.
     pub apart: BTreeSet<StepId>,
+    /// Snapshots of the whole database before what cannot be undone, where they were asked for.
+    pub snapshot: Option<SnapshotRequest>,
+}
+
+/// What is asked for where something cannot be undone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SnapshotRequest {
+    /// How snapshots are taken.
+    pub kind: SnapshotKind,
+    /// The size of the database, in bytes.
+    pub bytes: u64,
 }
 
 impl From<Strategy> for Options {

@@ -6,12 +6,19 @@ mod groups;
 mod measure;
 mod rights;
 mod server;
+mod snapshots;
 
 use std::fmt;
 
 pub use measure::measure;
 use serde::Serialize;
-use upshift_shared::{Error, ledger, pg::PgConnection, plan::Rates};
+use upshift_shared::{
+    Error,
+    config::SnapshotSettings,
+    ledger,
+    pg::{PgConnection, Target},
+    plan::Rates,
+};
 
 /// How bad it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -126,7 +133,11 @@ async fn costs(conn: &mut PgConnection) -> Finding {
 }
 
 /// Looks at everything.
-pub async fn examine(conn: &mut PgConnection) -> Vec<Finding> {
+pub async fn examine(
+    conn: &mut PgConnection,
+    target: &Target,
+    settings: &SnapshotSettings,
+) -> Vec<Finding> {
     let mut findings = Vec::new();
     findings.push(server::version(conn).await);
     findings.push(server::encryption(conn).await);
@@ -136,6 +147,7 @@ pub async fn examine(conn: &mut PgConnection) -> Vec<Finding> {
     findings.extend(rights::examine(conn).await);
     findings.extend(activity::examine(conn).await);
     findings.push(server::space(conn).await);
+    findings.extend(snapshots::examine(conn, target, settings).await);
     findings.push(costs(conn).await);
     findings
 }

@@ -50,6 +50,9 @@ DELETE FROM upshift.cut WHERE run = $1::uuid";
 /// # Errors
 /// When the ledger cannot be read.
 pub async fn is_pending(conn: &mut PgConnection, run: RunId) -> Result<bool> {
+    if !ledger::snapshot::load(conn, run).await?.is_empty() {
+        return Ok(true);
+    }
     sqlx::query(PENDING)
         .bind(run.to_string())
         .bind(format!("{}_", run.short()))

@@ -19,6 +19,7 @@ pub mod quarantine;
 mod rebuild;
 mod report;
 pub mod rollback;
+mod segment;
 pub mod sessions;
 mod steering;
 mod units;
@@ -51,6 +52,7 @@ use journal::Journal;
 use lease::Leases;
 use operation::{Answer, Operation, Scene};
 use report::Report;
+use segment::Segment;
 use steering::Steering;
 use units::UnitBook;
 
@@ -152,6 +154,7 @@ struct Driver {
     watch: Stopwatch,
     scene: Arc<Scene>,
     limits: Limits,
+    segment: Segment,
     units: UnitBook,
     workers: HashMap<WorkerId, Link>,
     leases: Leases,
@@ -198,6 +201,7 @@ impl Driver {
             leases: Leases::new(Arc::clone(&job.scene), job.database),
             scene: job.scene,
             limits: job.limits,
+            segment: rebuilt.segment,
             units: rebuilt.units,
             workers: HashMap::new(),
             operations: JoinSet::new(),
@@ -301,6 +305,9 @@ impl Driver {
                 Aim::Forward => Operation::RecordDone(task),
                 Aim::Back { .. } | Aim::TakeBack => Operation::RecordUndone(task),
             }),
+            Command::RecordCheckpoint { run, module } if self.segment.holds_checkpoint(module) => {
+                self.feed(Event::CheckpointRecorded { run, module });
+            }
             Command::RecordCheckpoint { module, .. } => {
                 self.operate(Operation::RecordCheckpoint(module));
             }
@@ -453,6 +460,9 @@ impl Driver {
         };
         let (ending, state, error) = match outcome {
             Outcome::Finished if self.aim == Aim::TakeBack => (Ending::RolledBack, None, None),
+            Outcome::Finished if forward && self.segment.due.is_some() => {
+                (Ending::SnapshotDue, None, None)
+            }
             Outcome::Finished if forward => (Ending::Prepared, Some(RunState::Prepared), None),
             Outcome::Finished => (Ending::RolledBack, Some(RunState::RolledBack), None),
             Outcome::Stopped(StopReason::Driver(failure)) => (

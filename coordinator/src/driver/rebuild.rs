@@ -15,7 +15,7 @@ use upshift_shared::{
     plan::{Operator, Plan, Task, UndoKind},
 };
 
-use super::{Limits, units::UnitBook};
+use super::{Limits, segment::Segment, units::UnitBook};
 use crate::engine::{Direction, GraphTask, RunGraph};
 
 /// What the engine drives, and what the driver has to remember for it.
@@ -31,6 +31,8 @@ pub struct Rebuilt {
     pub(super) without_effect: Vec<TaskId>,
     /// Going back: places of the checkpoints that no longer hold.
     pub(super) left: Vec<u32>,
+    /// Forward: how far it goes before a snapshot is due.
+    pub(super) segment: Segment,
 }
 
 impl Rebuilt {
@@ -115,6 +117,25 @@ impl Rows {
     }
 }
 
+/// Which tasks of the plan have a unit whose work is, or may be, in effect.
+pub(super) async fn in_effect(
+    conn: &mut PgConnection,
+    run: RunId,
+    plan: &Plan,
+) -> Result<Vec<bool>> {
+    let rows = Rows::load(conn, run).await?;
+    let is = |task: &Task| !rows.in_effect(task.id).is_empty();
+    Ok(plan.tasks.iter().map(is).collect())
+}
+
+impl Rebuilt {
+    /// The snapshot that has to be taken when this is done, by its place in the plan.
+    #[must_use]
+    pub fn snapshot_due(&self) -> Option<u32> {
+        self.segment.due
+    }
+}
+
 fn graph(direction: Direction, tasks: Vec<GraphTask>, plan: &Plan, limits: &Limits) -> RunGraph {
     RunGraph {
         direction,
@@ -155,6 +176,7 @@ pub async fn forward(
     limits: &Limits,
 ) -> Result<Rebuilt> {
     let rows = Rows::load(conn, run).await?;
+    let segment = Segment::current(conn, run, plan).await?;
     let mut depends: Vec<Vec<TaskId>> = vec![Vec::new(); plan.tasks.len()];
     for edge in &plan.edges {
         depends[edge.to.0 as usize].push(edge.from);
@@ -163,7 +185,7 @@ pub async fn forward(
     let mut done = HashMap::new();
     let mut tasks = Vec::with_capacity(plan.tasks.len());
     for (task, mut depends) in plan.tasks.iter().zip(depends) {
-        if task.superseded {
+        if task.superseded || segment.waits(task.id) {
             continue;
         }
         depends.sort_unstable();
@@ -191,6 +213,7 @@ pub async fn forward(
         done,
         without_effect: Vec::new(),
         left: Vec::new(),
+        segment,
     })
 }
 
@@ -316,6 +339,7 @@ pub(super) async fn back_of(
         done,
         without_effect,
         left,
+        segment: Segment::default(),
     })
 }
 

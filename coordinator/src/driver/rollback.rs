@@ -4,6 +4,7 @@
 //! can be tried again. A rollback that was killed goes on with `resume` or `rollback`: the ledger says
 //! which units are still in effect.
 
+mod snapshot;
 pub(crate) mod written;
 
 use upshift_shared::{
@@ -22,6 +23,8 @@ use upshift_shared::{
 use upshift_worker::failpoint;
 
 use super::{Limits, Rebuilt, operation::record_undone, rebuild};
+
+pub use snapshot::{of_no_use, to_restore};
 
 /// The place in the plan of the checkpoint that is meant, if one can go back to it: it and those
 /// before it are prepared.

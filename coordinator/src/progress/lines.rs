@@ -380,6 +380,7 @@ pub(crate) fn units_at_once(units: u32) -> String {
 /// How a run ended, and what comes next.
 pub(super) fn run_ended(ending: Ending, message: &str) -> String {
     let word = match ending {
+        Ending::SnapshotDue => "ready for a snapshot",
         Ending::Prepared => "prepared",
         Ending::Committed => "committed",
         Ending::RolledBack => "rolled back",

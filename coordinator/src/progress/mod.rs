@@ -282,6 +282,8 @@ pub enum Going {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Ending {
+    /// Everything that comes before a snapshot is done; the run goes on when that is taken.
+    SnapshotDue,
     /// Everything is done and can still be taken back.
     Prepared,
     /// The way back is closed.

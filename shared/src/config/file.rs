@@ -16,12 +16,14 @@ use super::{
     conninfo,
     environment::Environment,
     keyword::{self, Settings},
+    snapshot::SnapshotSettings,
     value::parse_duration,
 };
 use crate::{
     Error, Result,
     ledger::options::{OnBadData, Verify},
     pack::{Complaint, Location},
+    plan::SnapshotKind,
     suggest::did_you_mean,
     throttle::{self, Threshold, ThrottleLimits},
 };
@@ -36,6 +38,8 @@ pub struct Config {
     pub run: RunDefaults,
     /// `[throttle]`
     pub throttle: ThrottleLimits,
+    /// `[snapshot]`
+    pub snapshot: SnapshotSettings,
 }
 
 /// `[run]`: what the options of `upshift run` default to.
@@ -160,7 +164,11 @@ impl Config {
                 }
                 "run" => config.run = source.run(value)?,
                 "throttle" => config.throttle = source.throttle(value)?,
-                _ => return Err(source.unknown(key, ["databases", "run", "throttle"])),
+                "snapshot" => config.snapshot = source.snapshot(value)?,
+                _ => {
+                    let known = ["databases", "run", "snapshot", "throttle"];
+                    return Err(source.unknown(key, known));
+                }
             }
         }
         config.path = Some(path);
@@ -292,6 +300,37 @@ impl Source<'_> {
     fn verify(&self, value: &Spanned<DeValue<'_>>) -> Result<Verify> {
         Verify::parse(self.string(value)?).ok_or_else(|| {
             let message = format!("expected one of {}", Verify::ALL.join(", "));
+            self.complain(value.span(), message)
+        })
+    }
+
+    fn snapshot(&self, value: &Spanned<DeValue<'_>>) -> Result<SnapshotSettings> {
+        let mut snapshot = SnapshotSettings::default();
+        for (key, value) in self.table(value, "[snapshot]")? {
+            match key.get_ref().as_ref() {
+                "kind" => snapshot.kind = self.snapshot_kind(value)?,
+                "create" => snapshot.create = Some(self.strings(value)?),
+                "restore" => snapshot.restore = Some(self.strings(value)?),
+                "drop" => snapshot.drop = Some(self.strings(value)?),
+                "timeout" => snapshot.timeout = self.duration(value)?,
+                "wait" => snapshot.wait = self.duration(value)?,
+                _ => {
+                    let known = ["kind", "create", "restore", "drop", "timeout", "wait"];
+                    return Err(self.unknown(key, known));
+                }
+            }
+        }
+        Ok(snapshot)
+    }
+
+    fn snapshot_kind(&self, value: &Spanned<DeValue<'_>>) -> Result<Option<SnapshotKind>> {
+        let name = self.string(value)?;
+        if name == "none" {
+            return Ok(None);
+        }
+        let known = SnapshotKind::ALL.into_iter().find(|k| k.as_str() == name);
+        known.map(Some).ok_or_else(|| {
+            let message = "expected \"none\", \"template\" or \"command\"".to_owned();
             self.complain(value.span(), message)
         })
     }

@@ -11,6 +11,7 @@ mod file;
 mod keyword;
 mod passfile;
 mod service;
+mod snapshot;
 #[cfg(test)]
 mod tests;
 mod value;
@@ -18,6 +19,7 @@ mod value;
 pub use connection::{Connection, Secret};
 pub use environment::Environment;
 pub use file::{Config, RunDefaults};
+pub use snapshot::SnapshotSettings;
 pub use value::{parse_duration, parse_size};
 
 use crate::{Error, Result, suggest::did_you_mean};

@@ -180,6 +180,30 @@ fn run_defaults_are_read() {
 }
 
 #[test]
+fn how_snapshots_are_taken_is_read() {
+    let text = "[snapshot]\nkind = \"command\"\ncreate = [\"a\", \"{run}\"]\nwait = \"5s\"\n";
+    let config = Config::parse(text, PathBuf::from("upshift.toml"), false).expect("it is right");
+    assert_eq!(
+        config.snapshot.kind,
+        Some(crate::plan::SnapshotKind::Command)
+    );
+    assert_eq!(
+        config.snapshot.create,
+        Some(vec!["a".to_owned(), "{run}".to_owned()])
+    );
+    assert_eq!(config.snapshot.wait.as_secs(), 5);
+    assert_eq!(config.snapshot.restore, None);
+    let wrong = "[snapshot]\nkind = \"tempalte\"\n";
+    let error =
+        Config::parse(wrong, PathBuf::from("upshift.toml"), false).expect_err("it is wrong");
+    assert!(
+        error
+            .to_string()
+            .contains("expected \"none\", \"template\" or \"command\"")
+    );
+}
+
+#[test]
 fn secrets_show_nowhere_and_a_password_in_arguments_is_warned_of() {
     let environment = Environment::of(None, "me", &[]);
     let resolved = Config::default()

@@ -21,6 +21,7 @@ pub mod rates;
 pub mod run;
 pub mod sequence;
 pub mod shadow;
+pub mod snapshot;
 pub mod source;
 pub mod task;
 pub mod undo;

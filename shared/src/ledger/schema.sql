@@ -281,3 +281,22 @@ CREATE TABLE IF NOT EXISTS upshift.bad_row (
     retry_unit integer,
     PRIMARY KEY (run, task, unit, seq)
 );
+
+-- Snapshots of the whole database, taken before what cannot be undone. A snapshot holds its own row as
+-- started: a database that was restored from it knows that the snapshot is used up.
+CREATE TABLE IF NOT EXISTS upshift.snapshot (
+    run uuid NOT NULL,
+    -- its place in the plan
+    seq integer NOT NULL,
+    -- template, command
+    kind text NOT NULL,
+    -- of the database that holds it, or what the configured commands call it by
+    name text NOT NULL,
+    -- started, done
+    state text NOT NULL,
+    -- oid of this table: another one in a database that was restored from a logical dump
+    relation oid NOT NULL,
+    started_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    finished_at timestamptz,
+    PRIMARY KEY (run, seq)
+);

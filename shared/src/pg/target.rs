@@ -62,6 +62,15 @@ impl Target {
         self
     }
 
+    /// The same server and role, another database: for what cannot be done from within the first one.
+    #[must_use]
+    pub fn on_database(&self, database: &str) -> Self {
+        let mut other = self.clone();
+        other.display = format!("{database}, on the server of {}", self.display);
+        other.options = other.options.database(database);
+        other
+    }
+
     /// What people call it.
     #[must_use]
     pub fn display(&self) -> &str {

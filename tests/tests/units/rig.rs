@@ -219,6 +219,7 @@ fn plan() -> Plan {
         skipped: Vec::new(),
         warnings: Vec::new(),
         way_back: WayBack::Whole,
+        snapshots: Vec::new(),
     }
 }
 

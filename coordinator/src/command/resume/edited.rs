@@ -53,10 +53,19 @@ pub(super) async fn resume(
             Driving::open_run(&arguments.driving, config, wanted).await?;
         refuse_state(&row, &after, folder)?;
         let edit = Edit::read(&mut driving, &row).await?;
-        match edit.decide(&pack)? {
+        let decision = edit.decide(&pack)?;
+        if !matches!(decision, Decision::Same) && !edit.plan.snapshots.is_empty() {
+            return Err(Failure::refused(format!(
+                "run {} takes snapshots of the database, whose places were planned with the pack as it was: \
+                 an edited one cannot be taken up; take the run back with: {}",
+                row.run,
+                after.command("rollback")
+            )));
+        }
+        match decision {
             Decision::Same => {
                 eprintln!("upshift: the pack says what it said when the run was planned");
-                return go_forward(driving, &row, arguments).await;
+                return go_forward(driving, &row, (arguments, config)).await;
             }
             Decision::Refused(refusals) => {
                 return Err(edit
@@ -90,7 +99,7 @@ pub(super) async fn resume(
                     confirm(arguments)?;
                 }
                 edit.replace(&mut driving, &row, *edited).await?;
-                return go_forward(driving, &row, arguments).await;
+                return go_forward(driving, &row, (arguments, config)).await;
             }
         }
     }

@@ -123,6 +123,7 @@ pub fn plan(
         warnings,
         way_back: WayBack::Whole,
         written: analysis.written,
+        snapshots: Vec::new(),
     };
     plan.way_back = way_back(&plan);
     Ok(plan)

@@ -2,6 +2,7 @@
 
 mod dot;
 mod passes;
+mod snapshots;
 mod stage;
 pub(crate) mod text;
 mod tree;

@@ -9,14 +9,18 @@ use upshift_shared::{
     plan::{
         Check, Cut, DdlAction, DdlEffect, Edge, EdgeReason, Hide, InPlace, InPlaceAction,
         KeptTable, KeyColumn, Metadata, Operator, PLAN_FORMAT, Plan, PlannedModule, Sequences,
-        SkippedStep, Statement, StatementUndo, Strategy, Task, UndoKind, Warning, WayBack,
+        SkippedStep, SnapshotKind, Statement, StatementUndo, Strategy, Task, UndoKind, Warning,
+        WayBack,
     },
 };
 
 use super::{dot, stage_analysis, stage_ordered, stage_resolved, tree};
-use crate::compile::model::{
-    AnalysedStep, Analysis, Bound, BoundDml, Chunk, Class, OrderEdge, Ordered, Resolved,
-    ResolvedModule, ResolvedStep, Resource, UserTypes,
+use crate::compile::{
+    model::{
+        AnalysedStep, Analysis, Bound, BoundDml, Chunk, Class, OrderEdge, Ordered, Resolved,
+        ResolvedModule, ResolvedStep, Resource, SnapshotRequest, UserTypes,
+    },
+    snapshots,
 };
 
 fn version(text: &str) -> Version {
@@ -226,6 +230,7 @@ fn plan() -> Plan {
             message: "account_move was never analysed, so its rows are a guess: run ANALYZE first"
                 .to_owned(),
         }],
+        snapshots: Vec::new(),
         way_back: WayBack::After {
             module: "account".to_owned(),
             tasks: vec![TaskId(3)],
@@ -236,6 +241,28 @@ fn plan() -> Plan {
 #[test]
 fn the_tree_of_a_plan() {
     insta::assert_snapshot!(tree(&plan(), 100));
+}
+
+#[test]
+fn a_snapshot_goes_before_what_is_irreversible_and_after_all_that_does_not_depend_on_it() {
+    let mut plan = plan();
+    let request = SnapshotRequest {
+        kind: SnapshotKind::Template,
+        bytes: 3 << 30,
+    };
+    snapshots::place(&mut plan, request);
+    assert_eq!(plan.snapshots[0].before, [TaskId(3)]);
+    assert_eq!(plan.segments(), [0, 0, 0, 1, 1]);
+    let text = tree(&plan, 100);
+    let words = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    for said in [
+        "after 3 tasks, with nothing else under way, a snapshot for t3: a copy of the database, which reads \
+         and writes 3.0 GB",
+        "past what is irreversible by 1 snapshot",
+        "can be taken back until commit",
+    ] {
+        assert!(words.contains(said), "{said}: {text}");
+    }
 }
 
 #[test]

@@ -10,7 +10,7 @@ use upshift_shared::{
 };
 
 use super::{
-    by_module, strategy,
+    by_module, snapshots, strategy,
     text::{cut, items, list, printable, width, wrap},
     undo,
 };
@@ -52,7 +52,8 @@ pub fn tree(plan: &Plan, width: usize) -> String {
         .map(|s| printable(&format!("{}: {}", s.source, s.why)));
     items(&mut out, "Steps that will not run", skipped, most);
     items(&mut out, "What will happen", what_will_happen(plan), most);
-    items(&mut out, "The way back", way_back(plan), most);
+    let back = way_back(plan).into_iter().chain(snapshots::way_back(plan));
+    items(&mut out, "The way back", back, most);
     out.push('\n');
     for line in wrap(&summary(plan), most) {
         out.push_str(&line);
@@ -306,6 +307,7 @@ fn what_will_happen(plan: &Plan) -> Vec<String> {
         let programs = counted(programs as u64, "external program");
         said.push(format!("{programs} run with the database as argument"));
     }
+    said.extend(snapshots::what_will_happen(plan));
     said.push("nothing has been changed yet: a plan only reads".to_owned());
     said
 }
@@ -363,6 +365,9 @@ fn way_back(plan: &Plan) -> Vec<String> {
              plan without it"
                 .to_owned(),
         ],
+        WayBack::Whole if plan.strategy == Strategy::Sequential => {
+            vec!["to the start only: until commit, `upshift rollback` restores the snapshot".to_owned()]
+        }
         WayBack::Whole => vec![
             "whole: until commit, `upshift rollback` brings the database back to how it is now, and \
              `upshift rollback --to CHECKPOINT` to the end of any module above"

@@ -1,0 +1,70 @@
+//! Where snapshots of the whole database are taken, if they were asked for: before what cannot be undone.
+//!
+//! Everything that does not come after an irreversible task goes before its snapshot, so that restoring it
+//! loses no more than what a rollback past that task takes back anyway. One snapshot serves all
+//! irreversible tasks between two checkpoints: one cannot come back to anywhere between them.
+
+use std::collections::BTreeMap;
+
+use upshift_shared::{
+    ids::TaskId,
+    pack::Phase,
+    plan::{Plan, PlannedSnapshot, SnapshotKind, Strategy, UndoKind, WayBack},
+};
+
+use super::model::SnapshotRequest;
+use crate::figures;
+
+/// Puts the snapshots into the plan; the way back is whole then.
+pub(super) fn place(plan: &mut Plan, request: SnapshotRequest) {
+    let mut groups: BTreeMap<(u32, bool), Vec<TaskId>> = BTreeMap::new();
+    for task in &plan.tasks {
+        if task.undo == UndoKind::Irreversible {
+            // `--strategy sequential` keeps nothing, so there is one point to come back to: the start.
+            let between = match plan.strategy {
+                Strategy::Sequential => (0, false),
+                // `end` scripts of a module come after those of later modules, and go back with them.
+                _ => (checkpoint(plan, task.checkpoint), task.phase == Phase::End),
+            };
+            groups.entry(between).or_default().push(task.id);
+        }
+    }
+    let mut groups: Vec<Vec<TaskId>> = groups.into_values().collect();
+    if groups.is_empty() {
+        return;
+    }
+    groups.sort();
+    for before in groups {
+        let note = note(request);
+        for task in &before {
+            plan.tasks[task.0 as usize].notes.push(note.clone());
+        }
+        plan.snapshots.push(PlannedSnapshot {
+            kind: request.kind,
+            before,
+            bytes: request.bytes,
+        });
+    }
+    plan.way_back = WayBack::Whole;
+}
+
+/// The next checkpoint, from this one on, that one can come back to.
+fn checkpoint(plan: &Plan, from: u32) -> u32 {
+    let later = (from..).zip(plan.checkpoints.iter().skip(from as usize));
+    let mut reachable = later.filter(|(_, one)| one.joined_with.is_none());
+    reachable.next().map_or(from, |(place, _)| place)
+}
+
+fn note(request: SnapshotRequest) -> String {
+    let size = figures::size(request.bytes);
+    match request.kind {
+        SnapshotKind::Template => format!(
+            "before it the whole database ({size}) is copied by CREATE DATABASE … TEMPLATE, with nothing \
+             else under way; rollback restores that copy"
+        ),
+        SnapshotKind::Command => format!(
+            "before it a snapshot of the whole database ({size}) is taken by the command of [snapshot] \
+             create, with nothing else under way; rollback restores it by that of [snapshot] restore"
+        ),
+    }
+}

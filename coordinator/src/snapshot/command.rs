@@ -1,0 +1,83 @@
+//! Snapshots by commands of the configuration: of a file system or storage, of a backup tool, of a cloud.
+
+use tokio_util::sync::CancellationToken;
+use upshift_shared::{Error, Result};
+use upshift_worker::program::Program;
+
+use super::Snapshot;
+
+pub(super) async fn make(snapshot: &Snapshot) -> Result<()> {
+    run(snapshot, "create", snapshot.settings.create.as_deref()).await
+}
+
+/// Brings the database back to it. Nobody of ours is connected meanwhile.
+///
+/// # Errors
+/// [`Error::Refused`] when the command fails or does not end in time.
+pub async fn restore(snapshot: &Snapshot) -> Result<()> {
+    run(snapshot, "restore", snapshot.settings.restore.as_deref()).await
+}
+
+/// Throws it away; nothing to do where no command is configured.
+pub(super) async fn discard(snapshot: &Snapshot) -> Result<()> {
+    match snapshot.settings.drop.as_deref() {
+        Some(command) => run(snapshot, "drop", Some(command)).await,
+        None => Ok(()),
+    }
+}
+
+async fn run(snapshot: &Snapshot, key: &str, command: Option<&[String]>) -> Result<()> {
+    let command = command.ok_or_else(|| {
+        Error::Refused(format!(
+            "[snapshot] of upshift.toml has no \"{key}\" command"
+        ))
+    })?;
+    let program = Program {
+        words: command.iter().map(|word| filled(snapshot, word)).collect(),
+        target: &snapshot.target,
+        application_name: "upshift snapshot".to_owned(),
+        timeout: snapshot.settings.timeout,
+    };
+    // A process that is interrupted drops this, and the program ends with it.
+    program
+        .run(&CancellationToken::new())
+        .await
+        .map_err(|error| match error {
+            Error::Refused(message) => Error::Refused(format!("[snapshot] {key}: {message}")),
+            other => other,
+        })
+}
+
+/// A word with its placeholders filled in.
+fn filled(snapshot: &Snapshot, word: &str) -> String {
+    let environment = snapshot.target.environment();
+    let variable = |name: &str| {
+        let found = environment.iter().find(|(variable, _)| variable == name);
+        found.map(|(_, value)| value.clone()).unwrap_or_default()
+    };
+    let values = [
+        ("{database}", snapshot.target.database().to_owned()),
+        ("{host}", variable("PGHOST")),
+        ("{port}", variable("PGPORT")),
+        ("{run}", snapshot.run.to_string()),
+        ("{task}", snapshot.task.0.to_string()),
+    ];
+    let mut rest = word;
+    let mut out = String::with_capacity(word.len());
+    // In one pass: what was filled in is not looked at again.
+    'word: while let Some(at) = rest.find('{') {
+        out.push_str(&rest[..at]);
+        rest = &rest[at..];
+        for (name, value) in &values {
+            if let Some(after) = rest.strip_prefix(name) {
+                out.push_str(value);
+                rest = after;
+                continue 'word;
+            }
+        }
+        out.push('{');
+        rest = &rest[1..];
+    }
+    out.push_str(rest);
+    out
+}

@@ -1,0 +1,215 @@
+//! External programs: the database as their environment, an end by a deadline, and the end of their
+//! output in errors.
+//!
+//! The connection reaches the program in libpq's environment variables, the password in a file that
+//! only this user can read: nothing of it is in an argument, where `ps` would show it.
+
+use std::{
+    io::Write as _,
+    process::{ExitStatus, Stdio},
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
+};
+
+use nix::{
+    sys::signal::{Signal, killpg},
+    unistd::Pid,
+};
+use tokio::{
+    io::{AsyncRead, AsyncReadExt},
+    process::{Child, Command},
+};
+use tokio_util::sync::CancellationToken;
+use upshift_shared::{Error, Result, pg::Target};
+
+/// So much of the end of a program's output goes into an error.
+const TAIL: usize = 2000;
+
+/// How long a program has to end by itself once it is asked to.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// A program to run.
+#[derive(Debug)]
+pub struct Program<'a> {
+    /// Itself and its arguments.
+    pub words: Vec<String>,
+    /// What it reaches by libpq's environment variables.
+    pub target: &'a Target,
+    /// What its sessions are called in `pg_stat_activity`.
+    pub application_name: String,
+    /// After this it is ended.
+    pub timeout: Duration,
+}
+
+impl Program<'_> {
+    /// Runs it to its end.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] when it is not there, fails or does not end in time, with the end of its
+    /// output; [`Error::Io`] when it was cancelled.
+    pub async fn run(self, cancel: &CancellationToken) -> Result<()> {
+        let Self {
+            words,
+            target,
+            application_name,
+            timeout,
+        } = self;
+        let mut words = words.into_iter();
+        let program = words
+            .next()
+            .ok_or_else(|| Error::Refused("a command has no word: give it a program".into()))?;
+        let context = format!("running {program}");
+        let io = |source| Error::Io {
+            context: context.clone(),
+            source,
+        };
+        let secrets = PasswordFile::write(target).map_err(io)?;
+        let mut command = Command::new(&program);
+        command
+            .args(words)
+            .envs(target.environment())
+            .env("PGAPPNAME", application_name)
+            .env_remove("PGPASSWORD")
+            .env_remove("PGSERVICE")
+            .env("PGPASSFILE", secrets.path())
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            // A group of its own, so that what it starts ends with it.
+            .process_group(0);
+        let mut child = command.spawn().map_err(|source| match source.kind() {
+            std::io::ErrorKind::NotFound => Error::Refused(format!(
+                "{program} was not found: install it, or give its whole path"
+            )),
+            _ => io(source),
+        })?;
+        let group = Group::of(&child);
+        let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
+        let finished = async {
+            let (out, err, status) = tokio::join!(tail(stdout), tail(stderr), child.wait());
+            status.map(|status| (status, out, err))
+        };
+        let outcome = tokio::select! {
+            finished = finished => finished.map_err(io)?,
+            () = tokio::time::sleep(timeout) => {
+                group.end(&mut child).await;
+                return Err(Error::Refused(format!(
+                    "{program} did not end within {} s and was ended: give it a longer timeout",
+                    timeout.as_secs()
+                )));
+            }
+            () = cancel.cancelled() => {
+                group.end(&mut child).await;
+                return Err(Error::Io {
+                    context,
+                    source: std::io::Error::new(std::io::ErrorKind::Interrupted, "cancelled"),
+                });
+            }
+        };
+        group.disarm();
+        judge(&program, outcome, target)
+    }
+}
+
+fn judge(
+    program: &str,
+    (status, out, err): (ExitStatus, String, String),
+    target: &Target,
+) -> Result<()> {
+    if status.success() {
+        return Ok(());
+    }
+    let output = if err.trim().is_empty() { out } else { err };
+    let output = match target.password() {
+        Some(password) if !password.is_empty() => output.replace(password, "…"),
+        _ => output,
+    };
+    Err(Error::Refused(format!(
+        "{program} failed ({status}); mend the cause, then resume. The end of its output:\n{}",
+        output.trim_end()
+    )))
+}
+
+/// Reads to the end and keeps the last part.
+async fn tail(stream: Option<impl AsyncRead + Unpin>) -> String {
+    let Some(mut stream) = stream else {
+        return String::new();
+    };
+    let mut kept: Vec<u8> = Vec::with_capacity(2 * TAIL);
+    let mut buffer = [0_u8; 1024];
+    // A stream that cannot be read has ended.
+    while let Ok(read @ 1..) = stream.read(&mut buffer).await {
+        kept.extend_from_slice(&buffer[..read]);
+        if kept.len() > 2 * TAIL {
+            kept.drain(..kept.len() - TAIL);
+        }
+    }
+    let start = kept.len().saturating_sub(TAIL);
+    String::from_utf8_lossy(&kept[start..]).into_owned()
+}
+
+/// The password, where libpq looks for it. Removed when dropped.
+struct PasswordFile {
+    file: tempfile::NamedTempFile,
+}
+
+impl PasswordFile {
+    fn write(target: &Target) -> std::io::Result<Self> {
+        // Created with mode 0600.
+        let mut file = tempfile::Builder::new().prefix("upshift-").tempfile()?;
+        if let Some(password) = target.password() {
+            let escaped = password.replace('\\', "\\\\").replace(':', "\\:");
+            writeln!(file, "*:*:*:*:{escaped}")?;
+        }
+        file.flush()?;
+        Ok(Self { file })
+    }
+
+    fn path(&self) -> &std::path::Path {
+        self.file.path()
+    }
+}
+
+/// The program's process group; killed when dropped, so that a unit that is dropped leaves nothing
+/// running.
+struct Group {
+    id: Option<Pid>,
+    armed: AtomicBool,
+}
+
+impl Group {
+    fn of(child: &Child) -> Self {
+        let id = child.id().and_then(|id| i32::try_from(id).ok());
+        Self {
+            id: id.map(Pid::from_raw),
+            armed: AtomicBool::new(true),
+        }
+    }
+
+    fn signal(&self, signal: Signal) {
+        if let Some(id) = self.id {
+            // It may have ended by itself.
+            let _ignored = killpg(id, signal);
+        }
+    }
+
+    async fn end(&self, child: &mut Child) {
+        self.signal(Signal::SIGTERM);
+        let _ended = tokio::time::timeout(GRACE, child.wait()).await;
+        self.signal(Signal::SIGKILL);
+        let _reaped = child.wait().await;
+        self.disarm();
+    }
+
+    fn disarm(&self) {
+        self.armed.store(false, Ordering::Relaxed);
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        if self.armed.load(Ordering::Relaxed) {
+            self.signal(Signal::SIGKILL);
+        }
+    }
+}
