@@ -10,9 +10,9 @@ use clap::Args;
 use upshift_shared::{
     ids::RunId,
     ledger::{
-        self,
+        self, Holder,
         event::Draft,
-        options::Verify,
+        options::{RunOptions, Verify},
         run::{Change, RunState},
     },
     pg::PgConnection,
@@ -56,24 +56,7 @@ impl Arguments {
 
 pub(super) async fn run(arguments: Arguments, config: Option<&Path>) -> Result<(), Failure> {
     if let Some(file) = &arguments.group.group {
-        if arguments
-            .pack
-            .snapshot
-            .is_some_and(|kind| kind != SnapshotArgument::None)
-        {
-            return Err(Failure::usage(
-                "--snapshot is for one database: with --group everything has to have a way back of its own"
-                    .to_owned(),
-            ));
-        }
-        let order = group::run::Order {
-            pack: &arguments.pack,
-            driving: &arguments.driving,
-            ordering: &arguments.ordering,
-            commit: arguments.commit,
-            yes: arguments.yes,
-        };
-        return Box::pin(group::run::run(file, order, config)).await;
+        return run_group(file, &arguments, config).await;
     }
     let pack = compiling::load(&arguments.pack.pack)?;
     let mut driving = Driving::open(&arguments.driving, config).await?;
@@ -92,12 +75,8 @@ pub(super) async fn run(arguments: Arguments, config: Option<&Path>) -> Result<(
     let plan = Arc::new(plan);
     if !arguments.driving.json {
         eprintln!("{}", summary(&plan));
-        if !plan.tasks.is_empty() {
-            eprintln!(
-                "{}",
-                verification(&plan, &options.rates, run_options.verify)
-            );
-        }
+        let verified = verification(&plan, &options.rates, run_options.verify);
+        verified.iter().for_each(|line| eprintln!("{line}"));
     }
     if plan.tasks.is_empty() {
         driving.close().await;
@@ -108,25 +87,9 @@ pub(super) async fn run(arguments: Arguments, config: Option<&Path>) -> Result<(
         ask(&plan, arguments.commit)?;
     }
 
-    let run = RunId::generate();
-    ledger::create(&mut driving.conn).await?;
-    ledger::run::insert(&mut driving.conn, run, &plan, env!("CARGO_PKG_VERSION")).await?;
-    ledger::options::store(&mut driving.conn, run, &run_options).await?;
-    ledger::source::store(&mut driving.conn, run, &stored).await?;
-    let holder = driving.take_over(run).await?;
-    ledger::event::append(
-        &mut driving.conn,
-        holder,
-        &submitted(&plan, arguments.commit),
-    )
-    .await?;
-    ledger::run::change_state(
-        &mut driving.conn,
-        holder,
-        RunState::Running,
-        Change::default(),
-    )
-    .await?;
+    let ordered = (&run_options, stored.as_str(), arguments.commit);
+    let holder = begin(&mut driving, &plan, ordered).await?;
+    let run = holder.run;
     let after = After { run, hint };
     let called = (&arguments.driving, config);
     let ended = snapshotting::forward(driving, called, (holder, plan), false).await?;
@@ -135,6 +98,50 @@ pub(super) async fn run(arguments: Arguments, config: Option<&Path>) -> Result<(
         super::commit::commit_run(&arguments.driving, config, run).await?;
     }
     Ok(())
+}
+
+async fn run_group(
+    file: &Path,
+    arguments: &Arguments,
+    config: Option<&Path>,
+) -> Result<(), Failure> {
+    if arguments
+        .pack
+        .snapshot
+        .is_some_and(|kind| kind != SnapshotArgument::None)
+    {
+        return Err(Failure::usage(
+            "--snapshot is for one database: with --group everything has to have a way back of its own"
+                .to_owned(),
+        ));
+    }
+    let order = group::run::Order {
+        pack: &arguments.pack,
+        driving: &arguments.driving,
+        ordering: &arguments.ordering,
+        commit: arguments.commit,
+        yes: arguments.yes,
+    };
+    Box::pin(group::run::run(file, order, config)).await
+}
+
+/// Stores the run, and makes it `running`.
+async fn begin(
+    driving: &mut Driving,
+    plan: &Plan,
+    (options, stored, commit): (&RunOptions, &str, bool),
+) -> Result<Holder, Failure> {
+    let run = RunId::generate();
+    let conn = &mut driving.conn;
+    ledger::create(conn).await?;
+    let version = env!("CARGO_PKG_VERSION");
+    ledger::run::insert_with(conn, run, plan, version, options).await?;
+    ledger::source::store(conn, run, stored).await?;
+    let holder = driving.take_over(run).await?;
+    let conn = &mut driving.conn;
+    ledger::event::append(conn, holder, &submitted(plan, commit)).await?;
+    ledger::run::change_state(conn, holder, RunState::Running, Change::default()).await?;
+    Ok(holder)
 }
 
 /// For the event log: what was asked for.
@@ -204,14 +211,17 @@ pub(super) fn summary(plan: &Plan) -> String {
 }
 
 /// What is verified, and what that and more of it would cost.
-fn verification(plan: &Plan, rates: &Rates, verify: Verify) -> String {
+fn verification(plan: &Plan, rates: &Rates, verify: Verify) -> Option<String> {
+    if plan.tasks.is_empty() {
+        return None;
+    }
     let cost = |verify| figures::estimated(cost::seconds(plan, rates, verify));
-    format!(
+    Some(format!(
         "verification: {}; on one worker, counts are {}, full is {}",
         verify.name(),
         cost(Verify::Counts),
         cost(Verify::Full)
-    )
+    ))
 }
 
 /// On a terminal, what cannot be taken back is asked about. In a pipe nobody could answer.

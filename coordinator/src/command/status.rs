@@ -161,31 +161,7 @@ pub(super) async fn read(
     let checkpoints = ledger::checkpoint::load(conn, run).await?;
     let control = ledger::control::read(conn, run).await?;
     let driven_by = coordination::database_lock_holder(conn).await?;
-    let snapshots = ledger::snapshot::load(conn, run)
-        .await?
-        .into_iter()
-        .map(|(place, row)| SnapshotStatus {
-            task: plan
-                .snapshots
-                .get(place as usize)
-                .and_then(|s| s.before.first().copied()),
-            kind: row.kind,
-            name: row.name,
-            done: row.done,
-        })
-        .collect();
     let commit_pending = row.state == RunState::Committed && is_pending(conn, run).await?;
-    let earlier = ledger::run::list(conn)
-        .await?
-        .into_iter()
-        .filter(|other| other.run != run)
-        .map(|other| Earlier {
-            run: other.run,
-            pack: other.pack,
-            state: other.state,
-            created_at: other.created_at,
-        })
-        .collect();
     let state = |task: &Task| tasks.get(&task.id).map(|row| row.state);
     let done = plan
         .live()
@@ -207,11 +183,6 @@ pub(super) async fn read(
     } else {
         waiting::Waiting::default()
     };
-    let last_events = if matches!(row.state, RunState::Failed | RunState::Stuck) {
-        waiting::last_events(conn, run).await?
-    } else {
-        Vec::new()
-    };
     let group = group::membership(conn, run).await?;
     let verbs = next(&row, commit_pending, (driven_by.is_some(), &control));
     let after = After {
@@ -226,13 +197,7 @@ pub(super) async fn read(
         next: verbs.iter().map(command).collect(),
         group,
         waiting,
-        last_events: last_events
-            .into_iter()
-            .map(|event| LastEvent {
-                text: events::text(&event, &plan),
-                event,
-            })
-            .collect(),
+        last_events: last_events(conn, &row, &plan).await?,
         driven_by,
         control,
         commit_pending,
@@ -242,11 +207,58 @@ pub(super) async fn read(
         rows_done: counts.values().map(|count| count.rows).sum(),
         checkpoints: names(&plan, checkpoints),
         bad_rows: ledger::bad_row::counts(conn, run).await?,
-        snapshots,
+        snapshots: snapshots(conn, run, &plan).await?,
         open,
-        earlier,
+        earlier: earlier(conn, run).await?,
         row,
     })
+}
+
+async fn snapshots(
+    conn: &mut PgConnection,
+    run: RunId,
+    plan: &Plan,
+) -> Result<Vec<SnapshotStatus>, Failure> {
+    let taken = ledger::snapshot::load(conn, run).await?.into_iter();
+    let status = taken.map(|(place, row)| SnapshotStatus {
+        task: plan
+            .snapshots
+            .get(place as usize)
+            .and_then(|s| s.before.first().copied()),
+        kind: row.kind,
+        name: row.name,
+        done: row.done,
+    });
+    Ok(status.collect())
+}
+
+async fn earlier(conn: &mut PgConnection, run: RunId) -> Result<Vec<Earlier>, Failure> {
+    let all = ledger::run::list(conn).await?.into_iter();
+    let others = all.filter(|other| other.run != run);
+    let earlier = others.map(|other| Earlier {
+        run: other.run,
+        pack: other.pack,
+        state: other.state,
+        created_at: other.created_at,
+    });
+    Ok(earlier.collect())
+}
+
+/// Of a run that failed or is stuck: what led there.
+async fn last_events(
+    conn: &mut PgConnection,
+    row: &RunRow,
+    plan: &Plan,
+) -> Result<Vec<LastEvent>, Failure> {
+    if !matches!(row.state, RunState::Failed | RunState::Stuck) {
+        return Ok(Vec::new());
+    }
+    let events = waiting::last_events(conn, row.run).await?.into_iter();
+    let told = events.map(|event| LastEvent {
+        text: events::text(&event, plan),
+        event,
+    });
+    Ok(told.collect())
 }
 
 fn names(plan: &Plan, checkpoints: Vec<ledger::checkpoint::Checkpoint>) -> Vec<String> {
@@ -313,31 +325,7 @@ pub(super) fn text(status: &Status) -> String {
         figures::counted(status.rows_done, "row")
     ));
     lines.extend(steered(status));
-    if !status.checkpoints.is_empty() {
-        lines.push(format!(
-            "  checkpoints prepared: {}",
-            short_list(&status.checkpoints)
-        ));
-    }
-    lines.extend(bad_data::line(status.bad_rows).map(|line| format!("  {line}")));
-    if let Some(group) = &status.group {
-        lines.push(format!(
-            "  in a group with {}, by the name of {}: {}",
-            group.members.join(", "),
-            group.member,
-            group.command("status")
-        ));
-    }
-    for snapshot in &status.snapshots {
-        let task = snapshot.task.map(|task| format!(" for {task}"));
-        lines.push(format!(
-            "  snapshot{} ({}) {}: {}",
-            task.unwrap_or_default(),
-            snapshot.kind.as_str(),
-            snapshot.name,
-            if snapshot.done { "taken" } else { "begun" }
-        ));
-    }
+    lines.extend(beside(status));
     for task in &status.open {
         lines.push(format!(
             "  open: {} {} ({}): {} of about {} rows",
@@ -410,6 +398,37 @@ fn steered(status: &Status) -> Vec<String> {
             let (signal, reason) = (&unknown.signal, &unknown.reason);
             lines.push(format!("  {signal} cannot be seen: {reason}"));
         }
+    }
+    lines
+}
+
+/// What belongs to the run beside its tasks: checkpoints, rows that were left out, its group, snapshots.
+fn beside(status: &Status) -> Vec<String> {
+    let mut lines = Vec::new();
+    if !status.checkpoints.is_empty() {
+        lines.push(format!(
+            "  checkpoints prepared: {}",
+            short_list(&status.checkpoints)
+        ));
+    }
+    lines.extend(bad_data::line(status.bad_rows).map(|line| format!("  {line}")));
+    if let Some(group) = &status.group {
+        lines.push(format!(
+            "  in a group with {}, by the name of {}: {}",
+            group.members.join(", "),
+            group.member,
+            group.command("status")
+        ));
+    }
+    for snapshot in &status.snapshots {
+        let task = snapshot.task.map(|task| format!(" for {task}"));
+        lines.push(format!(
+            "  snapshot{} ({}) {}: {}",
+            task.unwrap_or_default(),
+            snapshot.kind.as_str(),
+            snapshot.name,
+            if snapshot.done { "taken" } else { "begun" }
+        ));
     }
     lines
 }

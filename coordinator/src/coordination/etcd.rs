@@ -153,19 +153,12 @@ impl Etcd {
 
     /// Sends a transaction, again where it was not answered: each of ours may be done twice.
     async fn txn(&self, txn: Txn, what: &str) -> Result<TxnResponse> {
-        let begun = Stopwatch::start();
-        let mut pause = Duration::from_millis(100);
+        let mut patience = Patience::default();
         loop {
-            let error = match self.client.kv_client().txn(txn.clone()).await {
+            match self.client.kv_client().txn(txn.clone()).await {
                 Ok(answer) => return Ok(answer),
-                Err(error) => error,
-            };
-            if !is_passing(&error) || begun.elapsed() > PATIENCE {
-                return Err(failed(what)(error));
+                Err(error) => patience.bear(what, error).await?,
             }
-            tracing::debug!(%error, what, "etcd did not answer");
-            sleep(pause).await;
-            pause = (pause * 2).min(Duration::from_secs(1));
         }
     }
 
@@ -360,6 +353,35 @@ impl Coordination for Etcd {
         };
         background::spawn(watching.go_on());
         Ok(receiver)
+    }
+}
+
+/// How long requests are sent again that were not answered.
+struct Patience {
+    begun: Stopwatch,
+    pause: Duration,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Self {
+            begun: Stopwatch::start(),
+            pause: Duration::from_millis(100),
+        }
+    }
+}
+
+impl Patience {
+    /// Waits a little; or gives the failure back, where asking again cannot help or has been tried for long
+    /// enough.
+    async fn bear(&mut self, what: &str, error: etcd_client::Error) -> Result<()> {
+        if !is_passing(&error) || self.begun.elapsed() > PATIENCE {
+            return Err(failed(what)(error));
+        }
+        tracing::debug!(%error, what, "etcd did not answer");
+        sleep(self.pause).await;
+        self.pause = (self.pause * 2).min(Duration::from_secs(1));
+        Ok(())
     }
 }
 

@@ -236,16 +236,13 @@ impl Scene {
                 let middle = cut::split(conn, holder, *task, by, (*unit, bounds, *new)).await?;
                 return Ok(Answer::Split(middle));
             }
-            Operation::RecordDone(task) => {
+            Operation::RecordDone(task) | Operation::RecordUndone(task) => {
                 let task = &self.plan.tasks[task.0 as usize];
                 failpoint::at(failpoint::BEFORE_RECORD, task).await;
-                ledger::task::set_state(conn, holder, task.id, TaskState::Done).await?;
-                failpoint::at(failpoint::AFTER_RECORD, task).await;
-            }
-            Operation::RecordUndone(task) => {
-                let task = &self.plan.tasks[task.0 as usize];
-                failpoint::at(failpoint::BEFORE_RECORD, task).await;
-                record_undone(conn, holder, task, false).await?;
+                match operation {
+                    Operation::RecordUndone(_) => record_undone(conn, holder, task, false).await?,
+                    _ => ledger::task::set_state(conn, holder, task.id, TaskState::Done).await?,
+                }
                 failpoint::at(failpoint::AFTER_RECORD, task).await;
             }
             Operation::RecordCheckpoint(place) => {
@@ -263,25 +260,12 @@ impl Scene {
                 rollback_to,
                 events,
             } => {
-                if *state == RunState::Prepared {
-                    let (run, verify) = ((holder, &*self.plan), self.options.verify);
-                    let left = record::prepared(conn, self.sessions.target(), run, verify).await;
-                    if left.is_err() {
-                        // The end that the last of the events tells of has not come.
-                        let mut before = events.clone();
-                        before.events.pop();
-                        event::insert(conn, holder, &before).await?;
-                    }
-                    left?;
-                }
                 let change = Change {
                     error: error.as_ref(),
                     rollback_to: rollback_to.as_deref(),
                     events: Some(events),
                 };
-                failpoint::reach(failpoint::BEFORE_END);
-                ledger::run::change_state(conn, holder, *state, change).await?;
-                failpoint::reach(failpoint::AFTER_END);
+                self.end(conn, *state, change).await?;
             }
             Operation::WriteEvents(events) | Operation::End { events, .. } => {
                 event::insert(conn, holder, events).await?;
@@ -290,6 +274,26 @@ impl Scene {
             Operation::Look => return self.look().await,
         }
         Ok(Answer::Done)
+    }
+
+    /// Brings the run into its last state, after what goes before it.
+    async fn end(&self, conn: &mut PgConnection, to: RunState, change: Change<'_>) -> Result<()> {
+        let holder = self.holder;
+        if to == RunState::Prepared {
+            let (run, verify) = ((holder, &*self.plan), self.options.verify);
+            let left = record::prepared(conn, self.sessions.target(), run, verify).await;
+            if let (Err(_), Some(events)) = (&left, change.events) {
+                // The end that the last of the events tells of has not come.
+                let mut before = events.clone();
+                before.events.pop();
+                event::insert(conn, holder, &before).await?;
+            }
+            left?;
+        }
+        failpoint::reach(failpoint::BEFORE_END);
+        ledger::run::change_state(conn, holder, to, change).await?;
+        failpoint::reach(failpoint::AFTER_END);
+        Ok(())
     }
 
     fn cut(&self, task: TaskId) -> Result<&Cut> {

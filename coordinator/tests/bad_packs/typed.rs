@@ -5,7 +5,7 @@ use super::case::Case;
 pub(crate) const CASES: &[Case] = &[
     Case { name: "no TOML", files: &[("a/migrations/1.1/pre-a.toml", b"[[check]\nquery = 1\n")], expected: &["a/migrations/1.1/pre-a.toml:1:9: this is not TOML: unclosed array table, expected `]`"] },
     Case { name: "an unknown step", files: &[("a/migrations/1.1/pre-a.toml", b"[[chek]]\nquery = \"SELECT 1\"\n")], expected: &["a/migrations/1.1/pre-a.toml:1:3: unknown key \"chek\" in a file of typed steps: did you mean \"check\"?"] },
-    Case { name: "an unknown key", files: &[("a/migrations/1.1/pre-a.toml", b"[[check]]\nquery = \"SELECT 1\"\nmessage = \"m\"\nmsg = \"x\"\n")], expected: &["a/migrations/1.1/pre-a.toml:4:1: unknown key \"msg\" in [[check]]: known are label, when, checkpoint, query, message"] },
+    Case { name: "an unknown key", files: &[("a/migrations/1.1/pre-a.toml", b"[[check]]\nquery = \"SELECT 1\"\nmessage = \"m\"\nmsg = \"x\"\n")], expected: &["a/migrations/1.1/pre-a.toml:4:1: unknown key \"msg\" in [[check]]: known are label, when, checkpoint, query, message, lasting"] },
     Case { name: "no message", files: &[("a/migrations/1.1/pre-a.toml", b"[[check]]\nquery = \"SELECT 1\"\n")], expected: &["a/migrations/1.1/pre-a.toml:1:1: [[check]] lacks message = \"…\""] },
     Case { name: "a query that is no SQL", files: &[("a/migrations/1.1/pre-a.toml", b"[[check]]\nquery = \"SELEC 1\"\nmessage = \"m\"\n")], expected: &["a/migrations/1.1/pre-a.toml:2:9: in query: syntax error at or near \"SELEC\""] },
     Case { name: "a query that writes", files: &[("a/migrations/1.1/pre-a.toml", b"[[check]]\nquery = \"DELETE FROM t\"\nmessage = \"m\"\n")], expected: &["a/migrations/1.1/pre-a.toml:2:9: in query: a query that changes nothing is needed here: write a SELECT"] },

@@ -257,7 +257,7 @@ fn a_snapshot_goes_before_what_is_irreversible_and_after_all_that_does_not_depen
     let words = text.split_whitespace().collect::<Vec<_>>().join(" ");
     for said in [
         "after 3 tasks, with nothing else under way, a snapshot for t3: a copy of the database, which reads \
-         and writes 3.0 GB",
+         and writes 3 GB",
         "past what is irreversible by 1 snapshot",
         "can be taken back until commit",
     ] {

@@ -13,7 +13,7 @@ use tokio::{
 use tokio_util::sync::{CancellationToken, DropGuard};
 use upshift_shared::{Result, clock::Stopwatch};
 
-use super::{background, failed};
+use super::{Patience, background};
 
 /// How long after a broken stream the next one is tried.
 const AGAIN_AFTER: Duration = Duration::from_millis(200);
@@ -32,11 +32,15 @@ impl Lease {
     /// # Errors
     /// When etcd does not grant it.
     pub(super) async fn grant(client: &Arc<Client>, ttl: Duration) -> Result<Arc<Self>> {
-        let granted = Stopwatch::start();
         let seconds = i64::try_from(ttl.as_secs().max(1)).unwrap_or(i64::MAX);
-        let mut leases = client.lease_client();
-        let answer = leases.grant(seconds, None).await;
-        let id = answer.map_err(failed("asking for a lease"))?.id();
+        let mut patience = Patience::default();
+        let (granted, id) = loop {
+            let asked = Stopwatch::start();
+            match client.lease_client().grant(seconds, None).await {
+                Ok(answer) => break (asked, answer.id()),
+                Err(error) => patience.bear("asking for a lease", error).await?,
+            }
+        };
         let (tell, lost) = watch::channel(None);
         let stop = CancellationToken::new();
         let keeper = Keeper {
