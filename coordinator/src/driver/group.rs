@@ -6,7 +6,7 @@ use tokio_util::sync::CancellationToken;
 use upshift_shared::{
     Result,
     ledger::{
-        event::{self, Batch as Events},
+        event::Batch as Events,
         group::Write,
         run::{RunError, RunState},
     },
@@ -19,7 +19,6 @@ use super::{
 use crate::{
     engine::StopReason,
     group::{Seat, Waited},
-    verification::record,
 };
 
 impl Scene {
@@ -60,9 +59,7 @@ impl Scene {
     async fn end_with_group(&self, seat: &Seat, write: Write, events: &Events) -> Result<Answer> {
         let forward = write == Write::State(RunState::Prepared);
         if forward {
-            let mut session = self.sessions.take().await?;
-            let (run, verify) = ((self.holder, &*self.plan), self.options.verify);
-            record::prepared(&mut session, self.sessions.target(), run, verify).await?;
+            Box::pin(self.execute(&Operation::RecordLeft)).await?;
         }
         // The last one tells of the end, which only the cut brings.
         let mut before = events.clone();
@@ -72,8 +69,7 @@ impl Scene {
         let why = match seat.end(write).await? {
             Waited::Cut => {
                 if let Some((_, end)) = end {
-                    let mut session = self.aside.take().await?;
-                    event::append(&mut session, self.holder, &end).await?;
+                    Box::pin(self.execute(&Operation::Append(end))).await?;
                 }
                 return Ok(Answer::Done);
             }

@@ -213,6 +213,7 @@ impl Driver {
             ending: None,
             ended: None,
         };
+        driver.report.waits.in_group = driver.scene.seat.is_some();
         driver.report.show(Duration::ZERO, &started);
         let run = driver.run;
         let graph = rebuilt.graph;

@@ -9,7 +9,7 @@ use upshift_shared::{
     ids::{RunId, TaskId, UnitId},
     ledger::{
         self, Bounds, Holder,
-        event::{self, Batch as Events},
+        event::{self, Batch as Events, Draft},
         fence,
         options::RunOptions,
         run::{Change, RunError, RunState},
@@ -67,6 +67,10 @@ pub(super) enum Operation {
         rollback_to: Option<String>,
         events: Events,
     },
+    /// Before a group's cut: what the run leaves.
+    RecordLeft,
+    /// After it: the event that tells of the end.
+    Append(Draft),
     /// After the database's lock was lost and taken again: is the run still ours?
     CheckEpoch,
     /// Of the driver's own accord: events go into the log.
@@ -86,6 +90,8 @@ impl Operation {
             | Self::RecordUndone(task) => Some(*task),
             Self::RecordCheckpoint(_)
             | Self::End { .. }
+            | Self::RecordLeft
+            | Self::Append(_)
             | Self::CheckEpoch
             | Self::WriteEvents(_)
             | Self::Look => None,
@@ -102,6 +108,8 @@ impl Operation {
             Self::RecordUndone(_) => "record the task as undone",
             Self::RecordCheckpoint(_) => "record a checkpoint",
             Self::End { .. } => "record the end of the run",
+            Self::RecordLeft => "record what the run leaves",
+            Self::Append(_) => "write an event",
             Self::CheckEpoch => "check that the run is still its own",
             Self::WriteEvents(_) => "write events",
             Self::Look => "ask what the sessions are at",
@@ -270,6 +278,8 @@ impl Scene {
             Operation::WriteEvents(events) | Operation::End { events, .. } => {
                 event::insert(conn, holder, events).await?;
             }
+            Operation::RecordLeft => self.record_left(conn).await?,
+            Operation::Append(event) => event::append(conn, holder, event).await?,
             Operation::CheckEpoch => fence::check(conn, holder).await?,
             Operation::Look => return self.look().await,
         }
@@ -280,8 +290,7 @@ impl Scene {
     async fn end(&self, conn: &mut PgConnection, to: RunState, change: Change<'_>) -> Result<()> {
         let holder = self.holder;
         if to == RunState::Prepared {
-            let (run, verify) = ((holder, &*self.plan), self.options.verify);
-            let left = record::prepared(conn, self.sessions.target(), run, verify).await;
+            let left = self.record_left(conn).await;
             if let (Err(_), Some(events)) = (&left, change.events) {
                 // The end that the last of the events tells of has not come.
                 let mut before = events.clone();
@@ -294,6 +303,11 @@ impl Scene {
         ledger::run::change_state(conn, holder, to, change).await?;
         failpoint::reach(failpoint::AFTER_END);
         Ok(())
+    }
+
+    async fn record_left(&self, conn: &mut PgConnection) -> Result<()> {
+        let (run, verify) = ((self.holder, &*self.plan), self.options.verify);
+        record::prepared(conn, self.sessions.target(), run, verify).await
     }
 
     fn cut(&self, task: TaskId) -> Result<&Cut> {

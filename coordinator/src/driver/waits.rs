@@ -24,6 +24,9 @@ const LOOK: Duration = Duration::from_secs(2);
 /// A wait of a working session that is shorter is none to speak of, in seconds.
 const SHORT: f64 = 1.0;
 
+/// What a run in a group does together with the others.
+const CUTS: [&str; 2] = ["record a checkpoint", "record the end of the run"];
+
 /// What waits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Key {
@@ -82,6 +85,8 @@ pub(super) struct Waits {
     /// Units that are tried again after a pause.
     resting_units: HashMap<(TaskId, UnitId), Rest>,
     no_worker_since: Option<Duration>,
+    /// Whether checkpoints and the end wait for other databases.
+    pub(super) in_group: bool,
     due: Duration,
     /// When the server was asked last.
     asked: Option<Duration>,
@@ -224,6 +229,17 @@ impl Waits {
             .map(|((task, _), _)| *task)
     }
 
+    /// Since when a cut of the group is waited for, if that takes long.
+    fn cut_since(&self, at: Duration) -> Option<Duration> {
+        let cuts = self
+            .operations
+            .iter()
+            .filter(|((_, what), since)| CUTS.contains(what) && at.saturating_sub(**since) >= LONG);
+        cuts.map(|(_, since)| *since)
+            .min()
+            .filter(|_| self.in_group)
+    }
+
     /// What the server says of those that take long.
     fn saw(
         &mut self,
@@ -248,6 +264,12 @@ impl Waits {
         let waiting = own.find(|session| session.wait.is_some());
         match slow.as_slice() {
             [] => {}
+            // Nothing in this database is in its way.
+            _ if waiting.is_none() && self.cut_since(at).is_some() => {
+                let since = self.cut_since(at).unwrap_or(at);
+                let reason = "waits for the other databases of its group".to_owned();
+                told.extend(self.begin(at, Key::driver(None), since, reason, Vec::new()));
+            }
             [task] => told.extend(self.saw_one(at, Key::driver(*task), waiting)),
             // Which of them it is, the session does not tell.
             _ => told.extend(self.saw_one(at, Key::driver(None), waiting)),
@@ -468,6 +490,24 @@ mod tests {
         };
         let told = waits.saw(second(11), &[UNIT], &[own]);
         assert_eq!(names(&told), ["ended"], "the unit works again");
+    }
+
+    #[test]
+    fn a_member_of_a_group_says_that_it_waits_for_the_others() {
+        let mut waits = Waits {
+            in_group: true,
+            ..Waits::default()
+        };
+        waits.operation_began(second(0), &Operation::RecordCheckpoint(0));
+        assert_eq!(waits.saw(second(2), &[], &[]), []);
+        let told = waits.saw(second(4), &[], &[]);
+        let [ProgressEvent::Waiting { reason, .. }] = told.as_slice() else {
+            panic!("{told:?}");
+        };
+        assert_eq!(reason, "waits for the other databases of its group");
+        assert_eq!(waits.saw(second(6), &[], &[]), [], "it is told once");
+        let ended = waits.operation_ended(second(7), &Operation::RecordCheckpoint(0));
+        assert!(matches!(ended, Some(ProgressEvent::WaitEnded { .. })));
     }
 
     #[test]
