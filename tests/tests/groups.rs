@@ -214,7 +214,7 @@ async fn it_dies_before_it_is_running() -> Result<()> {
     ensure!(group.state()? == "planned");
     // The home has its run first.
     for other in [&group.databases[0], &group.databases[2]] {
-        other.psql("DELETE FROM upshift.run")?;
+        other.psql("DELETE FROM upshift.source; DELETE FROM upshift.run")?;
     }
     let refused = group.say("resume").run()?.expect_code(3)?;
     ensure!(

@@ -26,6 +26,8 @@ fn the_readme_lists_the_commands() -> Result<()> {
         .lines()
         .skip(1)
         .take_while(|line| !line.trim().is_empty())
+        // What is told of a command may go on in lines of its own.
+        .filter(|line| line.len() - line.trim_start().len() == 2)
         .filter_map(|line| line.split_whitespace().next())
         .filter(|name| *name != "help")
         .collect();
