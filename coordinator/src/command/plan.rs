@@ -88,6 +88,11 @@ pub(super) async fn run(arguments: Arguments, config: Option<&Path>) -> Result<(
         compile::render::tree(&plan, WIDTH)
     };
     print_line(text.trim_end());
+    if !arguments.dot {
+        let verify = chosen.config.run.verify.unwrap_or_default();
+        let verified = super::run::verification(&plan, &options.rates, verify);
+        verified.iter().for_each(|line| print_line(line));
+    }
     Ok(())
 }
 

@@ -211,7 +211,7 @@ pub(super) fn summary(plan: &Plan) -> String {
 }
 
 /// What is verified, and what that and more of it would cost.
-fn verification(plan: &Plan, rates: &Rates, verify: Verify) -> Option<String> {
+pub(super) fn verification(plan: &Plan, rates: &Rates, verify: Verify) -> Option<String> {
     if plan.tasks.is_empty() {
         return None;
     }
