@@ -149,7 +149,7 @@ async fn a_row_that_is_refused_is_named_by_its_key() -> Result<()> {
     assert!(!error.message.contains("0.25"), "{error}");
     let first = "SELECT key ->> 'at', key ->> 'n' FROM upshift.bad_row WHERE seq = 0";
     let first = rig.database.psql(first)?;
-    assert_eq!(first.trim(), "2020-01-01|0.25");
+    assert_eq!(first.trim(), "2020-01-01 00:00:01.000001+00|0.25");
     before.expect_same(&rig.snapshot().await?, "a unit that failed left something")?;
     // The same connection goes on.
     rig.database
