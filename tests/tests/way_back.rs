@@ -139,3 +139,49 @@ async fn checkpoints_are_come_back_to_one_after_another() -> Result<()> {
     Upshift::on(&database, ["rollback"]).succeed()?;
     before.expect_same(&Snapshot::take(&database).await?, "rolled back")
 }
+
+/// Going back to a checkpoint behind a pass writes the table that the pass built. Going further back must
+/// not take that for an application's work (seed 10037 of the random runs).
+#[tokio::test]
+async fn what_the_way_back_wrote_is_no_applications() -> Result<()> {
+    let folder = pack(&[
+        (
+            "pack.toml",
+            "name = \"back\"\n[installed]\nquery = \"SELECT unnest(ARRAY['a', 'b']), '1.0'\"\n",
+        ),
+        ("a/module.toml", "version = \"2.0\"\n"),
+        ("b/module.toml", "version = \"2.0\"\ndepends = [\"a\"]\n"),
+        (
+            "a/migrations/2.0/pre-a.sql",
+            "-- upshift: strategy = shadow\nUPDATE t SET a = id;",
+        ),
+        (
+            "b/migrations/2.0/pre-a.sql",
+            "-- upshift: strategy = in_place\nUPDATE t SET b = a WHERE id % 2 = 0;",
+        ),
+    ])?;
+    let database = Database::create()?;
+    database.psql(
+        "CREATE TABLE t (id integer PRIMARY KEY, a integer, b integer);
+         INSERT INTO t SELECT generate_series(1, 500)",
+    )?;
+    let before = Snapshot::take(&database).await?;
+    Upshift::on(&database, ["run"])
+        .argument(folder.path())
+        .succeed()?;
+    Upshift::on(&database, ["rollback", "--to", "a"]).succeed()?;
+    Upshift::on(&database, ["resume"]).succeed()?;
+    Upshift::on(&database, ["rollback", "--to", "a"]).succeed()?;
+    let changed = database.copy()?;
+    Upshift::on(&database, ["rollback"]).succeed()?;
+    before.expect_same(&Snapshot::take(&database).await?, "rolled back")?;
+
+    changed.psql("UPDATE t SET b = 0 WHERE id = 7")?;
+    let refused = Upshift::on(&changed, ["rollback"]).run()?.expect_code(3)?;
+    ensure!(
+        refused.stderr.contains("an application has written since"),
+        "{}",
+        refused.stderr
+    );
+    Ok(())
+}

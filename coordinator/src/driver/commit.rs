@@ -43,6 +43,7 @@ SELECT EXISTS (SELECT FROM upshift.deferred WHERE run = $1::uuid)
                   AND starts_with(c.relname, $2)) AS pending";
 
 const FORGET_CUTS: &str = "-- upshift: nothing will be cut again
+WITH closed AS (DELETE FROM upshift.taken_back WHERE run = $1::uuid)
 DELETE FROM upshift.cut WHERE run = $1::uuid";
 
 /// Whether a committed run still has something to destroy.

@@ -345,7 +345,12 @@ pub(super) async fn record_undone(
     ledger::task::set_state(conn, holder, id, TaskState::Undone).await
 }
 
-const FORGET: [&str; 4] = [
+const FORGET: [&str; 5] = [
+    "-- upshift: which transactions took units back
+INSERT INTO upshift.taken_back (run, xid)
+SELECT DISTINCT run, xmin::text::bigint FROM upshift.unit
+WHERE run = $1::uuid AND task = $2 AND state = 'undone'
+ON CONFLICT DO NOTHING",
     "-- upshift: forget what the units of a task verified
 DELETE FROM upshift.verification WHERE run = $1::uuid AND task = $2",
     "-- upshift: forget the cuts of a task

@@ -300,3 +300,11 @@ CREATE TABLE IF NOT EXISTS upshift.snapshot (
     finished_at timestamptz,
     PRIMARY KEY (run, seq)
 );
+
+-- Transactions that took units back and whose units the ledger has forgotten: what they wrote is no
+-- application's.
+CREATE TABLE IF NOT EXISTS upshift.taken_back (
+    run uuid NOT NULL,
+    xid bigint NOT NULL,
+    PRIMARY KEY (run, xid)
+);

@@ -5,7 +5,8 @@
 //! Where nobody else is connected, the server's own counters tell in no time: the table has just the
 //! rows that were put into it (a session's counts are in when it has ended). Where they do not tell,
 //! the table is scanned for rows that no unit of the run wrote: a unit's ledger row and what it wrote
-//! have the same `xmin`.
+//! have the same `xmin`, and so have a unit's ledger row and what its way back wrote
+//! (`upshift.taken_back`, once the ledger has forgotten the unit).
 
 use sqlx::Row;
 use upshift_shared::{
@@ -175,7 +176,9 @@ async fn scan(
     }
     let own: Vec<String> = sqlx::query(
         "-- upshift: the transactions of a run
-        SELECT DISTINCT xmin::text AS xid FROM upshift.unit WHERE run = $1::uuid",
+        SELECT xmin::text AS xid FROM upshift.unit WHERE run = $1::uuid
+        UNION
+        SELECT xid::text FROM upshift.taken_back WHERE run = $1::uuid",
     )
     .bind(run.to_string())
     .fetch_all(&mut *conn)

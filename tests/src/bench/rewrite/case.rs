@@ -30,7 +30,7 @@ pub enum Case {
 }
 
 /// One way to do the upgrade.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(super) enum Way {
     /// The files by `psql`, one statement after another.
     Sequential,

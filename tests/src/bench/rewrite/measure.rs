@@ -73,7 +73,8 @@ pub(super) async fn measure(prepared: &Prepared, options: &Options) -> Result<Me
     let before = Snapshot::take(&prepared.start).await?;
     let files = oracle::files(&prepared.start, &prepared.pack).await?;
     let mut timings = Vec::new();
-    for way in &prepared.ways {
+    let asked = |way: &&Way| options.ways.is_empty() || options.ways.contains(way);
+    for way in prepared.ways.iter().filter(asked) {
         timings.push(Timing {
             way: *way,
             seconds: Vec::new(),

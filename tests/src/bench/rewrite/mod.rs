@@ -28,6 +28,9 @@ pub struct Options {
         default_value = "base"
     )]
     cases: Vec<Case>,
+    /// Only these ways; several with commas [default: all that the case has].
+    #[arg(long, value_enum, value_delimiter = ',')]
+    ways: Vec<Way>,
     /// Rows of the journal's lines [default: 3000000; of toast: 600000]
     #[arg(long, value_parser = clap::value_parser!(u32).range(100..=100_000_000))]
     rows: Option<u32>,
