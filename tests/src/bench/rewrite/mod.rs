@@ -16,6 +16,7 @@ use anyhow::{Context, Result};
 use clap::Args;
 
 pub use case::Case;
+use case::Way;
 
 /// `upshift-bench rewrite`
 #[derive(Debug, Clone, Args)]
