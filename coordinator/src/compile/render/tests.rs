@@ -280,7 +280,7 @@ fn a_dump_goes_before_everything_and_takes_back_to_the_start() {
     let text = tree(&plan, 100);
     let words = text.split_whitespace().collect::<Vec<_>>().join(" ");
     for said in [
-        "at the start, with nothing else under way, a snapshot for t1, t3: a dump by pg_dump of a database \
+        "at the start, with nothing else under way, a snapshot for t1 and t3: a dump by pg_dump of a database \
          of 3 GB",
         "by 1 snapshot, each the whole database as of then, the start of the run, and to no checkpoint",
         "can be taken back until commit",
