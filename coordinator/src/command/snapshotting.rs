@@ -12,6 +12,7 @@ use upshift_shared::{
     ledger::{
         self, Holder, fence,
         run::{Change, RunError, RunRow, RunState},
+        snapshot::SnapshotRow,
     },
     pg::{PgConnection, Target},
     plan::{Plan, SnapshotKind},
@@ -28,7 +29,7 @@ use crate::{
     figures,
     progress::Ending,
     snapshot::{
-        self, Maintenance, Snapshot, marker,
+        self, Maintenance, Snapshot, dump, marker,
         template::{self, Restore, Restored},
     },
 };
@@ -42,6 +43,9 @@ pub(super) enum SnapshotArgument {
     Template,
     /// By the commands of [snapshot] in upshift.toml
     Command,
+    /// By pg_dump into the directory of [snapshot] in upshift.toml, once, before the first task: the way
+    /// back past what cannot be undone leads to the start
+    Dump,
 }
 
 /// What the compiler is asked for: the option, else what the configuration says.
@@ -54,6 +58,7 @@ pub(super) async fn request(
         Some(SnapshotArgument::None) => None,
         Some(SnapshotArgument::Template) => Some(SnapshotKind::Template),
         Some(SnapshotArgument::Command) => Some(SnapshotKind::Command),
+        Some(SnapshotArgument::Dump) => Some(SnapshotKind::Dump),
         None => settings.kind,
     };
     let Some(kind) = kind else {
@@ -135,7 +140,9 @@ async fn take(
     fence::check(&mut driving.conn, holder).await?;
     let holder = driving.take_over(holder.run).await?;
     let snapshot = of_plan(&driving, called.0, (holder.run, plan), due)?;
-    let entry = (snapshot.kind, snapshot.name());
+    let of_plan = (plan, snapshot.kind);
+    rollback::refuse_midway(&mut driving.conn, holder.run, of_plan).await?;
+    let entry = (snapshot.kind, snapshot.held_as());
     ledger::snapshot::start(&mut driving.conn, holder, due, (entry.0, &entry.1)).await?;
     failpoint::reach(snapshot::STARTED);
     if !called.0.json {
@@ -239,6 +246,7 @@ pub(super) async fn restore(
     let snapshot = of_plan(&driving, called.0, (run, plan), seq)?;
     // The restored ledger will not know of those that came later.
     let taken = ledger::snapshot::load(&mut driving.conn, run).await?;
+    refuse_moved(&snapshot, taken.get(&seq))?;
     let later: Vec<(u32, bool)> = taken
         .into_iter()
         .filter(|(place, _)| *place > seq)
@@ -253,7 +261,9 @@ pub(super) async fn restore(
     let again = driving.after(run).command("rollback");
     let failed = |error: Error| Failure::failed(format!("{error}\ngo on with: {again}"));
     let holder = match snapshot.kind {
-        SnapshotKind::Template => by_template(driving, (&snapshot, to), failed).await?,
+        SnapshotKind::Template | SnapshotKind::Dump => {
+            by_copy(driving, (&snapshot, to), failed).await?
+        }
         SnapshotKind::Command => {
             let holder = set_out(&mut driving, run, to).await?;
             driving.close().await;
@@ -262,7 +272,7 @@ pub(super) async fn restore(
             holder
         }
     };
-    // After a template this finishes what the swap began.
+    // After a copy this finishes what the swap began.
     let mut driving = Driving::open(called.0, called.1).await?;
     let row = ledger::run::read(&mut driving.conn, run).await?;
     let Some(mut row) = row else {
@@ -299,14 +309,20 @@ async fn set_out(driving: &mut Driving, run: RunId, to: Option<&str>) -> Result<
     Ok(holder)
 }
 
-/// Restores a copy. Where it is gone, or others stay connected, the database is as it was.
-async fn by_template(
+/// Restores a copy, or a dump by way of one. Where it is gone, or others stay connected, the database is as
+/// it was.
+async fn by_copy(
     mut driving: Driving,
     (snapshot, to): (&Snapshot, Option<&str>),
     failed: impl Fn(Error) -> Failure,
 ) -> Result<Holder, Failure> {
     let mut maintenance = Maintenance::open(&snapshot.target).await?;
     maintenance.lock().await?;
+    if snapshot.kind == SnapshotKind::Dump {
+        dump::refuse_gone(snapshot)?;
+        let copied = interruptible(dump::copy(&mut maintenance, snapshot)).await;
+        copied.map_err(&failed)?;
+    }
     template::refuse_gone(&mut maintenance, snapshot).await?;
     let holder = set_out(&mut driving, snapshot.run, to).await?;
     let restore = Restore {
@@ -424,6 +440,19 @@ pub(super) async fn discard_all(
     Ok(())
 }
 
+/// A dump is looked for, and removed, where the configuration says: the ledger may be written by others.
+fn refuse_moved(snapshot: &Snapshot, row: Option<&SnapshotRow>) -> Result<(), Failure> {
+    match row {
+        Some(row) if row.kind == SnapshotKind::Dump && row.name != snapshot.held_as() => {
+            Err(Failure::refused(format!(
+                "the dump of run {} was made as {}: let directory of [snapshot] in upshift.toml say so again",
+                snapshot.run, row.name
+            )))
+        }
+        _ => Ok(()),
+    }
+}
+
 async fn discard(
     driving: &mut Driving,
     arguments: &DrivingArguments,
@@ -431,6 +460,8 @@ async fn discard(
     seq: u32,
 ) -> Result<(), Failure> {
     let snapshot = of_plan(driving, arguments, (holder.run, plan), seq)?;
+    let taken = ledger::snapshot::load(&mut driving.conn, holder.run).await?;
+    refuse_moved(&snapshot, taken.get(&seq))?;
     snapshot::discard(&snapshot).await?;
     failpoint::reach(snapshot::DISCARDED);
     Ok(ledger::snapshot::forget(&mut driving.conn, holder, seq).await?)

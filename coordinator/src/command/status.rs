@@ -451,8 +451,8 @@ fn state_text(status: &Status) -> String {
         Some(by) if !row.state.is_final() => text.push_str(&format!(", driven by {by}")),
         None if row.state == RunState::Running && status.snapshots.iter().any(|s| !s.done) => {
             text.push_str(
-                ", a snapshot is being taken, which waits for others to leave the database, or its process \
-                 was killed",
+                ", a snapshot is being taken, which may wait for others to leave the database, or its \
+                 process was killed",
             );
         }
         None if matches!(row.state, RunState::Running | RunState::RollingBack) => {

@@ -23,6 +23,8 @@ pub(super) fn place(plan: &mut Plan, request: SnapshotRequest) {
             // `--strategy sequential` keeps nothing, so there is one point to come back to: the start.
             let between = match plan.strategy {
                 Strategy::Sequential => (0, false),
+                // Restored, it knows nothing by its oid: the start is all that it can bring back.
+                _ if request.kind == SnapshotKind::Dump => (0, false),
                 // `end` scripts of a module come after those of later modules, and go back with them.
                 _ => (checkpoint(plan, task.checkpoint), task.phase == Phase::End),
             };
@@ -65,6 +67,11 @@ fn note(request: SnapshotRequest) -> String {
         SnapshotKind::Command => format!(
             "before it a snapshot of the whole database ({size}) is taken by the command of [snapshot] \
              create, with nothing else under way; rollback restores it by that of [snapshot] restore"
+        ),
+        SnapshotKind::Dump => format!(
+            "before the first task the whole database ({size}) is dumped by pg_dump; rollback past this task \
+             restores that dump, so it goes to the start of the run and to no checkpoint, and what others \
+             have written since the dump is lost"
         ),
     }
 }

@@ -30,5 +30,15 @@ pub(super) async fn examine(
         None => Finding::ok(check, "configured"),
         Some(why) => Finding::ok(check, format!("not configured: {why}")),
     };
-    vec![template, command]
+    let dump = snapshot::obstacle(conn, target, (SnapshotKind::Dump, settings)).await;
+    let check = "snapshots by dump";
+    let dump = match dump {
+        Ok(None) => Finding::ok(
+            check,
+            "possible: one before the run, for the way to its start",
+        ),
+        Ok(Some(why)) => Finding::ok(check, format!("not possible: {why}")),
+        Err(error) => Finding::warn(check, error.to_string(), "ask whoever runs the server"),
+    };
+    vec![template, command, dump]
 }

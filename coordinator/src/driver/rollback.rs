@@ -24,7 +24,7 @@ use upshift_worker::failpoint;
 
 use super::{Limits, Rebuilt, operation::record_undone, rebuild};
 
-pub use snapshot::{of_no_use, to_restore};
+pub use snapshot::{of_no_use, refuse_midway, to_restore};
 
 /// The place in the plan of the checkpoint that is meant, if one can go back to it: it and those
 /// before it are prepared.

@@ -25,6 +25,16 @@ const LISTS: [&str; 7] = [
 
 /// Gives the copy what the database has.
 pub(super) async fn carry(conn: &mut PgConnection, database: &str, copy: &str) -> Result<()> {
+    let statements = statements(conn, database, copy).await?;
+    execute(conn, &statements).await
+}
+
+/// The statements that give the copy what the database has now.
+pub(super) async fn statements(
+    conn: &mut PgConnection,
+    database: &str,
+    copy: &str,
+) -> Result<Vec<String>> {
     let mut statements = Vec::new();
     let context = "reading what is set for the database";
     let row = sqlx::query(
@@ -54,6 +64,11 @@ pub(super) async fn carry(conn: &mut PgConnection, database: &str, copy: &str) -
         statements.push(all);
         privileges(conn, (database, &owner), &copy, &mut statements).await?;
     }
+    Ok(statements)
+}
+
+/// Runs them.
+pub(super) async fn execute(conn: &mut PgConnection, statements: &[String]) -> Result<()> {
     for statement in statements {
         execute_raw(conn, format!("-- upshift: as the database\n{statement}"))
             .await

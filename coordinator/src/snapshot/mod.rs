@@ -35,11 +35,19 @@
 //! a process restores it holds the lock in the maintenance database, so that one that takes the
 //! database's lock in between, and reads `restoring`, knows to leave.
 //!
+//! # Restoring one (dump)
+//!
+//! Nothing of the run is in effect when the dump is taken ([`upshift_shared::plan::SnapshotKind::Dump`]).
+//! It is restored into a database of the name that a copy would have had, `taking` until it is whole; only
+//! then does the way back begin, as that of a template. Killed before, the half is dropped and made anew,
+//! and the database does not know of it.
+//!
 //! With commands of the configuration what is restored is beyond our reach, so the decision is in the
 //! ledger that is replaced only: killed in between, the order has to be given again.
 
 mod carry;
 mod command;
+pub mod dump;
 mod maintenance;
 pub mod marker;
 mod obstacle;
@@ -66,6 +74,8 @@ pub const COPIED: &str = "snapshot_copied";
 pub const MADE: &str = "snapshot_made";
 /// The ledger says `done`, the run does not go on yet.
 pub const RECORDED: &str = "snapshot_recorded";
+/// A dump is in the copy, which is not marked yet.
+pub const RESTORE_COPIED: &str = "snapshot_restore_copied";
 /// The ledger says `rolling_back`, nothing else was done.
 pub const RESTORE_BEGUN: &str = "snapshot_restore_begun";
 /// The database is marked, its name not swapped.
@@ -134,11 +144,23 @@ impl Snapshot {
         }
     }
 
-    /// What it is called: the database that holds it.
+    /// What it is called: the database that holds it, or that it is restored to.
     #[must_use]
     pub fn name(&self) -> String {
         let suffix = format!("_upshift_{}_t{}", self.run.short(), self.task.0);
         named(self.target.database(), &suffix)
+    }
+
+    /// What the ledger calls it: the database or directory that holds it.
+    #[must_use]
+    pub fn held_as(&self) -> String {
+        let directory = self.settings.directory.as_deref();
+        match (self.kind, directory) {
+            (SnapshotKind::Dump, Some(directory)) => {
+                dump::place(self, directory).display().to_string()
+            }
+            _ => self.name(),
+        }
     }
 
     /// Takes it. One that was half made is dropped first.
@@ -149,6 +171,7 @@ impl Snapshot {
         match self.kind {
             SnapshotKind::Template => template::make(self).await,
             SnapshotKind::Command => command::make(self).await,
+            SnapshotKind::Dump => dump::make(self).await,
         }
     }
 }

@@ -8,7 +8,7 @@ use upshift_shared::{
     plan::SnapshotKind,
 };
 
-use super::Maintenance;
+use super::{Maintenance, dump};
 
 /// What is being done.
 const CONTEXT: &str = "asking whether the database may be copied";
@@ -43,6 +43,12 @@ pub async fn obstacle(
     match kind {
         SnapshotKind::Command => Ok(not_configured(settings)),
         SnapshotKind::Template => of_template(conn, target).await,
+        SnapshotKind::Dump => {
+            // It is swapped in like a copy.
+            let mut found: Vec<String> = of_template(conn, target).await?.into_iter().collect();
+            found.extend(dump::obstacles(conn, target, settings).await?);
+            Ok((!found.is_empty()).then(|| found.join("; ")))
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 use upshift_shared::{Result, ids::RunId, pg::Target, plan::SnapshotKind};
 
 use super::{
-    Snapshot, command,
+    Snapshot, command, dump,
     maintenance::Maintenance,
     marker::{self, State},
     template,
@@ -16,6 +16,7 @@ use super::{
 pub async fn discard(snapshot: &Snapshot) -> Result<()> {
     match snapshot.kind {
         SnapshotKind::Command => command::discard(snapshot).await,
+        SnapshotKind::Dump => dump::discard(snapshot).await,
         SnapshotKind::Template => {
             let mut maintenance = Maintenance::open(&snapshot.target).await?;
             let dropped = match maintenance.lock().await {

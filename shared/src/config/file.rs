@@ -312,10 +312,21 @@ impl Source<'_> {
                 "create" => snapshot.create = Some(self.strings(value)?),
                 "restore" => snapshot.restore = Some(self.strings(value)?),
                 "drop" => snapshot.drop = Some(self.strings(value)?),
+                "directory" => snapshot.directory = Some(self.absolute(value)?),
+                "jobs" => snapshot.jobs = self.count(value)?,
                 "timeout" => snapshot.timeout = self.duration(value)?,
                 "wait" => snapshot.wait = self.duration(value)?,
                 _ => {
-                    let known = ["kind", "create", "restore", "drop", "timeout", "wait"];
+                    let known = [
+                        "kind",
+                        "create",
+                        "restore",
+                        "drop",
+                        "directory",
+                        "jobs",
+                        "timeout",
+                        "wait",
+                    ];
                     return Err(self.unknown(key, known));
                 }
             }
@@ -330,9 +341,20 @@ impl Source<'_> {
         }
         let known = SnapshotKind::ALL.into_iter().find(|k| k.as_str() == name);
         known.map(Some).ok_or_else(|| {
-            let message = "expected \"none\", \"template\" or \"command\"".to_owned();
+            let message = "expected \"none\", \"template\", \"command\" or \"dump\"".to_owned();
             self.complain(value.span(), message)
         })
+    }
+
+    fn absolute(&self, value: &Spanned<DeValue<'_>>) -> Result<PathBuf> {
+        let path = PathBuf::from(self.string(value)?);
+        match path.is_absolute() {
+            true => Ok(path),
+            false => {
+                let message = "expected an absolute path: \"/…\"".to_owned();
+                Err(self.complain(value.span(), message))
+            }
+        }
     }
 
     fn table<'v>(&self, value: &'v Spanned<DeValue<'_>>, what: &str) -> Result<&'v DeTable<'v>> {

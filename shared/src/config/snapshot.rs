@@ -1,7 +1,7 @@
 //! `[snapshot]`: how snapshots of the whole database are taken, and for how long that may keep others
 //! waiting.
 
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
 
 use crate::plan::SnapshotKind;
 
@@ -17,7 +17,11 @@ pub struct SnapshotSettings {
     pub restore: Option<Vec<String>>,
     /// Throws it away.
     pub drop: Option<Vec<String>>,
-    /// How long one of these commands may take.
+    /// Where dumps go: an absolute path on the machine of the coordinator.
+    pub directory: Option<PathBuf>,
+    /// How many tables `pg_dump` and `pg_restore` work on at once.
+    pub jobs: u32,
+    /// How long one of these commands, `pg_dump` or `pg_restore` may take.
     pub timeout: Duration,
     /// How long other sessions may take to leave the database where it has to be left by all.
     pub wait: Duration,
@@ -30,6 +34,8 @@ impl Default for SnapshotSettings {
             create: None,
             restore: None,
             drop: None,
+            directory: None,
+            jobs: 2,
             timeout: Duration::from_secs(4 * 3600),
             wait: Duration::from_secs(60),
         }

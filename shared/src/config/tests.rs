@@ -193,13 +193,20 @@ fn how_snapshots_are_taken_is_read() {
     );
     assert_eq!(config.snapshot.wait.as_secs(), 5);
     assert_eq!(config.snapshot.restore, None);
+    let text = "[snapshot]\nkind = \"dump\"\ndirectory = \"/var/dumps\"\njobs = 8\n";
+    let config = Config::parse(text, PathBuf::from("upshift.toml"), false).expect("it is right");
+    assert_eq!(config.snapshot.directory, Some(PathBuf::from("/var/dumps")));
+    assert_eq!(config.snapshot.jobs, 8);
+    let near = "[snapshot]\ndirectory = \"dumps\"\n";
+    let error = Config::parse(near, PathBuf::from("upshift.toml"), false).expect_err("relative");
+    assert!(error.to_string().contains("absolute path"), "{error}");
     let wrong = "[snapshot]\nkind = \"tempalte\"\n";
     let error =
         Config::parse(wrong, PathBuf::from("upshift.toml"), false).expect_err("it is wrong");
     assert!(
         error
             .to_string()
-            .contains("expected \"none\", \"template\" or \"command\"")
+            .contains("expected \"none\", \"template\", \"command\" or \"dump\"")
     );
 }
 

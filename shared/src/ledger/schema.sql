@@ -288,9 +288,9 @@ CREATE TABLE IF NOT EXISTS upshift.snapshot (
     run uuid NOT NULL,
     -- its place in the plan
     seq integer NOT NULL,
-    -- template, command
+    -- template, command, dump
     kind text NOT NULL,
-    -- of the database that holds it, or what the configured commands call it by
+    -- of the database that holds it, of the directory, or what the configured commands call it by
     name text NOT NULL,
     -- started, done
     state text NOT NULL,

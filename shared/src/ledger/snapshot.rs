@@ -15,7 +15,7 @@ use crate::{Error, Result, ids::RunId, plan::SnapshotKind};
 pub struct SnapshotRow {
     /// How it was, or was to be, taken.
     pub kind: SnapshotKind,
-    /// The database that holds it, or what the configured commands call it by.
+    /// The database or directory that holds it, or what the configured commands call it by.
     pub name: String,
     /// Whether it is whole: it can be restored.
     pub done: bool,

@@ -17,11 +17,14 @@ pub enum SnapshotKind {
     Template,
     /// The commands of `[snapshot]` in `upshift.toml`.
     Command,
+    /// `pg_dump`. It brings back no oid, so what undo keeps cannot be found after it: one is taken before
+    /// the first task, and goes back to the start only.
+    Dump,
 }
 
 impl SnapshotKind {
     /// Every kind.
-    pub const ALL: [Self; 2] = [Self::Template, Self::Command];
+    pub const ALL: [Self; 3] = [Self::Template, Self::Command, Self::Dump];
 
     /// As the ledger writes it.
     #[must_use]
@@ -29,6 +32,7 @@ impl SnapshotKind {
         match self {
             Self::Template => "template",
             Self::Command => "command",
+            Self::Dump => "dump",
         }
     }
 }
@@ -39,7 +43,7 @@ pub struct PlannedSnapshot {
     /// How it is taken.
     pub kind: SnapshotKind,
     /// The irreversible tasks that it is taken for: those of one module, between whose tasks there is no
-    /// checkpoint to come back to.
+    /// checkpoint to come back to; of a dump, all.
     pub before: Vec<TaskId>,
     /// The size of the database when it was planned, in bytes.
     pub bytes: u64,
@@ -47,11 +51,14 @@ pub struct PlannedSnapshot {
 
 impl Plan {
     /// The segment of each task: the number of snapshots that have to be taken before it. A task has at
-    /// least the segment of every task that it comes after.
+    /// least the segment of every task that it comes after. A dump comes before all tasks.
     #[must_use]
     pub fn segments(&self) -> Vec<u32> {
         let mut segments = vec![0_u32; self.tasks.len()];
         for (number, snapshot) in (1_u32..).zip(&self.snapshots) {
+            if snapshot.kind == SnapshotKind::Dump {
+                segments.fill(number);
+            }
             for task in &snapshot.before {
                 if let Some(segment) = segments.get_mut(task.0 as usize) {
                     *segment = number;

@@ -5,6 +5,7 @@ mod database;
 mod etcd;
 mod pack;
 mod server;
+pub mod snapshots;
 
 pub use command::{Outcome, Running, Upshift};
 pub use database::Database;

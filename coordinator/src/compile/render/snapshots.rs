@@ -37,6 +37,12 @@ fn said(snapshot: &PlannedSnapshot, after: u64) -> String {
             "by the commands of [snapshot] in upshift.toml, of a database of {size}; restoring it needs \
              whatever they need"
         ),
+        SnapshotKind::Dump => format!(
+            "a dump by pg_dump of a database of {size}, into the directory of [snapshot] in upshift.toml; \
+             others may stay connected, but what they write after it is lost when it is restored, which \
+             needs the database's owner with CREATEDB, as much disk as the database, and nobody else \
+             connected at its end"
+        ),
     };
     format!(
         "{when}, with nothing else under way, a snapshot for {}: {needs}",
@@ -47,11 +53,17 @@ fn said(snapshot: &PlannedSnapshot, after: u64) -> String {
 /// What rollback does with them; nothing where there are none.
 pub(super) fn way_back(plan: &Plan) -> Option<String> {
     let snapshots = plan.snapshots.len() as u64;
+    let dump = plan.snapshots.first().map(|s| s.kind) == Some(SnapshotKind::Dump);
     (snapshots > 0).then(|| {
         format!(
-            "past what is irreversible by {}, each the whole database as of then: what an application \
+            "past what is irreversible by {}, each the whole database as of then{}: what an application \
              writes after it is lost with the rollback; commit drops them",
-            figures::counted(snapshots, "snapshot")
+            figures::counted(snapshots, "snapshot"),
+            if dump {
+                ", the start of the run, and to no checkpoint"
+            } else {
+                ""
+            }
         )
     })
 }

@@ -266,6 +266,30 @@ fn a_snapshot_goes_before_what_is_irreversible_and_after_all_that_does_not_depen
 }
 
 #[test]
+fn a_dump_goes_before_everything_and_takes_back_to_the_start() {
+    let mut plan = plan();
+    let request = SnapshotRequest {
+        kind: SnapshotKind::Dump,
+        bytes: 3 << 30,
+    };
+    plan.tasks[1].undo = UndoKind::Irreversible;
+    snapshots::place(&mut plan, request);
+    assert_eq!(plan.snapshots.len(), 1);
+    assert_eq!(plan.snapshots[0].before, [TaskId(1), TaskId(3)]);
+    assert_eq!(plan.segments(), [1, 1, 1, 1, 1]);
+    let text = tree(&plan, 100);
+    let words = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    for said in [
+        "at the start, with nothing else under way, a snapshot for t1 and t3: a dump by pg_dump of a database \
+         of 3 GB",
+        "by 1 snapshot, each the whole database as of then, the start of the run, and to no checkpoint",
+        "can be taken back until commit",
+    ] {
+        assert!(words.contains(said), "{said}: {text}");
+    }
+}
+
+#[test]
 fn the_tree_on_a_narrow_terminal() {
     insta::assert_snapshot!(tree(&plan(), 64));
 }

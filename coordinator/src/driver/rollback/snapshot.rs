@@ -5,7 +5,7 @@ use upshift_shared::{
     ids::{RunId, TaskId},
     ledger,
     pg::PgConnection,
-    plan::Plan,
+    plan::{Plan, SnapshotKind},
 };
 
 use crate::driver::rebuild;
@@ -40,6 +40,15 @@ pub async fn to_restore(
     if !taken.get(&place).is_some_and(|row| row.done) {
         return Ok(None);
     }
+    if snapshot.kind == SnapshotKind::Dump && to.is_some() {
+        return Err(Error::Refused(format!(
+            "there is no way back to that checkpoint: to get past {}, which is irreversible, the dump has to \
+             be restored that was taken before the run's first task; go back to the start (upshift rollback \
+             without --to), or to a checkpoint behind {}",
+            snapshot.before.first().copied().unwrap_or(TaskId(0)),
+            snapshot.before.last().copied().unwrap_or(TaskId(0)),
+        )));
+    }
     let lost = plan
         .segments()
         .into_iter()
@@ -61,6 +70,25 @@ pub async fn to_restore(
     }
 }
 
+/// Refuses to take a dump while anything of the run is in effect: what undo keeps could not be found in the
+/// database that it is restored to.
+///
+/// # Errors
+/// [`Error::Refused`]
+pub async fn refuse_midway(
+    conn: &mut PgConnection,
+    run: RunId,
+    (plan, kind): (&Plan, SnapshotKind),
+) -> Result<()> {
+    if kind == SnapshotKind::Dump && rebuild::in_effect(conn, run, plan).await?.contains(&true) {
+        return Err(Error::Refused(format!(
+            "run {run} has no dump of its start, and has work in effect: none that is taken now could be \
+             restored; take the run back first"
+        )));
+    }
+    Ok(())
+}
+
 /// The snapshots (by their places in the plan) of which nothing irreversible is in effect: what they would
 /// take back is taken back.
 ///
@@ -74,7 +102,11 @@ pub async fn of_no_use(conn: &mut PgConnection, run: RunId, plan: &Plan) -> Resu
     let in_effect = rebuild::in_effect(conn, run, plan).await?;
     let of_use = |place: &u32| {
         let planned = plan.snapshots.get(*place as usize);
-        planned.is_some_and(|s| s.before.iter().any(|task| in_effect[task.0 as usize]))
+        planned.is_some_and(|s| match s.kind {
+            // No other one could be taken as long as anything is in effect.
+            SnapshotKind::Dump => in_effect.contains(&true),
+            _ => s.before.iter().any(|task| in_effect[task.0 as usize]),
+        })
     };
     Ok(taken.into_keys().filter(|place| !of_use(place)).collect())
 }
