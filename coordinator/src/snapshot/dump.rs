@@ -213,7 +213,8 @@ async fn drop_copy(conn: &mut PgConnection, snapshot: &Snapshot) -> Result<()> {
         }
         sqlx::query(
             "-- upshift: end what still restores a dump
-             SELECT pg_terminate_backend(pid) FROM pg_catalog.pg_stat_activity WHERE datname = $1",
+             SELECT pg_terminate_backend(pid) FROM pg_catalog.pg_stat_activity
+              WHERE datname = $1 AND usename = current_user AND backend_type = 'client backend'",
         )
         .bind(&copy)
         .execute(&mut *conn)
