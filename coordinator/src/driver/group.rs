@@ -28,7 +28,7 @@ impl Scene {
         match operation {
             Operation::RecordCheckpoint(place) => {
                 let planned = &self.plan.checkpoints[*place as usize];
-                if planned.joined_with.is_some() {
+                if planned.joined_with.is_some() || seat.has_alone(&planned.name) {
                     return None;
                 }
                 let waited = seat.checkpoint(*place, &planned.name).await;

@@ -32,6 +32,8 @@ pub struct Seat {
     name: String,
     requests: mpsc::Sender<Request>,
     stop: Arc<watch::Sender<Option<Stopped>>>,
+    /// Checkpoints that one member alone has.
+    alone: Arc<HashSet<String>>,
 }
 
 /// What came of waiting for the others.
@@ -73,6 +75,13 @@ impl Seat {
             name: name.clone(),
         };
         self.ask(Point::Checkpoint(name), write).await
+    }
+
+    /// Whether no other member has this checkpoint: then it is the member's own affair, which the cuts of
+    /// the others must not wait for.
+    #[must_use]
+    pub fn has_alone(&self, name: &str) -> bool {
+        self.alone.contains(name)
     }
 
     /// Waits until all members have come to their end, and it is recorded in all of them.
@@ -161,6 +170,8 @@ pub fn seats(
     }
     let prepared = parts.keys().filter(|m| !missing.contains(*m)).cloned();
     let prepared = prepared.collect();
+    let alone = parts.iter().filter(|(_, members)| **members == 1);
+    let alone: Arc<HashSet<String>> = Arc::new(alone.map(|(name, _)| name.clone()).collect());
     let seats = cuts.members().iter().enumerate();
     let seats = seats
         .map(|(member, of)| Seat {
@@ -168,6 +179,7 @@ pub fn seats(
             name: of.name.clone(),
             requests: sender.clone(),
             stop: Arc::clone(&stop),
+            alone: Arc::clone(&alone),
         })
         .collect();
     let cutter = Cutter {
