@@ -1,8 +1,6 @@
 //! Checkpoints: those at the end of modules and those that a pack names, gone back to; what `upshift
 //! checkpoints` says of them; `commit` on several workers, killed in the middle.
 
-use std::path::Path;
-
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 use tempfile::TempDir;
@@ -71,32 +69,9 @@ fn of_scripts(base: &str, more: &str) -> Result<TempDir> {
     ])
 }
 
-fn start() -> Result<Database> {
-    let database = Database::create()?;
-    database.psql(TABLES)?;
-    Ok(database)
-}
-
-fn run(database: &Database, pack: &Path, passes: &str) -> Upshift {
-    let arguments = [
-        "run",
-        "--workers",
-        "2",
-        "--unit-rows",
-        "500",
-        "--passes",
-        passes,
-    ];
-    Upshift::on(database, arguments).argument(pack)
-}
-
-fn on(database: &Database, arguments: &[&str]) -> Upshift {
-    Upshift::on(database, arguments)
-}
-
 /// What `checkpoints --json` lists, the start first.
 fn listed(database: &Database) -> Result<Vec<Value>> {
-    let outcome = on(database, &["checkpoints", "--json"]).succeed()?;
+    let outcome = Upshift::on(database, ["checkpoints", "--json"]).succeed()?;
     let listing: Value = serde_json::from_str(&outcome.stdout)?;
     let points = listing["checkpoints"].as_array();
     points.cloned().context("it lists checkpoints")
@@ -118,18 +93,18 @@ fn number(point: &Value, what: &str) -> Result<u64> {
 #[tokio::test]
 async fn going_back_to_any_checkpoint_leaves_what_the_statements_before_it_do() -> Result<()> {
     let folder = folder()?;
-    let database = start()?;
+    let database = Database::filled(TABLES)?;
     let by_hand = database.copy()?;
     let mut states = vec![Snapshot::take(&by_hand).await?];
     for (statement, _) in STATEMENTS {
         by_hand.psql(statement)?;
         states.push(Snapshot::take(&by_hand).await?);
     }
-    run(&database, folder.path(), "in-place").succeed()?;
+    Upshift::run_pack(&database, folder.path(), "in-place").succeed()?;
     let prepared = Snapshot::take(&database).await?;
     // From the last to the first, and forward again from each.
     for (place, (_, name)) in STATEMENTS.iter().enumerate().rev() {
-        on(&database, &["rollback", "--to", name, "--workers", "2"]).succeed()?;
+        Upshift::on(&database, ["rollback", "--to", name, "--workers", "2"]).succeed()?;
         let now = Snapshot::take(&database).await?;
         states[place + 1].expect_same(&now, &format!("back at {name}"))?;
         let points = listed(&database)?;
@@ -138,13 +113,13 @@ async fn going_back_to_any_checkpoint_leaves_what_the_statements_before_it_do() 
             "something after {name}: {points:?}"
         );
         if place.is_multiple_of(2) {
-            on(&database, &["resume"]).succeed()?;
+            Upshift::on(&database, ["resume"]).succeed()?;
             prepared.expect_same(&Snapshot::take(&database).await?, "forward again")?;
         }
     }
-    on(&database, &["rollback"]).succeed()?;
+    Upshift::on(&database, ["rollback"]).succeed()?;
     states[0].expect_same(&Snapshot::take(&database).await?, "back at the start")?;
-    run(&database, folder.path(), "in-place")
+    Upshift::run_pack(&database, folder.path(), "in-place")
         .argument("--commit")
         .succeed()?;
     compare::expect_same(&by_hand, &database, "committed").await
@@ -153,8 +128,8 @@ async fn going_back_to_any_checkpoint_leaves_what_the_statements_before_it_do() 
 #[tokio::test]
 async fn checkpoints_are_listed_with_what_they_cost() -> Result<()> {
     let folder = folder()?;
-    let database = start()?;
-    run(&database, folder.path(), "in-place").succeed()?;
+    let database = Database::filled(TABLES)?;
+    Upshift::run_pack(&database, folder.path(), "in-place").succeed()?;
     let points = listed(&database)?;
     let names: Vec<&str> = points.iter().filter_map(|p| p["name"].as_str()).collect();
     ensure!(names == STATEMENTS.map(|(_, name)| name), "{names:?}");
@@ -191,12 +166,12 @@ async fn checkpoints_are_listed_with_what_they_cost() -> Result<()> {
             .is_some_and(|c| c.contains("--to 'more'\\''s own'")),
         "{command}"
     );
-    let text = on(&database, &["checkpoints"]).succeed()?.stdout;
+    let text = Upshift::on(&database, ["checkpoints"]).succeed()?.stdout;
     ensure!(
         text.contains("checkpoint half (base/migrations/2.0/pre-a.sql:3:1), prepared 2"),
         "{text}"
     );
-    on(&database, &["commit"]).succeed()?;
+    Upshift::on(&database, ["commit"]).succeed()?;
     let points = listed(&database)?;
     ensure!(
         points.iter().all(|point| point["reachable"] == false),
@@ -213,8 +188,8 @@ async fn where_one_cannot_go_back_to_is_said() -> Result<()> {
         "UPDATE parent SET name = 'x';\n-- upshift: irreversible\nDO $$ BEGIN PERFORM 1; END $$;\n\
          -- upshift: checkpoint = \"later\"\nUPDATE parent SET name = 'y' WHERE id = 1 / 0;\n",
     )?;
-    let database = start()?;
-    let failed = run(&database, folder.path(), "shadow")
+    let database = Database::filled(TABLES)?;
+    let failed = Upshift::run_pack(&database, folder.path(), "shadow")
         .run()?
         .expect_code(1)?;
     for told in ["upshift resume", "--pack", "upshift rollback"] {
@@ -236,7 +211,7 @@ async fn where_one_cannot_go_back_to_is_said() -> Result<()> {
     ensure!(why("more")?.contains("not prepared"), "{points:?}");
     ensure!(named(&points, "later")?["reachable"] == true, "{points:?}");
     for wrong in ["inside", "base", "more"] {
-        on(&database, &["rollback", "--to", wrong])
+        Upshift::on(&database, ["rollback", "--to", wrong])
             .run()?
             .expect_code(3)?;
     }
@@ -257,7 +232,7 @@ fn destructive() -> Result<TempDir> {
 #[tokio::test]
 async fn a_commit_that_is_killed_twice_goes_on() -> Result<()> {
     let folder = destructive()?;
-    let database = start()?;
+    let database = Database::filled(TABLES)?;
     database.psql(
         "CREATE TYPE mood AS ENUM ('good', 'bad');
          ALTER TABLE parent ADD COLUMN mood mood DEFAULT 'good';
@@ -267,15 +242,15 @@ async fn a_commit_that_is_killed_twice_goes_on() -> Result<()> {
          CREATE TABLE gone_3 (id integer REFERENCES parent);",
     )?;
     let naive = database.copy()?;
-    run(&database, folder.path(), "by-cost").succeed()?;
+    Upshift::run_pack(&database, folder.path(), "by-cost").succeed()?;
     for nth in 1..=4 {
         let database = database.copy()?;
-        let commit = || on(&database, &["commit", "--workers", "3"]);
+        let commit = || Upshift::on(&database, ["commit", "--workers", "3"]);
         commit().dies_at(&format!("during_destruction:{nth}"))?;
-        let status = on(&database, &["status", "--json"]).succeed()?;
+        let status = Upshift::on(&database, ["status", "--json"]).succeed()?;
         let status: Value = serde_json::from_str(&status.stdout)?;
         ensure!(status["state"] == "committed", "{status}");
-        on(&database, &["rollback"]).run()?.expect_code(3)?;
+        Upshift::on(&database, ["rollback"]).run()?.expect_code(3)?;
         commit().dies_at(&format!("during_destruction:{nth}"))?;
         commit().succeed()?;
         commit().succeed()?;

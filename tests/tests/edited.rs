@@ -72,36 +72,13 @@ fn mend(folder: &Path) -> Result<()> {
     )?)
 }
 
-fn start() -> Result<Database> {
-    let database = Database::create()?;
-    database.psql(TABLES)?;
-    Ok(database)
-}
-
-fn run(database: &Database, pack: &Path, passes: &str) -> Upshift {
-    let arguments = [
-        "run",
-        "--workers",
-        "2",
-        "--unit-rows",
-        "500",
-        "--passes",
-        passes,
-    ];
-    Upshift::on(database, arguments).argument(pack)
-}
-
-fn on(database: &Database, arguments: &[&str]) -> Upshift {
-    Upshift::on(database, arguments)
-}
-
 fn resume(database: &Database, pack: &Path) -> Upshift {
-    let resume = on(database, &["resume", "--workers", "2", "--yes"]);
+    let resume = Upshift::on(database, ["resume", "--workers", "2", "--yes"]);
     resume.argument("--pack").argument(pack)
 }
 
 fn status(database: &Database) -> Result<Value> {
-    let outcome = on(database, &["status", "--json"]).succeed()?;
+    let outcome = Upshift::on(database, ["status", "--json"]).succeed()?;
     Ok(serde_json::from_str(&outcome.stdout)?)
 }
 
@@ -118,7 +95,7 @@ fn told(outcome: &Outcome, wanted: &[&str]) -> Result<()> {
 
 /// What `psql` makes of the pack as it is now, from the tables.
 async fn by_psql(pack: &Path) -> Result<Database> {
-    let database = start()?;
+    let database = Database::filled(TABLES)?;
     oracle::upgrade(&database, pack).await?;
     Ok(database)
 }
@@ -127,9 +104,9 @@ async fn by_psql(pack: &Path) -> Result<Database> {
 async fn a_mended_script_is_taken_up() -> Result<()> {
     for passes in ["in-place", "shadow"] {
         let folder = folder()?;
-        let database = start()?;
+        let database = Database::filled(TABLES)?;
         let before = Snapshot::take(&database).await?;
-        let failed = run(&database, folder.path(), passes)
+        let failed = Upshift::run_pack(&database, folder.path(), passes)
             .run()?
             .expect_code(1)?;
         told(&failed, &["pre-a.sql:", "resume", "--pack DIR", "rollback"])?;
@@ -152,13 +129,13 @@ async fn a_mended_script_is_taken_up() -> Result<()> {
 
         // Back to a checkpoint and forward, then all the way.
         if passes == "in-place" {
-            on(&database, &["rollback", "--to", "base"]).succeed()?;
-            on(&database, &["resume"]).succeed()?;
+            Upshift::on(&database, ["rollback", "--to", "base"]).succeed()?;
+            Upshift::on(&database, ["resume"]).succeed()?;
         }
         let back = database.copy()?;
-        on(&back, &["rollback"]).succeed()?;
+        Upshift::on(&back, ["rollback"]).succeed()?;
         before.expect_same(&Snapshot::take(&back).await?, &format!("{passes}: back"))?;
-        on(&database, &["commit"]).succeed()?;
+        Upshift::on(&database, ["commit"]).succeed()?;
         let naive = by_psql(folder.path()).await?;
         compare::expect_same(&naive, &database, &format!("{passes}: mended")).await?;
     }
@@ -168,8 +145,8 @@ async fn a_mended_script_is_taken_up() -> Result<()> {
 #[tokio::test]
 async fn an_edit_of_what_has_run_is_refused() -> Result<()> {
     let folder = folder()?;
-    let database = start()?;
-    run(&database, folder.path(), "in-place")
+    let database = Database::filled(TABLES)?;
+    Upshift::run_pack(&database, folder.path(), "in-place")
         .run()?
         .expect_code(1)?;
     let failed = Snapshot::take(&database).await?;
@@ -219,9 +196,9 @@ async fn an_edit_of_what_has_run_is_refused() -> Result<()> {
     write(folder.path(), "more/migrations/2.0/pre-a.sql", &late)?;
     let prepared = resume(&database, folder.path()).run()?.expect_code(3)?;
     told(&prepared, &["is prepared", "--to CHECKPOINT"])?;
-    on(&database, &["rollback", "--to", "base"]).succeed()?;
+    Upshift::on(&database, ["rollback", "--to", "base"]).succeed()?;
     resume(&database, folder.path()).succeed()?;
-    on(&database, &["commit"]).succeed()?;
+    Upshift::on(&database, ["commit"]).succeed()?;
     compare::expect_same(
         &by_psql(folder.path()).await?,
         &database,
@@ -233,9 +210,9 @@ async fn an_edit_of_what_has_run_is_refused() -> Result<()> {
 #[tokio::test]
 async fn what_has_run_after_a_checkpoint_names_it() -> Result<()> {
     let folder = folder()?;
-    let database = start()?;
+    let database = Database::filled(TABLES)?;
     // The first statement of the second module is done when the second one fails.
-    run(&database, folder.path(), "in-place")
+    Upshift::run_pack(&database, folder.path(), "in-place")
         .run()?
         .expect_code(1)?;
     mend(folder.path())?;
@@ -254,9 +231,9 @@ async fn what_has_run_after_a_checkpoint_names_it() -> Result<()> {
             " --to base",
         ],
     )?;
-    on(&database, &["rollback", "--to", "base"]).succeed()?;
+    Upshift::on(&database, ["rollback", "--to", "base"]).succeed()?;
     resume(&database, folder.path()).succeed()?;
-    on(&database, &["commit"]).succeed()?;
+    Upshift::on(&database, ["commit"]).succeed()?;
     compare::expect_same(&by_psql(folder.path()).await?, &database, "as it was told").await
 }
 
@@ -264,8 +241,8 @@ async fn what_has_run_after_a_checkpoint_names_it() -> Result<()> {
 #[tokio::test]
 async fn being_killed_on_the_way_changes_nothing() -> Result<()> {
     let folder = folder()?;
-    let failed = start()?;
-    run(&failed, folder.path(), "in-place")
+    let failed = Database::filled(TABLES)?;
+    Upshift::run_pack(&failed, folder.path(), "in-place")
         .run()?
         .expect_code(1)?;
     let standing = status(&failed)?;
@@ -288,7 +265,7 @@ async fn being_killed_on_the_way_changes_nothing() -> Result<()> {
         resume(&database, folder.path()).dies_at(point)?;
         if point.starts_with("during_undo") {
             // What was taken back is done again as planned, and fails again; as does the unedited pack.
-            on(&database, &["resume"]).run()?.expect_code(1)?;
+            Upshift::on(&database, ["resume"]).run()?.expect_code(1)?;
             let same = resume(&database, unedited.path()).run()?.expect_code(1)?;
             told(&same, &["says what it said"])?;
         }
@@ -297,7 +274,7 @@ async fn being_killed_on_the_way_changes_nothing() -> Result<()> {
         resume(&database, folder.path())
             .succeed()
             .with_context(|| point.to_owned())?;
-        on(&database, &["commit"]).succeed()?;
+        Upshift::on(&database, ["commit"]).succeed()?;
         compare::expect_same(&naive, &database, point).await?;
     }
     Ok(())
@@ -337,7 +314,7 @@ async fn a_real_pack_is_planned_anew_around_what_has_run() -> Result<()> {
         stored.trim().parse::<u64>()? < 1 << 20,
         "{stored} bytes are stored"
     );
-    on(&database, &["rollback", "--to", "product"]).succeed()?;
+    Upshift::on(&database, ["rollback", "--to", "product"]).succeed()?;
 
     let file = |path: &str| folder.path().join(path);
     fs::write(
@@ -356,7 +333,7 @@ async fn a_real_pack_is_planned_anew_around_what_has_run() -> Result<()> {
         &done,
         &["what was edited:\n  added ", "post-zz-edited.sql:2:1"],
     )?;
-    on(&database, &["commit", "--workers", "2"]).succeed()?;
+    Upshift::on(&database, ["commit", "--workers", "2"]).succeed()?;
     oracle::upgrade(&naive, folder.path()).await?;
     compare::expect_same(&naive, &database, "edited").await
 }

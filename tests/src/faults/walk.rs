@@ -353,6 +353,7 @@ impl Walk {
                 // It may have ended.
                 let _gone = running.signal(Signal::SIGINT);
                 if *twice {
+                    // Two at once would be one; how far the run comes between them is any distance.
                     tokio::time::sleep(Duration::from_millis(50)).await;
                     let _gone = running.signal(Signal::SIGINT);
                 }

@@ -3,7 +3,7 @@
 use std::{
     ffi::OsStr,
     io::{BufRead, BufReader, Read},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::mpsc::{Receiver, RecvTimeoutError, channel},
     thread::JoinHandle,
@@ -52,6 +52,12 @@ impl Upshift {
         this
     }
 
+    /// A run of a pack with two workers and units of 500 rows, and `--passes` as told.
+    pub fn run_pack(database: &Database, pack: &Path, passes: &str) -> Self {
+        let run = ["run", "--workers", "2", "--unit-rows", "500", "--passes"];
+        Self::on(database, run).argument(passes).argument(pack)
+    }
+
     /// With one more argument.
     #[must_use]
     pub fn argument(mut self, argument: impl AsRef<OsStr>) -> Self {
@@ -75,7 +81,7 @@ impl Upshift {
 
     /// In this folder.
     #[must_use]
-    pub fn folder(mut self, folder: &std::path::Path) -> Self {
+    pub fn folder(mut self, folder: &Path) -> Self {
         self.command.current_dir(folder);
         self
     }

@@ -28,6 +28,16 @@ impl Database {
         Self::create_on(Server::shared())
     }
 
+    /// A database that this SQL fills.
+    ///
+    /// # Errors
+    /// Where the server says no, and with what `psql` says.
+    pub fn filled(sql: &str) -> Result<Self> {
+        let database = Self::create()?;
+        database.psql(sql)?;
+        Ok(database)
+    }
+
     /// An empty database on this server.
     ///
     /// # Errors
