@@ -29,6 +29,12 @@ INSERT INTO part SELECT i, 'k' || i % 3, 'v' || i FROM generate_series(1, 600) i
 CREATE TABLE copied (id integer PRIMARY KEY, note text, made date DEFAULT '2020-02-02');
 CREATE TABLE aside (id integer PRIMARY KEY, note text);
 INSERT INTO aside VALUES (1, 'not the run''s business');
+CREATE FUNCTION same(integer) RETURNS integer LANGUAGE sql AS 'SELECT $1';
+CREATE TYPE mood AS ENUM ('sad');
+CREATE DOMAIN few AS integer CHECK (value < 9);
+CREATE TABLE ruled (id integer);
+CREATE POLICY mine ON ruled USING (true);
+CREATE RULE quiet AS ON DELETE TO ruled DO INSTEAD NOTHING;
 ANALYZE;"#;
 
 const SCRIPT: &str = r#"
@@ -204,7 +210,10 @@ fn changes_are_named(database: &Database) -> Result<()> {
     ensure!(objects(&verdict).is_empty(), "{verdict:#}");
     database.psql(
         "DELETE FROM \"li ne\" WHERE id = 1; CREATE INDEX \"ne w\" ON copied_2 (note);
-         ALTER TABLE part DROP COLUMN kind; ALTER TABLE \"li ne\" ALTER note SET NOT NULL",
+         ALTER TABLE part DROP COLUMN kind; ALTER TABLE \"li ne\" ALTER note SET NOT NULL;
+         CREATE OR REPLACE FUNCTION same(integer) RETURNS integer LANGUAGE sql AS 'SELECT $1 + 1';
+         ALTER TYPE mood ADD VALUE 'ok'; ALTER DOMAIN few SET NOT NULL;
+         ALTER POLICY mine ON ruled USING (false); DROP RULE quiet ON ruled",
     )?;
     let verdict = verify(database, &[])?;
     let line = ("\"public\".\"li ne\"".to_owned(), "rows_differ".to_owned());
@@ -214,14 +223,24 @@ fn changes_are_named(database: &Database) -> Result<()> {
         .map(|table| format!("column public.{table}.kind removed"))
         .into_iter()
         .chain(["index public.\"ne w\" added".to_owned()])
-        .chain(["column public.\"li ne\".note changed".to_owned()])
+        .chain(
+            [
+                "column public.\"li ne\".note changed",
+                "function public.same(integer) changed",
+                "type public.mood changed",
+                "type public.few changed",
+                "policy public.ruled.mine changed",
+                "rule public.ruled.quiet removed",
+            ]
+            .map(str::to_owned),
+        )
     {
         ensure!(objects(&verdict).contains(&wanted), "{wanted}: {verdict:#}");
     }
     // From PostgreSQL 18 on NOT NULL is a constraint with a name.
     let version = database.psql("SHOW server_version_num")?;
     let named = usize::from(version.trim().parse::<u32>()? >= 180_000);
-    ensure!(objects(&verdict).len() == 5 + named, "{verdict:#}");
+    ensure!(objects(&verdict).len() == 10 + named, "{verdict:#}");
     let text = Upshift::on(database, ["verify"])
         .run()?
         .expect_code(3)?
