@@ -54,8 +54,9 @@ impl Upshift {
 
     /// A run of a pack with two workers and units of 500 rows, and `--passes` as told.
     pub fn run_pack(database: &Database, pack: &Path, passes: &str) -> Self {
-        let run = ["run", "--workers", "2", "--unit-rows", "500", "--passes"];
-        Self::on(database, run).argument(passes).argument(pack)
+        Self::on(database, ["run", "--workers", "2", "--unit-rows", "500"])
+            .arguments(&["--passes", passes])
+            .argument(pack)
     }
 
     /// With one more argument.
