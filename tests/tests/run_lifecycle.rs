@@ -131,10 +131,10 @@ async fn a_rollback_to_a_checkpoint_can_go_on_either_way() -> Result<()> {
 async fn a_failed_run_says_why_and_goes_on_when_that_is_mended() -> Result<()> {
     let database = small_erp::database().await?;
     database.psql(
-        "UPDATE line SET price = -1 WHERE id = (SELECT max(l.id) FROM line l JOIN move m ON m.id = l.move_id WHERE m.state = 'posted' AND l.quantity > 0)",
+        "UPDATE line SET price = -73.91 WHERE id = (SELECT max(l.id) FROM line l JOIN move m ON m.id = l.move_id WHERE m.state = 'posted' AND l.quantity > 0)",
     )?;
     let naive = database.copy()?;
-    naive.psql("UPDATE line SET price = 1 WHERE price = -1")?;
+    naive.psql("UPDATE line SET price = 1 WHERE price = -73.91")?;
     let failed = run(&database).run()?.expect_code(1)?;
     ensure!(
         failed.stderr.contains("upshift resume"),
@@ -151,11 +151,11 @@ async fn a_failed_run_says_why_and_goes_on_when_that_is_mended() -> Result<()> {
         "{error}"
     );
     ensure!(
-        !error["message"].to_string().contains("-1"),
+        !error["message"].to_string().contains("73.91"),
         "a value of a row: {error}"
     );
     on(&database, &["rollback"]).succeed()?;
-    database.psql("UPDATE line SET price = 1 WHERE price = -1")?;
+    database.psql("UPDATE line SET price = 1 WHERE price = -73.91")?;
     run(&database).succeed()?;
     on(&database, &["commit"]).succeed()?;
     oracle::upgrade(&naive, &small_erp::pack()).await?;
