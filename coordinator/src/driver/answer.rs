@@ -10,7 +10,7 @@ use upshift_shared::{
 
 use super::{Driver, Ended, Link, Operation, failure, operation::Answer};
 use crate::{
-    engine::{Event, Failure, FailureClass, StopReason},
+    engine::{Event, Failure, FailureClass, Labels, StopReason},
     progress::{Ending, ProgressEvent},
     server::SessionEvent,
 };
@@ -30,7 +30,10 @@ impl Driver {
                 };
                 self.workers.insert(worker, link);
                 self.show(&ProgressEvent::WorkerJoined { worker, name });
-                self.feed(Event::WorkerJoined { worker });
+                self.feed(Event::WorkerJoined {
+                    worker,
+                    labels: Labels::new(),
+                });
             }
             SessionEvent::Lost { worker, reason } => self.lose(worker, reason),
             SessionEvent::Said { worker, message } => self.said(worker, message),
