@@ -4,21 +4,25 @@
 //! The order of precedence is libpq's: what the connection string says, then the service file, then
 //! the environment, then defaults. Passwords are kept in [`Secret`] and appear in no message.
 
+mod cluster;
 mod connection;
 mod conninfo;
 mod environment;
 mod file;
 mod keyword;
 mod passfile;
+mod secret;
 mod service;
 mod snapshot;
 #[cfg(test)]
 mod tests;
 mod value;
 
+pub use cluster::{ClusterSettings, Role, ServerSettings, TlsFiles, Token};
 pub use connection::{Connection, Secret};
 pub use environment::Environment;
-pub use file::{Config, RunDefaults};
+pub use file::{Config, DatabasePlace, RunDefaults};
+pub use secret::SecretSource;
 pub use snapshot::SnapshotSettings;
 pub use value::{parse_duration, parse_size};
 
@@ -78,6 +82,17 @@ impl Config {
             connection,
             warnings,
         })
+    }
+
+    /// What a cluster heeds of the entry of that name, and the entry is there.
+    #[must_use]
+    pub fn place(&self, name: &str) -> Option<&DatabasePlace> {
+        self.databases.get(name).map(|entry| &entry.place)
+    }
+
+    /// The names of all entries `[databases.NAME]`, in order.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.databases.keys().map(String::as_str)
     }
 
     fn entry(&self, name: &str) -> Result<&file::DatabaseEntry> {
