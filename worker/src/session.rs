@@ -73,6 +73,7 @@ pub async fn run(
         version: env!("CARGO_PKG_VERSION").to_owned(),
         name: name(),
         slots,
+        labels: HashMap::new(),
     });
     send(&up, hello).await?;
     let opened = timeout(
