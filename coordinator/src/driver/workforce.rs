@@ -8,9 +8,11 @@ use tokio::{
     time::sleep,
 };
 use tokio_util::sync::CancellationToken;
-use tonic::transport::Endpoint;
-use upshift_shared::{Error, Result};
-use upshift_worker::session::{self, ResolveDatabase};
+use upshift_shared::Result;
+use upshift_worker::{
+    link::Link,
+    session::{self, Offer, ResolveDatabase},
+};
 
 use super::Input;
 
@@ -115,11 +117,11 @@ async fn one_session(
     resolver: Arc<dyn ResolveDatabase>,
     stop: CancellationToken,
 ) -> Result<()> {
-    let failed = |error: tonic::transport::Error| Error::Io {
-        context: "connecting a worker to the private socket".to_owned(),
-        source: std::io::Error::other(error),
+    let line = Link::local(address).await?;
+    let offer = Offer {
+        slots: 1,
+        ..Offer::default()
     };
-    let endpoint = Endpoint::try_from(address.to_owned()).map_err(failed)?;
-    let channel = endpoint.connect().await.map_err(failed)?;
-    session::run(channel, 1, resolver, stop).await
+    session::run(line, &offer, resolver, stop).await?;
+    Ok(())
 }
