@@ -163,10 +163,7 @@ pub(super) async fn go_back(
 /// A group goes back to a checkpoint that all of its databases have: what the others should do is
 /// anybody's guess.
 fn refuse_not_shared(open: &Open, plans: &[Arc<Plan>], to: &str) -> Result<(), Failure> {
-    let has = |plan: &Plan, name: &str| {
-        let mut own = plan.modules.iter().filter(|m| m.joined_with.is_none());
-        own.any(|module| module.name == name)
-    };
+    let has = |plan: &Plan, name: &str| own_checkpoints(plan).any(|own| own == name);
     let without: Vec<&str> = open
         .members
         .iter()
@@ -177,11 +174,10 @@ fn refuse_not_shared(open: &Open, plans: &[Arc<Plan>], to: &str) -> Result<(), F
     if without.is_empty() {
         return Ok(());
     }
-    let modules = plans.first().map(|plan| plan.modules.iter());
-    let shared: Vec<&str> = modules
+    let first = plans.first().map(|plan| own_checkpoints(plan));
+    let shared: Vec<&str> = first
         .into_iter()
         .flatten()
-        .map(|module| module.name.as_str())
         .filter(|name| plans.iter().all(|plan| has(plan, name)))
         .collect();
     let shared = match shared.as_slice() {
@@ -189,9 +185,15 @@ fn refuse_not_shared(open: &Open, plans: &[Arc<Plan>], to: &str) -> Result<(), F
         some => format!("they share {}", some.join(", ")),
     };
     Err(Failure::refused(format!(
-        "a group goes back to a checkpoint that all of its databases have, and {} of {to} there is none \
-         in {}: {shared}",
-        "a checkpoint",
+        "a group goes back to a checkpoint that all of its databases have, and {} has no checkpoint {to} of \
+         its own: {shared}",
         without.join(", ")
     )))
+}
+
+/// The checkpoints that one can go back to, once they are prepared.
+fn own_checkpoints(plan: &Plan) -> impl Iterator<Item = &str> {
+    let own = plan.checkpoints.iter();
+    own.filter(|one| one.joined_with.is_none())
+        .map(|one| one.name.as_str())
 }
