@@ -14,7 +14,10 @@ use upshift_shared::{
 };
 
 use super::{
-    super::{Failure, driving::DrivingArguments},
+    super::{
+        Failure,
+        driving::{DrivingArguments, take_over},
+    },
     driving::{self, How, Job},
     opening::{Group, Known, Open, is_at_start},
     resume::plans,
@@ -72,12 +75,7 @@ async fn end_unbegun(mut open: Open, known: &Known) -> Result<(), Failure> {
             continue;
         };
         let ended = async {
-            let deadline = super::super::driving::TAKE_OVER_DEADLINE;
-            let epoch = ledger::fence::raise(&mut member.conn, row.run, deadline).await?;
-            let holder = ledger::Holder {
-                run: row.run,
-                epoch,
-            };
+            let holder = take_over(&mut member.conn, row.run).await?;
             let change = Change::default();
             ledger::run::change_state(&mut member.conn, holder, S::RolledBack, change).await
         }
@@ -101,7 +99,7 @@ pub(super) async fn go_back(
     if let Some(to) = to {
         refuse_not_shared(&open, &plans, to)?;
     }
-    let mut limits = driving::limits(&open, arguments, &plans);
+    let mut limits = driving::limits(&open.group.config, arguments, &plans);
     limits.iter_mut().for_each(|limits| limits.force = force);
     // What has no way back is refused before anybody is disturbed.
     let mut rebuilt = Vec::with_capacity(rows.len());
@@ -144,7 +142,8 @@ pub(super) async fn go_back(
             rebuilt,
         });
     }
-    cuts.make("rolling_back", &writes).await?;
+    let cut = cuts.make("rolling_back", &writes).await;
+    cut.map_err(upshift_shared::Error::from)?;
     for (member, job) in open.members.iter_mut().zip(&jobs) {
         let (holder, plan) = (job.holder, &job.plan);
         let done = rollback::without_effect(&mut member.conn, holder, plan, &job.rebuilt).await;
