@@ -143,6 +143,7 @@ async fn take(
     let of_plan = (plan, snapshot.kind);
     rollback::refuse_midway(&mut driving.conn, holder.run, of_plan).await?;
     let entry = (snapshot.kind, snapshot.held_as());
+    let begun = ledger::snapshot::load(&mut driving.conn, holder.run).await?;
     ledger::snapshot::start(&mut driving.conn, holder, due, (entry.0, &entry.1)).await?;
     failpoint::reach(snapshot::STARTED);
     if !called.0.json {
@@ -154,7 +155,7 @@ async fn take(
         );
     }
     driving.close().await;
-    let made = interruptible(snapshot.make()).await;
+    let made = interruptible(snapshot.make(begun.contains_key(&due))).await;
     let mut driving = Driving::open(called.0, called.1).await?;
     fence::check(&mut driving.conn, holder).await?;
     if let Err(error) = made {
@@ -272,6 +273,7 @@ pub(super) async fn restore(
             holder
         }
     };
+    failpoint::reach(snapshot::RESTORE_SWAPPED);
     // After a copy this finishes what the swap began.
     let mut driving = Driving::open(called.0, called.1).await?;
     let row = ledger::run::read(&mut driving.conn, run).await?;
@@ -336,7 +338,6 @@ async fn by_copy(
     let swapped = interruptible(restore.swap(&mut maintenance)).await;
     maintenance.close().await;
     swapped.map_err(failed)?;
-    failpoint::reach(snapshot::RESTORE_SWAPPED);
     Ok(holder)
 }
 
