@@ -135,7 +135,10 @@ async fn who_has_lost_the_lead_writes_nothing() -> Result<()> {
         let refused = client.put_run(&entry).await;
         ensure!(refused.is_err(), "who has released the lead wrote");
         let refused = client.decide("p", "late").await;
-        ensure!(refused.is_err(), "who has released the lead decided: {refused:?}");
+        ensure!(
+            refused.is_err(),
+            "who has released the lead decided: {refused:?}"
+        );
     }
     let leads = timeout(DEADLINE, old.campaign(&member("old"))).await??;
     old.put_run(&entry).await?;
