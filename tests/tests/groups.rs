@@ -7,7 +7,11 @@ use anyhow::{Context, Result, ensure};
 use nix::sys::signal::Signal;
 use serde_json::Value;
 use sqlx::Connection;
-use upshift_coordinator::coordination::DATABASE_LOCK;
+use upshift_coordinator::{
+    coordination::DATABASE_LOCK,
+    snapshot::marker::{Marker, State},
+};
+use upshift_shared::ids::RunId;
 use upshift_tests::{
     compare::Snapshot,
     group::{BASE, Group, alone, by_hand},
@@ -427,12 +431,9 @@ async fn it_is_interrupted() -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_member_is_refused_alone_and_can_be_forced() -> Result<()> {
+async fn what_is_in_the_way_of_one_is_in_the_way_of_all() -> Result<()> {
     let group = Group::new().await?;
-    let start = group.snapshots().await?;
-    let [a, b, _] = &group.databases[..] else {
-        anyhow::bail!("three");
-    };
+    let b = &group.databases[1];
     // Locked by another upshift: nothing is begun anywhere.
     let mut other = b.connect().await?;
     sqlx::query("SELECT pg_advisory_lock($1, $2)")
@@ -446,10 +447,34 @@ async fn a_member_is_refused_alone_and_can_be_forced() -> Result<()> {
         "{}",
         refused.stderr
     );
+    // A copy of a database that can still be restored is none to upgrade.
+    let copy = Marker {
+        state: State::Ready,
+        run: RunId::generate(),
+        database: "elsewhere".to_owned(),
+        epoch: 1,
+        to: None,
+        comment: None,
+    };
     other.close().await?;
+    b.psql(&copy.statement(b.name()))?;
+    let refused = group.run().run()?.expect_code(3)?;
+    for said in ["database b: ", "part of a snapshot of database elsewhere"] {
+        ensure!(refused.stderr.contains(said), "{said}: {}", refused.stderr);
+    }
+    b.psql(&format!("COMMENT ON DATABASE {} IS NULL", b.name()))?;
     let ledgers = group.ask("SELECT to_regnamespace('upshift') IS NULL")?;
     ensure!(ledgers.iter().all(|none| none == "t"), "{ledgers:?}");
+    Ok(())
+}
 
+#[tokio::test]
+async fn a_member_is_refused_alone_and_can_be_forced() -> Result<()> {
+    let group = Group::new().await?;
+    let start = group.snapshots().await?;
+    let [a, b, _] = &group.databases[..] else {
+        anyhow::bail!("three");
+    };
     group.run().succeed()?;
     for verb in ["commit", "rollback", "resume"] {
         let refused = Upshift::on(a, [verb]).run()?.expect_code(3)?;

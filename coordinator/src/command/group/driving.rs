@@ -272,3 +272,40 @@ fn outcome(
     });
     Err(Failure::failed(text.join("\n")))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn said(endings: [Ending; 2], fenced: bool, (aim, in_doubt): (Aim, bool)) -> String {
+        let ended = endings.map(|ending| Ended {
+            ending,
+            message: "its words".to_owned(),
+            fenced,
+        });
+        let names = ["a".to_owned(), "b".to_owned()];
+        let command = |verb: &str| format!("upshift {verb} --group g");
+        outcome(&names, &ended, (&aim, in_doubt), &command)
+            .unwrap_or_else(|failure| format!("{failure:?}"))
+    }
+
+    #[test]
+    fn nothing_is_said_of_a_cut_that_may_be_decided() {
+        let failed = [Ending::Failed, Ending::Failed];
+        let text = said(failed, false, (Aim::Forward, false));
+        assert!(text.contains("none is prepared"), "{text}");
+        for aim in [Aim::Forward, Aim::Back { to: None }] {
+            let text = said(failed, false, (aim, true));
+            assert!(!text.contains("none is prepared"), "{text}");
+            assert!(!text.contains("on their way back"), "{text}");
+            for verb in ["resume", "rollback"] {
+                assert!(
+                    text.contains(&format!("upshift {verb} --group g")),
+                    "{text}"
+                );
+            }
+        }
+        let text = said(failed, true, (Aim::Forward, true));
+        assert!(text.contains("another process drives the group"), "{text}");
+    }
+}
