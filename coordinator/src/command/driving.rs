@@ -42,7 +42,7 @@ const LOCK_TIMEOUT: Duration = Duration::from_secs(5);
 const CUT_STATEMENT_TIMEOUT: Duration = Duration::from_secs(300);
 const MAX_ATTEMPTS: u32 = 10;
 /// How long sessions of an earlier attempt may take to end.
-pub(super) const TAKE_OVER_DEADLINE: Duration = Duration::from_secs(60);
+const TAKE_OVER_DEADLINE: Duration = Duration::from_secs(60);
 
 /// How a run is driven and shown.
 #[derive(Debug, Clone, Args)]
@@ -195,12 +195,7 @@ impl Driving {
 
     /// Takes a run over: nobody who drove it before can write for it any more.
     pub(super) async fn take_over(&mut self, run: RunId) -> Result<Holder, Failure> {
-        let epoch = fence::raise(&mut self.conn, run, TAKE_OVER_DEADLINE).await?;
-        let holder = Holder { run, epoch };
-        let by = process::member().name;
-        let taken = Draft::new("taken_over", serde_json::json!({"epoch": epoch, "by": by}));
-        ledger::event::append(&mut self.conn, holder, &taken).await?;
-        Ok(holder)
+        Ok(take_over(&mut self.conn, run).await?)
     }
 
     /// Drives a run to its end. Gives back what another step needs (`commit` after `run`).
@@ -269,19 +264,9 @@ impl Driving {
         let limits = &self.limits;
         let done =
             commit::commit(&mut self.conn, target, holder, plan, limits, &mut *progress).await;
-        if let Err(error) = &done {
-            let stopped = commit::stopped(error);
-            // What stood in the way is what the user is told.
-            let _unwritten = ledger::event::append(&mut self.conn, holder, &stopped).await;
-        }
-        let done = done.map_err(|error| match error {
-            Error::Fenced { .. } => error.into(),
-            // What is left of it can be done later.
-            error => Failure::failed(error.to_string()),
-        });
         let done = match done {
             Ok(()) => snapshotting::discard_all(&mut self, arguments, (holder, plan)).await,
-            failed => failed,
+            Err(error) => Err(not_committed(&mut self.conn, holder, error).await),
         };
         self.close().await;
         done
@@ -291,6 +276,33 @@ impl Driving {
     pub(super) async fn close(self) {
         drop(self.conn);
         self.lock.release().await;
+    }
+}
+
+/// Takes a run over, and says so in its log.
+pub(super) async fn take_over(
+    conn: &mut PgConnection,
+    run: RunId,
+) -> upshift_shared::Result<Holder> {
+    let epoch = fence::raise(conn, run, TAKE_OVER_DEADLINE).await?;
+    let holder = Holder { run, epoch };
+    let by = process::member().name;
+    let taken = Draft::new("taken_over", serde_json::json!({"epoch": epoch, "by": by}));
+    ledger::event::append(conn, holder, &taken).await?;
+    Ok(holder)
+}
+
+/// A commit that did not come to its end, which the log is told; what is left of it can be done later.
+pub(super) async fn not_committed(
+    conn: &mut PgConnection,
+    holder: Holder,
+    error: Error,
+) -> Failure {
+    // What stood in the way is what the user is told.
+    let _unwritten = ledger::event::append(conn, holder, &commit::stopped(&error)).await;
+    match error {
+        Error::Fenced { .. } => error.into(),
+        error => Failure::failed(error.to_string()),
     }
 }
 

@@ -7,7 +7,7 @@
 
 use std::{
     collections::{BTreeSet, HashMap},
-    io::{self, BufRead, IsTerminal, Write},
+    io::{self, IsTerminal},
     path::Path,
     sync::Arc,
 };
@@ -31,6 +31,7 @@ use crate::{
         compiling::{self, stored::Stored},
         database::{print_line, shell_quoted},
         driving::{After, Driving},
+        run::confirmed,
     },
     compile::edit::{self, Change, Decision, Edited, Refusal, Standing},
     driver::{Aim, checkpoints, rollback},
@@ -377,12 +378,5 @@ fn confirm(arguments: &Arguments) -> Result<(), Failure> {
     if arguments.yes || arguments.driving.json || !terminal {
         return Ok(());
     }
-    eprint!("go on so? [y/N] ");
-    let _unflushed = io::stderr().flush();
-    let mut answer = String::new();
-    let read = io::stdin().lock().read_line(&mut answer);
-    match read.is_ok() && matches!(answer.trim(), "y" | "Y" | "yes") {
-        true => Ok(()),
-        false => Err(Failure::refused("not confirmed; nothing was done")),
-    }
+    confirmed("go on so?")
 }
