@@ -256,17 +256,8 @@ impl Scene {
                 let middle = cut::split(conn, holder, *task, by, (*unit, bounds, *new)).await?;
                 return Ok(Answer::Split(middle));
             }
-            Operation::RecordDone(task) | Operation::RecordUndone(task) => {
-                let task = &self.plan.tasks[task.0 as usize];
-                failpoint::at(failpoint::BEFORE_RECORD, task).await;
-                match operation {
-                    Operation::RecordUndone(_) => {
-                        record_undone(conn, holder, task, (false, self.plan.swaps())).await?;
-                    }
-                    _ => ledger::task::set_state(conn, holder, task.id, TaskState::Done).await?,
-                }
-                failpoint::at(failpoint::AFTER_RECORD, task).await;
-            }
+            Operation::RecordDone(task) => self.record(conn, *task, TaskState::Done).await?,
+            Operation::RecordUndone(task) => self.record(conn, *task, TaskState::Undone).await?,
             Operation::RecordCheckpoint(place) => {
                 let planned = &self.plan.checkpoints[*place as usize];
                 // One that a pass goes across is no point to come back to.
@@ -305,6 +296,20 @@ impl Scene {
             Operation::Look => return self.look().await,
         }
         Ok(Answer::Done)
+    }
+
+    /// Records that all units of a task are done, or undone.
+    async fn record(&self, conn: &mut PgConnection, task: TaskId, to: TaskState) -> Result<()> {
+        let task = &self.plan.tasks[task.0 as usize];
+        failpoint::at(failpoint::BEFORE_RECORD, task).await;
+        match to {
+            TaskState::Undone => {
+                record_undone(conn, self.holder, task, (false, self.plan.swaps())).await?;
+            }
+            _ => ledger::task::set_state(conn, self.holder, task.id, to).await?,
+        }
+        failpoint::at(failpoint::AFTER_RECORD, task).await;
+        Ok(())
     }
 
     /// Brings the run into its last state, after what goes before it.
