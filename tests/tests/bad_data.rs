@@ -262,8 +262,13 @@ async fn quarantines(case: &Case) -> Result<()> {
     expect_said(&refused, &["7 rows still quarantined"])?;
     database.psql(&case.mend.replace("{ids}", &ids(7)))?;
     start.psql(&case.mend.replace("{ids}", &ids(7)))?;
-    Upshift::on(&database, ["quarantine", "retry"]).dies_at("before_commit")?;
+    for point in ["before_commit", "after_commit"] {
+        Upshift::on(&database, ["quarantine", "retry"]).dies_at(point)?;
+    }
     Upshift::on(&database, ["quarantine", "retry"]).succeed()?;
+    Upshift::on(&database, ["verify"])
+        .succeed()
+        .context("retries are what the run left too")?;
     let listed = quarantined(&database, false)?;
     ensure!(listed["counts"]["retried"] == 7, "{listed}");
     if case.script.0.ends_with(".sql") {
@@ -271,7 +276,9 @@ async fn quarantines(case: &Case) -> Result<()> {
         oracle::upgrade(&naive, pack.path()).await?;
         compare::expect_same(&database, &naive, "retried is not psql").await?;
     }
-    Upshift::on(&database, ["rollback"]).dies_at("during_undo:2")?;
+    for point in ["during_undo:2", "after_retries_back"] {
+        Upshift::on(&database, ["rollback"]).dies_at(point)?;
+    }
     Upshift::on(&database, ["rollback"]).succeed()?;
     compare::expect_same(&database, &start, "rolled back after a retry").await
 }

@@ -256,6 +256,44 @@ async fn commands_of_the_configuration_take_and_restore_snapshots() -> Result<()
     before.expect_same(&Snapshot::take(&shop).await?, "rolled back")
 }
 
+/// What somebody wants while a snapshot is taken holds when the run goes on: the command has said before what
+/// it wants itself.
+#[tokio::test]
+async fn a_pause_outlives_a_snapshot() -> Result<()> {
+    let folder = folder()?;
+    let shop = database(server()?)?;
+    let config = folder.path().join("upshift.toml");
+    let create = "createdb -T \\\"$1\\\" \\\"$1_c$2\\\" && psql -qX -d \\\"$1\\\" -c \\\"UPDATE upshift.control \
+        SET paused = true, reason = 'month end', version = version + 1\\\"";
+    std::fs::write(
+        &config,
+        format!(
+            "[snapshot]
+             create = [\"sh\", \"-c\", \"{create}\", \"sh\", \"{{database}}\", \"{{task}}\"]
+             restore = [\"false\"]
+             drop = [\"dropdb\", \"--if-exists\", \"{{database}}_c{{task}}\"]\n"
+        ),
+    )?;
+    let config = config.display().to_string();
+    let mut running = run(&shop, &folder, "command")
+        .arguments(&["--config", &config, "--json"])
+        .start()?;
+    let mut paused = 0;
+    while running.read_until(|line| line.contains("\"paused\""))? {
+        paused += 1;
+        let status = upshift(&shop, &["status", "--config", &config]).succeed()?;
+        ensure!(status.stdout.contains("month end"), "{}", status.stdout);
+        upshift(&shop, &["resume", "--config", &config]).succeed()?;
+    }
+    running.wait()?.expect_code(0)?;
+    ensure!(
+        paused == others(&shop)?.len() && paused > 0,
+        "{paused} pauses"
+    );
+    upshift(&shop, &["commit", "--config", &config]).succeed()?;
+    expect(&shop, AFTER_C)
+}
+
 #[tokio::test]
 async fn what_cannot_be_taken_is_refused_before_anything_is_touched() -> Result<()> {
     let folder = folder()?;

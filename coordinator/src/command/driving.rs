@@ -114,8 +114,8 @@ pub(super) struct Driving {
     pub(super) chosen: Chosen,
     pub(super) conn: PgConnection,
     pub(super) limits: Limits,
-    /// What this command wants of the run, and no other one will have said later.
-    wanted: Change,
+    /// What this command wants of the run; `None` once it has said so.
+    wanted: Option<Change>,
     coordination: Embedded,
     lock: Box<dyn Held>,
 }
@@ -152,7 +152,11 @@ impl Driving {
             chosen,
             conn,
             limits,
-            wanted: arguments.steering.change(),
+            // Whoever drives a run wants it to go on.
+            wanted: Some(Change {
+                paused: Some(Pause::End),
+                ..arguments.steering.change()
+            }),
             coordination,
             lock,
         })
@@ -198,6 +202,12 @@ impl Driving {
         Ok(take_over(&mut self.conn, run).await?)
     }
 
+    /// An earlier drive of the same command has said what it wants of the run: what somebody wanted since
+    /// then holds.
+    pub(super) fn has_driven(&mut self) {
+        self.wanted = None;
+    }
+
     /// Drives a run to its end. Gives back what another step needs (`commit` after `run`).
     pub(super) async fn drive(
         mut self,
@@ -213,13 +223,11 @@ impl Driving {
         let partly = aim == Aim::TakeBack;
         let options = ledger::options::load(&mut self.conn, holder.run).await?;
         let last_event = ledger::event::last(&mut self.conn, holder.run).await?;
-        // Whoever drives a run wants it to go on; other limits that somebody wanted of it hold.
-        let wanted = Change {
-            paused: Some(Pause::End),
-            ..self.wanted
-        };
-        let by = process::member().name;
-        control::change(&mut self.conn, holder.run, &wanted, &by).await?;
+        if let Some(wanted) = &self.wanted {
+            let by = process::member().name;
+            control::change(&mut self.conn, holder.run, wanted, &by).await?;
+        }
+        // Other limits that somebody wanted of it hold.
         let control = control::read(&mut self.conn, holder.run).await?;
         self.limits.steer(&control);
         rebuilt.limit(&self.limits);

@@ -166,6 +166,7 @@ async fn take(
     failpoint::reach(snapshot::MADE);
     ledger::snapshot::finish(&mut driving.conn, holder, due).await?;
     failpoint::reach(snapshot::RECORDED);
+    driving.has_driven();
     let holder = driving.take_over(holder.run).await?;
     Ok((driving, holder))
 }

@@ -123,8 +123,8 @@ pub(super) async fn in_effect(
     run: RunId,
     plan: &Plan,
 ) -> Result<Vec<bool>> {
-    let rows = Rows::load(conn, run).await?;
-    let is = |task: &Task| !rows.in_effect(task.id).is_empty();
+    let tasks = ledger::unit::in_effect(conn, run).await?;
+    let is = |task: &Task| tasks.contains(&task.id);
     Ok(plan.tasks.iter().map(is).collect())
 }
 

@@ -42,7 +42,8 @@ impl Rig {
         ledger::create(&mut conn).await?;
         ledger::create(&mut conn).await?;
         let run = RunId::generate();
-        ledger::run::insert(&mut conn, run, &plan(), "0.0.0").await?;
+        let options = RunOptions::default();
+        ledger::run::insert_with(&mut conn, run, &plan(), "0.0.0", &options).await?;
         let epoch = ledger::fence::raise(&mut conn, run, Duration::from_secs(10)).await?;
         Ok(Self {
             database,

@@ -279,6 +279,12 @@ fn not_here() -> Error {
     Error::Refused("an external program cannot run inside a transaction: please report this".into())
 }
 
+/// An error's message as a unit would tell it: without values of users' rows.
+#[must_use]
+pub fn described(error: &Error) -> String {
+    error::described(error, &[])
+}
+
 /// The parameters of a template, as texts: the instant where pinned, the unit's number, the lower
 /// bound, the upper bound.
 fn parameters(unit: &UnitContext<'_>) -> Vec<Option<String>> {
