@@ -26,6 +26,19 @@ pub(crate) fn deparse(node: NodeEnum) -> Result<String, String> {
     pg_query::deparse(&tree, pg_query::DeparseOptions::default()).map_err(|e| e.to_string())
 }
 
+/// The parse tree of one expression.
+pub(crate) fn value(sql: &str) -> Result<Node, String> {
+    let target = match parse(&format!("SELECT {sql}"))? {
+        Some(NodeEnum::SelectStmt(select)) => select.target_list.into_iter().next(),
+        _ => None,
+    };
+    let value = match target.and_then(|target| target.node) {
+        Some(NodeEnum::ResTarget(target)) => target.val.map(|value| *value),
+        _ => None,
+    };
+    value.ok_or_else(|| "an expression could not be read: please report this".to_owned())
+}
+
 /// An expression as SQL.
 pub(crate) fn expression(node: &Node) -> Result<String, String> {
     let target = ResTarget {
