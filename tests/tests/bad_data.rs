@@ -552,3 +552,30 @@ async fn a_committed_run_keeps_its_list() -> Result<()> {
     );
     Ok(())
 }
+
+/// Which column of new rows is at fault is asked one by one, and no default draws for that.
+#[tokio::test]
+async fn a_search_draws_from_no_sequence() -> Result<()> {
+    let pack = one_module(&[(
+        "pre-a.sql",
+        "INSERT INTO numbered (id, place, short) SELECT id, place, code FROM source WHERE id > 0;",
+    )])?;
+    let database = Database::create()?;
+    database.psql(
+        "CREATE TABLE source (id integer PRIMARY KEY, place integer, code text);
+         INSERT INTO source SELECT i, i, CASE i WHEN 7 THEN 'Z3CR3T' ELSE 'x' END FROM generate_series(1, 2000) i;
+         CREATE TABLE numbered (id serial PRIMARY KEY, place serial, short varchar(5));
+         SELECT nextval('numbered_id_seq'), nextval('numbered_place_seq');
+         ANALYZE",
+    )?;
+    let failed = Upshift::on(&database, ["run", "--unit-rows", "500"])
+        .argument(pack.path())
+        .run()?
+        .expect_code(1)?;
+    expect_said(&failed, &["1 bad row: ", "column \"short\" of"])?;
+    let drawn = database.psql(
+        "SELECT last_value FROM numbered_id_seq UNION ALL SELECT last_value FROM numbered_place_seq",
+    )?;
+    ensure!(drawn.trim() == "1\n1", "drawn up to {drawn}");
+    Ok(())
+}

@@ -398,7 +398,7 @@ fn refuse_irreversible(plan: &Plan, tasks: Vec<&Task>) -> Result<()> {
         String::new()
     };
     let checkpoint = plan.checkpoint_from(last.checkpoint);
-    let checkpoint = checkpoint.map_or("?", |one| one.name.as_str());
+    let checkpoint = checkpoint.map_or("?", |(_, one)| one.name.as_str());
     Err(Error::Refused(format!(
         "there is no way back before what is irreversible and done: {}{more}; one can go back to the \
          checkpoint of {checkpoint} or a later one, or restore a backup",
