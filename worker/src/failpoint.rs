@@ -55,6 +55,9 @@ pub const DURING_SWAP: &str = "during_swap";
 /// Between two keys that are validated, or before the only one.
 pub const DURING_KEYS: &str = "during_keys";
 
+/// A unit is about to be searched for bad rows.
+pub const DURING_SEARCH: &str = "during_search";
+
 /// All units of a task are done, or undone, and it is not recorded yet.
 pub const BEFORE_RECORD: &str = "before_record";
 /// It is recorded.
@@ -95,6 +98,9 @@ pub const ALL: [&str; 10] = [
 /// Points within stages of a pass.
 pub const STAGES: [&str; 3] = [DURING_BUILD, DURING_SWAP, DURING_KEYS];
 
+/// Points that only units with bad rows pass.
+pub const SEARCH: [&str; 1] = [DURING_SEARCH];
+
 /// Points of whoever drives the run.
 pub const DRIVER: [&str; 11] = [
     BEFORE_RECORD,
@@ -111,7 +117,7 @@ pub const DRIVER: [&str; 11] = [
 ];
 
 /// Every list, for tests that go through all points.
-pub const LISTS: [&[&str]; 3] = [&ALL, &STAGES, &DRIVER];
+pub const LISTS: [&[&str]; 4] = [&ALL, &STAGES, &SEARCH, &DRIVER];
 
 /// An edited pack: the tasks that are taken back first are open again, and still in effect.
 pub const AFTER_REOPEN: &str = "after_reopen";

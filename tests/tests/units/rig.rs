@@ -29,6 +29,8 @@ pub(crate) struct Rig {
     pub(crate) target: Target,
     pub(crate) timeouts: Timeouts,
     pub(crate) force: bool,
+    pub(crate) options: RunOptions,
+    pub(crate) cancel: CancellationToken,
 }
 
 impl Rig {
@@ -55,6 +57,8 @@ impl Rig {
                 statement: Duration::from_secs(60),
             },
             force: false,
+            options: RunOptions::default(),
+            cancel: CancellationToken::new(),
         })
     }
 
@@ -65,7 +69,6 @@ impl Rig {
         direction: Direction,
         pinned_now: &str,
     ) -> Result<UnitReport, UnitError> {
-        let cancel = CancellationToken::new();
         let context = UnitContext {
             holder: self.holder,
             task,
@@ -76,10 +79,10 @@ impl Rig {
             timeouts: self.timeouts,
             attempt: 1,
             target: &self.target,
-            cancel: &cancel,
+            cancel: &self.cancel,
             force: self.force,
             units_at_once: 1,
-            options: &RunOptions::default(),
+            options: &self.options,
         };
         execute(&mut self.conn, &context).await
     }
