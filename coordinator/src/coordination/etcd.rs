@@ -77,8 +77,9 @@ pub struct Etcd {
     keys: Keys,
     lease_time: Duration,
     lease: Mutex<Option<Arc<Lease>>>,
-    /// The revision at which this client began to lead; 0 where it does not.
-    leads_since: Arc<AtomicI64>,
+    /// The revision at which this client began to lead, which fences its writes; kept when it no longer
+    /// does, so that a write under way is not taken for one of somebody who never led. 0 where it never did.
+    leads_since: AtomicI64,
 }
 
 impl Clone for Etcd {
@@ -88,7 +89,7 @@ impl Clone for Etcd {
             keys: self.keys.clone(),
             lease_time: self.lease_time,
             lease: Mutex::default(),
-            leads_since: Arc::default(),
+            leads_since: AtomicI64::default(),
         }
     }
 }
@@ -125,7 +126,7 @@ impl Etcd {
             keys: Keys::below(&options.prefix),
             lease_time: options.lease.max(Duration::from_secs(1)),
             lease: Mutex::default(),
-            leads_since: Arc::default(),
+            leads_since: AtomicI64::default(),
         };
         etcd.expect_format().await?;
         Ok(etcd)
@@ -190,9 +191,9 @@ impl Etcd {
             token: token.to_owned(),
         };
         let absent = Compare::create_revision(key.clone(), CompareOp::Equal, 0);
-        let conditions: Vec<Compare> = std::iter::once(absent)
-            .chain(self.while_leading())
-            .collect();
+        // To lead is not conditional on having led.
+        let leads = self.while_leading().filter(|_| key != self.keys.leader());
+        let conditions: Vec<Compare> = std::iter::once(absent).chain(leads).collect();
         let options = PutOptions::new().with_lease(lease.id);
         let txn = Txn::new()
             .when(conditions)
@@ -243,8 +244,6 @@ impl Coordination for Etcd {
             match self.acquire(self.keys.leader(), &token, member).await? {
                 Acquired::Ours(key) => {
                     self.leads_since.store(key.created(), Ordering::Release);
-                    let leads_since = Arc::clone(&self.leads_since);
-                    let key = key.and_then(move || leads_since.store(0, Ordering::Release));
                     return Ok(Box::new(key));
                 }
                 Acquired::Taken(_) => {
