@@ -98,8 +98,7 @@ fn class(error: &Error, unit: &UnitContext<'_>, elapsed: Duration) -> FailureCla
 /// functions raise may hold any value: those of `rows` are left out, and where it is not known of which
 /// rows it speaks, all that it says. The ledger keeps it, so that it is the same for whoever asked for
 /// values: to him rows are shown beside it.
-#[must_use]
-pub fn described(error: &Error, rows: &[&Value]) -> String {
+pub(super) fn described(error: &Error, rows: &[&Value]) -> String {
     let Error::Database {
         context,
         source: sqlx::Error::Database(source),

@@ -44,7 +44,7 @@ use upshift_shared::{
 };
 
 pub use check::ask as ask_check;
-pub use error::{FailureClass, UnitError, described};
+pub use error::{FailureClass, UnitError};
 pub use retry::{Retried, retry};
 
 use crate::{failpoint, prepare::kept_name};
