@@ -12,6 +12,7 @@ mod driving;
 mod events;
 mod failure;
 mod group;
+mod host;
 mod ordering;
 mod pack;
 mod pause;

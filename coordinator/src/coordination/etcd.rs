@@ -82,6 +82,12 @@ pub struct Etcd {
     leads_since: AtomicI64,
 }
 
+impl std::fmt::Debug for Etcd {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Etcd").finish_non_exhaustive()
+    }
+}
+
 impl Clone for Etcd {
     fn clone(&self) -> Self {
         Self {
@@ -325,6 +331,18 @@ impl Coordination for Etcd {
         let put = TxnOp::put(self.keys.run(entry.run), encode(entry), None);
         let txn = Txn::new().when(conditions).and_then([put]);
         let answer = self.txn(txn, "writing the index of runs").await?;
+        if answer.succeeded() {
+            Ok(())
+        } else {
+            Err(no_longer_leads())
+        }
+    }
+
+    async fn forget_run(&self, run: RunId) -> Result<()> {
+        let conditions: Vec<Compare> = self.while_leading().into_iter().collect();
+        let delete = TxnOp::delete(self.keys.run(run), None);
+        let txn = Txn::new().when(conditions).and_then([delete]);
+        let answer = self.txn(txn, "taking a run out of the index").await?;
         if answer.succeeded() {
             Ok(())
         } else {
