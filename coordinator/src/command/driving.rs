@@ -107,6 +107,21 @@ impl DrivingArguments {
         }
     }
 
+    /// The coordinator of a cluster drives, on a database that it knows by name, and shows nothing.
+    pub(super) fn of_coordinator(&mut self, database: &str, host: Host) -> Result<(), Failure> {
+        if self.database.database.is_some() {
+            return Err(Failure::usage(
+                "a database of a cluster is named once, by an entry [databases.NAME] of the \
+                 coordinator's configuration",
+            ));
+        }
+        self.database.database = Some(database.to_owned());
+        self.quiet = true;
+        self.json = false;
+        self.host = host;
+        Ok(())
+    }
+
     pub(super) fn progress(&self) -> Box<dyn Progress> {
         if self.quiet {
             Box::new(Silent)

@@ -10,9 +10,12 @@ use std::{
 };
 
 use clap::Args;
-use upshift_shared::ledger::{
-    self,
-    run::{Change, RunRow, RunState},
+use upshift_shared::{
+    ids::RunId,
+    ledger::{
+        self,
+        run::{Change, RunRow, RunState},
+    },
 };
 
 use super::{
@@ -47,6 +50,18 @@ pub(super) struct Arguments {
 impl Arguments {
     pub(super) fn json(&self) -> bool {
         self.driving.json
+    }
+
+    /// For this run alone, as the coordinator of a cluster goes on with it.
+    pub(super) fn of(run: RunId, driving: DrivingArguments) -> Self {
+        Self {
+            run: Some(run.to_string()),
+            pack: None,
+            yes: false,
+            show: ShowArguments::default(),
+            group: GroupArguments::default(),
+            driving,
+        }
     }
 }
 

@@ -7,6 +7,7 @@
 mod held;
 mod keys;
 mod lease;
+mod settings;
 mod watching;
 
 use std::{
@@ -44,6 +45,9 @@ const PATIENCE: Duration = Duration::from_secs(15);
 const LOCK_PATIENCE: Duration = Duration::from_secs(3);
 /// How often a lock that is taken is asked for within that time.
 const LOCK_AGAIN: Duration = Duration::from_millis(150);
+/// A candidate looks so often even if the watch is silent.
+/// Between attempts to reach it at all.
+const CONNECT_AGAIN: Duration = Duration::from_secs(1);
 /// A candidate looks so often even if the watch is silent.
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
 
@@ -136,6 +140,22 @@ impl Etcd {
         };
         etcd.expect_format().await?;
         Ok(etcd)
+    }
+
+    /// The same as often as it takes, for somebody who has nothing to do without it.
+    ///
+    /// # Errors
+    /// When a newer program wrote the store.
+    pub async fn connect_in_time(options: &EtcdOptions) -> Result<Self> {
+        loop {
+            match Self::connect(options).await {
+                Err(error @ Error::Io { .. }) => {
+                    tracing::warn!(%error, "etcd cannot be reached");
+                    sleep(CONNECT_AGAIN).await;
+                }
+                done => return done,
+            }
+        }
     }
 
     async fn expect_format(&self) -> Result<()> {

@@ -54,6 +54,9 @@ pub enum RunOrder {
     Forward {
         /// And commit it then.
         commit: bool,
+        /// As its operator has typed them.
+        #[serde(default)]
+        options: Vec<String>,
     },
     /// Take it back.
     Back {

@@ -124,7 +124,10 @@ async fn runs_are_listed<C: Coordination + Clone>(first: &C) {
         run: RunId::generate(),
         database: "one".to_owned(),
         state: "running".to_owned(),
-        order: Some(RunOrder::Forward { commit: false }),
+        order: Some(RunOrder::Forward {
+            commit: false,
+            options: vec!["--workers=2".to_owned()],
+        }),
         message: String::new(),
     };
     first.put_run(&entry).await.expect("it answers");

@@ -80,6 +80,8 @@ pub(super) enum Question {
     LimitServer(ServerId, u32),
     /// Units at once in all.
     LimitUnits(Option<u32>),
+    /// A run is to stop, as by Ctrl-C.
+    Stop(RunId),
     /// A run's workers forget it.
     Forget(RunId),
 }
@@ -240,6 +242,14 @@ impl Hub {
     /// See [`Self::status`].
     pub async fn limit_units(&self, max_units: Option<u32>) -> Result<()> {
         self.send(Input::Ask(Question::LimitUnits(max_units))).await
+    }
+
+    /// Stops a run, if it is driven: units in flight end.
+    ///
+    /// # Errors
+    /// See [`Self::status`].
+    pub async fn stop(&self, run: RunId) -> Result<()> {
+        self.send(Input::Ask(Question::Stop(run))).await
     }
 
     /// What workers keep for a run is of no more use.
@@ -544,6 +554,11 @@ impl Driver {
                 self.desk.feed(Event::ServerLimited { server, max_units });
             }
             Question::LimitUnits(max_units) => self.desk.feed(Event::UnitsLimited { max_units }),
+            Question::Stop(run) => {
+                if let Some(drive) = self.drives.get_mut(&run).filter(|drive| !drive.stopping) {
+                    drive.interrupt(&mut self.desk);
+                }
+            }
             Question::Forget(run) => self.forget(run),
         }
     }

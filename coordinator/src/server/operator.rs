@@ -86,6 +86,9 @@ pub trait Leader: Send + Sync {
     /// The workers that have a session.
     async fn workers(&self) -> Result<WorkersResponse, Status>;
 
+    /// What is counted, as text for Prometheus.
+    async fn figures(&self) -> Result<String, Status>;
+
     /// Asks a worker to leave; what the operator is told.
     async fn drain(&self, by: &Identity, worker: WorkerId) -> Result<String, Status>;
 }
