@@ -21,7 +21,7 @@ pub(crate) enum Host {
     #[default]
     Process,
     /// By the coordinator of a cluster.
-    Cluster(ClusterHost),
+    Cluster(Box<ClusterHost>),
 }
 
 /// The coordinator of a cluster that this process is.

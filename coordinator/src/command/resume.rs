@@ -83,12 +83,12 @@ pub(super) async fn run(arguments: Arguments, config: Option<&Path>) -> Result<(
     let (driving, row, after) = Driving::on_run(chosen, &arguments.driving, wanted).await?;
     match row.state {
         RunState::RollingBack => {
-            super::rollback::go_back(
+            Box::pin(super::rollback::go_back(
                 driving,
                 row.clone(),
                 row.rollback_to.as_deref(),
                 (&arguments.driving, config),
-            )
+            ))
             .await
         }
         // The same order twice: the second one finds it done.
@@ -103,7 +103,7 @@ pub(super) async fn run(arguments: Arguments, config: Option<&Path>) -> Result<(
         }
         _ => {
             refuse_ended(&row, &after)?;
-            go_forward(driving, &row, (&arguments, config)).await
+            Box::pin(go_forward(driving, &row, (&arguments, config))).await
         }
     }
 }

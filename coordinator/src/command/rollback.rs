@@ -102,7 +102,7 @@ pub(super) async fn run(arguments: Arguments, config: Option<&Path>) -> Result<(
         }
         _ => {
             let called = (&arguments.driving, config);
-            go_back(driving, row, arguments.to.as_deref(), called).await
+            Box::pin(go_back(driving, row, arguments.to.as_deref(), called)).await
         }
     }
 }

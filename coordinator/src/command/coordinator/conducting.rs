@@ -13,7 +13,6 @@ use upshift_shared::{
 use super::{
     super::{
         Failure, commit,
-        database::DatabaseArguments,
         driving::DrivingArguments,
         host::{ClusterHost, Host},
         resume, rollback, run,
@@ -146,7 +145,7 @@ impl Conducting {
         order: &RunOrder,
     ) -> Result<Option<RunOrder>, Failure> {
         let config = self.config.as_deref();
-        let host = Host::Cluster(self.host.clone());
+        let host = Host::Cluster(Box::new(self.host.clone()));
         let place = (entry.database.as_str(), host);
         match order {
             RunOrder::Forward { commit, options } => {
@@ -176,11 +175,4 @@ fn driving((database, host): (&str, Host)) -> Result<DrivingArguments, Failure> 
     let mut driving: DrivingArguments = parsed(&[])?;
     driving.of_coordinator(database, host)?;
     Ok(driving)
-}
-
-/// The database of that name, for what is done at once.
-pub(super) fn database(name: &str) -> DatabaseArguments {
-    DatabaseArguments {
-        database: Some(name.to_owned()),
-    }
 }

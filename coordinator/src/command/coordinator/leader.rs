@@ -253,7 +253,7 @@ impl Leading {
             let known = format!("run {run} was submitted before");
             return Ok(answer(&order.run, known));
         }
-        let host = Host::Cluster(self.host(false));
+        let host = Host::Cluster(Box::new(self.host(false)));
         let place = (order.database.as_str(), host);
         let arguments = run_arguments(&order.options, pack.folder(), place)?;
         // So that a connection string does not pass for a name.
