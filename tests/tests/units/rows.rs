@@ -278,8 +278,9 @@ async fn a_check_that_fails_shows_no_values() -> Result<()> {
         .whole(&cast, Direction::Do)
         .await
         .expect_err("b is not a number");
+    let said = error.message.replace(&rig.holder.run.to_string(), "");
     assert!(
-        error.message.contains("invalid input syntax") && !error.message.contains("b4"),
+        said.contains("invalid input syntax") && !said.contains("b4"),
         "{error}"
     );
     Ok(())
