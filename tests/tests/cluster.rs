@@ -1,14 +1,14 @@
 //! A cluster on loopback: what operators ask of it, coordinators that end in the middle of a run, workers
 //! that come and go, who is let in.
 
-use std::{fs, time::Duration};
+use std::{fs, path::PathBuf, time::Duration};
 
 use anyhow::{Result, ensure};
 use nix::sys::signal::Signal;
 use upshift_tests::{
     cluster::{Cluster, leads},
     compare::{self, Snapshot},
-    harness::Database,
+    harness::{Database, Upshift},
     oracle, small_erp,
 };
 
@@ -97,12 +97,13 @@ async fn a_leader_that_is_told_to_stop_hands_its_runs_over() -> Result<()> {
     leads(&mut second)?;
     cluster.expect(&run, "prepared")?;
     // It never stood still as failed.
-    let events = upshift_tests::harness::Upshift::on(&database, ["events", "--json"]).succeed()?;
+    let events = Upshift::on(&database, ["events", "--json"]).succeed()?;
     ensure!(!events.stdout.contains("\"failed\""), "{}", events.stdout);
+    cluster.upshift(&["cluster", "commit", &run]).succeed()?;
+    cluster.expect(&run, "committed")?;
     worker.signal(Signal::SIGTERM)?;
     worker.wait()?.expect_code(0)?;
-    compare::expect_same(&naive, &database, "prepared").await?;
-    Ok(())
+    compare::expect_same(&naive, &database, "handed over").await
 }
 
 #[tokio::test]
@@ -174,106 +175,128 @@ async fn a_pause_holds_until_the_run_is_resumed() -> Result<()> {
     before.expect_same(&Snapshot::take(&database).await?, "rolled back")
 }
 
-#[tokio::test]
-async fn only_who_shows_a_certificate_of_the_right_role_is_let_in() -> Result<()> {
-    let (database, _) = databases().await?;
-    let secret = "s3cret-token";
-    let digest = sha256(secret);
-    let more = format!(
-        "max_pack = \"1MB\"\n[cluster.tls]\nca = \"CERTS/ca.pem\"\ncertificate = \"CERTS/ROLE.pem\"\nkey = \
-         \"CERTS/ROLE.key\"\n[cluster.tokens.screen]\nrole = \"viewer\"\nsha256 = \"{digest}\"\n"
-    );
-    let cluster = Cluster::new(1, &[("erp", &database)], &more)?;
-    let certs = cluster.folder().join("certs");
-    let certs_command = || upshift_tests::harness::Upshift::new(["certs"]).argument(&certs);
-    certs_command().succeed()?;
-    // Nothing is written over.
-    certs_command().run()?.expect_code(3)?;
-    let text = fs::read_to_string(cluster.file())?;
-    let of_role = |role: &str| -> Result<std::path::PathBuf> {
-        let file = cluster.folder().join(format!("{role}.toml"));
-        let text = text
+/// A cluster with certificates, and the configurations of its parts.
+struct Guarded {
+    cluster: Cluster,
+    _database: Database,
+}
+
+const SECRET: &str = "s3cret-token";
+
+impl Guarded {
+    async fn new() -> Result<Self> {
+        let (database, _) = databases().await?;
+        let digest = sha256(SECRET);
+        let more = format!(
+            "max_pack = \"1MB\"\n[cluster.tls]\nca = \"CERTS/ca.pem\"\ncertificate = \"CERTS/ROLE.pem\"\n\
+             key = \"CERTS/ROLE.key\"\n[cluster.tokens.screen]\nrole = \"viewer\"\nsha256 = \"{digest}\"\n"
+        );
+        let cluster = Cluster::new(1, &[("erp", &database)], &more)?;
+        Ok(Self {
+            cluster,
+            _database: database,
+        })
+    }
+
+    /// The configuration of a part, with certificates from that folder, and whatever `change` makes of it.
+    fn file(
+        &self,
+        (name, role, certs): (&str, &str, &str),
+        change: impl Fn(String) -> String,
+    ) -> Result<PathBuf> {
+        let certs = self.cluster.folder().join(certs);
+        if !certs.is_dir() {
+            Upshift::new(["certs"]).argument(&certs).succeed()?;
+        }
+        let text = fs::read_to_string(self.cluster.file())?
             .replace("CERTS", &certs.display().to_string())
             .replace("ROLE", role);
-        fs::write(&file, text)?;
+        let file = self.cluster.folder().join(format!("{name}.toml"));
+        fs::write(&file, change(text))?;
         Ok(file)
-    };
-    let call = |role: &str, arguments: &[&str]| -> Result<upshift_tests::harness::Upshift> {
-        Ok(upshift_tests::harness::Upshift::new(["--config"])
-            .argument(of_role(role)?)
-            .arguments(arguments))
-    };
-    let mut leader = call("coordinator", &["coordinator"])?.start()?;
-    leads(&mut leader)?;
-    let worker = call("worker", &["worker", "--slots", "2"])?.start()?;
-    call("viewer", &["cluster", "status"])?.succeed()?;
-    let submit = |role: &str| -> Result<upshift_tests::harness::Upshift> {
-        let submit = call(role, &["cluster", "submit", "--watch", "--database", "erp"])?;
-        Ok(submit.argument(small_erp::pack()))
-    };
-    for role in ["viewer", "worker"] {
-        let refused = submit(role)?.run()?.expect_code(2)?;
-        ensure!(
-            refused.stderr.contains("is for operator"),
-            "{}",
-            refused.stderr
-        );
     }
-    let refused = call("operator", &["worker"])?.run()?.expect_code(3)?;
-    ensure!(
-        refused.stderr.contains("is for worker"),
-        "{}",
-        refused.stderr
-    );
-    submit("operator")?.succeed()?;
+
+    fn call(&self, role: &str, arguments: &[&str]) -> Result<Upshift> {
+        let file = self.file((role, role, "certs"), |text| text)?;
+        Ok(Upshift::new(["--config"])
+            .argument(file)
+            .arguments(arguments))
+    }
+
+    fn submit(&self, role: &str) -> Result<Upshift> {
+        let submit = ["cluster", "submit", "--watch", "--database", "erp"];
+        Ok(self.call(role, &submit)?.argument(small_erp::pack()))
+    }
+}
+
+#[tokio::test]
+async fn only_who_shows_a_certificate_of_the_right_role_is_let_in() -> Result<()> {
+    let guarded = Guarded::new().await?;
+    let mut leader = guarded.call("coordinator", &["coordinator"])?.start()?;
+    leads(&mut leader)?;
+    let worker = guarded
+        .call("worker", &["worker", "--slots", "2"])?
+        .start()?;
+    guarded.call("viewer", &["cluster", "status"])?.succeed()?;
+    for role in ["viewer", "worker"] {
+        let refused = guarded.submit(role)?.run()?.expect_code(2)?;
+        let said = &refused.stderr;
+        ensure!(said.contains("is for operator"), "{said}");
+    }
+    let refused = guarded
+        .call("operator", &["worker"])?
+        .run()?
+        .expect_code(3)?;
+    let said = &refused.stderr;
+    ensure!(said.contains("is for worker"), "{said}");
+    guarded.submit("operator")?.succeed()?;
     // A certificate of another CA is nobody's.
-    let strangers = cluster.folder().join("strangers");
-    upshift_tests::harness::Upshift::new(["certs"])
-        .argument(&strangers)
-        .succeed()?;
-    let file = of_role("stranger")?;
-    let text = fs::read_to_string(&file)?.replace("certs/stranger", "strangers/operator");
-    fs::write(&file, text)?;
-    let refused = upshift_tests::harness::Upshift::new(["--config"])
-        .argument(&file)
+    let stranger = guarded.file(("stranger", "operator", "strangers"), |text| text)?;
+    Upshift::new(["--config"])
+        .argument(&stranger)
         .arguments(&["cluster", "status"])
         .run()?
         .expect_code(1)?;
-    ensure!(!refused.stderr.contains(secret), "{}", refused.stderr);
-    // A token does without a certificate, for what its role may do.
-    let file = of_role("token")?;
-    let text = fs::read_to_string(&file)?;
-    let text: Vec<&str> = text
-        .lines()
-        .filter(|line| !line.contains("/token."))
-        .collect();
-    let text = text
-        .join("\n")
-        .replace("lease = ", "token_env = \"SCREEN_TOKEN\"\nlease = ");
-    fs::write(&file, text)?;
+    worker.signal(Signal::SIGTERM)?;
+    worker.wait()?.expect_code(0)?;
+    leader.signal(Signal::SIGTERM)?;
+    let said = leader.wait()?.expect_code(0)?.stderr;
+    ensure!(said.contains("\"audit\":\"submit\""), "{said}");
+    ensure!(said.contains("\"granted\":true"), "{said}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_token_does_what_its_role_may_do() -> Result<()> {
+    let guarded = Guarded::new().await?;
+    let mut leader = guarded.call("coordinator", &["coordinator"])?.start()?;
+    leads(&mut leader)?;
+    let file = guarded.file(("token", "none", "certs"), |text| {
+        let shown = |line: &&str| !line.contains("/none.");
+        let text: Vec<&str> = text.lines().filter(shown).collect();
+        text.join("\n")
+            .replace("lease = ", "token_env = \"SCREEN_TOKEN\"\nlease = ")
+    })?;
     let with_token = |token: &str, arguments: &[&str]| {
-        upshift_tests::harness::Upshift::new(["--config"])
+        Upshift::new(["--config"])
             .argument(&file)
             .arguments(arguments)
             .variable("SCREEN_TOKEN", token)
     };
-    with_token(secret, &["cluster", "workers"]).succeed()?;
+    with_token(SECRET, &["cluster", "workers"]).succeed()?;
     let run = "01900000-0000-7000-8000-000000000000";
-    let refused = with_token(secret, &["cluster", "pause", run]).run()?;
-    ensure!(refused.stderr.contains("is viewer"), "{}", refused.stderr);
+    let refused = with_token(SECRET, &["cluster", "pause", run])
+        .run()?
+        .expect_code(2)?;
+    let said = &refused.stderr;
+    ensure!(said.contains("is viewer"), "{said}");
     with_token("another", &["cluster", "workers"])
         .run()?
         .expect_code(2)?;
-    worker.signal(Signal::SIGTERM)?;
-    worker.wait()?.expect_code(0)?;
     leader.signal(Signal::SIGTERM)?;
     let said = leader.wait()?.expect_code(0)?;
-    ensure!(
-        said.stderr.contains("\"audit\":\"submit\""),
-        "{}",
-        said.stderr
-    );
-    ensure!(!said.stderr.contains(secret), "{}", said.stderr);
+    let said = format!("{}{}", said.stdout, said.stderr);
+    ensure!(!said.contains(SECRET), "{said}");
     Ok(())
 }
 

@@ -10,7 +10,7 @@ use upshift_shared::{
     ids::RunId,
     ledger::{
         self, Holder,
-        control::{self, Change, Pause},
+        control::{self, Change},
         event::Draft,
         fence,
         run::RunRow,
@@ -175,11 +175,7 @@ impl Driving {
             chosen,
             conn,
             limits,
-            // Whoever drives a run wants it to go on.
-            wanted: (!host.takes_over()).then(|| Change {
-                paused: Some(Pause::End),
-                ..arguments.steering.change()
-            }),
+            wanted: host.wanted(arguments.steering.change()),
             host,
             coordination,
             lock,

@@ -3,7 +3,12 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use upshift_shared::{Result, config::Config, pg::Target};
+use upshift_shared::{
+    Result,
+    config::Config,
+    ledger::control::{Change, Pause},
+    pg::Target,
+};
 
 use crate::{
     coordination::{Coordination, Embedded, OfCluster},
@@ -59,9 +64,16 @@ impl Host {
         }
     }
 
-    /// Whether what was wanted of a run before holds, whatever a command that drives one wants.
-    pub(super) fn takes_over(&self) -> bool {
-        matches!(self, Self::Cluster(cluster) if cluster.takes_over)
+    /// What whoever drives a run wants of it beside `change`: a command wants it to go on; a coordinator
+    /// was told separately, and what was wanted of a run that another one has driven holds.
+    pub(super) fn wanted(&self, change: Change) -> Option<Change> {
+        match self {
+            Self::Process => Some(Change {
+                paused: Some(Pause::End),
+                ..change
+            }),
+            Self::Cluster(cluster) => (!cluster.takes_over).then_some(change),
+        }
     }
 
     /// Where a run on that database is among the others.

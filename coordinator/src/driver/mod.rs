@@ -1,11 +1,12 @@
 //! The driver: turns what workers, operators and timers report into engine events, and the engine's
-//! commands into ledger writes and unit leases. One `select!` loop a process (`hub.rs`), whose arms only
-//! build an `Input`; all runs of the process are driven by it, each a [`Drive`], one input at a time.
+//! commands into ledger writes and unit leases. One `select!` loop a process (`attend.rs`), whose arms only
+//! build an `Input`; all runs of the process are driven by it, each by a `Drive`, one input at a time.
 //!
 //! Shutdown, in this order: no new units (the engine stops offering), units in flight end, the run's
 //! end is recorded, workers are drained, the database's lock is given back.
 
 mod answer;
+mod attend;
 pub mod checkpoints;
 pub mod commit;
 mod conduct;
@@ -35,6 +36,7 @@ use std::time::Duration;
 use upshift_shared::{Error, Retry, throttle::ThrottleLimits};
 use upshift_worker::unit::described;
 
+pub use attend::Driver;
 pub use conduct::{Order, Place};
 pub use rebuild::{Rebuilt, back, forward};
 

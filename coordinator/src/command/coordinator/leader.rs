@@ -24,11 +24,7 @@ use upshift_shared::{
     clock::Stopwatch,
     config::{Config, Environment},
     ids::{RunId, WorkerId},
-    ledger::{
-        self,
-        control::{self, Change, Pause},
-        run::RunState,
-    },
+    ledger::{self, run::RunState},
     pg::{self, PgConnection, Target},
 };
 
@@ -44,7 +40,7 @@ use super::{
 };
 use crate::{
     coordination::{Coordination, Member, RunEntry, RunOrder},
-    driver::{commit::is_pending, hub::Hub},
+    driver::hub::Hub,
     engine::ServerId,
     metrics::Metrics,
     server::{Events, Identity, Leader, Upload, Wish},
@@ -53,7 +49,7 @@ use crate::{
 /// A coordinator that leads.
 pub(super) struct Leading {
     config: Option<PathBuf>,
-    hub: Hub,
+    pub(super) hub: Hub,
     pub(super) index: Index,
     coordination: Arc<dyn Coordination>,
     member: Member,
@@ -214,12 +210,12 @@ impl Leading {
         Ok(config.named(database, &environment)?.connection.target())
     }
 
-    async fn connect(&self, database: &str) -> Result<PgConnection, Failure> {
+    pub(super) async fn connect(&self, database: &str) -> Result<PgConnection, Failure> {
         let target = tokio::task::block_in_place(|| self.target(database))?;
         Ok(pg::connect(&target, "upshift coordinator").await?)
     }
 
-    fn entry(&self, run: RunId) -> Result<RunEntry, Failure> {
+    pub(super) fn entry(&self, run: RunId) -> Result<RunEntry, Failure> {
         self.index.get(run).ok_or_else(|| {
             Failure::refused(format!(
                 "this cluster knows no run {run}: see upshift cluster status"
@@ -228,7 +224,11 @@ impl Leading {
     }
 
     /// Writes an order and has it carried out.
-    async fn order(self: &Arc<Self>, entry: RunEntry, order: RunOrder) -> Result<(), Failure> {
+    pub(super) async fn order(
+        self: &Arc<Self>,
+        entry: RunEntry,
+        order: RunOrder,
+    ) -> Result<(), Failure> {
         let (run, database) = (entry.run, entry.database.clone());
         let ordered = RunEntry {
             order: Some(order),
@@ -299,110 +299,11 @@ impl Leading {
         Ok(answer(&order.run, lines.join("\n")))
     }
 
-    /// Sees to a wish; what the operator is told.
-    async fn grant(
-        self: &Arc<Self>,
-        action: &Action<'_>,
-        run: RunId,
-        wish: &Wish,
-    ) -> Result<String, Failure> {
-        let entry = self.entry(run)?;
-        let mut conn = self.connect(&entry.database).await?;
-        let row = ledger::run::read(&mut conn, run).await?;
-        let Some(row) = row else {
-            return Err(Failure::refused(format!(
-                "the ledger of database {} knows no run {run}",
-                entry.database
-            )));
-        };
-        action.record(&mut conn).await?;
-        let driven = !self.hub.status(Some(run)).await?.is_empty();
-        let ended = || Failure::refused(format!("run {run} is {}: it has ended", row.state));
-        match (wish, row.state) {
-            (Wish::Rollback { .. }, RunState::Committed) => Err(ended()),
-            (Wish::Pause { reason }, _) if driven => {
-                let pause = Pause::Begin(reason.clone());
-                self.steer(&mut conn, run, (pause, &action.by.name)).await?;
-                Ok(format!("run {run} pauses: units in flight end"))
-            }
-            (Wish::Pause { .. }, _) => Err(Failure::refused(format!(
-                "run {run} is {}: nothing of it runs that could pause",
-                row.state
-            ))),
-            (Wish::Resume, _) if driven => {
-                self.steer(&mut conn, run, (Pause::End, &action.by.name))
-                    .await?;
-                Ok(format!("run {run} goes on"))
-            }
-            (Wish::Resume, RunState::Planned | RunState::Running | RunState::Failed) => {
-                self.order(entry, forward()).await?;
-                Ok(format!("run {run} goes on"))
-            }
-            (Wish::Resume, RunState::RolledBack) if row.rollback_to.is_some() => {
-                self.order(entry, forward()).await?;
-                Ok(format!("run {run} goes forward again"))
-            }
-            (Wish::Resume, RunState::RollingBack | RunState::Stuck)
-            | (Wish::Rollback { .. }, _) => {
-                let order = match wish {
-                    Wish::Rollback { to, force } => RunOrder::Back {
-                        to: to.clone(),
-                        force: *force,
-                    },
-                    _ => RunOrder::Back {
-                        to: row.rollback_to.clone(),
-                        force: false,
-                    },
-                };
-                self.order(entry, order).await?;
-                // Where it goes forward, that ends first.
-                self.hub.stop(run).await?;
-                Ok(format!("run {run} is taken back"))
-            }
-            (Wish::Commit, RunState::Prepared) => {
-                self.order(entry, RunOrder::Commit).await?;
-                Ok(format!("run {run} is committed"))
-            }
-            (Wish::Commit, RunState::Committed) if is_pending(&mut conn, run).await? => {
-                self.order(entry, RunOrder::Commit).await?;
-                Ok(format!("the commit of run {run} goes on"))
-            }
-            (Wish::Commit, state) => Err(Failure::refused(format!(
-                "run {run} is {state}: only a prepared run can be committed"
-            ))),
-            (Wish::Resume, RunState::Prepared | RunState::Committed | RunState::RolledBack) => {
-                Err(ended())
-            }
-        }
-    }
-
-    /// Writes what is wanted into the ledger, from where the run's driver takes it within seconds.
-    async fn steer(
-        &self,
-        conn: &mut PgConnection,
-        run: RunId,
-        (pause, by): (Pause, &str),
-    ) -> Result<(), Failure> {
-        let change = Change {
-            paused: Some(pause),
-            ..Change::default()
-        };
-        control::change(conn, run, &change, by).await?;
-        Ok(())
-    }
-
     fn outcome<T>(&self, action: &Action<'_>, outcome: Result<T, Failure>) -> Result<T, Status> {
         let outcome = outcome.map_err(|failure| failure.status());
         self.metrics.asked(action.verb, outcome.is_ok());
         action.log(&outcome);
         outcome
-    }
-}
-
-fn forward() -> RunOrder {
-    RunOrder::Forward {
-        commit: false,
-        options: Vec::new(),
     }
 }
 
