@@ -58,6 +58,8 @@ async fn a_lost_member_does_not_matter() -> Result<()> {
             run: RunId::generate(),
             database: format!("db {lost}"),
             state: "running".to_owned(),
+            order: None,
+            message: String::new(),
         };
         timeout(DEADLINE, client.put_run(&entry)).await??;
         ensure!(
@@ -121,6 +123,8 @@ async fn who_has_lost_the_lead_writes_nothing() -> Result<()> {
         run: RunId::generate(),
         database: "db".to_owned(),
         state: "running".to_owned(),
+        order: None,
+        message: String::new(),
     };
     let refused = old.put_run(&entry).await;
     ensure!(refused.is_err(), "the old leader wrote");

@@ -53,7 +53,7 @@ enum Policy {
 }
 
 /// Whether values are shown.
-#[derive(Debug, Clone, Args)]
+#[derive(Debug, Clone, Default, Args)]
 pub(super) struct ShowArguments {
     /// Show keys and values of rows that a statement cannot work on
     #[arg(long)]

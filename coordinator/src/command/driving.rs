@@ -1,7 +1,7 @@
 //! What `run`, `resume`, `rollback` and `commit` share: the database's lock, limits, driving a run,
 //! and what the user is told at its end.
 
-use std::{collections::BTreeMap, path::Path, sync::Arc, time::Duration};
+use std::{path::Path, sync::Arc, time::Duration};
 
 use clap::Args;
 use upshift_shared::{
@@ -10,7 +10,7 @@ use upshift_shared::{
     ids::RunId,
     ledger::{
         self, Holder,
-        control::{self, Change, Pause},
+        control::{self, Change},
         event::Draft,
         fence,
         run::RunRow,
@@ -23,16 +23,14 @@ use super::{
     Failure, bad_data,
     database::{Chosen, DatabaseArguments},
     group,
+    host::Host,
     selection::select,
     snapshotting,
     steering::SteeringArguments,
 };
 use crate::{
-    coordination::{Coordination, Embedded, Held, Locked},
-    driver::{
-        Aim, Ended, Limits, Rebuilt, commit,
-        process::{self, Order},
-    },
+    coordination::{Coordination, Held, Locked},
+    driver::{Aim, Ended, Limits, Order, Rebuilt, commit, process},
     progress::{self, Ending, Progress, Silent},
 };
 
@@ -74,14 +72,23 @@ pub(super) struct DrivingArguments {
     /// likewise, one by one
     #[arg(long)]
     force_single: bool,
+    /// Where it is driven.
+    #[arg(skip)]
+    pub(super) host: Host,
 }
 
 impl DrivingArguments {
     pub(super) fn limits(&self, config: &Config) -> Limits {
+        self.limits_of(None, config)
+    }
+
+    /// The same for the database of that name.
+    fn limits_of(&self, name: Option<&str>, config: &Config) -> Limits {
         let defaults = &config.run;
         let processors = std::thread::available_parallelism().map_or(2, |n| n.get().min(8) as u32);
         let wanted = self.steering.change().workers;
-        let workers = wanted.or(defaults.workers).unwrap_or(processors);
+        let of_host = self.host.units(name.unwrap_or_default(), config);
+        let workers = wanted.or(of_host).unwrap_or(processors);
         let statement_timeout = self.statement_timeout.or(defaults.statement_timeout);
         Limits {
             workers,
@@ -100,6 +107,21 @@ impl DrivingArguments {
         }
     }
 
+    /// The coordinator of a cluster drives, on a database that it knows by name, and shows nothing.
+    pub(super) fn of_coordinator(&mut self, database: &str, host: Host) -> Result<(), Failure> {
+        if self.database.database.is_some() {
+            return Err(Failure::usage(
+                "a database of a cluster is named once, by an entry [databases.NAME] of the \
+                 coordinator's configuration",
+            ));
+        }
+        self.database.database = Some(database.to_owned());
+        self.quiet = true;
+        self.json = false;
+        self.host = host;
+        Ok(())
+    }
+
     pub(super) fn progress(&self) -> Box<dyn Progress> {
         if self.quiet {
             Box::new(Silent)
@@ -116,7 +138,8 @@ pub(super) struct Driving {
     pub(super) limits: Limits,
     /// What this command wants of the run; `None` once it has said so.
     wanted: Option<Change>,
-    coordination: Embedded,
+    host: Host,
+    coordination: Arc<dyn Coordination>,
     lock: Box<dyn Held>,
 }
 
@@ -131,9 +154,9 @@ impl Driving {
 
     /// The same where the database is resolved already.
     async fn on(chosen: Chosen, arguments: &DrivingArguments) -> Result<Self, Failure> {
-        let limits = arguments.limits(&chosen.config);
-        let targets = BTreeMap::from([(chosen.name.clone(), chosen.target.clone())]);
-        let coordination = Embedded::new(targets, Some(chosen.target.clone()));
+        let limits = arguments.limits_of(Some(&chosen.name), &chosen.config);
+        let host = arguments.host.clone();
+        let coordination = host.coordination(&chosen.name, &chosen.target);
         let lock = match coordination
             .lock_database(&chosen.name, &process::member())
             .await?
@@ -152,11 +175,8 @@ impl Driving {
             chosen,
             conn,
             limits,
-            // Whoever drives a run wants it to go on.
-            wanted: Some(Change {
-                paused: Some(Pause::End),
-                ..arguments.steering.change()
-            }),
+            wanted: host.wanted(arguments.steering.change()),
+            host,
             coordination,
             lock,
         })
@@ -234,6 +254,11 @@ impl Driving {
         // The driver has sessions of its own.
         drop(self.conn);
         let (target, asked) = (self.chosen.target.clone(), options.clone());
+        let chosen = &self.chosen;
+        let place = self
+            .host
+            .place(&chosen.name, &chosen.target, &chosen.config);
+        let words = after.clone();
         let order = Order {
             target: self.chosen.target,
             database: self.chosen.name,
@@ -243,6 +268,7 @@ impl Driving {
             aim,
             rebuilt,
             limits: self.limits,
+            place,
             control,
             resumed,
             last_event,
@@ -251,9 +277,9 @@ impl Driving {
             lock: self.lock,
             seat: None,
         };
-        let drive = process::drive(order, |ended| match ended.ending {
+        let drive = self.host.drive(order, move |ended| match ended.ending {
             Ending::RolledBack if partly => "what was edited is taken back".to_owned(),
-            _ => after.last_words(ended, checkpoint.as_deref()),
+            _ => words.last_words(ended, checkpoint.as_deref()),
         });
         let mut ended = Box::pin(drive).await?;
         bad_data::tell(&target, (&asked, &after), &mut ended).await;
@@ -315,6 +341,7 @@ pub(super) async fn not_committed(
 }
 
 /// Names the commands that come next.
+#[derive(Debug, Clone)]
 pub(super) struct After {
     pub(super) run: RunId,
     /// ` --database …`

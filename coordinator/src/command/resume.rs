@@ -10,9 +10,12 @@ use std::{
 };
 
 use clap::Args;
-use upshift_shared::ledger::{
-    self,
-    run::{Change, RunRow, RunState},
+use upshift_shared::{
+    ids::RunId,
+    ledger::{
+        self,
+        run::{Change, RunRow, RunState},
+    },
 };
 
 use super::{
@@ -48,6 +51,18 @@ impl Arguments {
     pub(super) fn json(&self) -> bool {
         self.driving.json
     }
+
+    /// For this run alone, as the coordinator of a cluster goes on with it.
+    pub(super) fn of(run: RunId, driving: DrivingArguments) -> Self {
+        Self {
+            run: Some(run.to_string()),
+            pack: None,
+            yes: false,
+            show: ShowArguments::default(),
+            group: GroupArguments::default(),
+            driving,
+        }
+    }
 }
 
 pub(super) async fn run(arguments: Arguments, config: Option<&Path>) -> Result<(), Failure> {
@@ -68,12 +83,12 @@ pub(super) async fn run(arguments: Arguments, config: Option<&Path>) -> Result<(
     let (driving, row, after) = Driving::on_run(chosen, &arguments.driving, wanted).await?;
     match row.state {
         RunState::RollingBack => {
-            super::rollback::go_back(
+            Box::pin(super::rollback::go_back(
                 driving,
                 row.clone(),
                 row.rollback_to.as_deref(),
                 (&arguments.driving, config),
-            )
+            ))
             .await
         }
         // The same order twice: the second one finds it done.
@@ -88,7 +103,7 @@ pub(super) async fn run(arguments: Arguments, config: Option<&Path>) -> Result<(
         }
         _ => {
             refuse_ended(&row, &after)?;
-            go_forward(driving, &row, (&arguments, config)).await
+            Box::pin(go_forward(driving, &row, (&arguments, config))).await
         }
     }
 }

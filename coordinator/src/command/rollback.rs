@@ -3,9 +3,12 @@
 use std::{path::Path, sync::Arc};
 
 use clap::Args;
-use upshift_shared::ledger::{
-    self,
-    run::{Change, RunRow, RunState},
+use upshift_shared::{
+    ids::RunId,
+    ledger::{
+        self,
+        run::{Change, RunRow, RunState},
+    },
 };
 
 use super::{
@@ -41,6 +44,21 @@ pub(super) struct Arguments {
 impl Arguments {
     pub(super) fn json(&self) -> bool {
         self.driving.json
+    }
+
+    /// For this run alone, as the coordinator of a cluster takes it back.
+    pub(super) fn of(
+        run: RunId,
+        (to, force): (Option<String>, bool),
+        driving: DrivingArguments,
+    ) -> Self {
+        Self {
+            run: Some(run.to_string()),
+            group: GroupArguments::default(),
+            to,
+            force,
+            driving,
+        }
     }
 }
 
@@ -84,7 +102,7 @@ pub(super) async fn run(arguments: Arguments, config: Option<&Path>) -> Result<(
         }
         _ => {
             let called = (&arguments.driving, config);
-            go_back(driving, row, arguments.to.as_deref(), called).await
+            Box::pin(go_back(driving, row, arguments.to.as_deref(), called)).await
         }
     }
 }

@@ -3,12 +3,12 @@
 
 use std::{sync::Arc, time::Duration};
 
-use tokio::{sync::mpsc, time::timeout};
+use tokio::time::timeout;
 use upshift_shared::{
     Error, Result,
     ids::{TaskId, UnitId},
     ledger::{
-        self, Bounds, Holder, control,
+        self, Bounds, Holder,
         event::{self, Batch as Events},
         fence,
         options::RunOptions,
@@ -21,8 +21,9 @@ use upshift_shared::{
 use upshift_worker::{failpoint, unit::described};
 
 use super::{
-    Input,
     cut::{self, Batch, Frontier},
+    drive::Notice,
+    hub::Told,
     sessions::{Backoff, Sessions, is_connection_lost},
 };
 use crate::{
@@ -75,9 +76,6 @@ pub(super) enum Operation {
     CheckEpoch,
     /// Of the driver's own accord: events go into the log.
     WriteEvents(Events),
-    /// An operator asks this process for a pause, or the end of one: the ledger has to know, or whatever
-    /// else is wanted next would end it.
-    Control(control::Change),
     /// Of the driver's own accord: what are the run's sessions at?
     Look,
 }
@@ -97,7 +95,6 @@ impl Operation {
             | Self::LastEvent
             | Self::CheckEpoch
             | Self::WriteEvents(_)
-            | Self::Control(_)
             | Self::Look => None,
         }
     }
@@ -116,7 +113,6 @@ impl Operation {
             Self::LastEvent => "read the event log",
             Self::CheckEpoch => "check that the run is still its own",
             Self::WriteEvents(_) => "write events",
-            Self::Control(_) => "write what is wanted of the run",
             Self::Look => "ask what the sessions are at",
         }
     }
@@ -128,7 +124,7 @@ impl Operation {
 
     /// Whether the engine knows nothing of it. It has sessions of its own, which nothing holds up.
     pub(super) fn is_aside(&self) -> bool {
-        matches!(self, Self::WriteEvents(_) | Self::Control(_) | Self::Look)
+        matches!(self, Self::WriteEvents(_) | Self::Look)
     }
 }
 
@@ -158,7 +154,7 @@ pub(super) struct Scene {
     /// For what is done aside.
     pub(super) aside: Sessions,
     /// Where the driver hears of what happens within an operation.
-    pub(super) inputs: mpsc::Sender<Input>,
+    pub(super) told: Told,
     /// Where the run belongs to a group.
     pub(super) seat: Option<Seat>,
 }
@@ -205,7 +201,7 @@ impl Scene {
                 reason: described(&failure),
             };
             // A driver that has fallen behind hears of the next attempt.
-            let _full = self.inputs.try_send(Input::Told(event));
+            self.told.try_send(Notice::Told(event));
             tokio::time::sleep(pause).await;
         }
     }
@@ -287,10 +283,6 @@ impl Scene {
             Operation::LastEvent => {
                 let last = event::last(conn, holder.run).await?;
                 return Ok(Answer::LastEvent(last));
-            }
-            Operation::Control(change) => {
-                let by = super::process::member().name;
-                control::change(conn, holder.run, change, &by).await?;
             }
             Operation::CheckEpoch => fence::check(conn, holder).await?,
             Operation::Look => return self.look().await,

@@ -16,7 +16,7 @@ use upshift_shared::{
 };
 
 use super::{Limits, segment::Segment, units::UnitBook};
-use crate::engine::{Direction, GraphTask, RunGraph};
+use crate::engine::{Direction, GraphTask, Labels, RunGraph};
 
 /// What the engine drives, and what the driver has to remember for it.
 #[derive(Debug)]
@@ -145,6 +145,8 @@ fn graph(direction: Direction, tasks: Vec<GraphTask>, plan: &Plan, limits: &Limi
         max_units_per_task: limits.max_units_per_task,
         max_attempts: limits.max_attempts,
         first_unit_rows: limits.first_unit_rows,
+        server: None,
+        wants: Labels::new(),
     }
 }
 

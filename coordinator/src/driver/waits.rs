@@ -9,7 +9,7 @@ use std::{
 
 use upshift_shared::ids::{TaskId, UnitId};
 
-use super::{Driver, Operation};
+use super::{Operation, desk::Desk, drive::Drive};
 use crate::{
     activity::{Activity, Blocker, UnitOf},
     progress::{ProgressEvent, Waiter},
@@ -103,11 +103,6 @@ pub(super) struct Waits {
 }
 
 impl Waits {
-    /// When [`Driver::consider_waits`] has to be called.
-    pub(super) fn due(&self) -> Duration {
-        self.due
-    }
-
     /// Takes in what has happened; what has ended by it.
     pub(super) fn follow(&mut self, at: Duration, event: &ProgressEvent) -> Vec<ProgressEvent> {
         match event {
@@ -372,9 +367,9 @@ fn rounded(duration: Duration) -> f64 {
     (duration.as_secs_f64() * 10.0).round() / 10.0
 }
 
-impl Driver {
+impl Drive {
     /// Looks for what has come to wait.
-    pub(super) fn consider_waits(&mut self, now: Duration) {
+    pub(super) fn consider_waits(&mut self, now: Duration, desk: &mut Desk) {
         if now < self.report.waits.due {
             return;
         }
@@ -387,23 +382,23 @@ impl Driver {
             |task, unit| leases.holds(task, unit),
             leases.any_longer_than(LONG),
         );
-        let (told, ask) = self.report.waits.consider(now, held, self.workers.len());
+        let (told, ask) = self.report.waits.consider(now, held, desk.workers.len());
         for event in told {
-            self.show(&event);
+            self.show(desk, &event);
         }
         if ask {
-            self.operate(Operation::Look);
+            self.operate(Operation::Look, desk);
         }
     }
 
     /// The server has said what the run's sessions are at.
-    pub(super) fn looked(&mut self, now: Duration, sessions: &[Activity]) {
+    pub(super) fn looked(&mut self, now: Duration, sessions: &[Activity], desk: &Desk) {
         if self.ending.is_some() {
             return;
         }
         let long = self.leases.longer_than(LONG);
         for event in self.report.waits.saw(now, &long, sessions) {
-            self.show(&event);
+            self.show(desk, &event);
         }
     }
 }

@@ -311,3 +311,13 @@ CREATE TABLE IF NOT EXISTS upshift.taken_back (
     xid bigint NOT NULL,
     PRIMARY KEY (run, xid)
 );
+
+-- What operators of a cluster have done.
+CREATE TABLE IF NOT EXISTS upshift.audit (
+    run uuid NOT NULL,
+    at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    -- by certificate or token
+    by text NOT NULL,
+    verb text NOT NULL,
+    detail text NOT NULL
+);

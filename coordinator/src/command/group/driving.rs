@@ -25,10 +25,7 @@ use super::{
     shown,
 };
 use crate::{
-    driver::{
-        self, Aim, Ended, Limits, Rebuilt,
-        process::{self, Order},
-    },
+    driver::{self, Aim, Ended, Limits, Order, Place, Rebuilt, process},
     group::{Cuts, Seat, seats, share},
     progress::Ending,
 };
@@ -151,7 +148,8 @@ pub(super) async fn drive(
             control,
             last_event,
             resumed: how.resumed,
-            coordination: open.coordination.clone(),
+            place: Place::default(),
+            coordination: Arc::new(open.coordination.clone()),
             lock: member.lock,
             seat: Some(seat.clone()),
         };

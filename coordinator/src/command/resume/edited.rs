@@ -70,7 +70,7 @@ pub(super) async fn resume(
         match decision {
             Decision::Same => {
                 eprintln!("upshift: the pack says what it said when the run was planned");
-                return go_forward(driving, &row, (arguments, config)).await;
+                return Box::pin(go_forward(driving, &row, (arguments, config))).await;
             }
             Decision::Refused(refusals) => {
                 return Err(edit
@@ -105,7 +105,7 @@ pub(super) async fn resume(
                     confirm(arguments)?;
                 }
                 edit.replace(&mut driving, &row, *edited).await?;
-                return go_forward(driving, &row, (arguments, config)).await;
+                return Box::pin(go_forward(driving, &row, (arguments, config))).await;
             }
         }
     }

@@ -28,7 +28,7 @@ pub(super) async fn find(
     conn: &mut PgConnection,
     run: RunId,
     plan: &Plan,
-    taken: &dyn Fn(TaskId) -> bool,
+    taken: &(dyn Fn(TaskId) -> bool + Sync),
 ) -> Result<Option<String>> {
     let mut found = Vec::new();
     let mut filled = None;
