@@ -108,6 +108,30 @@ pub(crate) fn reads_clock(node: &Node, type_name: &str, base_of: &BaseOf<'_>) ->
     }
 }
 
+/// A literal beside an operator that is an instant of the clock and nothing else, if what stands on the
+/// other side makes it one: of which type that is, nobody has to know.
+pub(crate) fn compared(e: &AExpr) -> Option<&str> {
+    if operand_type(e) != UNKNOWN {
+        return None;
+    }
+    let sides = [&e.lexpr, &e.rexpr].into_iter().flatten();
+    let bare = sides.flat_map(|side| match &side.node {
+        Some(NodeEnum::List(list)) => list.items.iter().collect(),
+        _ => vec![&**side],
+    });
+    let is_bare = |node: &&Node| matches!(node.node, Some(NodeEnum::AConst(_)));
+    bare.filter(is_bare)
+        .filter_map(literal)
+        .find(|text| names_clock(text) && names_nothing_else(text))
+}
+
+/// Whether all words of a text are such.
+fn names_nothing_else(text: &str) -> bool {
+    text.split(|c: char| !c.is_alphabetic())
+        .filter(|word| !word.is_empty())
+        .all(names_clock)
+}
+
 /// What a literal beside an operator may become: of which type is left to what stands on its other side
 /// (PostgreSQL manual, 10.2, step 2a). Two literals are text, as are operands of `||`, LIKE and `~`.
 fn operand_type(e: &AExpr) -> &'static str {

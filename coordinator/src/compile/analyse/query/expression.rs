@@ -11,7 +11,7 @@ use upshift_shared::{
 };
 
 use super::{
-    clock::{domains_of, is_clock, reads_clock},
+    clock::{compared, domains_of, is_clock, reads_clock},
     naming::{strings, written_name},
     source::Place,
     walker::Walker,
@@ -62,6 +62,10 @@ impl Walker<'_> {
     fn composed(&mut self, node: &NodeEnum) -> Result<(), BindError> {
         match node {
             NodeEnum::AExpr(e) => {
+                if let Some(literal) = compared(e) {
+                    let what = format!("'{}'", literal.trim());
+                    self.found.clock.get_or_insert(what);
+                }
                 self.optional_expression(e.lexpr.as_deref())?;
                 self.optional_expression(e.rexpr.as_deref())
             }
