@@ -1,8 +1,12 @@
 //! The files that users copy from are good.
 
-use std::{fs, path::PathBuf};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs, io,
+    path::{Path, PathBuf},
+};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use upshift_shared::config::Config;
 use upshift_tests::harness::repository;
 
@@ -12,6 +16,123 @@ fn the_sample_configuration_is_accepted() -> Result<()> {
     let config = Config::parse(&text, PathBuf::from("upshift.toml"), false)?;
     assert_eq!(config.run.workers, Some(4));
     assert!(config.run.lock_timeout.is_some());
+    Ok(())
+}
+
+/// The configurations below a folder of the repository, by their paths in there; none where there is no
+/// such folder.
+fn configurations(folder: &str) -> Result<BTreeMap<PathBuf, Config>> {
+    let mut found = BTreeMap::new();
+    let mut folders = vec![repository().join(folder)];
+    while let Some(folder) = folders.pop() {
+        let entries = match fs::read_dir(&folder) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            entries => entries?,
+        };
+        for entry in entries {
+            let path = entry?.path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path
+                .extension()
+                .is_some_and(|extension| extension == "toml")
+            {
+                let text = fs::read_to_string(&path)?;
+                let config = Config::parse(&text, path.clone(), false)?;
+                found.insert(path.strip_prefix(repository())?.to_owned(), config);
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// That a coordinator, or a worker, of this configuration finds the others and is not open to everybody.
+fn expect_a_part_of_a_cluster(path: &Path, config: &Config) {
+    let cluster = &config.cluster;
+    let path = path.display();
+    assert!(cluster.tls.is_some(), "{path}: it has no certificates");
+    let coordinator = cluster.listen.is_some();
+    assert_eq!(
+        coordinator,
+        cluster.advertise.is_some(),
+        "{path}: listen, advertise"
+    );
+    assert_eq!(coordinator, !cluster.etcd.is_empty(), "{path}: etcd");
+    assert_eq!(
+        coordinator,
+        cluster.coordinators.is_empty(),
+        "{path}: coordinators"
+    );
+    let open = cluster.metrics.is_some_and(|at| !at.ip().is_loopback());
+    assert_eq!(
+        open, cluster.insecure,
+        "{path}: plain text, said or needed in vain"
+    );
+}
+
+#[test]
+fn samples_of_a_cluster_fit_each_other() -> Result<()> {
+    let samples = configurations("deploy/samples")?;
+    assert_eq!(samples.len(), 3, "{:?}", samples.keys());
+    let clusters = [
+        ("deploy/samples", "coordinator.toml", "worker.toml"),
+        (
+            "deploy/compose/configuration",
+            "coordinator-1.toml",
+            "worker.toml",
+        ),
+        (
+            "deploy/compose/configuration",
+            "coordinator-2.toml",
+            "worker.toml",
+        ),
+    ];
+    for (folder, coordinator, worker) in clusters {
+        let configs = configurations(folder)?;
+        let config = |name| configs.get(&Path::new(folder).join(name)).context(name);
+        let (coordinator, worker) = (config(coordinator)?, config(worker)?);
+        for (path, config) in &configs {
+            expect_a_part_of_a_cluster(path, config);
+        }
+        assert_eq!(coordinator.cluster.name, worker.cluster.name);
+        let advertised = coordinator
+            .cluster
+            .advertise
+            .as_ref()
+            .context("advertise")?;
+        assert!(
+            worker.cluster.coordinators.contains(advertised),
+            "{advertised}"
+        );
+        let names = |config: &Config| config.names().map(str::to_owned).collect::<BTreeSet<_>>();
+        assert_eq!(names(coordinator), names(worker));
+        assert_eq!(names(worker).len(), 2);
+    }
+    Ok(())
+}
+
+/// What the Helm chart renders, as `deploy/validate.sh` has left it.
+#[test]
+fn the_chart_renders_configurations() -> Result<()> {
+    let rendered = configurations("target/validate/rendered/configurations")?;
+    if rendered.is_empty() {
+        eprintln!("skipped: deploy/validate.sh has rendered nothing");
+        return Ok(());
+    }
+    for (path, config) in &rendered {
+        expect_a_part_of_a_cluster(path, config);
+        assert!(
+            config.names().any(|name| name == "shop"),
+            "{}",
+            path.display()
+        );
+    }
+    let coordinators = rendered
+        .values()
+        .filter_map(|config| config.cluster.advertise.as_ref());
+    assert!(coordinators.count() >= 4, "{:?}", rendered.keys());
+    let most = rendered.values().max_by_key(|config| config.servers.len());
+    assert_eq!(most.context("none")?.servers.len(), 2);
     Ok(())
 }
 
