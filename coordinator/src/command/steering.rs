@@ -129,13 +129,19 @@ impl Steered {
         Self::of(&chosen, which.run.as_deref()).await
     }
 
-    async fn of(chosen: &Chosen, wanted: Option<&str>) -> Result<Self, Failure> {
-        let mut conn = chosen.connect("steering").await?;
+    pub(super) async fn of(chosen: &Chosen, wanted: Option<&str>) -> Result<Self, Failure> {
+        let conn = chosen.connect("steering").await?;
+        Self::on(conn, wanted, chosen.hint.clone()).await
+    }
+
+    /// The same over a session of the caller's.
+    pub(super) async fn on(
+        mut conn: PgConnection,
+        wanted: Option<&str>,
+        hint: String,
+    ) -> Result<Self, Failure> {
         let row = select(&mut conn, wanted).await?;
-        let after = After {
-            run: row.run,
-            hint: chosen.hint.clone(),
-        };
+        let after = After { run: row.run, hint };
         Ok(Self { conn, row, after })
     }
 
@@ -229,11 +235,10 @@ impl Steered {
 /// # Errors
 /// When its driver takes no notice.
 pub(super) async fn unpaused(
-    (chosen, wanted): (&Chosen, Option<&str>),
+    mut steered: Steered,
     change: Change,
     json: bool,
 ) -> Result<bool, Failure> {
-    let mut steered = Steered::of(chosen, wanted).await?;
     let control = control::read(&mut steered.conn, steered.row.run).await?;
     let paused = control.paused || control.in_force.is_some_and(|now| now.paused);
     let driven = coordination::database_lock_holder(&mut steered.conn).await?;

@@ -84,6 +84,20 @@ impl Config {
         })
     }
 
+    /// Resolves an entry of that name, and nothing else: names come from other machines.
+    ///
+    /// # Errors
+    /// [`Error::Config`] when there is no such entry, or it cannot be understood.
+    pub fn named(&self, name: &str, environment: &Environment) -> Result<ResolvedDatabase> {
+        self.entry(name)?;
+        if conninfo::is_conninfo(name) {
+            return Err(Error::Config(format!(
+                "\"{name}\" is no name of a database"
+            )));
+        }
+        self.database(Some(name), environment)
+    }
+
     /// What a cluster heeds of the entry of that name, and the entry is there.
     #[must_use]
     pub fn place(&self, name: &str) -> Option<&DatabasePlace> {
