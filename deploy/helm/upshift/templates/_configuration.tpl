@@ -12,7 +12,11 @@ etcd_password_file = "/run/secrets/upshift/etcd.password"
 lease = {{ toJson .cluster.lease }}
 listen = "0.0.0.0:7432"
 advertise = "https://{{ $host }}:7432"
-{{- include "upshift.metrics" $.root }}
+{{- if .metrics.enabled }}
+metrics = "0.0.0.0:9464"
+# Metrics, that is: all else has certificates.
+insecure = true
+{{- end }}
 max_units = {{ .cluster.maxUnits }}
 max_runs = {{ .cluster.maxRuns }}
 max_pack = {{ toJson .cluster.maxPack }}
@@ -53,20 +57,11 @@ coordinators = [
   "https://{{ include "upshift.coordinatorHost" (dict "root" $ "number" $number) }}:7432",
 {{- end }}
 ]
-{{- include "upshift.metrics" . }}
 {{ include "upshift.tls" .Values }}
 {{ include "upshift.databases" (dict "values" .Values "coordinator" false) }}
 {{- with .Values.extraConfig }}
 
 {{ . }}
-{{- end }}
-{{- end -}}
-
-{{- define "upshift.metrics" -}}
-{{- if .Values.metrics.enabled }}
-metrics = "0.0.0.0:9464"
-# Metrics, that is: all else has certificates.
-insecure = true
 {{- end }}
 {{- end -}}
 
