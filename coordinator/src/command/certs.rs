@@ -42,7 +42,10 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let names = Role::ALL.map(Role::name);
     let there = |name: &str| directory.join(format!("{name}.pem")).exists();
     if arguments.keep && there("ca") && names.into_iter().all(there) {
-        print_line(&format!("certificates are in {} already", directory.display()));
+        print_line(&format!(
+            "certificates are in {} already",
+            directory.display()
+        ));
         return Ok(());
     }
     fs::create_dir_all(directory).map_err(|error| cannot("make", directory, &error))?;
