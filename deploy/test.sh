@@ -22,6 +22,8 @@ step() { printf '\n== %s\n' "$*"; }
 
 step format
 cargo fmt --all --check
+step "what deploy/ ships"
+deploy/validate.sh
 step lints
 cargo clippy --workspace --all-targets --locked -- -D warnings
 step documentation

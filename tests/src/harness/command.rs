@@ -296,7 +296,11 @@ impl Outcome {
 }
 
 /// The command, as cargo built it: `$UPSHIFT_BIN`, else beside this test's own folder.
-fn binary() -> PathBuf {
+///
+/// # Panics
+/// Where it is not built.
+#[must_use]
+pub fn binary() -> PathBuf {
     if let Some(path) = std::env::var_os("UPSHIFT_BIN") {
         return PathBuf::from(path);
     }

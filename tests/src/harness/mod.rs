@@ -7,7 +7,7 @@ mod pack;
 mod server;
 pub mod snapshots;
 
-pub use command::{Outcome, Running, Upshift};
+pub use command::{Outcome, Running, Upshift, binary};
 pub use database::Database;
 pub use etcd::EtcdCluster;
 pub use pack::{one_module, pack};
