@@ -1,0 +1,118 @@
+//! What a seed makes: how large the world is, and what goes wrong in it.
+
+use rand::{RngExt, rngs::StdRng};
+
+use super::{faults::Fault, process::Node, queue::Millis, store::MEMBERS};
+
+/// A world, before it begins.
+#[derive(Debug)]
+pub(super) struct Scenario {
+    pub(super) coordinators: usize,
+    pub(super) workers: Vec<u32>,
+    pub(super) databases: usize,
+    /// How often a unit fails for a passing reason.
+    pub(super) unit_failures: f64,
+    /// How often a unit takes long.
+    pub(super) slow_units: f64,
+    /// How often a message takes long.
+    pub(super) slow_messages: f64,
+    pub(super) faults: Vec<(Millis, Fault)>,
+    /// From here on nothing goes wrong any more.
+    pub(super) calm: Millis,
+}
+
+/// Everything goes wrong before.
+const TROUBLE: Millis = 20_000;
+
+impl Scenario {
+    pub(super) fn random(random: &mut StdRng) -> Self {
+        let workers = random.random_range(1..=4);
+        let rarely = |random: &mut StdRng, most: f64| match random.random_bool(0.5) {
+            true => random.random_range(0.0..most),
+            false => 0.0,
+        };
+        let mut scenario = Self {
+            coordinators: random.random_range(2..=3),
+            workers: (0..workers).map(|_| random.random_range(1..=3)).collect(),
+            databases: random.random_range(1..=3),
+            unit_failures: rarely(random, 0.15),
+            slow_units: rarely(random, 0.1),
+            slow_messages: rarely(random, 0.03),
+            faults: Vec::new(),
+            calm: TROUBLE,
+        };
+        for _ in 0..random.random_range(0..=8) {
+            scenario.add_fault(random);
+        }
+        scenario
+    }
+
+    fn add_fault(&mut self, random: &mut StdRng) {
+        let at = random.random_range(500..TROUBLE);
+        let worker = random.random_range(0..self.workers.len());
+        let coordinator = Node::Coordinator(random.random_range(0..self.coordinators));
+        let database = random.random_range(0..self.databases);
+        let until = at + random.random_range(200..12_000);
+        let quietly = random.random_bool(0.3);
+        let crash = |node| (Fault::Crash { node, quietly }, Some(Fault::Restart(node)));
+        let pause = |node| (Fault::Pause(node), Some(Fault::Wake(node)));
+        let member = Node::Member(random.random_range(0..MEMBERS));
+        let (begins, ends) = match random.random_range(0..20) {
+            0..=2 => crash(coordinator),
+            3..=4 => crash(Node::Worker(worker)),
+            5 => crash(member),
+            6 => crash(Node::Database(database)),
+            7..=8 => pause(coordinator),
+            9..=10 => pause(Node::Worker(worker)),
+            11 => (Fault::BreakSession { worker }, None),
+            12 => (Fault::DropWorker { worker }, None),
+            13 => (Fault::Drain { worker }, None),
+            14 => (Fault::HandOver, None),
+            15 => {
+                let times = random.random_range(5..60);
+                let slow = |times| Fault::Slow { database, times };
+                (slow(times), Some(slow(1)))
+            }
+            _ => return self.add_cut(random, (at, until), coordinator),
+        };
+        self.faults.push((at, begins));
+        if let Some(ends) = ends {
+            self.faults.push((until, ends));
+            self.calm = self.calm.max(until);
+        }
+    }
+
+    /// One link, or all of a process; one way, or both.
+    fn add_cut(&mut self, random: &mut StdRng, times: (Millis, Millis), coordinator: Node) {
+        let worker = Node::Worker(random.random_range(0..self.workers.len()));
+        let database = Node::Database(random.random_range(0..self.databases));
+        let members = (0..MEMBERS).map(Node::Member);
+        let links: Vec<(Node, Node)> = match random.random_range(0..6) {
+            0 => vec![(coordinator, worker)],
+            1 => vec![(coordinator, database)],
+            2 => vec![(worker, database)],
+            3 => members.map(|member| (coordinator, member)).collect(),
+            4 => members.map(|member| (worker, member)).collect(),
+            _ => {
+                let alone = Node::Member(random.random_range(0..MEMBERS));
+                let others = members.filter(|member| *member != alone);
+                others.map(|member| (alone, member)).collect()
+            }
+        };
+        let way = random.random_range(0..3);
+        for (one, other) in links {
+            if way != 1 {
+                self.cut(times, one, other);
+            }
+            if way != 2 {
+                self.cut(times, other, one);
+            }
+        }
+    }
+
+    fn cut(&mut self, (at, until): (Millis, Millis), from: Node, to: Node) {
+        self.faults.push((at, Fault::Cut { from, to }));
+        self.faults.push((until, Fault::Heal { from, to }));
+        self.calm = self.calm.max(until);
+    }
+}

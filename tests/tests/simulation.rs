@@ -1,0 +1,99 @@
+//! The engine in a simulated cluster: random worlds and random faults from a seed, invariants that must hold in
+//! each, and old bugs that are put back and must be found (`upshift_tests::simulation`).
+//!
+//! `UPSHIFT_SEED=n` runs one world again and prints the last of what happened; `UPSHIFT_FIRST=n` and
+//! `UPSHIFT_CASES=n` run others, any number of them.
+
+use rayon::prelude::*;
+use upshift_tests::simulation::{Defect, Failure, Summary, simulate};
+
+/// What CI runs.
+const CASES: u64 = 10_000;
+/// A bug that was put back is found within so many worlds.
+const FINDS: u64 = 600;
+
+fn number(variable: &str) -> Option<u64> {
+    std::env::var(variable).ok()?.parse().ok()
+}
+
+#[test]
+fn nothing_is_violated() {
+    let first = number("UPSHIFT_FIRST").unwrap_or(1);
+    let (first, count) = match number("UPSHIFT_SEED") {
+        Some(seed) => (seed, 1),
+        None => (first, number("UPSHIFT_CASES").unwrap_or(CASES)),
+    };
+    let results: Vec<Result<Summary, Failure>> = (first..first + count)
+        .into_par_iter()
+        .map(|seed| simulate(seed, None))
+        .collect();
+    let mut sum = Summary::default();
+    results.iter().flatten().for_each(|one| sum.add(one));
+    println!("{count} worlds: {sum:?}");
+    let failures: Vec<&Failure> = results.iter().filter_map(|r| r.as_ref().err()).collect();
+    if let Some(first) = failures.first() {
+        let seeds: Vec<u64> = failures.iter().take(20).map(|f| f.seed).collect();
+        panic!("{} worlds failed {seeds:?}; the first:\n{first}", failures.len());
+    }
+    if count >= 1_000 {
+        expect_much_happened(&sum, count);
+    }
+}
+
+/// A simulation in which nothing goes wrong proves nothing.
+fn expect_much_happened(sum: &Summary, count: u64) {
+    let seen = [
+        ("units", sum.units / 10),
+        ("undone", sum.undone),
+        ("crashes", sum.crashes),
+        ("takeovers", sum.takeovers),
+        ("hand-overs", sum.hand_overs * 10),
+        ("workers lost", sum.workers_lost),
+        ("drains", sum.drains * 10),
+        ("retries", sum.retries),
+        ("splits", sum.splits * 10),
+        ("fenced writes", sum.fenced * 10),
+        ("sessions ended", sum.sessions_ended * 10),
+        ("operations done again", sum.operations_again),
+    ];
+    for (what, times) in seen {
+        assert!(times >= count, "too rare in {count} worlds: {what} ({sum:?})");
+    }
+}
+
+#[test]
+fn a_seed_does_the_same_every_time() {
+    for seed in 1..=50 {
+        let summaries = [(); 2].map(|()| simulate(seed, None).expect("it holds"));
+        assert_eq!(summaries[0], summaries[1], "seed {seed}");
+    }
+}
+
+/// The first world in which a bug that was put back is found.
+fn first_found(defect: Defect) -> Option<Failure> {
+    let found = |seed| simulate(seed, Some(defect)).err();
+    (1..=FINDS).into_par_iter().find_map_first(found)
+}
+
+#[test]
+fn bugs_that_are_put_back_are_found() {
+    for (defect, invariant) in [
+        (Defect::EffectWithoutRow, "exactly once"),
+        (Defect::WritesWithoutEpoch, "fencing"),
+        (Defect::RaiseWithoutLock, "fencing"),
+        (Defect::SplitUnchecked, "exactly once"),
+        (Defect::LostUnitsKept, "ends"),
+        (Defect::DrainedCreditsKept, "credit"),
+        (Defect::StoreWithoutCompare, "lead"),
+        (Defect::CutsNotRepeatable, "ends"),
+        (Defect::ReportsOfEitherWay, "exactly once"),
+    ] {
+        match first_found(defect) {
+            None => panic!("{defect:?} is not found in {FINDS} worlds"),
+            Some(failure) => {
+                println!("{defect:?}: seed {}: {}", failure.seed, failure.what);
+                assert!(failure.what.starts_with(invariant), "{defect:?}: {failure}");
+            }
+        }
+    }
+}
