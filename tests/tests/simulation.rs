@@ -86,6 +86,7 @@ fn bugs_that_are_put_back_are_found() {
         (Defect::DrainedCreditsKept, "credit"),
         (Defect::StoreWithoutCompare, "lead"),
         (Defect::CutsNotRepeatable, "ends"),
+        (Defect::LocksOrphaned, "ends"),
         (Defect::ReportsOfEitherWay, "exactly once"),
     ] {
         match first_found(defect) {

@@ -368,6 +368,10 @@ impl Engine {
             capacity: self.workers.capacity(),
         };
         if run.settle(&mut cx) {
+            if run.in_rotation {
+                // Submitted again, it would have two turns.
+                self.rotation.retain(|waiting| *waiting != id);
+            }
             self.runs.remove(&id);
             self.ended.insert(id);
             self.alarms.forget(id);

@@ -69,7 +69,7 @@ impl World {
         self.timer(Node::Client(n), now + LOOK, Timer::Client);
         let client = &mut self.clients[n];
         if let Some((_, order, since)) = &client.asking {
-            if now - since > PATIENCE {
+            if *since == 0 || now - since > PATIENCE {
                 let order = order.clone();
                 client.guess += 1;
                 self.client_asks(n, order);
@@ -143,9 +143,8 @@ impl World {
         }
         match answer {
             Answer::NotTheLeader => {
-                client.guess += 1;
-                // Asked again when it looks next.
-                *since = since.saturating_sub(PATIENCE);
+                // Another one is asked when it looks next.
+                *since = 0;
                 *asked = 0;
             }
             Answer::Taken => {

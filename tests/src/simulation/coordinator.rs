@@ -22,7 +22,7 @@ use super::{
 /// A request to the store that is not answered by then is sent again.
 const STORE_TIMEOUT: Millis = 3_000;
 /// A session of the driver's that is silent for so long is taken to be lost.
-const LEDGER_TIMEOUT: Millis = 8_000;
+const LEDGER_TIMEOUT: Millis = 5_000;
 /// A standby asks so often for the lead.
 const LOOK_AGAIN: Millis = 1_000;
 /// A worker that was silent for so long is lost.
@@ -92,7 +92,8 @@ impl World {
     /// The process starts.
     pub(super) fn coordinator_started(&mut self, c: usize) {
         self.coordinators[c] = Coordinator::default();
-        let soon = self.now + self.draw(0..=300);
+        // The first is the first to ask for the lead.
+        let soon = self.now + c as Millis * 300 + self.draw(0..=300);
         let node = Node::Coordinator(c);
         self.timer(node, soon, Timer::Campaign);
         self.timer(node, soon, Timer::Lease);
@@ -297,6 +298,8 @@ impl World {
         self.note(Node::Coordinator(c), "leads no longer", [0; 3]);
         let coordinator = &mut self.coordinators[c];
         coordinator.lead = None;
+        // What else is held goes with the lease.
+        coordinator.lease = None;
         coordinator.term += 1;
         coordinator.token = 0;
         coordinator.calls.clear();

@@ -19,13 +19,15 @@ pub enum Defect {
     StoreWithoutCompare,
     /// A cut, or a split, whose answer was lost is not taken a second time.
     CutsNotRepeatable,
+    /// A database's lock is known by a token of each asking: one that is taken late is nobody's, and stays.
+    LocksOrphaned,
     /// A report of a unit done counts whichever way the unit went.
     ReportsOfEitherWay,
 }
 
 impl Defect {
     /// All of them.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::EffectWithoutRow,
         Self::WritesWithoutEpoch,
         Self::RaiseWithoutLock,
@@ -34,6 +36,7 @@ impl Defect {
         Self::DrainedCreditsKept,
         Self::StoreWithoutCompare,
         Self::CutsNotRepeatable,
+        Self::LocksOrphaned,
         Self::ReportsOfEitherWay,
     ];
 }

@@ -41,7 +41,7 @@ pub(super) struct Plan {
 
 impl Plan {
     pub(super) fn random(random: &mut StdRng) -> Self {
-        let count = random.random_range(1..=6);
+        let count = random.random_range(1..=7);
         let mut tasks: Vec<PlanTask> = Vec::new();
         let mut module = 0;
         for id in 0..count {
@@ -52,7 +52,7 @@ impl Plan {
             }
             let cuttable = random.random_bool(0.6);
             let rows = if cuttable {
-                random.random_range(0..=2_000)
+                random.random_range(0..=4_000)
             } else {
                 1
             };

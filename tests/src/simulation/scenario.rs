@@ -16,13 +16,15 @@ pub(super) struct Scenario {
     pub(super) slow_units: f64,
     /// How often a message takes long.
     pub(super) slow_messages: f64,
+    /// How often a request or an answer is lost.
+    pub(super) lost_messages: f64,
     pub(super) faults: Vec<(Millis, Fault)>,
     /// From here on nothing goes wrong any more.
     pub(super) calm: Millis,
 }
 
 /// Everything goes wrong before.
-const TROUBLE: Millis = 20_000;
+const TROUBLE: Millis = 10_000;
 
 impl Scenario {
     pub(super) fn random(random: &mut StdRng) -> Self {
@@ -35,13 +37,14 @@ impl Scenario {
             coordinators: random.random_range(2..=3),
             workers: (0..workers).map(|_| random.random_range(1..=3)).collect(),
             databases: random.random_range(1..=3),
-            unit_failures: rarely(random, 0.15),
+            unit_failures: rarely(random, 0.3),
             slow_units: rarely(random, 0.1),
-            slow_messages: rarely(random, 0.03),
+            slow_messages: rarely(random, 0.04),
+            lost_messages: rarely(random, 0.02),
             faults: Vec::new(),
             calm: TROUBLE,
         };
-        for _ in 0..random.random_range(0..=8) {
+        for _ in 0..random.random_range(0..=10) {
             scenario.add_fault(random);
         }
         scenario
@@ -50,14 +53,19 @@ impl Scenario {
     fn add_fault(&mut self, random: &mut StdRng) {
         let at = random.random_range(500..TROUBLE);
         let worker = random.random_range(0..self.workers.len());
-        let coordinator = Node::Coordinator(random.random_range(0..self.coordinators));
+        // The one that leads at first more often than others.
+        let coordinator = match random.random_bool(0.5) {
+            true => 0,
+            false => random.random_range(0..self.coordinators),
+        };
+        let coordinator = Node::Coordinator(coordinator);
         let database = random.random_range(0..self.databases);
-        let until = at + random.random_range(200..12_000);
+        let until = at + random.random_range(200..10_000);
         let quietly = random.random_bool(0.3);
         let crash = |node| (Fault::Crash { node, quietly }, Some(Fault::Restart(node)));
         let pause = |node| (Fault::Pause(node), Some(Fault::Wake(node)));
         let member = Node::Member(random.random_range(0..MEMBERS));
-        let (begins, ends) = match random.random_range(0..20) {
+        let (begins, ends) = match random.random_range(0..22) {
             0..=2 => crash(coordinator),
             3..=4 => crash(Node::Worker(worker)),
             5 => crash(member),

@@ -12,7 +12,7 @@ use upshift_coordinator::engine::{FailureClass, Outcome, StopReason};
 use upshift_shared::ids::{RunId, TaskId};
 
 use super::{
-    adapter,
+    Defect, adapter,
     coordinator::{Answered, Pending},
     driver::Work,
     ledger::{Operation, Reply as LedgerReply, RunLedger, RunState},
@@ -63,7 +63,6 @@ pub(super) struct Drive {
     pub(super) phase: Phase,
     pub(super) epoch: i64,
     pub(super) lock: Option<i64>,
-    token: u64,
     rebuilt: Option<(Rebuilt, bool)>,
     pub(super) pages: BTreeMap<TaskId, Page>,
     pub(super) works: BTreeMap<u64, Work>,
@@ -82,7 +81,6 @@ impl Drive {
             phase,
             epoch: 0,
             lock: None,
-            token: number,
             rebuilt: None,
             pages: BTreeMap::new(),
             works: BTreeMap::new(),
@@ -121,10 +119,16 @@ impl World {
                 let Some(lease) = coordinator.lease() else {
                     return;
                 };
+                // Of the lease, and not of this asking: a request that comes late, after the lock was given
+                // back, takes it for whoever is known by that token.
+                let token = match self.has(Defect::LocksOrphaned) {
+                    true => drive.number,
+                    false => lease,
+                };
                 Request::Acquire {
                     key: Key::Lock(db),
                     lease,
-                    token: drive.token,
+                    token,
                     holder: c,
                     lead: Some(lead),
                 }

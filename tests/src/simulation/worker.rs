@@ -21,7 +21,7 @@ const PATIENCE: Millis = 8_000;
 /// The store, or a coordinator, may take so long to answer.
 const ANSWER: Millis = 2_000;
 /// A session with the database that is silent for so long is taken to be lost.
-const UNIT_DEADLINE: Millis = 20_000;
+const UNIT_DEADLINE: Millis = 15_000;
 
 /// A unit that a worker runs.
 #[derive(Debug)]

@@ -415,8 +415,12 @@ impl World {
         self.send(from, to, message);
     }
 
-    /// Sends a message. Over a link that is cut it is lost, or comes when the link works again.
+    /// Sends a message. Some are lost; over a link that is cut half of them, and the others come when the link
+    /// works again.
     pub(super) fn send(&mut self, from: Caller, to: Caller, message: Message) {
+        if self.chance(self.scenario.lost_messages) {
+            return;
+        }
         let at = self.now + self.hop();
         let what = Happening::Message { from, to, message };
         if !self.processes.is_cut(from.node, to.node) {
