@@ -344,13 +344,13 @@ impl World {
             return;
         };
         let now = self.now;
-        if let Some(session) = self.coordinators[c].sessions.get_mut(&worker) {
-            session.heard = now;
-        }
+        let session = self.coordinators[c].sessions.get_mut(&worker);
+        let known = session.map(|session| session.heard = now).is_some();
         match message {
             Up::Hello => {}
             Up::Credit(units) => self.feed(c, adapter::credit_granted(worker, units)),
-            Up::Heartbeat => self.say_down(stream, Down::Acknowledged),
+            Up::Heartbeat if known => self.say_down(stream, Down::Acknowledged),
+            Up::Heartbeat => {}
             Up::Draining => {
                 if let Some(session) = self.coordinators[c].sessions.get_mut(&worker) {
                     session.draining = true;

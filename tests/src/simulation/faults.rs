@@ -1,7 +1,7 @@
 //! What goes wrong, and comes right again.
 
 use super::{
-    message::{Down, Timer, Up},
+    message::{Down, Happening, Timer, Up},
     process::Node,
     queue::Millis,
     world::World,
@@ -113,13 +113,8 @@ impl World {
     pub(super) fn exit(&mut self, node: Node, again: Millis) {
         self.goes_down(node, false);
         let caller = self.processes.caller(node);
-        self.queue.push(
-            again,
-            super::message::Happening::Timer {
-                of: caller,
-                timer: Timer::Restart,
-            },
-        );
+        let (of, timer) = (caller, Timer::Restart);
+        self.queue.push(again, Happening::Timer { of, timer });
     }
 
     pub(super) fn restart(&mut self, node: Node) {
@@ -174,7 +169,11 @@ impl World {
         if let (Node::Coordinator(c), Some(joined), true) = (coordinator.node, joined, awake) {
             self.note(Node::Worker(worker), "does not read", [0; 3]);
             self.lose(c, joined);
-            self.say_down(stream, Down::Closed);
+            // It finds out when it reads again; until then its units go on.
+            self.streams[stream].down.push_back(Down::Closed);
+            let at = self.now + self.draw(1_000..=8_000);
+            let up = false;
+            self.queue.push(at, Happening::Stream { stream, up });
         }
     }
 }

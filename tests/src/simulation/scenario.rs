@@ -16,6 +16,8 @@ pub(super) struct Scenario {
     pub(super) slow_units: f64,
     /// How often a message takes long.
     pub(super) slow_messages: f64,
+    /// How often a worker takes long to connect to a database.
+    pub(super) slow_connections: f64,
     /// How often a request or an answer is lost.
     pub(super) lost_messages: f64,
     pub(super) faults: Vec<(Millis, Fault)>,
@@ -40,11 +42,12 @@ impl Scenario {
             unit_failures: rarely(random, 0.3),
             slow_units: rarely(random, 0.1),
             slow_messages: rarely(random, 0.04),
+            slow_connections: rarely(random, 0.15),
             lost_messages: rarely(random, 0.02),
             faults: Vec::new(),
             calm: TROUBLE,
         };
-        for _ in 0..random.random_range(0..=10) {
+        for _ in 0..random.random_range(0..=12) {
             scenario.add_fault(random);
         }
         scenario
@@ -65,7 +68,7 @@ impl Scenario {
         let crash = |node| (Fault::Crash { node, quietly }, Some(Fault::Restart(node)));
         let pause = |node| (Fault::Pause(node), Some(Fault::Wake(node)));
         let member = Node::Member(random.random_range(0..MEMBERS));
-        let (begins, ends) = match random.random_range(0..22) {
+        let (begins, ends) = match random.random_range(0..24) {
             0..=2 => crash(coordinator),
             3..=4 => crash(Node::Worker(worker)),
             5 => crash(member),
@@ -73,10 +76,10 @@ impl Scenario {
             7..=8 => pause(coordinator),
             9..=10 => pause(Node::Worker(worker)),
             11 => (Fault::BreakSession { worker }, None),
-            12 => (Fault::DropWorker { worker }, None),
-            13 => (Fault::Drain { worker }, None),
-            14 => (Fault::HandOver, None),
-            15 => {
+            12..=13 => (Fault::DropWorker { worker }, None),
+            14 => (Fault::Drain { worker }, None),
+            15 => (Fault::HandOver, None),
+            16 => {
                 let times = random.random_range(5..60);
                 let slow = |times| Fault::Slow { database, times };
                 (slow(times), Some(slow(1)))

@@ -201,7 +201,7 @@ impl World {
             self.worker_started(w);
         }
         for db in 0..self.databases.len() {
-            let jobs = 1 + usize::from(self.random.random_bool(0.3));
+            let jobs = 1 + usize::from(self.random.random_bool(0.5));
             let jobs = (0..jobs).map(|_| self.new_job(db)).collect();
             let starts = self.draw(0..=3_000);
             self.clients.push(Client::new(db, jobs, starts));
@@ -421,7 +421,11 @@ impl World {
         if self.chance(self.scenario.lost_messages) {
             return;
         }
-        let at = self.now + self.hop();
+        let mut at = self.now + self.hop();
+        let connects = matches!(message, Message::Begin { .. });
+        if connects && self.chance(self.scenario.slow_connections) {
+            at += self.draw(500..=8_000);
+        }
         let what = Happening::Message { from, to, message };
         if !self.processes.is_cut(from.node, to.node) {
             self.queue.push(at, what);
