@@ -86,7 +86,7 @@ fn bugs_that_are_put_back_are_found() {
         (Defect::LostUnitsKept, "ends"),
         (Defect::DrainedCreditsKept, "credit"),
         (Defect::StoreWithoutCompare, "lead"),
-        (Defect::CutsNotRepeatable, "ends"),
+        (Defect::CutsNotRepeatable, "causes"),
         (Defect::LocksOrphaned, "ends"),
         (Defect::ReportsOfEitherWay, "exactly once"),
     ] {

@@ -49,16 +49,22 @@ pub(super) fn graph_task(task: &PlanTask, depends: Vec<TaskId>) -> GraphTask {
 pub(super) fn failure(class: FailureClass, scripted: bool) -> Failure {
     Failure {
         class,
-        message: if scripted { SCRIPTED } else { "by chance" }.to_owned(),
+        message: if scripted { SCRIPTED } else { BY_CHANCE }.to_owned(),
         sqlstate: None,
     }
 }
 
 const SCRIPTED: &str = "as scripted";
+const BY_CHANCE: &str = "by chance";
 
 /// Whether that is a failure which trying again does not mend.
 pub(super) fn is_scripted(failure: &Failure) -> bool {
     failure.message == SCRIPTED
+}
+
+/// Whether it was made here for what passes; else it is the engine's own.
+pub(super) fn is_by_chance(failure: &Failure) -> bool {
+    failure.message == BY_CHANCE
 }
 
 pub(super) fn run_submitted(run: RunId, graph: RunGraph) -> Event {

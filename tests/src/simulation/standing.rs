@@ -33,7 +33,7 @@ pub(super) struct RunStanding {
     pub(super) passed_over: u32,
 }
 
-/// One task that is not recorded.
+/// One task that was not recorded when the run was submitted.
 #[derive(Debug, Default)]
 pub(super) struct TaskStanding {
     /// Whether its units are offered: before, nobody knows.
@@ -187,8 +187,10 @@ impl Standing {
             Event::TaskFailed { run, task, failure } => {
                 self.change(*run, |run| run.failed(*task, failure.class));
             }
-            Event::TaskRecorded { run, task } => self.change(*run, |run| {
-                run.tasks.remove(task);
+            // A lease of it may still be out, where another worker's commit came in late.
+            Event::TaskRecorded { run, task } => self.change_task(*run, *task, |task| {
+                task.open = false;
+                task.fresh.clear();
             }),
             _ => {}
         }

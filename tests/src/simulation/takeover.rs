@@ -15,6 +15,7 @@ use super::{
     Defect, adapter,
     coordinator::{Answered, Pending},
     driver::Work,
+    invariants::causes,
     ledger::{Operation, Reply as LedgerReply, RunLedger, RunState},
     message::{Answer, Timer},
     plan::Plan,
@@ -306,6 +307,7 @@ impl World {
 
     /// The engine has ended the run: the ledger has to know.
     pub(super) fn ended(&mut self, c: usize, run: RunId, outcome: &Outcome) {
+        self.check(causes::ended(outcome));
         let Some(drive) = self.coordinators[c].drives.get_mut(&run) else {
             return;
         };

@@ -1,6 +1,7 @@
 //! What must hold: safety, looked at whenever something lands; then liveness, once nothing goes wrong any more.
 
 pub(super) mod caps;
+pub(super) mod causes;
 mod checkpoints;
 pub(super) mod credit;
 mod dependencies;
@@ -14,8 +15,8 @@ pub(super) mod starvation;
 /// What was found: nothing, or what is wrong.
 pub(super) type Verdict = Result<(), String>;
 
-/// Those that remember something. (`caps`, `starvation` and a part of `credit` look at one engine, and what
-/// they need is in `standing`.)
+/// Those that remember something. (`causes` needs nothing; `caps`, `starvation` and a part of `credit` look
+/// at one engine, and what they need is in `standing`.)
 #[derive(Debug, Default)]
 pub(super) struct Invariants {
     pub(super) checkpoints: checkpoints::Checkpoints,
