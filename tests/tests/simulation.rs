@@ -88,6 +88,7 @@ fn bugs_that_are_put_back_are_found() {
         (Defect::StoreWithoutCompare, "lead"),
         (Defect::CutsNotRepeatable, "causes"),
         (Defect::LocksOrphaned, "ends"),
+        (Defect::IndexUnordered, "ends"),
         (Defect::ReportsOfEitherWay, "exactly once"),
     ] {
         match first_found(defect) {

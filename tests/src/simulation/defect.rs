@@ -21,13 +21,15 @@ pub enum Defect {
     CutsNotRepeatable,
     /// A database's lock is known by a token of each asking: one that is taken late is nobody's, and stays.
     LocksOrphaned,
+    /// A write to the index of runs that comes late undoes the one that came after it.
+    IndexUnordered,
     /// A report of a unit done counts whichever way the unit went.
     ReportsOfEitherWay,
 }
 
 impl Defect {
     /// All of them.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::EffectWithoutRow,
         Self::WritesWithoutEpoch,
         Self::RaiseWithoutLock,
@@ -37,6 +39,7 @@ impl Defect {
         Self::StoreWithoutCompare,
         Self::CutsNotRepeatable,
         Self::LocksOrphaned,
+        Self::IndexUnordered,
         Self::ReportsOfEitherWay,
     ];
 }

@@ -31,15 +31,16 @@ const TROUBLE: Millis = 10_000;
 impl Scenario {
     pub(super) fn random(random: &mut StdRng) -> Self {
         let workers = random.random_range(1..=4);
-        let rarely = |random: &mut StdRng, most: f64| match random.random_bool(0.5) {
-            true => random.random_range(0.0..most),
-            false => 0.0,
+        let rarely = |random: &mut StdRng, most: f64| match random.random_range(0..6) {
+            0 => random.random_range(0.0..most * 4.0),
+            1..=2 => random.random_range(0.0..most),
+            _ => 0.0,
         };
         let mut scenario = Self {
             coordinators: random.random_range(2..=3),
             workers: (0..workers).map(|_| random.random_range(1..=3)).collect(),
             databases: random.random_range(1..=3),
-            unit_failures: rarely(random, 0.3),
+            unit_failures: rarely(random, 0.15),
             slow_units: rarely(random, 0.1),
             slow_messages: rarely(random, 0.04),
             slow_connections: rarely(random, 0.15),
@@ -68,7 +69,7 @@ impl Scenario {
         let crash = |node| (Fault::Crash { node, quietly }, Some(Fault::Restart(node)));
         let pause = |node| (Fault::Pause(node), Some(Fault::Wake(node)));
         let member = Node::Member(random.random_range(0..MEMBERS));
-        let (begins, ends) = match random.random_range(0..24) {
+        let (begins, ends) = match random.random_range(0..26) {
             0..=2 => crash(coordinator),
             3..=4 => crash(Node::Worker(worker)),
             5 => crash(member),
@@ -76,10 +77,10 @@ impl Scenario {
             7..=8 => pause(coordinator),
             9..=10 => pause(Node::Worker(worker)),
             11 => (Fault::BreakSession { worker }, None),
-            12..=13 => (Fault::DropWorker { worker }, None),
-            14 => (Fault::Drain { worker }, None),
-            15 => (Fault::HandOver, None),
-            16 => {
+            12..=14 => (Fault::DropWorker { worker }, None),
+            15..=16 => (Fault::Drain { worker }, None),
+            17 => (Fault::HandOver, None),
+            18 => {
                 let times = random.random_range(5..60);
                 let slow = |times| Fault::Slow { database, times };
                 (slow(times), Some(slow(1)))

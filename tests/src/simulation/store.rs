@@ -35,6 +35,8 @@ pub(super) struct Entry {
     pub(super) database: usize,
     /// Whether somebody has to drive it.
     pub(super) active: bool,
+    /// Grows with what is written: a write that comes late does not undo the one that came after it.
+    pub(super) order: u64,
 }
 
 /// What is asked of the store.
@@ -181,8 +183,11 @@ impl Store {
             }
             Request::Leader => Reply::Leader(self.keys.get(&Key::Leader).map(|key| key.holder)),
             Request::PutRun { entry, lead } if leads(self, lead) => {
-                self.revision += 1;
-                self.runs.insert(entry.run, entry);
+                let there = self.runs.get(&entry.run);
+                if there.is_none_or(|there| there.order <= entry.order) {
+                    self.revision += 1;
+                    self.runs.insert(entry.run, entry);
+                }
                 Reply::Written
             }
             Request::PutRun { .. } => Reply::NoLead,

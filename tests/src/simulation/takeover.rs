@@ -63,6 +63,8 @@ pub(super) struct Drive {
     pub(super) aim: Aim,
     pub(super) phase: Phase,
     pub(super) epoch: i64,
+    /// Of the step at hand.
+    order: u64,
     pub(super) lock: Option<i64>,
     rebuilt: Option<(Rebuilt, bool)>,
     pub(super) pages: BTreeMap<TaskId, Page>,
@@ -81,6 +83,7 @@ impl Drive {
             aim: Aim::Forward,
             phase,
             epoch: 0,
+            order: number,
             lock: None,
             rebuilt: None,
             pages: BTreeMap::new(),
@@ -109,6 +112,10 @@ impl World {
                 run,
                 database: db,
                 active,
+                order: match self.has(Defect::IndexUnordered) {
+                    true => 0,
+                    false => drive.order,
+                },
             },
             lead,
         };
@@ -165,8 +172,10 @@ impl World {
     }
 
     fn goes_to(&mut self, c: usize, run: RunId, phase: Phase) {
+        let order = self.number();
         if let Some(drive) = self.coordinators[c].drives.get_mut(&run) {
             drive.phase = phase;
+            drive.order = order;
         }
         self.take_step(c, run);
     }

@@ -221,14 +221,14 @@ impl World {
         self.summary.runs += 1;
         let plan = Rc::new(Plan::random(&mut self.random));
         let mut orders = VecDeque::new();
-        while self.random.random_bool(0.35) {
-            let order = match self.random.random_range(0..7) {
+        while self.random.random_bool(0.45) {
+            let order = match self.random.random_range(0..8) {
                 0 => Order::Pause,
                 1 => Order::Unpause,
                 2 => Order::Limit(self.draw(1..=4) as u32, self.draw(1..=3) as u32),
                 3 => Order::Stop,
                 4 => Order::Resume,
-                5 => Order::Rollback(None),
+                5..=6 => Order::Rollback(None),
                 _ => Order::Rollback(Some(self.draw(0..=u64::from(plan.modules) - 1) as u32)),
             };
             let pause = self.draw(100..=4_000);
