@@ -20,6 +20,8 @@ pub(super) struct Scenario {
     pub(super) slow_connections: f64,
     /// How often a request or an answer is lost.
     pub(super) lost_messages: f64,
+    /// Whether operators change their minds all the time.
+    pub(super) restless: bool,
     pub(super) faults: Vec<(Millis, Fault)>,
     /// From here on nothing goes wrong any more.
     pub(super) calm: Millis,
@@ -45,13 +47,43 @@ impl Scenario {
             slow_messages: rarely(random, 0.04),
             slow_connections: rarely(random, 0.15),
             lost_messages: rarely(random, 0.02),
+            restless: false,
             faults: Vec::new(),
             calm: TROUBLE,
         };
+        scenario.add_theme(random);
         for _ in 0..random.random_range(0..=12) {
             scenario.add_fault(random);
         }
         scenario
+    }
+
+    /// In some worlds things go wrong that belong together.
+    fn add_theme(&mut self, random: &mut StdRng) {
+        let mut drop_workers = 0;
+        match random.random_range(0..12) {
+            // Units are given out again, and split, while whoever had them first is still to begin.
+            0 => {
+                self.slow_connections = 0.5;
+                self.unit_failures = 0.4;
+                drop_workers = 6;
+            }
+            // Requests and reports come late, and runs turn round meanwhile.
+            1 => {
+                self.slow_messages = 0.25;
+                self.restless = true;
+                drop_workers = 6;
+            }
+            // Answers are lost.
+            2 => self.lost_messages = 0.1,
+            3 => self.restless = true,
+            _ => {}
+        }
+        for _ in 0..drop_workers {
+            let worker = random.random_range(0..self.workers.len());
+            let at = random.random_range(500..TROUBLE);
+            self.faults.push((at, Fault::DropWorker { worker }));
+        }
     }
 
     fn add_fault(&mut self, random: &mut StdRng) {

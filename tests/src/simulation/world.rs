@@ -221,7 +221,8 @@ impl World {
         self.summary.runs += 1;
         let plan = Rc::new(Plan::random(&mut self.random));
         let mut orders = VecDeque::new();
-        while self.random.random_bool(0.45) {
+        let often = if self.scenario.restless { 0.8 } else { 0.4 };
+        while self.random.random_bool(often) {
             let order = match self.random.random_range(0..8) {
                 0 => Order::Pause,
                 1 => Order::Unpause,
@@ -231,7 +232,7 @@ impl World {
                 5..=6 => Order::Rollback(None),
                 _ => Order::Rollback(Some(self.draw(0..=u64::from(plan.modules) - 1) as u32)),
             };
-            let pause = self.draw(100..=4_000);
+            let pause = self.draw(50..=3_000);
             orders.push_back((pause, order));
         }
         Job { run, plan, orders }
