@@ -8,7 +8,10 @@ use upshift_coordinator::engine::{
 };
 use upshift_shared::ids::{RunId, TaskId, UnitId, WorkerId};
 
-use super::{message::Unit, plan::{Plan, PlanTask}};
+use super::{
+    message::Unit,
+    plan::{Plan, PlanTask},
+};
 
 /// A run, forward or back.
 pub(super) fn graph(
@@ -106,11 +109,7 @@ pub(super) fn units_cut(
     }
 }
 
-pub(super) fn unit_split(
-    (run, task): (RunId, TaskId),
-    unit: UnitId,
-    new: Option<UnitId>,
-) -> Event {
+pub(super) fn unit_split((run, task): (RunId, TaskId), unit: UnitId, new: Option<UnitId>) -> Event {
     Event::UnitSplit {
         run,
         task,

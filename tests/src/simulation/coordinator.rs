@@ -33,16 +33,27 @@ const SILENCE_CHECK: Millis = 2_000;
 /// What an answer is for.
 #[derive(Debug, Clone)]
 pub(super) enum Pending {
-    Grant { sent: Millis },
-    KeepAlive { sent: Millis },
+    Grant {
+        sent: Millis,
+    },
+    KeepAlive {
+        sent: Millis,
+    },
     Campaign,
     Runs,
     /// The next step of a run.
     Step(RunId),
     /// An operation of the engine's.
-    Operation { run: RunId, work: u64 },
+    Operation {
+        run: RunId,
+        work: u64,
+    },
     /// What an operator wants is in the ledger.
-    Control { run: RunId, control: Control, answer: (u64, Caller) },
+    Control {
+        run: RunId,
+        control: Control,
+        answer: (u64, Caller),
+    },
     Nothing,
 }
 
@@ -112,7 +123,11 @@ impl World {
                 }
             }
             Timer::Engine { at, term: of } if of == term => self.engine_timer_due(c, at),
-            Timer::Again { term: of, run, work } if of == term => self.work_again(c, run, work),
+            Timer::Again {
+                term: of,
+                run,
+                work,
+            } if of == term => self.work_again(c, run, work),
             Timer::Retake { term: of, run } if of == term => self.take_step(c, run),
             _ => {}
         }
@@ -412,7 +427,11 @@ impl World {
             return;
         }
         self.summary.workers_lost += 1;
-        self.note(Node::Coordinator(c), "worker lost", [i64::from(worker.0), 0, 0]);
+        self.note(
+            Node::Coordinator(c),
+            "worker lost",
+            [i64::from(worker.0), 0, 0],
+        );
         if !self.has(Defect::LostUnitsKept) {
             self.feed(c, adapter::worker_lost(worker));
         }

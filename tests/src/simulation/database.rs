@@ -158,7 +158,10 @@ impl World {
         let verdict = self.invariants.fencing.landed(run, waiting.epoch);
         self.check(verdict);
         let ledger = &self.databases[db].runs[&run];
-        let verdict = self.invariants.exactly_once.recorded(run, ledger, operation);
+        let verdict = self
+            .invariants
+            .exactly_once
+            .recorded(run, ledger, operation);
         self.check(verdict);
         let ledger = &self.databases[db].runs[&run];
         let verdict = self.invariants.checkpoints.recorded(ledger, operation);

@@ -252,7 +252,12 @@ impl World {
                 }
                 adapter::units_cut((run, task), first, bounds.len(), exhausted)
             }
-            (Operation::Split { task, unit, new, .. }, Reply::Split(middle)) => {
+            (
+                Operation::Split {
+                    task, unit, new, ..
+                },
+                Reply::Split(middle),
+            ) => {
                 if let (Some(middle), Some(page)) = (middle, self.page(c, run, task)) {
                     let (lower, upper) = page.bounds.get(&unit).copied().unwrap_or_default();
                     page.bounds.insert(unit, (lower, middle));

@@ -11,25 +11,43 @@ use super::{
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Fault {
     /// `kill -9`; or the machine is gone, which nobody is told.
-    Crash { node: Node, quietly: bool },
+    Crash {
+        node: Node,
+        quietly: bool,
+    },
     Restart(Node),
     /// SIGSTOP
     Pause(Node),
     /// SIGCONT
     Wake(Node),
     /// One way.
-    Cut { from: Node, to: Node },
-    Heal { from: Node, to: Node },
+    Cut {
+        from: Node,
+        to: Node,
+    },
+    Heal {
+        from: Node,
+        to: Node,
+    },
     /// The connection of a worker's session is reset.
-    BreakSession { worker: usize },
+    BreakSession {
+        worker: usize,
+    },
     /// The leader ends the session of a worker that does not read, and hears the rest of what it said.
-    DropWorker { worker: usize },
+    DropWorker {
+        worker: usize,
+    },
     /// SIGTERM to a worker.
-    Drain { worker: usize },
+    Drain {
+        worker: usize,
+    },
     /// SIGTERM to the leader: another one takes over.
     HandOver,
     /// Units of a database take so many times as long.
-    Slow { database: usize, times: u64 },
+    Slow {
+        database: usize,
+        times: u64,
+    },
 }
 
 impl World {
@@ -163,7 +181,10 @@ impl World {
         let Some(stream) = self.workers[worker].session else {
             return;
         };
-        let (coordinator, joined) = (self.streams[stream].coordinator, self.streams[stream].joined);
+        let (coordinator, joined) = (
+            self.streams[stream].coordinator,
+            self.streams[stream].joined,
+        );
         let process = self.processes.get(coordinator.node);
         let awake = self.processes.lives(coordinator) && !process.paused;
         if let (Node::Coordinator(c), Some(joined), true) = (coordinator.node, joined, awake) {

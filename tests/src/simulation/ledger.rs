@@ -259,12 +259,10 @@ impl RunLedger {
             return Reply::Done;
         };
         if self.cuts.contains_key(&(*task, UnitId(*first))) {
-            if !again {
-                return Reply::Failed(FailureClass::Never);
-            }
-            // Those of the first attempt were given to nobody.
-            self.cuts
-                .retain(|(of, unit), _| of != task || unit.0 < *first);
+            return match again {
+                true => self.cut_before(*task, *first),
+                false => Reply::Failed(FailureClass::Never),
+            };
         }
         let total = self.plan.task(*task).rows;
         let whole = total.saturating_sub(*after) / rows;
@@ -289,6 +287,16 @@ impl RunLedger {
         }
     }
 
+    /// A first attempt has cut: it stands, and this one may be so late that its units are done already.
+    fn cut_before(&self, task: TaskId, first: u32) -> Reply {
+        let from = (task, UnitId(first))..=(task, UnitId(u32::MAX));
+        Reply::Cut {
+            first,
+            bounds: self.cuts.range(from).map(|(_, range)| *range).collect(),
+            exhausted: self.tasks.get(&task).is_some_and(|row| row.cut_exhausted),
+        }
+    }
+
     fn split(&mut self, operation: &Operation, again: bool) -> Reply {
         let Operation::Split {
             task,
@@ -299,12 +307,18 @@ impl RunLedger {
         else {
             return Reply::Done;
         };
-        if upper.saturating_sub(*lower) < 2 || self.is_done(*task, *unit) {
+        let split_before = self.cuts.contains_key(&(*task, *new));
+        let too_small = upper.saturating_sub(*lower) < 2;
+        if too_small || !split_before && self.is_done(*task, *unit) {
             return Reply::Split(None);
         }
         let middle = lower + (upper - lower) / 2;
-        if !again && self.cuts.contains_key(&(*task, *new)) {
-            return Reply::Failed(FailureClass::Never);
+        if split_before {
+            return match again {
+                // A first attempt has split it.
+                true => Reply::Split(Some(middle)),
+                false => Reply::Failed(FailureClass::Never),
+            };
         }
         self.cuts.insert((*task, *unit), (*lower, middle));
         self.cuts.insert((*task, *new), (middle, *upper));

@@ -33,16 +33,16 @@ pub(super) enum Report {
     /// Its work is in effect, or was already.
     Done,
     /// It left nothing behind. `scripted`: a real failure, which trying again does not mend.
-    Failed {
-        class: FailureClass,
-        scripted: bool,
-    },
+    Failed { class: FailureClass, scripted: bool },
 }
 
 /// What an operator wants.
 #[derive(Debug, Clone)]
 pub(super) enum Order {
-    Submit { database: usize, plan: Rc<Plan> },
+    Submit {
+        database: usize,
+        plan: Rc<Plan>,
+    },
     Pause,
     Unpause,
     Limit(u32, u32),
@@ -64,17 +64,50 @@ pub(super) enum Answer {
 /// A message outside of streams: a request, an answer, or a step of a unit's transaction.
 #[derive(Debug, Clone)]
 pub(super) enum Message {
-    Store { call: u64, request: StoreRequest },
-    StoreReply { call: u64, reply: StoreReply },
-    Ledger { call: u64, run: RunId, epoch: i64, operation: Operation },
-    LedgerReply { call: u64, reply: LedgerReply },
-    Begin { tx: u64, unit: Unit },
-    Worked { tx: u64 },
-    Commit { tx: u64 },
-    Abort { tx: u64 },
-    Ended { tx: u64, report: Report },
-    Order { call: u64, run: RunId, order: Order },
-    OrderReply { call: u64, answer: Answer },
+    Store {
+        call: u64,
+        request: StoreRequest,
+    },
+    StoreReply {
+        call: u64,
+        reply: StoreReply,
+    },
+    Ledger {
+        call: u64,
+        run: RunId,
+        epoch: i64,
+        operation: Operation,
+    },
+    LedgerReply {
+        call: u64,
+        reply: LedgerReply,
+    },
+    Begin {
+        tx: u64,
+        unit: Unit,
+    },
+    Worked {
+        tx: u64,
+    },
+    Commit {
+        tx: u64,
+    },
+    Abort {
+        tx: u64,
+    },
+    Ended {
+        tx: u64,
+        report: Report,
+    },
+    Order {
+        call: u64,
+        run: RunId,
+        order: Order,
+    },
+    OrderReply {
+        call: u64,
+        answer: Answer,
+    },
 }
 
 /// From a worker to its coordinator.
@@ -84,7 +117,11 @@ pub(super) enum Up {
     Credit(u32),
     Heartbeat,
     Draining,
-    Report { unit: Unit, report: Report, millis: u64 },
+    Report {
+        unit: Unit,
+        report: Report,
+        millis: u64,
+    },
     Closed,
 }
 
@@ -139,10 +176,20 @@ pub(super) enum Timer {
 /// Whatever can happen.
 #[derive(Debug, Clone)]
 pub(super) enum Happening {
-    Message { from: Caller, to: Caller, message: Message },
+    Message {
+        from: Caller,
+        to: Caller,
+        message: Message,
+    },
     /// The next message of a stream arrives.
-    Stream { stream: usize, up: bool },
-    Timer { of: Caller, timer: Timer },
+    Stream {
+        stream: usize,
+        up: bool,
+    },
+    Timer {
+        of: Caller,
+        timer: Timer,
+    },
     Fault(Fault),
     /// Everything is looked over, once nothing goes wrong any more.
     Audit,

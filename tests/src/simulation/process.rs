@@ -127,7 +127,10 @@ impl Processes {
             .into_iter()
             .partition(|(f, t, _)| (*f, *t) == (from, to));
         self.stalled = kept;
-        freed.into_iter().map(|(_, _, what): (_, _, _)| what).collect()
+        freed
+            .into_iter()
+            .map(|(_, _, what): (_, _, _)| what)
+            .collect()
     }
 
     pub(super) fn stall(&mut self, from: Node, to: Node, what: Happening) {

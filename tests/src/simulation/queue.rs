@@ -37,9 +37,7 @@ impl<T> Queue<T> {
     }
 
     pub(super) fn pop(&mut self) -> Option<(Millis, T)> {
-        self.heap
-            .pop()
-            .map(|Reverse(entry)| (entry.at, entry.what))
+        self.heap.pop().map(|Reverse(entry)| (entry.at, entry.what))
     }
 }
 

@@ -214,7 +214,10 @@ impl Standing {
         self.workers.remove(&worker);
         for run in self.runs.values_mut() {
             for task in run.tasks.values_mut() {
-                let held = task.in_flight.iter().filter(|(_, holder)| *holder == worker);
+                let held = task
+                    .in_flight
+                    .iter()
+                    .filter(|(_, holder)| *holder == worker);
                 let held: Vec<u32> = held.map(|(unit, _)| *unit).collect();
                 for unit in held {
                     task.in_flight.remove(&(unit, worker));

@@ -211,8 +211,12 @@ impl World {
             _ => None,
         };
         let compare = !self.has(Defect::StoreWithoutCompare);
+        self.store.expire(now);
+        let before = self.store.revision;
         let reply = self.store.answer(now, request, compare);
-        if let (Some(claimed), Reply::Written | Reply::Ours(_)) = (claimed, &reply) {
+        if let Some(claimed) = claimed
+            && self.store.revision > before
+        {
             let verdict = self.invariants.lead.landed(claimed, self.store.lead());
             self.check(verdict);
         }
@@ -225,7 +229,8 @@ impl World {
         let others = (0..MEMBERS).map(Node::Member);
         let seen = others.filter(|other| {
             let up = self.processes.get(*other).up;
-            let cut = self.processes.is_cut(member, *other) || self.processes.is_cut(*other, member);
+            let cut =
+                self.processes.is_cut(member, *other) || self.processes.is_cut(*other, member);
             up && !cut
         });
         seen.count() * 2 > MEMBERS

@@ -255,10 +255,14 @@ impl World {
                 let operation = Operation::Change { state, scripted };
                 return self.goes_to(c, run, Phase::Ending(operation));
             }
-            (Some(Aim::Back(to)), S::RollingBack | S::Stuck) => Aim::Back(to),
-            (Some(Aim::Back(to)), S::Running | S::Prepared | S::Failed)
-                if to.is_none_or(|to| (0..=to).all(|p| ledger.checkpoints.contains(&p))) =>
-            {
+            (Some(Aim::Back(to)), S::RollingBack | S::Stuck) if to == ledger.rollback_to => {
+                Aim::Back(to)
+            }
+            // One can go back to a checkpoint that holds, and to the start.
+            (
+                Some(Aim::Back(to)),
+                S::Running | S::Prepared | S::Failed | S::RollingBack | S::Stuck,
+            ) if to.is_none_or(|to| (0..=to).all(|p| ledger.checkpoints.contains(&p))) => {
                 Aim::Back(to)
             }
             (Some(Aim::Back(None)), S::RolledBack) if partly => Aim::Back(None),

@@ -94,7 +94,10 @@ impl World {
             return;
         }
         let unit = transaction.unit.clone();
-        let taken = database.transactions.values().any(|other| other.holds(&unit));
+        let taken = database
+            .transactions
+            .values()
+            .any(|other| other.holds(&unit));
         if taken && !self.has(Defect::EffectWithoutRow) {
             self.set_stage(db, tx, Stage::AtRow);
             if stage != Stage::AtRow {

@@ -347,7 +347,9 @@ impl World {
     fn audit(&mut self) {
         for w in 0..self.workers.len() {
             let worker = &self.workers[w];
-            let joined = worker.session.filter(|_| worker.welcome && !worker.draining);
+            let joined = worker
+                .session
+                .filter(|_| worker.welcome && !worker.draining);
             let idle = joined.is_some_and(|stream| {
                 let Node::Coordinator(c) = self.streams[stream].coordinator.node else {
                     return false;
@@ -392,7 +394,7 @@ impl World {
     /// How long a message takes.
     pub(super) fn hop(&mut self) -> Millis {
         if self.chance(self.scenario.slow_messages) {
-            self.draw(50..=4_000)
+            self.draw(50..=7_000)
         } else {
             self.draw(HOP)
         }

@@ -33,6 +33,8 @@ pub(in crate::simulation) fn begun(running: usize, slots: u32) -> Verdict {
     if running <= slots as usize {
         Ok(())
     } else {
-        Err(format!("caps: a worker of {slots} slots runs {running} units"))
+        Err(format!(
+            "caps: a worker of {slots} slots runs {running} units"
+        ))
     }
 }

@@ -17,7 +17,11 @@ impl Checkpoints {
         let Operation::RecordCheckpoint(place) = operation else {
             return Ok(());
         };
-        let mut before = ledger.plan.tasks.iter().filter(|task| task.module <= *place);
+        let mut before = ledger
+            .plan
+            .tasks
+            .iter()
+            .filter(|task| task.module <= *place);
         match before.find(|task| !ledger.is_recorded(task.id)) {
             None => Ok(()),
             Some(task) => Err(format!(

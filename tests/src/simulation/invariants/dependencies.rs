@@ -18,11 +18,19 @@ impl Dependencies {
         unit: &Unit,
         in_effect: impl Fn(TaskId) -> bool,
     ) -> Verdict {
-        let Unit { task, unit: number, direction, .. } = unit;
+        let Unit {
+            task,
+            unit: number,
+            direction,
+            ..
+        } = unit;
         match direction {
             Direction::Do => {
                 let depends = &ledger.plan.task(*task).depends;
-                match depends.iter().find(|earlier| !ledger.is_recorded(**earlier)) {
+                match depends
+                    .iter()
+                    .find(|earlier| !ledger.is_recorded(**earlier))
+                {
                     None => Ok(()),
                     Some(earlier) => Err(format!(
                         "dependencies: {number} of {task} ran before {earlier} was recorded"
