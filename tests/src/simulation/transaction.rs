@@ -107,7 +107,10 @@ impl World {
             return;
         }
         match self.claim(db, &unit) {
-            Claim::Over(report) => self.end_transaction(db, tx, Some(report)),
+            Claim::Over(report) => {
+                self.summary.fenced += u64::from(report == failed(FailureClass::Fenced));
+                self.end_transaction(db, tx, Some(report));
+            }
             Claim::Ours => {
                 self.set_stage(db, tx, Stage::Working);
                 let takes = self.unit_takes(db, &unit);
