@@ -7,6 +7,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         ["upshift/v1/session.proto", "upshift/v1/operator.proto"],
         ["."],
     )?;
+    // What gRPC reflection tells.
+    let folder = std::env::var("OUT_DIR")?;
+    let encoded = prost::Message::encode_to_vec(&descriptors);
+    std::fs::write(format!("{folder}/descriptors.bin"), encoded)?;
     tonic_prost_build::configure().compile_fds(descriptors)?;
     Ok(())
 }

@@ -12,6 +12,7 @@ pub mod figures;
 pub mod group;
 pub mod health;
 pub mod lint;
+pub mod metrics;
 pub mod progress;
 pub mod server;
 pub mod snapshot;

@@ -10,3 +10,6 @@ pub mod v1 {
     #![expect(clippy::allow_attributes, reason = "generated")]
     tonic::include_proto!("upshift.v1");
 }
+
+/// The services' descriptors, encoded, for gRPC reflection.
+pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));

@@ -58,6 +58,8 @@ async fn a_lost_member_does_not_matter() -> Result<()> {
             run: RunId::generate(),
             database: format!("db {lost}"),
             state: "running".to_owned(),
+            order: None,
+            message: String::new(),
         };
         timeout(DEADLINE, client.put_run(&entry)).await??;
         ensure!(
@@ -121,6 +123,8 @@ async fn who_has_lost_the_lead_writes_nothing() -> Result<()> {
         run: RunId::generate(),
         database: "db".to_owned(),
         state: "running".to_owned(),
+        order: None,
+        message: String::new(),
     };
     let refused = old.put_run(&entry).await;
     ensure!(refused.is_err(), "the old leader wrote");
@@ -128,6 +132,21 @@ async fn who_has_lost_the_lead_writes_nothing() -> Result<()> {
     ensure!(refused.is_err(), "the old leader decided: {refused:?}");
     new.put_run(&entry).await?;
     ensure!(new.decide("q", "new").await? == "new", "another decided");
+    // Released, and nobody has it: what was under way is fenced all the same.
     follows.release().await;
+    ensure!(new.leader().await?.is_none(), "somebody leads");
+    for client in [&old, &new] {
+        let refused = client.put_run(&entry).await;
+        ensure!(refused.is_err(), "who has released the lead wrote");
+        let refused = client.decide("p", "late").await;
+        ensure!(
+            refused.is_err(),
+            "who has released the lead decided: {refused:?}"
+        );
+    }
+    let leads = timeout(DEADLINE, old.campaign(&member("old"))).await??;
+    old.put_run(&entry).await?;
+    ensure!(old.decide("p", "old").await? == "old", "another decided");
+    leads.release().await;
     Ok(())
 }

@@ -2,9 +2,11 @@
 //! target database.
 
 pub mod failpoint;
+pub mod link;
 mod pool;
 pub mod prepare;
 pub mod program;
+pub mod service;
 pub mod session;
 mod transform;
 pub mod unit;

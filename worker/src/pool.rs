@@ -1,15 +1,18 @@
-//! Connections of a worker: one for each slot and database, kept open from unit to unit.
+//! Connections of a worker: one for each unit that runs, kept open for a while from unit to unit.
 
 use std::{
-    collections::HashMap,
-    sync::{Mutex, PoisonError},
+    collections::VecDeque,
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 use sqlx::{PgConnection, Row};
-use upshift_shared::{Error, Result, pg};
+use upshift_shared::{Error, Result, clock::Stopwatch, pg};
 
 /// What an idle session of a worker is called.
 const IDLE_NAME: &str = "upshift worker";
+/// A connection that nobody has wanted for so long is closed.
+const IDLE: Duration = Duration::from_secs(10);
 
 /// An open connection.
 pub(crate) struct Connection {
@@ -19,23 +22,41 @@ pub(crate) struct Connection {
     pub(crate) process: i32,
 }
 
-/// Idle connections by the name of their database.
-#[derive(Default)]
+struct Idle {
+    database: String,
+    since: Stopwatch,
+    connection: Connection,
+}
+
+/// Idle connections, the oldest first.
 pub(crate) struct Pool {
-    idle: Mutex<HashMap<String, Vec<Connection>>>,
+    idle: Mutex<VecDeque<Idle>>,
+    /// So many are kept.
+    most: usize,
 }
 
 impl Pool {
+    /// Keeps so many idle connections at most.
+    pub(crate) fn new(most: usize) -> Self {
+        Self {
+            idle: Mutex::default(),
+            most,
+        }
+    }
+
+    fn idle(&self) -> MutexGuard<'_, VecDeque<Idle>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// An idle connection, or a new one.
     pub(crate) async fn take(&self, database: &str, target: &pg::Target) -> Result<Connection> {
-        let idle = self
-            .idle
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .get_mut(database)
-            .and_then(Vec::pop);
-        if let Some(connection) = idle {
-            return Ok(connection);
+        let idle = {
+            let mut idle = self.idle();
+            let place = idle.iter().rposition(|idle| idle.database == database);
+            place.and_then(|place| idle.remove(place))
+        };
+        if let Some(idle) = idle {
+            return Ok(idle.connection);
         }
         let mut conn = pg::connect(target, IDLE_NAME).await?;
         let process = sqlx::query("-- which server process is it\nSELECT pg_backend_pid()")
@@ -49,19 +70,25 @@ impl Pool {
 
     /// Gives a connection back. One that broke is dropped instead.
     pub(crate) fn give_back(&self, database: &str, connection: Connection) {
-        self.idle
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .entry(database.to_owned())
-            .or_default()
-            .push(connection);
+        let mut idle = self.idle();
+        idle.push_back(Idle {
+            database: database.to_owned(),
+            since: Stopwatch::start(),
+            connection,
+        });
+        while idle.len() > self.most {
+            idle.pop_front();
+        }
     }
 
-    /// Forgets the idle connections of a database: its server restarted, so they are all broken.
+    /// Closes connections that nobody has wanted for long.
+    pub(crate) fn sweep(&self) {
+        self.idle().retain(|idle| idle.since.elapsed() < IDLE);
+    }
+
+    /// Closes the idle connections of a database: its server restarted, so they are all broken, or it is
+    /// of no more use.
     pub(crate) fn forget(&self, database: &str) {
-        self.idle
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .remove(database);
+        self.idle().retain(|idle| idle.database != database);
     }
 }

@@ -8,7 +8,11 @@
 mod message;
 mod running;
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+    time::Duration,
+};
 
 use tokio::{
     sync::mpsc,
@@ -17,7 +21,7 @@ use tokio::{
 };
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
-use tonic::{Status, Streaming, transport::Channel};
+use tonic::{Status, Streaming};
 use upshift_proto::v1::{
     CoordinatorMessage, Credit, Draining, Heartbeat, Hello, Unit, Welcome, WorkerMessage,
     coordinator_message::Message as Down, session_client::SessionClient,
@@ -25,7 +29,10 @@ use upshift_proto::v1::{
 };
 use upshift_shared::{Error, Result, pg::Target};
 
-use crate::unit::{FailureClass, UnitError, UnitReport};
+use crate::{
+    link::Line,
+    unit::{FailureClass, UnitError, UnitReport},
+};
 use message::{Spec, UnitRef};
 use running::Running;
 
@@ -56,32 +63,62 @@ impl<F: Fn(&str) -> Result<Target> + Send + Sync> ResolveDatabase for F {
     }
 }
 
+/// What a worker offers.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Offer {
+    /// Units that it runs at once.
+    pub slots: u32,
+    /// Where it is: `region=eu`.
+    pub labels: BTreeMap<String, String>,
+}
+
+/// Why there is no session any more.
+#[derive(Debug)]
+pub enum Ended {
+    /// The coordinator has closed it.
+    Closed,
+    /// The worker was asked to leave, or told to stop: nothing of it is left.
+    Drained,
+    /// Another coordinator leads; by what URL it is reached, if that is known.
+    Elsewhere(Option<String>),
+}
+
+/// The metadata of a refusal that says by what URL the coordinator that leads is reached.
+const LEADER: &str = "upshift-leader";
+
 /// Runs a session until the coordinator ends it or `shutdown` is cancelled: then units in flight are
-/// finished first. `slots` units run at once.
+/// finished first.
 ///
 /// # Errors
 /// When the coordinator refuses the session, the stream breaks, or nothing comes from the
 /// coordinator for several heartbeats.
 pub async fn run(
-    channel: Channel,
-    slots: u32,
+    line: Line,
+    offer: &Offer,
     resolver: Arc<dyn ResolveDatabase>,
     shutdown: CancellationToken,
-) -> Result<()> {
+) -> Result<Ended> {
+    let slots = offer.slots;
     let (up, outbound) = mpsc::channel(OUTBOUND);
     let hello = Up::Hello(Hello {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         name: name(),
         slots,
+        labels: offer.labels.clone().into_iter().collect(),
     });
     send(&up, hello).await?;
     let opened = timeout(
         WELCOME_TIMEOUT,
-        open(SessionClient::new(channel), ReceiverStream::new(outbound)),
+        open(SessionClient::new(line), ReceiverStream::new(outbound)),
     );
-    let (welcome, inbound) = opened
+    let opened = opened
         .await
-        .map_err(|_| lost("the coordinator did not answer"))??;
+        .map_err(|_| lost("the coordinator did not answer"))?;
+    let (welcome, inbound) = match opened {
+        Ok(opened) => opened,
+        Err(Closed::Elsewhere(leader)) => return Ok(Ended::Elsewhere(leader)),
+        Err(Closed::Failed(error)) => return Err(error),
+    };
     tracing::debug!(worker = welcome.worker, slots, "session opened");
     let session = Session {
         up,
@@ -91,26 +128,42 @@ pub async fn run(
         units: JoinSet::new(),
         names: HashMap::new(),
         cancels: JoinSet::new(),
-        running: Arc::new(Running::default()),
+        running: Arc::new(Running::new(slots)),
         draining: false,
     };
     let heartbeat = Duration::from_millis(u64::from(welcome.heartbeat_millis.max(100)));
     Box::pin(session.drive(slots, heartbeat, shutdown)).await
 }
 
+/// Why no session was opened.
+enum Closed {
+    Elsewhere(Option<String>),
+    Failed(Error),
+}
+
+impl From<Status> for Closed {
+    fn from(status: Status) -> Self {
+        let leader = status.metadata().get(LEADER);
+        match leader.and_then(|leader| leader.to_str().ok()) {
+            Some(leader) => Self::Elsewhere(Some(leader.to_owned())),
+            None if status.code() == tonic::Code::Unavailable => Self::Elsewhere(None),
+            None => Self::Failed(refused(&status)),
+        }
+    }
+}
+
 async fn open(
-    mut client: SessionClient<Channel>,
+    mut client: SessionClient<Line>,
     outbound: ReceiverStream<WorkerMessage>,
-) -> Result<(Welcome, Streaming<CoordinatorMessage>)> {
-    let response = client.open(outbound).await;
-    let mut inbound = response.map_err(|status| refused(&status))?.into_inner();
-    match inbound.message().await.map_err(|status| refused(&status))? {
+) -> Result<(Welcome, Streaming<CoordinatorMessage>), Closed> {
+    let mut inbound = client.open(outbound).await?.into_inner();
+    match inbound.message().await? {
         Some(CoordinatorMessage {
             message: Some(Down::Welcome(welcome)),
         }) => Ok((welcome, inbound)),
-        _ => Err(Error::Refused(
+        _ => Err(Closed::Failed(Error::Refused(
             "the coordinator's first message is not Welcome: it speaks another protocol".to_owned(),
-        )),
+        ))),
     }
 }
 
@@ -156,7 +209,7 @@ impl Session {
         slots: u32,
         heartbeat: Duration,
         shutdown: CancellationToken,
-    ) -> Result<()> {
+    ) -> Result<Ended> {
         self.send(Up::Credit(Credit { units: slots })).await?;
         let mut beat = interval(heartbeat / 2);
         beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -177,8 +230,13 @@ impl Session {
             match self.handle(happened).await {
                 Ok(true) => {}
                 Ok(false) => {
+                    let drained = self.draining;
                     self.close().await;
-                    return Ok(());
+                    return Ok(if drained {
+                        Ended::Drained
+                    } else {
+                        Ended::Closed
+                    });
                 }
                 Err(error) => {
                     self.abandon().await;
@@ -198,7 +256,10 @@ impl Session {
             Happened::UnitEnded(Ok((id, outcome))) => self.report(id, outcome).await?,
             Happened::UnitEnded(Err(error)) => self.report(error.id(), panicked(&error)).await?,
             Happened::CancelSent => {}
-            Happened::HeartbeatDue => self.send(Up::Heartbeat(Heartbeat {})).await?,
+            Happened::HeartbeatDue => {
+                self.running.sweep();
+                self.send(Up::Heartbeat(Heartbeat {})).await?;
+            }
             Happened::ShutdownRequested => self.drain().await?,
             Happened::CoordinatorSilent => {
                 return Err(lost("nothing comes from the coordinator any more"));
@@ -211,7 +272,7 @@ impl Session {
         match message.message {
             Some(Down::Task(task)) => {
                 let key = (task.run.clone(), task.task);
-                let spec = Spec::read(&task, &*self.resolver)?;
+                let spec = Spec::read(&task, Arc::clone(&self.resolver))?;
                 self.specs.insert(key, Arc::new(spec));
             }
             Some(Down::Unit(unit)) => self.begin(unit),
@@ -221,10 +282,26 @@ impl Session {
                 self.cancels
                     .spawn(async move { running.cancel(&unit).await });
             }
+            Some(Down::Forget(forget)) => self.forget(&forget.run),
             Some(Down::Drain(_)) => self.drain().await?,
             Some(Down::Welcome(_) | Down::HeartbeatAck(_)) | None => {}
         }
         Ok(())
+    }
+
+    /// A run has ended: what is kept for it goes.
+    fn forget(&mut self, run: &str) {
+        let of_run = |((of, _), spec): (&(String, u32), &Arc<Spec>)| {
+            (of == run).then(|| spec.database.clone())
+        };
+        let database = self.specs.iter().find_map(of_run);
+        self.specs.retain(|(of, _), _| of != run);
+        let of_others = |spec: &Arc<Spec>| Some(&spec.database) == database.as_ref();
+        if let Some(database) = &database
+            && !self.specs.values().any(of_others)
+        {
+            self.running.forget(database);
+        }
     }
 
     fn begin(&mut self, unit: Unit) {

@@ -1,7 +1,7 @@
 //! What `run`, `resume`, `rollback` and `commit` share: the database's lock, limits, driving a run,
 //! and what the user is told at its end.
 
-use std::{collections::BTreeMap, path::Path, sync::Arc, time::Duration};
+use std::{path::Path, sync::Arc, time::Duration};
 
 use clap::Args;
 use upshift_shared::{
@@ -10,7 +10,7 @@ use upshift_shared::{
     ids::RunId,
     ledger::{
         self, Holder,
-        control::{self, Change, Pause},
+        control::{self, Change},
         event::Draft,
         fence,
         run::RunRow,
@@ -23,16 +23,14 @@ use super::{
     Failure, bad_data,
     database::{Chosen, DatabaseArguments},
     group,
+    host::Host,
     selection::select,
     snapshotting,
     steering::SteeringArguments,
 };
 use crate::{
-    coordination::{Coordination, Embedded, Held, Locked},
-    driver::{
-        Aim, Ended, Limits, Rebuilt, commit,
-        process::{self, Order},
-    },
+    coordination::{Coordination, Held, Locked},
+    driver::{Aim, Ended, Limits, Order, Rebuilt, commit, process},
     progress::{self, Ending, Progress, Silent},
 };
 
@@ -42,7 +40,7 @@ const LOCK_TIMEOUT: Duration = Duration::from_secs(5);
 const CUT_STATEMENT_TIMEOUT: Duration = Duration::from_secs(300);
 const MAX_ATTEMPTS: u32 = 10;
 /// How long sessions of an earlier attempt may take to end.
-pub(super) const TAKE_OVER_DEADLINE: Duration = Duration::from_secs(60);
+const TAKE_OVER_DEADLINE: Duration = Duration::from_secs(60);
 
 /// How a run is driven and shown.
 #[derive(Debug, Clone, Args)]
@@ -74,14 +72,23 @@ pub(super) struct DrivingArguments {
     /// likewise, one by one
     #[arg(long)]
     force_single: bool,
+    /// Where it is driven.
+    #[arg(skip)]
+    pub(super) host: Host,
 }
 
 impl DrivingArguments {
     pub(super) fn limits(&self, config: &Config) -> Limits {
+        self.limits_of(None, config)
+    }
+
+    /// The same for the database of that name.
+    fn limits_of(&self, name: Option<&str>, config: &Config) -> Limits {
         let defaults = &config.run;
         let processors = std::thread::available_parallelism().map_or(2, |n| n.get().min(8) as u32);
         let wanted = self.steering.change().workers;
-        let workers = wanted.or(defaults.workers).unwrap_or(processors);
+        let of_host = self.host.units(name.unwrap_or_default(), config);
+        let workers = wanted.or(of_host).unwrap_or(processors);
         let statement_timeout = self.statement_timeout.or(defaults.statement_timeout);
         Limits {
             workers,
@@ -100,6 +107,21 @@ impl DrivingArguments {
         }
     }
 
+    /// The coordinator of a cluster drives, on a database that it knows by name, and shows nothing.
+    pub(super) fn of_coordinator(&mut self, database: &str, host: Host) -> Result<(), Failure> {
+        if self.database.database.is_some() {
+            return Err(Failure::usage(
+                "a database of a cluster is named once, by an entry [databases.NAME] of the \
+                 coordinator's configuration",
+            ));
+        }
+        self.database.database = Some(database.to_owned());
+        self.quiet = true;
+        self.json = false;
+        self.host = host;
+        Ok(())
+    }
+
     pub(super) fn progress(&self) -> Box<dyn Progress> {
         if self.quiet {
             Box::new(Silent)
@@ -114,9 +136,10 @@ pub(super) struct Driving {
     pub(super) chosen: Chosen,
     pub(super) conn: PgConnection,
     pub(super) limits: Limits,
-    /// What this command wants of the run, and no other one will have said later.
-    wanted: Change,
-    coordination: Embedded,
+    /// What this command wants of the run; `None` once it has said so.
+    wanted: Option<Change>,
+    host: Host,
+    coordination: Arc<dyn Coordination>,
     lock: Box<dyn Held>,
 }
 
@@ -131,9 +154,9 @@ impl Driving {
 
     /// The same where the database is resolved already.
     async fn on(chosen: Chosen, arguments: &DrivingArguments) -> Result<Self, Failure> {
-        let limits = arguments.limits(&chosen.config);
-        let targets = BTreeMap::from([(chosen.name.clone(), chosen.target.clone())]);
-        let coordination = Embedded::new(targets, Some(chosen.target.clone()));
+        let limits = arguments.limits_of(Some(&chosen.name), &chosen.config);
+        let host = arguments.host.clone();
+        let coordination = host.coordination(&chosen.name, &chosen.target);
         let lock = match coordination
             .lock_database(&chosen.name, &process::member())
             .await?
@@ -152,7 +175,8 @@ impl Driving {
             chosen,
             conn,
             limits,
-            wanted: arguments.steering.change(),
+            wanted: host.wanted(arguments.steering.change()),
+            host,
             coordination,
             lock,
         })
@@ -195,12 +219,13 @@ impl Driving {
 
     /// Takes a run over: nobody who drove it before can write for it any more.
     pub(super) async fn take_over(&mut self, run: RunId) -> Result<Holder, Failure> {
-        let epoch = fence::raise(&mut self.conn, run, TAKE_OVER_DEADLINE).await?;
-        let holder = Holder { run, epoch };
-        let by = process::member().name;
-        let taken = Draft::new("taken_over", serde_json::json!({"epoch": epoch, "by": by}));
-        ledger::event::append(&mut self.conn, holder, &taken).await?;
-        Ok(holder)
+        Ok(take_over(&mut self.conn, run).await?)
+    }
+
+    /// An earlier drive of the same command has said what it wants of the run: what somebody wanted since
+    /// then holds.
+    pub(super) fn has_driven(&mut self) {
+        self.wanted = None;
     }
 
     /// Drives a run to its end. Gives back what another step needs (`commit` after `run`).
@@ -218,19 +243,22 @@ impl Driving {
         let partly = aim == Aim::TakeBack;
         let options = ledger::options::load(&mut self.conn, holder.run).await?;
         let last_event = ledger::event::last(&mut self.conn, holder.run).await?;
-        // Whoever drives a run wants it to go on; other limits that somebody wanted of it hold.
-        let wanted = Change {
-            paused: Some(Pause::End),
-            ..self.wanted
-        };
-        let by = process::member().name;
-        control::change(&mut self.conn, holder.run, &wanted, &by).await?;
+        if let Some(wanted) = &self.wanted {
+            let by = process::member().name;
+            control::change(&mut self.conn, holder.run, wanted, &by).await?;
+        }
+        // Other limits that somebody wanted of it hold.
         let control = control::read(&mut self.conn, holder.run).await?;
         self.limits.steer(&control);
         rebuilt.limit(&self.limits);
         // The driver has sessions of its own.
         drop(self.conn);
         let (target, asked) = (self.chosen.target.clone(), options.clone());
+        let chosen = &self.chosen;
+        let place = self
+            .host
+            .place(&chosen.name, &chosen.target, &chosen.config);
+        let words = after.clone();
         let order = Order {
             target: self.chosen.target,
             database: self.chosen.name,
@@ -240,6 +268,7 @@ impl Driving {
             aim,
             rebuilt,
             limits: self.limits,
+            place,
             control,
             resumed,
             last_event,
@@ -248,9 +277,9 @@ impl Driving {
             lock: self.lock,
             seat: None,
         };
-        let drive = process::drive(order, |ended| match ended.ending {
+        let drive = self.host.drive(order, move |ended| match ended.ending {
             Ending::RolledBack if partly => "what was edited is taken back".to_owned(),
-            _ => after.last_words(ended, checkpoint.as_deref()),
+            _ => words.last_words(ended, checkpoint.as_deref()),
         });
         let mut ended = Box::pin(drive).await?;
         bad_data::tell(&target, (&asked, &after), &mut ended).await;
@@ -269,19 +298,9 @@ impl Driving {
         let limits = &self.limits;
         let done =
             commit::commit(&mut self.conn, target, holder, plan, limits, &mut *progress).await;
-        if let Err(error) = &done {
-            let stopped = commit::stopped(error);
-            // What stood in the way is what the user is told.
-            let _unwritten = ledger::event::append(&mut self.conn, holder, &stopped).await;
-        }
-        let done = done.map_err(|error| match error {
-            Error::Fenced { .. } => error.into(),
-            // What is left of it can be done later.
-            error => Failure::failed(error.to_string()),
-        });
         let done = match done {
             Ok(()) => snapshotting::discard_all(&mut self, arguments, (holder, plan)).await,
-            failed => failed,
+            Err(error) => Err(not_committed(&mut self.conn, holder, error).await),
         };
         self.close().await;
         done
@@ -294,7 +313,35 @@ impl Driving {
     }
 }
 
+/// Takes a run over, and says so in its log.
+pub(super) async fn take_over(
+    conn: &mut PgConnection,
+    run: RunId,
+) -> upshift_shared::Result<Holder> {
+    let epoch = fence::raise(conn, run, TAKE_OVER_DEADLINE).await?;
+    let holder = Holder { run, epoch };
+    let by = process::member().name;
+    let taken = Draft::new("taken_over", serde_json::json!({"epoch": epoch, "by": by}));
+    ledger::event::append(conn, holder, &taken).await?;
+    Ok(holder)
+}
+
+/// A commit that did not come to its end, which the log is told; what is left of it can be done later.
+pub(super) async fn not_committed(
+    conn: &mut PgConnection,
+    holder: Holder,
+    error: Error,
+) -> Failure {
+    // What stood in the way is what the user is told.
+    let _unwritten = ledger::event::append(conn, holder, &commit::stopped(&error)).await;
+    match error {
+        Error::Fenced { .. } => error.into(),
+        error => Failure::failed(error.to_string()),
+    }
+}
+
 /// Names the commands that come next.
+#[derive(Debug, Clone)]
 pub(super) struct After {
     pub(super) run: RunId,
     /// ` --database …`

@@ -1,6 +1,6 @@
 //! Failures of a command, and the exit codes that they become.
 
-use upshift_shared::Error;
+use upshift_shared::{Error, Retry};
 
 use crate::compile::CompileError;
 
@@ -9,6 +9,8 @@ use crate::compile::CompileError;
 pub struct Failure {
     code: u8,
     message: String,
+    /// Whether doing it again later may help, with nobody mending anything.
+    passing: bool,
 }
 
 impl Failure {
@@ -52,7 +54,29 @@ impl Failure {
         Self {
             code,
             message: message.into(),
+            passing: false,
         }
+    }
+
+    /// What is said of it.
+    pub(super) fn message(&self) -> &str {
+        &self.message
+    }
+
+    /// Whether doing it again later may help, with nobody mending anything: a server that is away.
+    pub(super) fn is_passing(&self) -> bool {
+        self.passing
+    }
+
+    /// As a status of gRPC.
+    pub(super) fn status(&self) -> tonic::Status {
+        let code = match self.code {
+            2 => tonic::Code::InvalidArgument,
+            3 => tonic::Code::FailedPrecondition,
+            _ if self.passing => tonic::Code::Unavailable,
+            _ => tonic::Code::Aborted,
+        };
+        tonic::Status::new(code, self.message.clone())
     }
 
     /// Tells the user (and, with `json`, the program that reads standard output), and gives the exit
@@ -81,7 +105,10 @@ impl From<Error> for Failure {
             | Error::Fenced { .. } => 3,
             Error::Database { .. } | Error::Io { .. } => 1,
         };
-        Self::new(code, error.to_string())
+        Self {
+            passing: matches!(error.retry(), Retry::Now | Retry::Later),
+            ..Self::new(code, error.to_string())
+        }
     }
 }
 

@@ -2,9 +2,12 @@
 //! become exit codes.
 
 mod bad_data;
+mod certs;
 mod checkpoints;
+mod cluster;
 mod commit;
 mod compiling;
+mod coordinator;
 mod database;
 mod demo;
 mod doctor;
@@ -12,6 +15,7 @@ mod driving;
 mod events;
 mod failure;
 mod group;
+mod host;
 mod ordering;
 mod pack;
 mod pause;
@@ -22,10 +26,12 @@ mod rollback;
 mod run;
 mod selection;
 mod set;
+mod signals;
 mod snapshotting;
 mod status;
 mod steering;
 mod verify;
+mod worker;
 mod workers;
 
 use std::path::PathBuf;
@@ -89,6 +95,16 @@ enum Command {
     /// Work on packs
     #[command(subcommand)]
     Pack(pack::PackCommand),
+    /// Be a coordinator of a cluster: lead, or stand by
+    Coordinator(coordinator::Arguments),
+    /// Run units for the coordinator of a cluster
+    Worker(worker::Arguments),
+    /// Ask the coordinator of a cluster: submit, status, watch, pause, resume, rollback, commit, workers,
+    /// drain
+    #[command(subcommand)]
+    Cluster(cluster::ClusterCommand),
+    /// Make a CA and certificates for a cluster, to try it with
+    Certs(certs::Arguments),
     /// Look at server and database for what would get in a run's way
     Doctor(doctor::Arguments),
     /// Show all of it on a throwaway server with generated data
@@ -133,6 +149,15 @@ pub async fn run(cli: Cli) -> u8 {
             Box::pin(quarantine::run(command, config)).await,
         ),
         Command::Pack(command) => (false, pack::run(command)),
+        Command::Coordinator(arguments) => {
+            (false, Box::pin(coordinator::run(arguments, config)).await)
+        }
+        Command::Worker(arguments) => (false, Box::pin(worker::run(arguments, config)).await),
+        Command::Cluster(command) => (
+            command.json(),
+            Box::pin(cluster::run(command, config)).await,
+        ),
+        Command::Certs(arguments) => (false, certs::run(&arguments)),
         Command::Doctor(arguments) => (arguments.json, doctor::run(arguments, config).await),
         Command::Demo(arguments) => (false, Box::pin(demo::run(arguments)).await),
     };

@@ -10,9 +10,12 @@ use std::{
 };
 
 use clap::Args;
-use upshift_shared::ledger::{
-    self,
-    run::{Change, RunRow, RunState},
+use upshift_shared::{
+    ids::RunId,
+    ledger::{
+        self,
+        run::{Change, RunRow, RunState},
+    },
 };
 
 use super::{
@@ -20,7 +23,8 @@ use super::{
     bad_data::ShowArguments,
     driving::{After, Driving, DrivingArguments},
     group::{self, GroupArguments},
-    snapshotting, steering,
+    snapshotting,
+    steering::{self, Steered},
 };
 
 /// `upshift resume [RUN]`
@@ -47,11 +51,24 @@ impl Arguments {
     pub(super) fn json(&self) -> bool {
         self.driving.json
     }
+
+    /// For this run alone, as the coordinator of a cluster goes on with it.
+    pub(super) fn of(run: RunId, driving: DrivingArguments) -> Self {
+        Self {
+            run: Some(run.to_string()),
+            pack: None,
+            yes: false,
+            show: ShowArguments::default(),
+            group: GroupArguments::default(),
+            driving,
+        }
+    }
 }
 
 pub(super) async fn run(arguments: Arguments, config: Option<&Path>) -> Result<(), Failure> {
     if let Some(file) = &arguments.group.group {
-        return Box::pin(group::resume::run(file, &arguments.driving, config)).await;
+        let called = (&arguments.driving, &arguments.show);
+        return Box::pin(group::resume::run(file, called, config)).await;
     }
     if let Some(pack) = &arguments.pack {
         return Box::pin(edited::resume(&arguments, pack, config)).await;
@@ -59,18 +76,19 @@ pub(super) async fn run(arguments: Arguments, config: Option<&Path>) -> Result<(
     let wanted = arguments.run.as_deref();
     let chosen = arguments.driving.database.resolve(config)?;
     let change = arguments.driving.steering.change();
-    if steering::unpaused((&chosen, wanted), change, arguments.driving.json).await? {
+    let steered = Steered::of(&chosen, wanted).await?;
+    if steering::unpaused(steered, change, arguments.driving.json).await? {
         return Ok(());
     }
     let (driving, row, after) = Driving::on_run(chosen, &arguments.driving, wanted).await?;
     match row.state {
         RunState::RollingBack => {
-            super::rollback::go_back(
+            Box::pin(super::rollback::go_back(
                 driving,
                 row.clone(),
                 row.rollback_to.as_deref(),
                 (&arguments.driving, config),
-            )
+            ))
             .await
         }
         // The same order twice: the second one finds it done.
@@ -85,7 +103,7 @@ pub(super) async fn run(arguments: Arguments, config: Option<&Path>) -> Result<(
         }
         _ => {
             refuse_ended(&row, &after)?;
-            go_forward(driving, &row, (&arguments, config)).await
+            Box::pin(go_forward(driving, &row, (&arguments, config))).await
         }
     }
 }
@@ -128,9 +146,7 @@ async fn go_forward(
         Change::default(),
     )
     .await?;
-    // What is still bad is found again.
-    ledger::bad_row::forget_found(&mut driving.conn, holder).await?;
-    arguments.show.store(&mut driving.conn, row.run).await?;
+    arguments.show.go_on(&mut driving.conn, holder).await?;
     let called = (&arguments.driving, config);
     if row.state == RunState::RolledBack {
         // What was taken back before is done anew, and so are the snapshots before it.

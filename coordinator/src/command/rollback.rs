@@ -3,9 +3,12 @@
 use std::{path::Path, sync::Arc};
 
 use clap::Args;
-use upshift_shared::ledger::{
-    self,
-    run::{Change, RunRow, RunState},
+use upshift_shared::{
+    ids::RunId,
+    ledger::{
+        self,
+        run::{Change, RunRow, RunState},
+    },
 };
 
 use super::{
@@ -42,6 +45,21 @@ impl Arguments {
     pub(super) fn json(&self) -> bool {
         self.driving.json
     }
+
+    /// For this run alone, as the coordinator of a cluster takes it back.
+    pub(super) fn of(
+        run: RunId,
+        (to, force): (Option<String>, bool),
+        driving: DrivingArguments,
+    ) -> Self {
+        Self {
+            run: Some(run.to_string()),
+            group: GroupArguments::default(),
+            to,
+            force,
+            driving,
+        }
+    }
 }
 
 pub(super) async fn run(arguments: Arguments, config: Option<&Path>) -> Result<(), Failure> {
@@ -61,7 +79,11 @@ pub(super) async fn run(arguments: Arguments, config: Option<&Path>) -> Result<(
         // The same order twice: the second one finds it done.
         RunState::RolledBack if row.rollback_to.is_none() && arguments.to.is_none() => {
             eprintln!("upshift: run {} is rolled back already", row.run);
+            let taken = ledger::snapshot::load(&mut driving.conn, row.run).await?;
             driving.close().await;
+            if taken.is_empty() {
+                return Ok(());
+            }
             let called = (&arguments.driving, config);
             snapshotting::tidy_up(called, row.run).await
         }
@@ -80,7 +102,7 @@ pub(super) async fn run(arguments: Arguments, config: Option<&Path>) -> Result<(
         }
         _ => {
             let called = (&arguments.driving, config);
-            go_back(driving, row, arguments.to.as_deref(), called).await
+            Box::pin(go_back(driving, row, arguments.to.as_deref(), called)).await
         }
     }
 }
@@ -119,12 +141,13 @@ pub(super) async fn go_back(
         to: to.map(str::to_owned),
     };
     let resumed = row.state == RunState::RollingBack;
+    let has_snapshots = !plan.snapshots.is_empty();
     let progress = called.0.progress();
     let ended = driving
         .drive((holder, plan), (aim, rebuilt, resumed), progress)
         .await?;
     after.outcome(&ended)?;
-    if ended.ending == Ending::RolledBack {
+    if has_snapshots && ended.ending == Ending::RolledBack {
         snapshotting::tidy_up(called, row.run).await?;
     }
     Ok(())

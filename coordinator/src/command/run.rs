@@ -22,8 +22,9 @@ use upshift_shared::{
 use super::{
     Failure, bad_data,
     compiling::{self, PackArguments, stored},
-    driving::{self, After, Driving, DrivingArguments},
+    driving::{self, Driving, DrivingArguments},
     group::{self, GroupArguments},
+    host::Host,
     ordering::OrderingArguments,
     snapshotting::{self, SnapshotArgument},
 };
@@ -52,12 +53,76 @@ impl Arguments {
     pub(super) fn json(&self) -> bool {
         self.driving.json
     }
+
+    /// As the coordinator of a cluster takes them from an operator: for one database, which it knows by
+    /// name; nobody is asked.
+    pub(super) fn of_operator(mut self, database: &str, host: Host) -> Result<Self, Failure> {
+        if self.group.group.is_some() {
+            return Err(Failure::usage(
+                "--group is not for a cluster: a group of databases is driven by one process",
+            ));
+        }
+        self.driving.of_coordinator(database, host)?;
+        self.yes = true;
+        Ok(self)
+    }
+
+    /// How it is driven, and whether it is committed then.
+    pub(super) fn driven(&self) -> (&DrivingArguments, bool) {
+        (&self.driving, self.commit)
+    }
 }
 
 pub(super) async fn run(arguments: Arguments, config: Option<&Path>) -> Result<(), Failure> {
     if let Some(file) = &arguments.group.group {
         return run_group(file, &arguments, config).await;
     }
+    let told = |text: &str| {
+        if !arguments.driving.json {
+            eprintln!("{text}");
+        }
+    };
+    let run = RunId::generate();
+    let Some(begun) = begin(&arguments, config, run, told).await? else {
+        return Ok(());
+    };
+    let Begun {
+        driving,
+        holder,
+        plan,
+    } = begun;
+    let after = driving.after(run);
+    let called = (&arguments.driving, config);
+    let ended = snapshotting::forward(driving, called, (holder, plan), false).await?;
+    after.outcome(&ended)?;
+    if arguments.commit && ended.ending == Ending::Prepared {
+        super::commit::commit_run(&arguments.driving, config, run).await?;
+    }
+    Ok(())
+}
+
+/// A run that is compiled, stored and `running`, and that nobody drives yet.
+pub(super) struct Begun {
+    driving: Driving,
+    holder: Holder,
+    plan: Arc<Plan>,
+}
+
+impl Begun {
+    /// Leaves it to whoever drives it next.
+    pub(super) async fn leave(self) {
+        self.driving.close().await;
+    }
+}
+
+/// Compiles a pack for a database and stores the run; `None` where there is nothing to do. `told` gets what
+/// is about to be done.
+pub(super) async fn begin(
+    arguments: &Arguments,
+    config: Option<&Path>,
+    run: RunId,
+    told: impl Fn(&str),
+) -> Result<Option<Begun>, Failure> {
     let pack = compiling::load(&arguments.pack.pack)?;
     let mut driving = Driving::open(&arguments.driving, config).await?;
     let hint = driving.chosen.hint.clone();
@@ -70,34 +135,28 @@ pub(super) async fn run(arguments: Arguments, config: Option<&Path>) -> Result<(
     let settings = driving.chosen.config.snapshot.clone();
     let wanted = arguments.pack.snapshot;
     options.snapshot = snapshotting::request(&mut driving.conn, wanted, &settings).await?;
-    let mut plan = compiling::compile(sources, &options)?;
+    // It may take seconds, and others work in the same process.
+    let mut plan = tokio::task::block_in_place(|| compiling::compile(sources, &options))?;
     plan.warnings.extend(remark);
     let plan = Arc::new(plan);
-    if !arguments.driving.json {
-        eprintln!("{}", summary(&plan));
-        let verified = verification(&plan, &options.rates, run_options.verify);
-        verified.iter().for_each(|line| eprintln!("{line}"));
-    }
+    told(&summary(&plan));
+    let verified = verification(&plan, &options.rates, run_options.verify);
+    verified.iter().for_each(|line| told(line));
     if plan.tasks.is_empty() {
         driving.close().await;
-        return Ok(());
+        return Ok(None);
     }
     snapshotting::refuse_impossible(&mut driving, &plan).await?;
     if !arguments.yes && !arguments.driving.json {
         ask(&plan, arguments.commit)?;
     }
-
     let ordered = (&run_options, stored.as_str(), arguments.commit);
-    let holder = begin(&mut driving, &plan, ordered).await?;
-    let run = holder.run;
-    let after = After { run, hint };
-    let called = (&arguments.driving, config);
-    let ended = snapshotting::forward(driving, called, (holder, plan), false).await?;
-    after.outcome(&ended)?;
-    if arguments.commit && ended.ending == Ending::Prepared {
-        super::commit::commit_run(&arguments.driving, config, run).await?;
-    }
-    Ok(())
+    let holder = store(&mut driving, &plan, run, ordered).await?;
+    Ok(Some(Begun {
+        driving,
+        holder,
+        plan,
+    }))
 }
 
 async fn run_group(
@@ -126,12 +185,12 @@ async fn run_group(
 }
 
 /// Stores the run, and makes it `running`.
-async fn begin(
+async fn store(
     driving: &mut Driving,
     plan: &Plan,
+    run: RunId,
     (options, stored, commit): (&RunOptions, &str, bool),
 ) -> Result<Holder, Failure> {
-    let run = RunId::generate();
     let conn = &mut driving.conn;
     ledger::create(conn).await?;
     let version = env!("CARGO_PKG_VERSION");
@@ -242,7 +301,12 @@ pub(super) fn ask(plan: &Plan, commit: bool) -> Result<(), Failure> {
             figures::counted(irreversible as u64, "task")
         )
     };
-    eprint!("{what}; go on? [y/N] ");
+    confirmed(&format!("{what}; go on?"))
+}
+
+/// Asks on the terminal.
+pub(super) fn confirmed(question: &str) -> Result<(), Failure> {
+    eprint!("{question} [y/N] ");
     let _unflushed = io::stderr().flush();
     let mut answer = String::new();
     let read = io::stdin().lock().read_line(&mut answer);

@@ -29,6 +29,12 @@ const PING_EVERY: Duration = Duration::from_secs(2);
 /// An answer later than this is none.
 const PING_DEADLINE: Duration = Duration::from_secs(10);
 
+impl std::fmt::Debug for Embedded {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Embedded").finish_non_exhaustive()
+    }
+}
+
 /// Coordination within one process. Clones share everything.
 #[derive(Clone, Default)]
 pub struct Embedded {
@@ -231,6 +237,12 @@ impl Coordination for Embedded {
 
     async fn put_run(&self, entry: &RunEntry) -> Result<()> {
         self.shared.state().runs.insert(entry.run, entry.clone());
+        self.shared.changes.tell(Topic::Runs);
+        Ok(())
+    }
+
+    async fn forget_run(&self, run: RunId) -> Result<()> {
+        self.shared.state().runs.remove(&run);
         self.shared.changes.tell(Topic::Runs);
         Ok(())
     }

@@ -7,6 +7,7 @@
 mod held;
 mod keys;
 mod lease;
+mod settings;
 mod watching;
 
 use std::{
@@ -45,6 +46,9 @@ const LOCK_PATIENCE: Duration = Duration::from_secs(3);
 /// How often a lock that is taken is asked for within that time.
 const LOCK_AGAIN: Duration = Duration::from_millis(150);
 /// A candidate looks so often even if the watch is silent.
+/// Between attempts to reach it at all.
+const CONNECT_AGAIN: Duration = Duration::from_secs(1);
+/// A candidate looks so often even if the watch is silent.
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
 
 /// How to reach etcd.
@@ -77,8 +81,15 @@ pub struct Etcd {
     keys: Keys,
     lease_time: Duration,
     lease: Mutex<Option<Arc<Lease>>>,
-    /// The revision at which this client began to lead; 0 where it does not.
-    leads_since: Arc<AtomicI64>,
+    /// The revision at which this client began to lead, which fences its writes; kept when it no longer
+    /// does, so that a write under way is not taken for one of somebody who never led. 0 where it never did.
+    leads_since: AtomicI64,
+}
+
+impl std::fmt::Debug for Etcd {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Etcd").finish_non_exhaustive()
+    }
 }
 
 impl Clone for Etcd {
@@ -88,7 +99,7 @@ impl Clone for Etcd {
             keys: self.keys.clone(),
             lease_time: self.lease_time,
             lease: Mutex::default(),
-            leads_since: Arc::default(),
+            leads_since: AtomicI64::default(),
         }
     }
 }
@@ -125,10 +136,26 @@ impl Etcd {
             keys: Keys::below(&options.prefix),
             lease_time: options.lease.max(Duration::from_secs(1)),
             lease: Mutex::default(),
-            leads_since: Arc::default(),
+            leads_since: AtomicI64::default(),
         };
         etcd.expect_format().await?;
         Ok(etcd)
+    }
+
+    /// The same as often as it takes, for somebody who has nothing to do without it.
+    ///
+    /// # Errors
+    /// When a newer program wrote the store.
+    pub async fn connect_in_time(options: &EtcdOptions) -> Result<Self> {
+        loop {
+            match Self::connect(options).await {
+                Err(error @ Error::Io { .. }) => {
+                    tracing::warn!(%error, "etcd cannot be reached");
+                    sleep(CONNECT_AGAIN).await;
+                }
+                done => return done,
+            }
+        }
     }
 
     async fn expect_format(&self) -> Result<()> {
@@ -190,9 +217,9 @@ impl Etcd {
             token: token.to_owned(),
         };
         let absent = Compare::create_revision(key.clone(), CompareOp::Equal, 0);
-        let conditions: Vec<Compare> = std::iter::once(absent)
-            .chain(self.while_leading())
-            .collect();
+        // To lead is not conditional on having led.
+        let leads = self.while_leading().filter(|_| key != self.keys.leader());
+        let conditions: Vec<Compare> = std::iter::once(absent).chain(leads).collect();
         let options = PutOptions::new().with_lease(lease.id);
         let txn = Txn::new()
             .when(conditions)
@@ -243,8 +270,6 @@ impl Coordination for Etcd {
             match self.acquire(self.keys.leader(), &token, member).await? {
                 Acquired::Ours(key) => {
                     self.leads_since.store(key.created(), Ordering::Release);
-                    let leads_since = Arc::clone(&self.leads_since);
-                    let key = key.and_then(move || leads_since.store(0, Ordering::Release));
                     return Ok(Box::new(key));
                 }
                 Acquired::Taken(_) => {
@@ -326,6 +351,18 @@ impl Coordination for Etcd {
         let put = TxnOp::put(self.keys.run(entry.run), encode(entry), None);
         let txn = Txn::new().when(conditions).and_then([put]);
         let answer = self.txn(txn, "writing the index of runs").await?;
+        if answer.succeeded() {
+            Ok(())
+        } else {
+            Err(no_longer_leads())
+        }
+    }
+
+    async fn forget_run(&self, run: RunId) -> Result<()> {
+        let conditions: Vec<Compare> = self.while_leading().into_iter().collect();
+        let delete = TxnOp::delete(self.keys.run(run), None);
+        let txn = Txn::new().when(conditions).and_then([delete]);
+        let answer = self.txn(txn, "taking a run out of the index").await?;
         if answer.succeeded() {
             Ok(())
         } else {

@@ -8,6 +8,7 @@
 mod background;
 mod embedded;
 mod etcd;
+mod of_cluster;
 pub mod suite;
 
 use async_trait::async_trait;
@@ -17,6 +18,7 @@ use upshift_shared::{Result, ids::RunId};
 
 pub use embedded::{DATABASE_LOCK, Embedded, database_lock_holder};
 pub use etcd::{Etcd, EtcdOptions, EtcdTls};
+pub use of_cluster::OfCluster;
 
 /// A process that takes part.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -36,6 +38,35 @@ pub struct RunEntry {
     pub database: String,
     /// Its state, in the ledger's words.
     pub state: String,
+    /// What the leader is to do with it; `None` for nothing. Whoever leads next does it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub order: Option<RunOrder>,
+    /// Why it waits, or what it failed for; empty for neither. Without values of users' rows.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub message: String,
+}
+
+/// What the leader is to do with a run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "do")]
+pub enum RunOrder {
+    /// Drive it to `prepared`.
+    Forward {
+        /// And commit it then.
+        commit: bool,
+        /// As its operator has typed them.
+        #[serde(default)]
+        options: Vec<String>,
+    },
+    /// Take it back.
+    Back {
+        /// To this checkpoint; `None` for the start.
+        to: Option<String>,
+        /// Whatever is lost by it.
+        force: bool,
+    },
+    /// Close its way back.
+    Commit,
 }
 
 /// What can be watched.
@@ -75,7 +106,7 @@ pub trait Held: Send + Sync {
 
 /// What several processes must agree on.
 #[async_trait]
-pub trait Coordination: Send + Sync {
+pub trait Coordination: Send + Sync + std::fmt::Debug {
     /// Waits until this process leads. At most one leads at any time.
     async fn campaign(&self, member: &Member) -> Result<Box<dyn Held>>;
 
@@ -101,6 +132,9 @@ pub trait Coordination: Send + Sync {
 
     /// Writes a run into the index, or its new state.
     async fn put_run(&self, entry: &RunEntry) -> Result<()>;
+
+    /// Takes a run out of the index.
+    async fn forget_run(&self, run: RunId) -> Result<()>;
 
     /// The index of runs, by their start.
     async fn runs(&self) -> Result<Vec<RunEntry>>;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use futures::FutureExt;
 use upshift_shared::ids::RunId;
 
-use super::{Coordination, Locked, Member, RunEntry, Topic};
+use super::{Coordination, Locked, Member, RunEntry, RunOrder, Topic};
 
 /// Nothing that must happen may take longer.
 const DEADLINE: Duration = Duration::from_secs(30);
@@ -124,11 +124,19 @@ async fn runs_are_listed<C: Coordination + Clone>(first: &C) {
         run: RunId::generate(),
         database: "one".to_owned(),
         state: "running".to_owned(),
+        order: Some(RunOrder::Forward {
+            commit: false,
+            options: vec!["--workers=2".to_owned()],
+        }),
+        message: String::new(),
     };
     first.put_run(&entry).await.expect("it answers");
     "prepared".clone_into(&mut entry.state);
     second.put_run(&entry).await.expect("it answers");
+    let run = entry.run;
     assert_eq!(first.runs().await.expect("it answers"), [entry]);
+    second.forget_run(run).await.expect("it answers");
+    assert_eq!(first.runs().await.expect("it answers"), []);
 }
 
 async fn watchers_are_told<C: Coordination + Clone>(first: &C) {

@@ -2,89 +2,37 @@
 
 use std::time::Duration;
 
-use upshift_proto::v1::{self, worker_message::Message};
+use upshift_proto::v1;
 use upshift_shared::{
     Result,
     ids::{TaskId, UnitId, WorkerId},
 };
 
-use super::{Driver, Ended, Link, Operation, failure, operation::Answer};
+use super::{
+    Ended, Operation, desk::Desk, drive::Drive, failure, operation::Answer, waits::Ticket,
+};
 use crate::{
     engine::{Event, Failure, FailureClass, StopReason},
     progress::{Ending, ProgressEvent},
-    server::SessionEvent,
 };
 
-impl Driver {
-    pub(super) fn session(&mut self, event: SessionEvent) {
-        match event {
-            SessionEvent::Joined {
-                worker,
-                name,
-                outbox,
-            } => {
-                let link = Link {
-                    outbox,
-                    specs: std::collections::HashSet::new(),
-                    draining: false,
-                };
-                self.workers.insert(worker, link);
-                self.show(&ProgressEvent::WorkerJoined { worker, name });
-                self.feed(Event::WorkerJoined { worker });
-            }
-            SessionEvent::Lost { worker, reason } => self.lose(worker, reason),
-            SessionEvent::Said { worker, message } => self.said(worker, message),
-        }
-    }
-
-    fn said(&mut self, worker: WorkerId, message: Message) {
-        let run = self.run;
-        match message {
-            Message::Credit(credit) => {
-                let units = credit.units;
-                self.feed(Event::CreditGranted { worker, units });
-            }
-            Message::Draining(_) => {
-                if let Some(link) = self.workers.get_mut(&worker) {
-                    link.draining = true;
-                }
-                self.feed(Event::WorkerDraining { worker });
-            }
-            Message::UnitDone(done) => self.unit_done(worker, &done),
-            Message::UnitFailed(failed) => {
-                let (task, unit) = (TaskId(failed.task), UnitId(failed.unit));
-                if !self.is_ours(&failed.run, task) {
-                    return;
-                }
-                self.leases.returned((task, unit), worker);
-                let failure = unit_failure(failed);
-                self.feed(Event::UnitFailed {
-                    run,
-                    worker,
-                    task,
-                    unit,
-                    failure,
-                });
-            }
-            // The service deals with both before they come here.
-            Message::Hello(_) | Message::Heartbeat(_) => {}
-        }
-    }
-
-    fn unit_done(&mut self, worker: WorkerId, done: &v1::UnitDone) {
+impl Drive {
+    /// A worker has finished a unit.
+    pub(super) fn unit_done(&mut self, worker: WorkerId, done: &v1::UnitDone, desk: &mut Desk) {
         let (task, unit) = (TaskId(done.task), UnitId(done.unit));
-        if !self.is_ours(&done.run, task) {
+        if !self.knows(task) {
             return;
         }
-        self.leases.returned((task, unit), worker);
+        self.returned((task, unit), worker, desk);
         self.units.page(task).finished(unit);
         let elapsed = Duration::from_micros(done.micros);
-        let at = self.watch.elapsed();
+        let at = desk.now();
         let seconds = elapsed.as_secs_f64();
         self.report
             .unit_done(at, (task, unit, worker), done.rows, seconds);
+        desk.metrics.unit_done(done.rows, elapsed);
         let (run, rows) = (self.run, done.rows);
-        self.feed(Event::UnitFinished {
+        desk.feed(Event::UnitFinished {
             run,
             worker,
             task,
@@ -94,50 +42,80 @@ impl Driver {
         });
     }
 
-    /// Reports on other runs, or on tasks that the plan does not have, say nothing here.
-    fn is_ours(&self, run: &str, task: TaskId) -> bool {
-        run == self.run.to_string() && (task.0 as usize) < self.scene.plan.tasks.len()
-    }
-
-    pub(super) fn operated(&mut self, operation: Operation, result: Result<Answer>) {
-        if operation.is_aside() {
-            self.done_aside(&operation, result);
+    /// A worker has failed on a unit.
+    pub(super) fn unit_failed(
+        &mut self,
+        worker: WorkerId,
+        failed: v1::UnitFailed,
+        desk: &mut Desk,
+    ) {
+        let (task, unit) = (TaskId(failed.task), UnitId(failed.unit));
+        if !self.knows(task) {
             return;
         }
-        let (run, at) = (self.run, self.watch.elapsed());
-        if let Some(waited) = self.report.waits.operation_ended(at, &operation) {
-            self.show(&waited);
+        self.returned((task, unit), worker, desk);
+        let failure = unit_failure(failed);
+        let run = self.run;
+        desk.feed(Event::UnitFailed {
+            run,
+            worker,
+            task,
+            unit,
+            failure,
+        });
+    }
+
+    /// Reports on tasks that the plan does not have say nothing here.
+    fn knows(&self, task: TaskId) -> bool {
+        (task.0 as usize) < self.scene.plan.tasks.len()
+    }
+
+    pub(super) fn operated(
+        &mut self,
+        ticket: Option<Ticket>,
+        operation: Operation,
+        result: Result<Answer>,
+        desk: &mut Desk,
+    ) {
+        let Some(ticket) = ticket else {
+            self.done_aside(&operation, result, desk);
+            return;
+        };
+        let (run, at) = (self.run, desk.now());
+        if let Some(waited) = self.report.waits.operation_ended(at, ticket) {
+            self.show(desk, &waited);
         }
         match result {
-            Ok(answer) => self.answered(operation, answer),
+            Ok(answer) => self.answered(operation, answer, desk),
             Err(error) => {
                 let failure = failure(&error);
                 match (&operation, operation.task()) {
                     (Operation::End { .. }, _) => self.end_not_recorded(&failure),
                     (_, Some(task)) => {
-                        self.show(&ProgressEvent::OperationFailed {
+                        let failed = ProgressEvent::OperationFailed {
                             task,
                             operation: operation.what().to_owned(),
                             reason: failure.message.clone(),
-                        });
-                        self.feed(Event::TaskFailed { run, task, failure });
+                        };
+                        self.show(desk, &failed);
+                        desk.feed(Event::TaskFailed { run, task, failure });
                     }
-                    (_, None) => self.stop(StopReason::Driver(failure)),
+                    (_, None) => self.stop(StopReason::Driver(failure), desk),
                 }
             }
         }
     }
 
-    fn answered(&mut self, operation: Operation, answer: Answer) {
+    fn answered(&mut self, operation: Operation, answer: Answer, desk: &mut Desk) {
         let run = self.run;
         match (operation, answer) {
             (Operation::Prepare(task), Answer::Prepared { pinned_now }) => {
                 self.units.page(task).pinned_now = Some(pinned_now);
-                self.feed(Event::TaskPrepared { run, task });
+                desk.feed(Event::TaskPrepared { run, task });
             }
             (Operation::Cut { task, .. }, Answer::Cut(batch)) => {
                 self.units.page(task).append(&batch);
-                self.feed(Event::UnitsCut {
+                desk.feed(Event::UnitsCut {
                     run,
                     task,
                     first: batch.first,
@@ -156,9 +134,9 @@ impl Driver {
                     new
                 });
                 if new.is_some() {
-                    self.show(&ProgressEvent::UnitSplit { task, unit });
+                    self.show(desk, &ProgressEvent::UnitSplit { task, unit });
                 }
-                self.feed(Event::UnitSplit {
+                desk.feed(Event::UnitSplit {
                     run,
                     task,
                     unit,
@@ -167,8 +145,8 @@ impl Driver {
             }
             (Operation::RecordDone(task) | Operation::RecordUndone(task), _) => {
                 self.units.close(task);
-                self.report.task_done(self.watch.elapsed(), task);
-                self.feed(Event::TaskRecorded { run, task });
+                self.report.task_done(desk.now(), task);
+                desk.feed(Event::TaskRecorded { run, task });
             }
             // That the others have stopped comes as an input of its own.
             (Operation::RecordCheckpoint(_), Answer::Stopped(_)) => {}
@@ -181,8 +159,8 @@ impl Driver {
             }
             (Operation::RecordCheckpoint(module), _) => {
                 let name = self.scene.plan.checkpoints[module as usize].name.clone();
-                self.show(&ProgressEvent::CheckpointPrepared { module: name });
-                self.feed(Event::CheckpointRecorded { run, module });
+                self.show(desk, &ProgressEvent::CheckpointPrepared { module: name });
+                desk.feed(Event::CheckpointRecorded { run, module });
             }
             (Operation::End { .. }, _) => self.ended = self.ending.take(),
             (Operation::CheckEpoch, _) => {}

@@ -1,7 +1,6 @@
 //! A run that belongs to a group of databases: its checkpoints and its end are cuts of the group, and
 //! it stops when another one of the group does.
 
-use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use upshift_shared::{
     Result,
@@ -13,7 +12,9 @@ use upshift_shared::{
 };
 
 use super::{
-    Driver, Input,
+    desk::Desk,
+    drive::{Drive, Notice},
+    hub::Told,
     operation::{Answer, Operation, Scene},
 };
 use crate::{
@@ -68,8 +69,16 @@ impl Scene {
         Box::pin(self.execute(&before)).await?;
         let why = match seat.end(write).await? {
             Waited::Cut => {
-                if let Some((_, end)) = end {
-                    Box::pin(self.execute(&Operation::Append(end))).await?;
+                if let (Some(end), Answer::LastEvent(last)) =
+                    (end, Box::pin(self.execute(&Operation::LastEvent)).await?)
+                {
+                    // With its place: written again, it is one all the same.
+                    let end = Operation::WriteEvents(Events {
+                        first: last + 1,
+                        events: vec![end],
+                        watch: events.watch,
+                    });
+                    Box::pin(self.execute(&end)).await?;
                 }
                 return Ok(Answer::Done);
             }
@@ -100,12 +109,12 @@ impl Scene {
     }
 }
 
-impl Driver {
+impl Drive {
     /// Another member has stopped: so does this one.
-    pub(super) fn group_stopped(&mut self) {
+    pub(super) fn group_stopped(&mut self, desk: &mut Desk) {
         if !self.stopping {
             self.stopped_by_group = true;
-            self.stop(StopReason::Operator);
+            self.stop(StopReason::Operator, desk);
         }
     }
 
@@ -118,19 +127,19 @@ impl Driver {
 
     /// Ctrl-C while the run is stopping. The first one reaches all members at once, and this one may
     /// have heard of it from another before.
-    pub(super) fn interrupted_again(&mut self) {
+    pub(super) fn interrupted_again(&mut self, desk: &mut Desk) {
         if !std::mem::take(&mut self.stopped_by_group) {
-            self.cancel_units();
+            self.cancel_units(desk);
         }
     }
 }
 
 /// Tells the driver when another member stops, until `end`.
-pub(super) async fn listen(seat: Seat, inputs: mpsc::Sender<Input>, end: CancellationToken) {
+pub(super) async fn listen(seat: Seat, told: Told, end: CancellationToken) {
     tokio::select! {
         () = seat.stopped() => {}
         () = end.cancelled() => return,
     }
     // Nobody listens when the run has just ended.
-    let _ended = inputs.send(Input::GroupStopped).await;
+    let _ended = told.send(Notice::GroupStopped).await;
 }

@@ -17,7 +17,7 @@ use upshift_shared::{
     ledger::event::{Batch, Draft},
 };
 
-use super::{Driver, Operation, failure, operation::Answer};
+use super::{Operation, desk::Desk, drive::Drive, failure, operation::Answer};
 use crate::{engine::StopReason, progress::ProgressEvent};
 
 /// From the first event that waits to its writing.
@@ -216,39 +216,37 @@ fn rounded(seconds: f64) -> f64 {
     (seconds * 1e3).round() / 1e3
 }
 
-impl Driver {
-    /// How long until the driver has something to do by itself.
-    pub(super) fn tick_in(&self) -> Duration {
-        let look = self.report.waits.due();
-        let due = self.report.journal.due().map_or(look, |due| due.min(look));
-        due.saturating_sub(self.watch.elapsed())
-    }
-
-    /// It has come to that.
-    pub(super) fn tick(&mut self) {
-        let now = self.watch.elapsed();
+impl Drive {
+    /// Time has passed: whatever the drive has to do by itself, if it is due.
+    pub(super) fn tick(&mut self, desk: &mut Desk) {
+        let now = desk.now();
         if let Some(batch) = self.report.journal.take_due(now) {
-            self.operate(Operation::WriteEvents(batch));
+            self.operate(Operation::WriteEvents(batch), desk);
         }
-        self.consider_waits(now);
+        self.consider_waits(now, desk);
     }
 
     /// Something that the engine did not ask for has come to its end.
-    pub(super) fn done_aside(&mut self, operation: &Operation, result: Result<Answer>) {
-        let now = self.watch.elapsed();
+    pub(super) fn done_aside(
+        &mut self,
+        operation: &Operation,
+        result: Result<Answer>,
+        desk: &mut Desk,
+    ) {
+        let now = desk.now();
         match (operation, result) {
             (Operation::WriteEvents(batch), Ok(_)) => {
                 self.report.journal.written(now, batch.events.len());
             }
             (Operation::WriteEvents(_), Err(error @ Error::Fenced { .. })) => {
                 self.report.journal.failed(now);
-                self.stop(StopReason::Driver(failure(&error)));
+                self.stop(StopReason::Driver(failure(&error)), desk);
             }
             (Operation::WriteEvents(_), Err(error)) => {
                 tracing::warn!(%error, "events could not be written; they wait");
                 self.report.journal.failed(now);
             }
-            (_, Ok(Answer::Looked(sessions))) => self.looked(now, &sessions),
+            (_, Ok(Answer::Looked(sessions))) => self.looked(now, &sessions, desk),
             (_, looked) => {
                 tracing::debug!(?looked, "nobody knows what the sessions are at");
                 self.report.waits.saw_nothing();
@@ -257,10 +255,10 @@ impl Driver {
     }
 
     /// Whatever is not written yet, the run's end included.
-    pub(super) fn last_events(&mut self, end: &ProgressEvent) -> Batch {
-        let now = self.watch.elapsed();
+    pub(super) fn last_events(&mut self, end: &ProgressEvent, desk: &Desk) -> Batch {
+        let now = desk.now();
         for ended in self.report.waits.end_all(now) {
-            self.show(&ended);
+            self.show(desk, &ended);
         }
         if let Some(compared) = self.compared() {
             self.report.journal.record(now, &compared);

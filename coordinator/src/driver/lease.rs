@@ -15,14 +15,16 @@ use crate::engine::Direction;
 pub(super) struct Leases {
     scene: Arc<Scene>,
     database: String,
+    close_connections: bool,
     held: HashMap<(TaskId, UnitId), (WorkerId, Stopwatch)>,
 }
 
 impl Leases {
-    pub(super) fn new(scene: Arc<Scene>, database: String) -> Self {
+    pub(super) fn new(scene: Arc<Scene>, database: String, close_connections: bool) -> Self {
         Self {
             scene,
             database,
+            close_connections,
             held: HashMap::new(),
         }
     }
@@ -75,6 +77,7 @@ impl Leases {
             attempt,
             force: limits.force,
             units_at_once: limits.max_units.min(limits.workers.max(1)),
+            close_connection: self.close_connections,
         })
     }
 
@@ -82,23 +85,20 @@ impl Leases {
         self.held.insert(unit, (worker, Stopwatch::start()));
     }
 
-    /// A worker has reported on a unit.
-    pub(super) fn returned(&mut self, unit: (TaskId, UnitId), worker: WorkerId) {
-        if self.held.get(&unit).is_some_and(|(by, _)| *by == worker) {
+    /// A worker has reported on a unit; whether it held it.
+    pub(super) fn returned(&mut self, unit: (TaskId, UnitId), worker: WorkerId) -> bool {
+        let held = self.held.get(&unit).is_some_and(|(by, _)| *by == worker);
+        if held {
             self.held.remove(&unit);
         }
+        held
     }
 
-    pub(super) fn lost(&mut self, worker: WorkerId) {
+    /// A worker is lost; how many units it held.
+    pub(super) fn lose(&mut self, worker: WorkerId) -> usize {
+        let before = self.held.len();
         self.held.retain(|_, (holder, _)| *holder != worker);
-    }
-
-    /// How many units a worker holds.
-    pub(super) fn of(&self, worker: WorkerId) -> usize {
-        self.held
-            .values()
-            .filter(|(holder, _)| *holder == worker)
-            .count()
+        before - self.held.len()
     }
 
     /// Whether a worker has the unit.

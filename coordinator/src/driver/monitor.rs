@@ -8,7 +8,7 @@
 use std::time::Duration;
 
 use tokio::{
-    sync::{mpsc, watch},
+    sync::watch,
     time::{MissedTickBehavior, interval, timeout},
 };
 use tokio_util::sync::CancellationToken;
@@ -23,7 +23,7 @@ use upshift_shared::{
     throttle::ThrottleLimits,
 };
 
-use super::Input;
+use super::{drive, hub::Told};
 use crate::health::{Governor, Outlook};
 
 /// How often it looks.
@@ -60,7 +60,7 @@ enum Due {
 pub(super) struct Monitor {
     target: Target,
     holder: Holder,
-    inputs: mpsc::Sender<Input>,
+    told: Told,
     in_force: watch::Receiver<Acknowledged>,
     watch: Stopwatch,
     session: Option<PgConnection>,
@@ -82,13 +82,13 @@ impl Monitor {
     pub(super) fn new(
         (target, holder): (Target, Holder),
         (version, limits): (i64, ThrottleLimits),
-        inputs: mpsc::Sender<Input>,
+        told: Told,
         in_force: watch::Receiver<Acknowledged>,
     ) -> Self {
         Self {
             target,
             holder,
-            inputs,
+            told,
             in_force,
             watch: Stopwatch::start(),
             session: None,
@@ -225,7 +225,7 @@ impl Monitor {
     }
 
     async fn tell(&self, notice: Notice) -> Result<(), Gone> {
-        let sent = self.inputs.send(Input::Monitored(notice)).await;
+        let sent = self.told.send(drive::Notice::Monitored(notice)).await;
         sent.map_err(|_| Gone)
     }
 

@@ -16,7 +16,7 @@ use upshift_shared::{
 };
 
 use super::{Limits, segment::Segment, units::UnitBook};
-use crate::engine::{Direction, GraphTask, RunGraph};
+use crate::engine::{Direction, GraphTask, Labels, RunGraph};
 
 /// What the engine drives, and what the driver has to remember for it.
 #[derive(Debug)]
@@ -123,8 +123,8 @@ pub(super) async fn in_effect(
     run: RunId,
     plan: &Plan,
 ) -> Result<Vec<bool>> {
-    let rows = Rows::load(conn, run).await?;
-    let is = |task: &Task| !rows.in_effect(task.id).is_empty();
+    let tasks = ledger::unit::in_effect(conn, run).await?;
+    let is = |task: &Task| tasks.contains(&task.id);
     Ok(plan.tasks.iter().map(is).collect())
 }
 
@@ -145,6 +145,8 @@ fn graph(direction: Direction, tasks: Vec<GraphTask>, plan: &Plan, limits: &Limi
         max_units_per_task: limits.max_units_per_task,
         max_attempts: limits.max_attempts,
         first_unit_rows: limits.first_unit_rows,
+        server: None,
+        wants: Labels::new(),
     }
 }
 
@@ -398,7 +400,7 @@ fn refuse_irreversible(plan: &Plan, tasks: Vec<&Task>) -> Result<()> {
         String::new()
     };
     let checkpoint = plan.checkpoint_from(last.checkpoint);
-    let checkpoint = checkpoint.map_or("?", |one| one.name.as_str());
+    let checkpoint = checkpoint.map_or("?", |(_, one)| one.name.as_str());
     Err(Error::Refused(format!(
         "there is no way back before what is irreversible and done: {}{more}; one can go back to the \
          checkpoint of {checkpoint} or a later one, or restore a backup",

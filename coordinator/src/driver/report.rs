@@ -8,23 +8,42 @@ use std::{
 
 use tokio::sync::broadcast;
 use upshift_shared::{
-    ids::{TaskId, UnitId, WorkerId},
+    ids::{RunId, TaskId, UnitId, WorkerId},
     plan::{Operator, Plan, Task},
 };
 
-use super::{Aim, Job, journal::Journal, waits::Waits};
-use crate::progress::{Compared, Going, Progress, ProgressEvent};
+use super::{
+    Aim,
+    drive::{Job, Watched},
+    journal::Journal,
+    waits::Waits,
+};
+use crate::{
+    metrics::Metrics,
+    progress::{Compared, Going, Progress, ProgressEvent},
+};
 
 /// Seconds below which nobody asks how good the estimate was.
 const WORTH_TELLING: f64 = 2.0;
 /// So many are told.
 const TOLD: usize = 10;
 
+/// Who is shown what happens.
+pub(super) type Shown = (
+    Box<dyn Progress>,
+    (RunId, broadcast::Sender<Watched>),
+    Arc<Metrics>,
+);
+
 /// Shows events as they happen, and counts for `Status`.
 pub(super) struct Report {
     plan: Arc<Plan>,
+    /// When the run began to be driven.
+    since: Duration,
     progress: Box<dyn Progress>,
-    watchers: broadcast::Sender<String>,
+    run: RunId,
+    watchers: broadcast::Sender<Watched>,
+    metrics: Arc<Metrics>,
     started: HashSet<TaskId>,
     /// Seconds of workers, by task, or by the first task of its pass.
     work: HashMap<TaskId, f64>,
@@ -39,16 +58,18 @@ pub(super) struct Report {
 
 impl Report {
     pub(super) fn new(
-        plan: Arc<Plan>,
-        progress: Box<dyn Progress>,
-        watchers: broadcast::Sender<String>,
+        (plan, since): (Arc<Plan>, Duration),
+        (progress, (run, watchers), metrics): Shown,
         before: HashMap<TaskId, (u64, u64)>,
         journal: Journal,
     ) -> Self {
         Self {
             plan,
+            since,
             progress,
+            run,
             watchers,
+            metrics,
             started: HashSet::new(),
             work: HashMap::new(),
             before,
@@ -62,13 +83,14 @@ impl Report {
 
     /// Shows one event.
     pub(super) fn show(&mut self, at: Duration, event: &ProgressEvent) {
-        self.progress.show(at, event);
+        self.progress.show(at.saturating_sub(self.since), event);
+        self.metrics.shown(event);
         self.journal.record(at, event);
         if self.watchers.receiver_count() > 0
             && let Ok(json) = serde_json::to_string(event)
         {
             // An error means that the last watcher has just gone.
-            let _gone = self.watchers.send(json);
+            let _gone = self.watchers.send((self.run, json.into()));
         }
         for wait in self.waits.follow(at, event) {
             self.show(at, &wait);

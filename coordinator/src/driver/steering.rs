@@ -11,10 +11,12 @@ use upshift_shared::ledger::{
 };
 
 use super::{
-    Aim, Driver, Limits,
+    Aim, Limits,
+    desk::Desk,
+    drive::Drive,
     monitor::{Acknowledged, Notice},
 };
-use crate::{engine::Event, health::Outlook, progress::ProgressEvent, server::OperatorRequest};
+use crate::{engine::Event, health::Outlook, progress::ProgressEvent};
 
 impl Limits {
     /// With what is wanted of the run: units at once follow the workers, and units of one task those of
@@ -42,23 +44,24 @@ pub(super) struct Steering {
     engine_paused: bool,
     /// Units at once, of the run and of one task, that the engine was told.
     engine_units: (u32, u32),
-    /// The process is to have so many workers, and has not been told.
-    pub(super) workers: Option<u32>,
     in_force: watch::Sender<Acknowledged>,
 }
 
 impl Steering {
-    /// As the run begins; the receiver gets what is in force whenever that changes.
-    pub(super) fn begin(version: i64, limits: &Limits) -> (Self, watch::Receiver<Acknowledged>) {
-        let (in_force, receiver) = watch::channel((version, InForce::default()));
+    /// As the run begins, or goes on, with what is wanted of it, which `limits` heed; the receiver gets what
+    /// is in force whenever that changes.
+    pub(super) fn begin(
+        control: &Control,
+        limits: &Limits,
+    ) -> (Self, watch::Receiver<Acknowledged>) {
+        let (in_force, receiver) = watch::channel((control.version, InForce::default()));
         let steering = Self {
-            version,
-            paused: false,
-            reason: None,
+            version: control.version,
+            paused: control.paused,
+            reason: control.reason.clone(),
             outlook: Outlook::default(),
             engine_paused: false,
             engine_units: (limits.max_units, limits.max_units_per_task),
-            workers: None,
             in_force,
         };
         steering.publish(limits);
@@ -70,6 +73,18 @@ impl Steering {
         let holds = self.outlook.holds.iter();
         let least = holds.map(|hold| hold.units(limits.max_units)).min();
         least.unwrap_or(limits.max_units)
+    }
+
+    /// Why no unit begins, or fewer than could.
+    fn why(&self) -> Option<String> {
+        let throttled = self.outlook.holds.iter().map(|hold| &hold.reason);
+        let reasons: Vec<&str> = throttled.map(String::as_str).collect();
+        match (self.paused, &self.reason) {
+            (true, Some(reason)) => Some(format!("paused: {reason}")),
+            (true, None) => Some("paused".to_owned()),
+            (false, _) if reasons.is_empty() => None,
+            (false, _) => Some(format!("throttled: {}", reasons.join("; "))),
+        }
     }
 
     fn publish(&self, limits: &Limits) {
@@ -96,75 +111,92 @@ impl Steering {
     }
 }
 
-impl Driver {
+impl Drive {
+    /// The engine and those who watch are told of a pause that is wanted from the beginning.
+    pub(super) fn begin_steered(&mut self, desk: &mut Desk) {
+        if self.steering.paused {
+            let reason = self.steering.reason.clone();
+            self.show(desk, &ProgressEvent::Paused { reason });
+            self.steer(desk);
+        }
+    }
+
     /// What the monitor saw.
-    pub(super) fn monitored(&mut self, notice: Notice) {
+    pub(super) fn monitored(&mut self, notice: Notice, desk: &mut Desk) {
         match notice {
-            Notice::Wanted(control) => self.wanted(&control),
-            Notice::Health(outlook) => self.health(outlook),
+            Notice::Wanted(control) => self.wanted(&control, desk),
+            Notice::Health(outlook) => self.health(outlook, desk),
             Notice::Blind(reason) => {
                 let signal = "control and health".to_owned();
-                self.show(&ProgressEvent::SignalUnknown { signal, reason });
+                self.show(desk, &ProgressEvent::SignalUnknown { signal, reason });
             }
         }
     }
 
-    fn wanted(&mut self, control: &Control) {
+    fn wanted(&mut self, control: &Control, desk: &mut Desk) {
         self.steering.version = control.version;
         let caps = self.limits.caps();
         self.limits.steer(control);
         let (workers, max_units, max_units_per_task) = self.limits.caps();
         if caps != self.limits.caps() {
-            self.steering.workers = Some(workers);
-            self.show(&ProgressEvent::LimitsChanged {
-                workers,
-                max_units,
-                max_units_per_task,
-            });
+            desk.workers_wanted = Some(workers);
+            self.show(
+                desk,
+                &ProgressEvent::LimitsChanged {
+                    workers,
+                    max_units,
+                    max_units_per_task,
+                },
+            );
         }
-        self.pause(control.paused, control.reason.clone());
-        self.steer();
+        self.pause(control.paused, control.reason.clone(), desk);
+        self.steer(desk);
     }
 
     /// An operator wants a pause, or the end of one.
-    fn pause(&mut self, paused: bool, reason: Option<String>) {
+    fn pause(&mut self, paused: bool, reason: Option<String>, desk: &Desk) {
         let before = std::mem::replace(&mut self.steering.paused, paused);
         let why = std::mem::replace(&mut self.steering.reason, reason.clone());
         match (before, paused) {
-            (_, true) if !before || why != reason => self.show(&ProgressEvent::Paused { reason }),
-            (true, false) => self.show(&ProgressEvent::Resumed),
+            (_, true) if !before || why != reason => {
+                self.show(desk, &ProgressEvent::Paused { reason })
+            }
+            (true, false) => self.show(desk, &ProgressEvent::Resumed),
             _ => {}
         }
     }
 
-    fn health(&mut self, outlook: Outlook) {
+    fn health(&mut self, outlook: Outlook, desk: &mut Desk) {
         let before = std::mem::replace(&mut self.steering.outlook, outlook.clone());
         for hold in &before.holds {
             if !outlook.holds.iter().any(|now| now.signal == hold.signal) {
                 let signal = hold.signal.to_owned();
-                self.show(&ProgressEvent::Unthrottled { signal });
+                self.show(desk, &ProgressEvent::Unthrottled { signal });
             }
         }
         for hold in outlook.holds {
             if !before.holds.contains(&hold) {
-                self.show(&ProgressEvent::Throttled {
-                    signal: hold.signal.to_owned(),
-                    units: hold.units(self.limits.max_units),
-                    reason: hold.reason,
-                });
+                self.show(
+                    desk,
+                    &ProgressEvent::Throttled {
+                        signal: hold.signal.to_owned(),
+                        units: hold.units(self.limits.max_units),
+                        reason: hold.reason,
+                    },
+                );
             }
         }
         for (signal, reason) in outlook.unknown {
             if !before.unknown.iter().any(|(known, _)| *known == signal) {
                 let signal = signal.to_owned();
-                self.show(&ProgressEvent::SignalUnknown { signal, reason });
+                self.show(desk, &ProgressEvent::SignalUnknown { signal, reason });
             }
         }
-        self.steer();
+        self.steer(desk);
     }
 
     /// Tells the engine what is different now, and everybody what is in force.
-    fn steer(&mut self) {
+    fn steer(&mut self, desk: &mut Desk) {
         let healthy = self.steering.healthy_units(&self.limits);
         let max_units = healthy.clamp(1, self.limits.max_units.max(1));
         let units = (max_units, self.limits.max_units_per_task.min(max_units));
@@ -172,7 +204,7 @@ impl Driver {
         let run = self.run;
         if units != self.steering.engine_units && !self.stopping {
             self.steering.engine_units = units;
-            self.feed(Event::LimitsChanged {
+            desk.feed(Event::LimitsChanged {
                 run,
                 max_units: units.0,
                 max_units_per_task: units.1,
@@ -180,7 +212,7 @@ impl Driver {
         }
         if paused != self.steering.engine_paused && !self.stopping {
             self.steering.engine_paused = paused;
-            self.feed(if paused {
+            desk.feed(if paused {
                 Event::PauseRequested { run }
             } else {
                 Event::ResumeRequested { run }
@@ -189,57 +221,27 @@ impl Driver {
         self.steering.publish(&self.limits);
     }
 
-    /// What an operator asks of this process.
-    pub(super) fn operator(&mut self, request: OperatorRequest) {
-        // Whoever asked may be gone; then nobody waits for the answer.
-        match request {
-            OperatorRequest::Status(run, answer) => {
-                let known = run.is_none_or(|run| run == self.run);
-                let status = if known {
-                    vec![self.status()]
-                } else {
-                    Vec::new()
-                };
-                let _gone = answer.send(Ok(status));
-            }
-            OperatorRequest::Pause(run, answer) => {
-                let done = self.may_pause(run == self.run, true);
-                let _gone = answer.send(done);
-            }
-            OperatorRequest::Resume(run, answer) => {
-                let done = self.may_pause(run == self.run, false);
-                let _gone = answer.send(done);
-            }
-        }
-    }
-
-    fn may_pause(&mut self, ours: bool, paused: bool) -> Result<(), tonic::Status> {
-        let refusal = match (ours, self.stopping, self.steering.paused) {
-            (false, ..) => "there is no such run",
-            (_, true, _) => "the run is ending",
-            (_, _, true) if paused => "the run is paused",
-            (_, _, false) if !paused => "the run is not paused",
-            _ => {
-                self.pause(paused, None);
-                self.steer();
-                return Ok(());
-            }
-        };
-        Err(tonic::Status::failed_precondition(refusal))
-    }
-
-    fn status(&self) -> RunStatus {
+    /// How the run stands.
+    pub(super) fn status(&self) -> RunStatus {
         RunStatus {
             run: self.run.to_string(),
+            database: self.database.clone(),
             state: match self.aim {
                 Aim::Forward => RunState::Running,
                 Aim::Back { .. } | Aim::TakeBack => RunState::RollingBack,
             }
             .to_string(),
+            doing: match self.aim {
+                Aim::Forward => "forward",
+                Aim::Back { .. } | Aim::TakeBack => "back",
+            }
+            .to_owned(),
+            message: self.steering.why().unwrap_or_default(),
             tasks: self.scene.plan.live().count() as u64,
             tasks_done: self.report.tasks_done,
             units_done: self.report.units_done,
             rows_done: self.report.rows_done,
+            units_in_flight: self.leases.count() as u64,
         }
     }
 }
@@ -303,7 +305,15 @@ mod tests {
     #[test]
     fn the_tightest_hold_counts_and_what_is_in_force_is_told() {
         let limits = limits(8);
-        let (mut steering, mut told) = Steering::begin(3, &limits);
+        let control = Control {
+            version: 3,
+            paused: true,
+            reason: Some("month end".to_owned()),
+            ..Control::default()
+        };
+        let (mut steering, mut told) = Steering::begin(&control, &limits);
+        let begun = told.borrow_and_update().1.clone();
+        assert!(begun.paused && begun.reason == control.reason, "{begun:?}");
         assert_eq!(steering.healthy_units(&limits), 8);
         let hold = |signal, fraction| Hold {
             signal,

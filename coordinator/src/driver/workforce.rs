@@ -5,17 +5,22 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::{
     task::{AbortHandle, JoinError, JoinSet},
-    time::sleep,
+    time::{sleep, timeout},
 };
 use tokio_util::sync::CancellationToken;
-use tonic::transport::Endpoint;
-use upshift_shared::{Error, Result};
-use upshift_worker::session::{self, ResolveDatabase};
+use upshift_shared::Result;
+use upshift_worker::{
+    link::Link,
+    session::{self, Offer, ResolveDatabase},
+};
 
-use super::Input;
+use super::hub::Input;
 
 /// A worker that cannot keep a session is given up after so many attempts.
 const WORKER_ATTEMPTS: u32 = 5;
+
+/// How long workers have to finish what they hold.
+const DRAIN_DEADLINE: Duration = Duration::from_secs(15);
 
 /// How a worker ended.
 pub(super) type End = std::result::Result<Result<()>, JoinError>;
@@ -31,18 +36,14 @@ pub(super) struct Workforce {
 }
 
 impl Workforce {
-    /// None yet. They connect to `address`, and all leave when `stop` is cancelled.
-    pub(super) fn new(
-        address: String,
-        resolver: Arc<dyn ResolveDatabase>,
-        stop: CancellationToken,
-    ) -> Self {
+    /// None yet. They connect to `address`.
+    pub(super) fn new(address: String, resolver: Arc<dyn ResolveDatabase>) -> Self {
         Self {
             running: JoinSet::new(),
             staying: Vec::new(),
             address,
             resolver,
-            stop,
+            stop: CancellationToken::new(),
         }
     }
 
@@ -78,14 +79,18 @@ impl Workforce {
         (left == 0).then_some(Input::WorkersEnded(why))
     }
 
-    /// Waits until all have ended, who were told to.
-    pub(super) async fn ended(&mut self) {
-        while self.running.join_next().await.is_some() {}
+    /// Tells all of them to leave.
+    pub(super) fn dismiss(&self) {
+        self.stop.cancel();
     }
 
-    /// Does not wait any longer.
-    pub(super) fn abort(&mut self) {
-        self.running.abort_all();
+    /// Waits until all have ended, for a while.
+    pub(super) async fn ended(&mut self) {
+        let ended = async { while self.running.join_next().await.is_some() {} };
+        if timeout(DRAIN_DEADLINE, ended).await.is_err() {
+            tracing::warn!("workers did not end in time");
+            self.running.abort_all();
+        }
     }
 }
 
@@ -115,11 +120,11 @@ async fn one_session(
     resolver: Arc<dyn ResolveDatabase>,
     stop: CancellationToken,
 ) -> Result<()> {
-    let failed = |error: tonic::transport::Error| Error::Io {
-        context: "connecting a worker to the private socket".to_owned(),
-        source: std::io::Error::other(error),
+    let line = Link::local(address).await?;
+    let offer = Offer {
+        slots: 1,
+        ..Offer::default()
     };
-    let endpoint = Endpoint::try_from(address.to_owned()).map_err(failed)?;
-    let channel = endpoint.connect().await.map_err(failed)?;
-    session::run(channel, 1, resolver, stop).await
+    session::run(line, &offer, resolver, stop).await?;
+    Ok(())
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use upshift_shared::ids::{RunId, TaskId, UnitId, WorkerId};
 
 use super::{
-    Command, Direction, Engine, Event, Failure, FailureClass, GraphTask, Outcome, RunGraph,
+    Command, Direction, Engine, Event, Failure, FailureClass, GraphTask, Labels, Outcome, RunGraph,
     StopReason,
     script::{failure, task},
 };
@@ -51,7 +51,13 @@ impl Bench {
     }
 
     pub(super) fn join(&mut self, worker: WorkerId, units: u32) -> Vec<Command> {
-        assert_eq!(self.feed(Event::WorkerJoined { worker }), []);
+        assert_eq!(
+            self.feed(Event::WorkerJoined {
+                worker,
+                labels: Labels::new()
+            }),
+            []
+        );
         self.feed(Event::CreditGranted { worker, units })
     }
 

@@ -4,6 +4,12 @@ use std::time::Duration;
 
 use upshift_shared::ids::{RunId, TaskId, UnitId, WorkerId};
 
+use super::Labels;
+
+/// A database server, as the driver numbers them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ServerId(pub u32);
+
 /// What the engine is to drive: a run forward, or the tasks of a run back.
 ///
 /// For the way back, the driver builds the graph from the ledger: edges reversed, `prepared` and
@@ -26,6 +32,10 @@ pub struct RunGraph {
     /// Rows of the first units of each task; `None` for the engine's own choice. It finds the right
     /// size from there.
     pub first_unit_rows: Option<u64>,
+    /// The server that its database is on, where that has a limit of its own.
+    pub server: Option<ServerId>,
+    /// Where workers should be: none that says otherwise gets a unit while there are others.
+    pub wants: Labels,
 }
 
 /// Which way a run goes.
@@ -71,7 +81,7 @@ pub enum Event {
     /// A run begins, goes on, or goes back.
     RunSubmitted { run: RunId, graph: RunGraph },
     /// A worker opened a session. It has no credit yet.
-    WorkerJoined { worker: WorkerId },
+    WorkerJoined { worker: WorkerId, labels: Labels },
     /// The worker can take so many more units.
     CreditGranted { worker: WorkerId, units: u32 },
     /// The worker takes no more units; those in flight will still be reported.
@@ -139,6 +149,10 @@ pub enum Event {
     },
     /// Stop: units in flight end, then the run ends as [`Outcome::Stopped`].
     StopRequested { run: RunId, reason: StopReason },
+    /// From now on at most so many units at once on a server; those in flight end. Zero counts as one.
+    ServerLimited { server: ServerId, max_units: u32 },
+    /// The same for all runs together; `None` for as many as there are workers for.
+    UnitsLimited { max_units: Option<u32> },
 }
 
 /// Why a run is asked to stop.

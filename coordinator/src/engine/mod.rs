@@ -27,6 +27,9 @@ mod subject;
 #[cfg(test)]
 mod table_tests;
 mod task;
+mod turn;
+#[cfg(test)]
+mod turn_tests;
 mod unit;
 mod worker;
 
@@ -38,12 +41,18 @@ use std::{
 use upshift_shared::ids::{RunId, TaskId, UnitId, WorkerId};
 
 pub use event::{
-    Command, Direction, Event, Failure, FailureClass, GraphTask, Outcome, RunGraph, StopReason,
+    Command, Direction, Event, Failure, FailureClass, GraphTask, Outcome, RunGraph, ServerId,
+    StopReason,
 };
 use retry::Alarms;
 use run::{Context, Refusal, Run};
 use subject::Subject;
+pub use turn::Labels;
+use turn::Turns;
 use worker::Workers;
+
+/// So many runs that have ended are remembered.
+const REMEMBERED: usize = 4_096;
 
 /// An event that does not fit the state. Nothing has changed. Either an operator's request came too
 /// late or twice, or the driver has a defect.
@@ -60,12 +69,50 @@ pub struct IllegalTransition {
 #[derive(Debug, Default)]
 pub struct Engine {
     runs: BTreeMap<RunId, Run>,
-    /// Runs that have ended: late reports about them are no defect.
-    ended: BTreeSet<RunId>,
-    /// Runs that may have a unit to offer, in turn.
-    rotation: VecDeque<RunId>,
+    ended: Ended,
+    turns: Turns,
     workers: Workers,
+    /// At most so many units at once, of all runs.
+    max_units: Option<u32>,
     alarms: Alarms,
+}
+
+/// The last runs that have ended: late reports about them are no defect.
+#[derive(Debug, Default)]
+struct Ended {
+    runs: BTreeSet<RunId>,
+    order: VecDeque<RunId>,
+}
+
+impl Ended {
+    fn insert(&mut self, run: RunId) {
+        if self.runs.insert(run) {
+            self.order.push_back(run);
+        }
+        if self.order.len() > REMEMBERED {
+            let oldest = self.order.pop_front();
+            oldest.inspect(|run| {
+                self.runs.remove(run);
+            });
+        }
+    }
+
+    fn contains(&self, run: RunId) -> bool {
+        self.runs.contains(&run)
+    }
+}
+
+/// How much there is to do, and who does it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Load {
+    /// Runs that have not ended.
+    pub runs: u64,
+    /// Units in the hands of workers.
+    pub units_in_flight: u64,
+    /// Units that could be run now, were there workers for them and did no server's limit forbid it.
+    pub units_ready: u64,
+    /// Units that all workers together run at once.
+    pub capacity: u64,
 }
 
 impl Engine {
@@ -73,6 +120,19 @@ impl Engine {
     #[must_use]
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// How much there is to do. Costs as much as there are runs with work.
+    #[must_use]
+    pub fn load(&self) -> Load {
+        let waiting = self.turns.waiting();
+        let ready = waiting.filter_map(|run| Some(self.runs.get(&run)?.ready()));
+        Load {
+            runs: self.runs.len() as u64,
+            units_in_flight: u64::from(self.workers.leases()),
+            units_ready: ready.sum(),
+            capacity: u64::from(self.workers.capacity()),
+        }
     }
 
     /// Takes an event and says what the driver must do. `now` is the time since any fixed instant; it
@@ -120,8 +180,11 @@ impl Engine {
     ) -> Result<(), Refusal> {
         match event {
             Event::RunSubmitted { run, graph } => self.submit(run, graph, now, out),
-            Event::WorkerJoined { worker } => {
-                let joined = self.workers.join(worker);
+            Event::WorkerJoined { worker, labels } => {
+                let joined = self.workers.join(worker, &labels);
+                if joined {
+                    self.turns.worker(&labels, true);
+                }
                 self.unless_worker_stands(joined, worker)
             }
             Event::CreditGranted { worker, units } => {
@@ -129,8 +192,11 @@ impl Engine {
                 self.unless_worker_stands(granted, worker)
             }
             Event::WorkerDraining { worker } => {
-                let draining = self.workers.drain(worker);
-                self.unless_worker_stands(draining, worker)
+                let labels = self.workers.drain(worker);
+                if let Some(labels) = &labels {
+                    self.turns.worker(labels, false);
+                }
+                self.unless_worker_stands(labels.is_some(), worker)
             }
             Event::WorkerLost { worker } => self.worker_lost(worker, now, out),
             Event::TaskPrepared { run, task } => {
@@ -197,19 +263,28 @@ impl Engine {
             Event::StopRequested { run, reason } => {
                 self.of_live_run(run, now, out, |run, _| run.stop(reason))
             }
+            Event::ServerLimited { server, max_units } => {
+                self.turns.limit(server, max_units);
+                Ok(())
+            }
+            Event::UnitsLimited { max_units } => {
+                self.max_units = max_units.map(|max| max.max(1));
+                Ok(())
+            }
         }
     }
 
     fn submit(
         &mut self,
         id: RunId,
-        graph: RunGraph,
+        mut graph: RunGraph,
         now: Duration,
         out: &mut Vec<Command>,
     ) -> Result<(), Refusal> {
         if let Some(run) = self.runs.get(&id) {
             return Err(run.describe());
         }
+        let place = (std::mem::take(&mut graph.wants), graph.server);
         let mut cx = Context {
             now,
             out,
@@ -217,8 +292,9 @@ impl Engine {
             capacity: self.workers.capacity(),
         };
         let run = Run::submit(id, graph, &mut cx)?;
+        let workers = &self.workers;
+        self.turns.add(id, place, |wanted| workers.near(wanted));
         self.runs.insert(id, run);
-        self.ended.remove(&id);
         Ok(())
     }
 
@@ -228,10 +304,14 @@ impl Engine {
         now: Duration,
         out: &mut Vec<Command>,
     ) -> Result<(), Refusal> {
-        let Some(held) = self.workers.lose(worker) else {
+        let Some((held, labels)) = self.workers.lose(worker) else {
             return Err(self.workers.describe(worker));
         };
+        if let Some(labels) = &labels {
+            self.turns.worker(labels, false);
+        }
         for (run, task, unit) in held {
+            self.turns.unit_ended(run);
             self.with_run(run, now, out, |run, cx| run.unit_lost(task, unit, cx));
         }
         Ok(())
@@ -256,6 +336,9 @@ impl Engine {
             run.knows(t, unit.0)?;
         }
         let held = self.workers.release(worker, key);
+        if held {
+            self.turns.unit_ended(id);
+        }
         let mut cx = Context {
             now,
             out,
@@ -308,7 +391,7 @@ impl Engine {
         change: impl FnOnce(&mut Run, &mut Context<'_>) -> Result<(), Refusal>,
     ) -> Result<(), Refusal> {
         let Some(run) = self.runs.get_mut(&id) else {
-            return Err(match self.ended.contains(&id) {
+            return Err(match self.ended.contains(id) {
                 true => "the run has ended".to_owned(),
                 false => "there is no such run".to_owned(),
             });
@@ -340,7 +423,7 @@ impl Engine {
     }
 
     fn unless_ended(&self, id: RunId) -> Result<(), Refusal> {
-        if self.ended.contains(&id) {
+        if self.ended.contains(id) {
             Ok(())
         } else {
             Err("there is no such run".to_owned())
@@ -368,26 +451,44 @@ impl Engine {
             capacity: self.workers.capacity(),
         };
         if run.settle(&mut cx) {
-            if run.in_rotation {
-                // Submitted again, it would have two turns.
-                self.rotation.retain(|waiting| *waiting != id);
-            }
             self.runs.remove(&id);
+            self.turns.remove(id);
             self.ended.insert(id);
             self.alarms.forget(id);
-        } else if !run.in_rotation {
-            run.in_rotation = true;
-            self.rotation.push_back(id);
+        } else {
+            self.turns.enter(id);
         }
     }
 
     /// Gives units to workers with credit, one to each and one of each run in turn. A run that has
-    /// nothing to offer leaves the rotation until something happens to it.
+    /// nothing to offer waits until something happens to it.
     fn dispatch(&mut self, now: Duration, out: &mut Vec<Command>) {
-        while let Some(worker) = self.workers.next_free() {
-            let Some(id) = self.rotation.pop_front() else {
-                break;
-            };
+        for kind in self.workers.kinds() {
+            while !self.is_full() {
+                let Some(worker) = self.workers.next_free(kind) else {
+                    break;
+                };
+                if !self.give(worker, kind, now, out) {
+                    break;
+                }
+            }
+        }
+    }
+
+    fn is_full(&self) -> bool {
+        self.max_units
+            .is_some_and(|max| self.workers.leases() >= max)
+    }
+
+    /// Gives a unit to a worker, if there is one for it.
+    fn give(
+        &mut self,
+        worker: WorkerId,
+        kind: usize,
+        now: Duration,
+        out: &mut Vec<Command>,
+    ) -> bool {
+        while let Some(id) = self.turns.next(self.workers.labels(kind)) {
             let Some(run) = self.runs.get_mut(&id) else {
                 continue;
             };
@@ -398,9 +499,10 @@ impl Engine {
                 alarms: &mut self.alarms,
                 capacity: self.workers.capacity(),
             };
-            if let Some(lease) = run.lease(&mut cx) {
+            let lease = run.lease(&mut cx);
+            if let Some(lease) = lease {
                 self.workers.lease(worker, (id, lease.place, lease.unit.0));
-                self.rotation.push_back(id);
+                self.turns.served(id);
                 out.push(Command::LeaseUnit {
                     worker,
                     run: id,
@@ -410,9 +512,13 @@ impl Engine {
                     attempt: lease.attempt,
                 });
             } else {
-                run.in_rotation = false;
+                self.turns.has_nothing(id);
             }
             out.append(&mut follows);
+            if lease.is_some() {
+                return true;
+            }
         }
+        false
     }
 }

@@ -81,8 +81,6 @@ pub(super) struct Run {
     asked: u32,
     /// The driver has lost the ledger, or the run: what it was asked it may never answer.
     abandoned: bool,
-    /// Whether it stands among the runs that may have a unit to offer.
-    pub(super) in_rotation: bool,
 }
 
 impl Run {
@@ -130,7 +128,6 @@ impl Run {
             in_flight: 0,
             asked: 0,
             abandoned: false,
-            in_rotation: false,
         };
         run.begin(cx);
         Ok(run)
@@ -474,6 +471,23 @@ impl Run {
             }
             cx.out.push(command);
         }
+    }
+
+    /// Units that it could give to workers now.
+    pub(super) fn ready(&self) -> u64 {
+        if !self.is_running() {
+            return 0;
+        }
+        let left = u64::from(self.max_units.saturating_sub(self.in_flight));
+        let offers = self.schedule.offering().map(|t| {
+            let task = &self.tasks[t as usize];
+            let left = self.max_units_per_task.saturating_sub(task.in_flight);
+            match &task.state {
+                TaskState::Open(units) => u64::from(units.offers().min(left)),
+                _ => 0,
+            }
+        });
+        offers.sum::<u64>().min(left)
     }
 
     /// Slots that a task may use.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use upshift_shared::ids::{RunId, TaskId, UnitId, WorkerId};
 
 use super::{
-    Command, Direction, Engine, Event, Outcome, RunGraph, StopReason,
+    Command, Direction, Engine, Event, Labels, Outcome, RunGraph, StopReason,
     script::{Cluster, graph, task},
 };
 
@@ -49,8 +49,8 @@ fn a_run_without_tasks_is_finished_at_once() {
     assert_eq!(cluster.outcome, Some(Outcome::Finished));
 }
 
-/// Found by the simulation (`upshift_tests::simulation`): the place of the run that ended stayed in the
-/// rotation, and was the run's again beside its new one.
+/// Found by the simulation (`upshift_tests::simulation`): the place of the run that ended stayed in the queue,
+/// and was the run's again beside its new one.
 #[test]
 fn a_run_that_is_submitted_again_has_one_turn() {
     let mut engine = Engine::new();
@@ -75,7 +75,8 @@ fn a_run_that_is_submitted_again_has_one_turn() {
     let graph = of_units();
     feed(Event::RunSubmitted { run, graph });
     let worker = WorkerId(0);
-    feed(Event::WorkerJoined { worker });
+    let labels = Labels::new();
+    feed(Event::WorkerJoined { worker, labels });
     let leased = feed(Event::CreditGranted { worker, units: 6 });
     let leased = leased.into_iter().filter_map(|command| match command {
         Command::LeaseUnit { run, .. } => Some(run == first),

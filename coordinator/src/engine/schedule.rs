@@ -112,6 +112,11 @@ impl Schedule {
         self.offering.last().map(|place| place.task())
     }
 
+    /// The tasks that have a unit to offer.
+    pub(super) fn offering(&self) -> impl Iterator<Item = u32> {
+        self.offering.iter().map(|place| place.task())
+    }
+
     /// A task is being prepared or cut (`true`), or no longer is.
     pub(super) fn coming(&mut self, begins: bool) {
         if begins {

@@ -9,7 +9,7 @@ use std::{
 use upshift_shared::ids::{RunId, TaskId, UnitId, WorkerId};
 
 use super::{
-    Command, Direction, Engine, Event, Failure, FailureClass, GraphTask, IllegalTransition,
+    Command, Direction, Engine, Event, Failure, FailureClass, GraphTask, IllegalTransition, Labels,
     Outcome, RunGraph,
 };
 
@@ -86,6 +86,8 @@ pub(super) fn graph(tasks: Vec<GraphTask>) -> RunGraph {
         max_units_per_task: 4,
         max_attempts: 3,
         first_unit_rows: None,
+        server: None,
+        wants: Labels::new(),
     }
 }
 
@@ -348,7 +350,10 @@ impl Cluster {
     pub(super) fn join(&mut self, worker: u32, credits: u32) {
         let worker = WorkerId(worker);
         self.credits.insert(worker, 0);
-        self.feed(Event::WorkerJoined { worker });
+        self.feed(Event::WorkerJoined {
+            worker,
+            labels: Labels::new(),
+        });
         self.grant(worker, credits);
     }
 

@@ -18,23 +18,24 @@ pub(super) struct Subject {
 
 impl Subject {
     pub(super) fn of(event: &Event) -> Self {
-        let run = |kind, run: &RunId| Self {
+        let nothing = |kind| Self {
             kind,
-            run: Some(*run),
+            run: None,
             worker: None,
             task: None,
             unit: None,
         };
+        let run = |kind, run: &RunId| Self {
+            run: Some(*run),
+            ..nothing(kind)
+        };
         let worker = |kind, worker: &WorkerId| Self {
-            kind,
-            run: None,
             worker: Some(*worker),
-            task: None,
-            unit: None,
+            ..nothing(kind)
         };
         match event {
             Event::RunSubmitted { run: id, .. } => run("RunSubmitted", id),
-            Event::WorkerJoined { worker: id } => worker("WorkerJoined", id),
+            Event::WorkerJoined { worker: id, .. } => worker("WorkerJoined", id),
             Event::CreditGranted { worker: id, .. } => worker("CreditGranted", id),
             Event::WorkerDraining { worker: id } => worker("WorkerDraining", id),
             Event::WorkerLost { worker: id } => worker("WorkerLost", id),
@@ -66,13 +67,9 @@ impl Subject {
             Event::TaskFailed { run: id, task, .. } => run("TaskFailed", id).task(*task),
             Event::TaskRecorded { run: id, task } => run("TaskRecorded", id).task(*task),
             Event::CheckpointRecorded { run: id, .. } => run("CheckpointRecorded", id),
-            Event::TimerFired => Self {
-                kind: "TimerFired",
-                run: None,
-                worker: None,
-                task: None,
-                unit: None,
-            },
+            Event::TimerFired => nothing("TimerFired"),
+            Event::ServerLimited { .. } => nothing("ServerLimited"),
+            Event::UnitsLimited { .. } => nothing("UnitsLimited"),
             Event::PauseRequested { run: id } => run("PauseRequested", id),
             Event::ResumeRequested { run: id } => run("ResumeRequested", id),
             Event::LimitsChanged { run: id, .. } => run("LimitsChanged", id),

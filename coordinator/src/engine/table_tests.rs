@@ -6,7 +6,7 @@ use std::time::Duration;
 use upshift_shared::ids::{RunId, TaskId, UnitId, WorkerId};
 
 use super::{
-    Command, Engine, Event, FailureClass, GraphTask, Outcome, StopReason,
+    Command, Engine, Event, FailureClass, GraphTask, Labels, Outcome, StopReason,
     bench::{Bench, T0, T1, U0, U1, W1, W2, cuttable, stop_by},
     script::{failure, graph, task},
 };
@@ -190,8 +190,14 @@ fn runs_and_workers_take_turns() {
         run: other,
         graph: many(),
     });
-    bench.feed(Event::WorkerJoined { worker: W1 });
-    bench.feed(Event::WorkerJoined { worker: W2 });
+    bench.feed(Event::WorkerJoined {
+        worker: W1,
+        labels: Labels::new(),
+    });
+    bench.feed(Event::WorkerJoined {
+        worker: W2,
+        labels: Labels::new(),
+    });
     bench.feed(Event::PauseRequested { run: bench.run });
     bench.feed(Event::PauseRequested { run: other });
     for worker in [W1, W2] {
@@ -237,7 +243,10 @@ fn events_that_do_not_fit_are_named() {
             "RunSubmitted of run RUN does not fit: the run is running",
         ),
         (
-            Event::WorkerJoined { worker: W1 },
+            Event::WorkerJoined {
+                worker: W1,
+                labels: Labels::new(),
+            },
             "WorkerJoined of w1 does not fit: w1 has 1 credits",
         ),
         (

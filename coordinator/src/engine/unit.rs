@@ -129,6 +129,12 @@ impl Units {
         self.fresh_count > 0 || !self.offered.is_empty()
     }
 
+    /// How many units there are to lease.
+    pub(super) fn offers(&self) -> u32 {
+        self.fresh_count
+            .saturating_add(u32::try_from(self.offered.len()).unwrap_or(u32::MAX))
+    }
+
     /// Takes the next unit to lease: those that were offered before go first. Gives its number and
     /// attempt.
     pub(super) fn lease(&mut self) -> Option<(u32, u32)> {

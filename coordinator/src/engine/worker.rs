@@ -4,6 +4,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use upshift_shared::ids::{RunId, WorkerId};
 
+use super::turn::{Labels, contradicts};
+
 /// A unit in a worker's hands: run, place of the task in the run, unit.
 pub(super) type Held = (RunId, u32, u32);
 
@@ -15,6 +17,8 @@ pub(super) type Held = (RunId, u32, u32);
 /// ```
 #[derive(Debug)]
 struct Worker {
+    /// Its kind.
+    kind: usize,
     credits: u32,
     draining: bool,
     /// Whether it stands in the queue of workers with credit.
@@ -22,12 +26,23 @@ struct Worker {
     held: BTreeSet<Held>,
 }
 
+/// Workers with the same labels.
+#[derive(Debug)]
+struct Kind {
+    labels: Labels,
+    /// Those that take units.
+    serving: u32,
+    /// Those that may have credit.
+    queue: VecDeque<WorkerId>,
+}
+
 /// All workers. Units go to those with credit in turn, one each, so that all have work.
 #[derive(Debug, Default)]
 pub(super) struct Workers {
     workers: BTreeMap<WorkerId, Worker>,
-    /// Workers that may have credit.
-    queue: VecDeque<WorkerId>,
+    kinds: Vec<Kind>,
+    /// The kind that is asked first.
+    turn: usize,
     /// Credits of all.
     credits: u32,
     /// Leases of all.
@@ -36,11 +51,14 @@ pub(super) struct Workers {
 
 impl Workers {
     /// `false` when the number is taken.
-    pub(super) fn join(&mut self, id: WorkerId) -> bool {
+    pub(super) fn join(&mut self, id: WorkerId, labels: &Labels) -> bool {
         if self.workers.contains_key(&id) {
             return false;
         }
+        let kind = self.kind(labels);
+        self.kinds[kind].serving += 1;
         let worker = Worker {
+            kind,
             credits: 0,
             draining: false,
             queued: false,
@@ -48,6 +66,30 @@ impl Workers {
         };
         self.workers.insert(id, worker);
         true
+    }
+
+    /// The kind with these labels; one that nobody is of any more is used anew.
+    fn kind(&mut self, labels: &Labels) -> usize {
+        let known = self.kinds.iter().position(|kind| kind.labels == *labels);
+        if let Some(known) = known {
+            return known;
+        }
+        let kind = Kind {
+            labels: labels.clone(),
+            serving: 0,
+            queue: VecDeque::new(),
+        };
+        let unused = |kind: &Kind| kind.serving == 0;
+        match self.kinds.iter().position(unused) {
+            Some(place) => {
+                self.kinds[place] = kind;
+                place
+            }
+            None => {
+                self.kinds.push(kind);
+                self.kinds.len() - 1
+            }
+        }
     }
 
     /// How a worker stands, for messages.
@@ -72,38 +114,61 @@ impl Workers {
         self.credits = self.credits.saturating_add(units);
         if !worker.queued {
             worker.queued = true;
-            self.queue.push_back(id);
+            self.kinds[worker.kind].queue.push_back(id);
         }
         true
     }
 
-    /// `false` when there is no such worker, or it is draining already.
-    pub(super) fn drain(&mut self, id: WorkerId) -> bool {
-        let Some(worker) = self.workers.get_mut(&id).filter(|w| !w.draining) else {
-            return false;
-        };
+    /// The labels of a worker that takes no more units from now on; `None` when there is no such worker,
+    /// or it is draining already.
+    pub(super) fn drain(&mut self, id: WorkerId) -> Option<Labels> {
+        let worker = self.workers.get_mut(&id).filter(|w| !w.draining)?;
         worker.draining = true;
         self.credits -= std::mem::take(&mut worker.credits);
-        true
+        let kind = &mut self.kinds[worker.kind];
+        kind.serving -= 1;
+        Some(kind.labels.clone())
     }
 
-    /// Takes a worker out and gives what it held, in order. `None` when there is no such worker.
-    pub(super) fn lose(&mut self, id: WorkerId) -> Option<BTreeSet<Held>> {
+    /// Takes a worker out and gives what it held, in order, and its labels, if it was not draining. `None`
+    /// when there is no such worker.
+    pub(super) fn lose(&mut self, id: WorkerId) -> Option<(BTreeSet<Held>, Option<Labels>)> {
+        let labels = self.drain(id);
         let worker = self.workers.remove(&id)?;
-        self.credits -= worker.credits;
         self.leases -= worker.held.len() as u32;
-        Some(worker.held)
+        Some((worker.held, labels))
     }
 
-    /// The next worker in turn that has credit.
-    pub(super) fn next_free(&mut self) -> Option<WorkerId> {
-        while let Some(id) = self.queue.front().copied() {
+    /// How many workers that take units are not in the wrong place for what is wanted.
+    pub(super) fn near(&self, wanted: &Labels) -> u32 {
+        let near = self.kinds.iter();
+        near.filter(|kind| !contradicts(&kind.labels, wanted))
+            .map(|kind| kind.serving)
+            .sum()
+    }
+
+    /// The kinds of workers, each of which is to be asked once; another one is the first the next time.
+    pub(super) fn kinds(&mut self) -> impl Iterator<Item = usize> + use<> {
+        let (count, first) = (self.kinds.len(), self.turn);
+        self.turn = (first + 1).checked_rem(count).unwrap_or(0);
+        (0..count).map(move |n| (first + n) % count)
+    }
+
+    /// What workers of a kind say of where they are.
+    pub(super) fn labels(&self, kind: usize) -> &Labels {
+        &self.kinds[kind].labels
+    }
+
+    /// The next worker of a kind, in turn, that has credit.
+    pub(super) fn next_free(&mut self, kind: usize) -> Option<WorkerId> {
+        let queue = &mut self.kinds[kind].queue;
+        while let Some(id) = queue.front().copied() {
             match self.workers.get_mut(&id) {
-                Some(worker) if worker.credits > 0 => return Some(id),
-                Some(worker) => worker.queued = false,
-                None => {}
+                Some(worker) if worker.credits > 0 && worker.kind == kind => return Some(id),
+                Some(worker) if worker.kind == kind => worker.queued = false,
+                Some(_) | None => {}
             }
-            self.queue.pop_front();
+            queue.pop_front();
         }
         None
     }
@@ -117,7 +182,10 @@ impl Workers {
         worker.credits -= 1;
         self.credits -= 1;
         self.leases += 1;
-        self.queue.rotate_left(1);
+        let queue = &mut self.kinds[worker.kind].queue;
+        if queue.front() == Some(&id) {
+            queue.rotate_left(1);
+        }
     }
 
     /// The worker reported on a unit. `false` when it did not hold it: a late report.
@@ -137,6 +205,11 @@ impl Workers {
         self.workers
             .get(&id)
             .is_some_and(|w| w.held.contains(&unit))
+    }
+
+    /// Units in the hands of workers.
+    pub(super) fn leases(&self) -> u32 {
+        self.leases
     }
 
     /// Units that all workers together run at once, as far as is known.

@@ -381,6 +381,7 @@ pub(crate) fn units_at_once(units: u32) -> String {
 pub(super) fn run_ended(ending: Ending, message: &str) -> String {
     let word = match ending {
         Ending::SnapshotDue => "ready for a snapshot",
+        Ending::HandedOver => "handed over to another coordinator",
         Ending::Prepared => "prepared",
         Ending::Committed => "committed",
         Ending::RolledBack => "rolled back",

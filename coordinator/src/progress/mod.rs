@@ -292,6 +292,8 @@ pub enum Ending {
     RolledBack,
     /// Stopped on request; `resume` goes on.
     Stopped,
+    /// Another coordinator goes on with it.
+    HandedOver,
     /// A unit failed; `resume` goes on once the cause is mended.
     Failed,
     /// An undo failed.

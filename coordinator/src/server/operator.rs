@@ -1,109 +1,254 @@
-//! The `Operator` service: what people ask of a coordinator becomes an [`OperatorRequest`] with a way
-//! to answer it.
+//! The `Operator` service: looks who asks and what for, and hands it to the coordinator that leads.
 
-use tokio::sync::{broadcast, mpsc, oneshot};
-use tokio_stream::{StreamExt, wrappers::BroadcastStream};
-use tonic::{Request, Response, Status};
+use std::{pin::Pin, sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use futures::Stream;
+use tokio::time::timeout;
+use tonic::{Request, Response, Status, Streaming};
 use upshift_proto::v1::{
-    PauseRequest, PauseResponse, ResumeRequest, ResumeResponse, RunEvent, RunStatus, StatusRequest,
-    StatusResponse, WatchRequest, operator_server::Operator,
+    Accepted, CommitRequest, DrainRequest, PauseRequest, ResumeRequest, RollbackRequest, RunEvent,
+    StatusRequest, StatusResponse, SubmitAnswer, SubmitOrder, SubmitPart, WatchRequest,
+    WorkersRequest, WorkersResponse, operator_server::Operator, submit_part::Part,
 };
-use upshift_shared::ids::RunId;
+use upshift_shared::{
+    config::Role,
+    ids::{RunId, WorkerId},
+};
 
-/// Where an answer goes.
-type Answer<T> = oneshot::Sender<Result<T, Status>>;
+use super::{
+    door::Entrance,
+    identity::{Identity, identity},
+    rates::Rates,
+    upload::Upload,
+};
 
-/// What an operator asks.
-#[derive(Debug)]
-pub enum OperatorRequest {
-    /// How runs stand; of all where none is named.
-    Status(Option<RunId>, Answer<Vec<RunStatus>>),
+/// How long the next part of a pack may take.
+const PART_DEADLINE: Duration = Duration::from_secs(30);
+
+/// What an operator wants of a run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Wish {
     /// No new units.
-    Pause(RunId, Answer<()>),
-    /// New units again.
-    Resume(RunId, Answer<()>),
+    Pause {
+        /// For whoever asks how it stands.
+        reason: Option<String>,
+    },
+    /// It goes on.
+    Resume,
+    /// It is taken back.
+    Rollback {
+        /// To this checkpoint; `None` for the start.
+        to: Option<String>,
+        /// Whatever is lost by it.
+        force: bool,
+    },
+    /// Its way back is closed.
+    Commit,
+}
+
+impl Wish {
+    /// In one word.
+    #[must_use]
+    pub fn verb(&self) -> &'static str {
+        match self {
+            Self::Pause { .. } => "pause",
+            Self::Resume => "resume",
+            Self::Rollback { .. } => "rollback",
+            Self::Commit => "commit",
+        }
+    }
+}
+
+/// A stream of events.
+pub type Events = Pin<Box<dyn Stream<Item = Result<RunEvent, Status>> + Send>>;
+
+/// The coordinator that leads, as operators see it.
+#[async_trait]
+pub trait Leader: Send + Sync {
+    /// Compiles a pack, stores the run and begins to drive it.
+    async fn submit(
+        &self,
+        by: &Identity,
+        order: SubmitOrder,
+        pack: Upload,
+    ) -> Result<SubmitAnswer, Status>;
+
+    /// How runs stand.
+    async fn status(&self, run: Option<RunId>) -> Result<StatusResponse, Status>;
+
+    /// What happens from now on.
+    async fn watch(&self, run: Option<RunId>) -> Result<Events, Status>;
+
+    /// Sees to what an operator wants; what he is told.
+    async fn wish(&self, by: &Identity, run: RunId, wish: Wish) -> Result<String, Status>;
+
+    /// The workers that have a session.
+    async fn workers(&self) -> Result<WorkersResponse, Status>;
+
+    /// What is counted, as text for Prometheus.
+    async fn figures(&self) -> Result<String, Status>;
+
+    /// Asks a worker to leave; what the operator is told.
+    async fn drain(&self, by: &Identity, worker: WorkerId) -> Result<String, Status>;
 }
 
 /// The service.
-#[derive(Debug)]
 pub struct OperatorService {
-    requests: mpsc::Sender<OperatorRequest>,
-    /// Events as JSON, for those who watch.
-    events: broadcast::Sender<String>,
+    leader: Entrance<Arc<dyn Leader>>,
+    rates: Rates,
+    max_pack_bytes: u64,
 }
 
 impl OperatorService {
-    /// Passes requests on to `requests` and shows `events` to watchers.
+    /// For whoever leads.
     #[must_use]
-    pub fn new(requests: mpsc::Sender<OperatorRequest>, events: broadcast::Sender<String>) -> Self {
-        Self { requests, events }
+    pub fn new(leader: Entrance<Arc<dyn Leader>>, max_pack_bytes: u64) -> Self {
+        Self {
+            leader,
+            rates: Rates::default(),
+            max_pack_bytes,
+        }
     }
 
-    async fn ask<T>(
+    /// Who asks, if he may; and who answers.
+    fn admit<T>(
         &self,
-        request: impl FnOnce(Answer<T>) -> OperatorRequest,
-    ) -> Result<T, Status> {
-        let (sender, receiver) = oneshot::channel();
-        let stopping = || Status::unavailable("the coordinator is stopping");
-        let sent = self.requests.send(request(sender)).await;
-        sent.map_err(|_| stopping())?;
-        receiver.await.map_err(|_| stopping())?
+        request: &Request<T>,
+        role: Role,
+    ) -> Result<(Identity, Arc<dyn Leader>), Status> {
+        let who = identity(request)?;
+        self.rates.count(&who, request)?;
+        who.expect(role)?;
+        Ok((who, self.leader.enter()?))
+    }
+
+    async fn wish<T>(
+        &self,
+        request: &Request<T>,
+        run: &str,
+        wish: Wish,
+    ) -> Result<Response<Accepted>, Status> {
+        let (who, leader) = self.admit(request, Role::Operator)?;
+        let message = leader.wish(&who, parse(run)?, wish).await?;
+        Ok(Response::new(Accepted { message }))
+    }
+}
+
+impl std::fmt::Debug for OperatorService {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("OperatorService").finish_non_exhaustive()
     }
 }
 
 fn parse(run: &str) -> Result<RunId, Status> {
+    let shown: String = run.chars().filter(|c| !c.is_control()).take(64).collect();
     run.parse()
-        .map_err(|_| Status::invalid_argument(format!("\"{run}\" is not the id of a run")))
+        .map_err(|_| Status::invalid_argument(format!("\"{shown}\" is not the id of a run")))
 }
 
-#[tonic::async_trait]
+/// The run that is named, if one is.
+fn named(run: &str) -> Result<Option<RunId>, Status> {
+    (!run.is_empty()).then(|| parse(run)).transpose()
+}
+
+async fn next_part(parts: &mut Streaming<SubmitPart>) -> Result<Option<Part>, Status> {
+    let part = timeout(PART_DEADLINE, parts.message()).await;
+    let part =
+        part.map_err(|_| Status::deadline_exceeded("the next part of the pack is late"))??;
+    match part {
+        None => Ok(None),
+        Some(SubmitPart { part: Some(part) }) => Ok(Some(part)),
+        Some(SubmitPart { part: None }) => Err(Status::invalid_argument("an empty part")),
+    }
+}
+
+#[async_trait]
 impl Operator for OperatorService {
+    async fn submit(
+        &self,
+        request: Request<Streaming<SubmitPart>>,
+    ) -> Result<Response<SubmitAnswer>, Status> {
+        let (who, leader) = self.admit(&request, Role::Operator)?;
+        let mut parts = request.into_inner();
+        let Some(Part::Order(order)) = next_part(&mut parts).await? else {
+            return Err(Status::invalid_argument(
+                "the first part has to be the order",
+            ));
+        };
+        parse(&order.run)?;
+        let ours = env!("CARGO_PKG_VERSION");
+        if order.version != ours {
+            return Err(Status::failed_precondition(format!(
+                "the order comes from version {}, the coordinator is {ours}: use the same version",
+                order.version.chars().take(32).collect::<String>()
+            )));
+        }
+        let mut pack = Upload::begin(self.max_pack_bytes)?;
+        while let Some(part) = next_part(&mut parts).await? {
+            match part {
+                Part::File(piece) => pack.take(&piece)?,
+                Part::Order(_) => return Err(Status::invalid_argument("a second order")),
+            }
+        }
+        Ok(Response::new(leader.submit(&who, order, pack).await?))
+    }
+
     async fn status(
         &self,
         request: Request<StatusRequest>,
     ) -> Result<Response<StatusResponse>, Status> {
-        let run = match request.into_inner().run.as_str() {
-            "" => None,
-            run => Some(parse(run)?),
-        };
-        let runs = self
-            .ask(|answer| OperatorRequest::Status(run, answer))
-            .await?;
-        Ok(Response::new(StatusResponse { runs }))
+        let (_, leader) = self.admit(&request, Role::Viewer)?;
+        let run = named(&request.get_ref().run)?;
+        Ok(Response::new(leader.status(run).await?))
     }
 
-    type WatchStream =
-        std::pin::Pin<Box<dyn futures::Stream<Item = Result<RunEvent, Status>> + Send>>;
+    type WatchStream = Events;
 
-    async fn watch(
-        &self,
-        _request: Request<WatchRequest>,
-    ) -> Result<Response<Self::WatchStream>, Status> {
-        // A watcher that falls behind is told that it missed events, not made to slow the run.
-        let events = BroadcastStream::new(self.events.subscribe()).map(|event| match event {
-            Ok(json) => Ok(RunEvent { json }),
-            Err(missed) => Err(Status::data_loss(missed.to_string())),
-        });
-        Ok(Response::new(Box::pin(events)))
+    async fn watch(&self, request: Request<WatchRequest>) -> Result<Response<Events>, Status> {
+        let (_, leader) = self.admit(&request, Role::Viewer)?;
+        let run = named(&request.get_ref().run)?;
+        Ok(Response::new(leader.watch(run).await?))
     }
 
-    async fn pause(
-        &self,
-        request: Request<PauseRequest>,
-    ) -> Result<Response<PauseResponse>, Status> {
-        let run = parse(&request.into_inner().run)?;
-        self.ask(|answer| OperatorRequest::Pause(run, answer))
-            .await?;
-        Ok(Response::new(PauseResponse {}))
+    async fn pause(&self, request: Request<PauseRequest>) -> Result<Response<Accepted>, Status> {
+        let PauseRequest { run, reason } = request.get_ref().clone();
+        let reason = Some(reason).filter(|reason| !reason.is_empty());
+        self.wish(&request, &run, Wish::Pause { reason }).await
     }
 
-    async fn resume(
+    async fn resume(&self, request: Request<ResumeRequest>) -> Result<Response<Accepted>, Status> {
+        let run = request.get_ref().run.clone();
+        self.wish(&request, &run, Wish::Resume).await
+    }
+
+    async fn rollback(
         &self,
-        request: Request<ResumeRequest>,
-    ) -> Result<Response<ResumeResponse>, Status> {
-        let run = parse(&request.into_inner().run)?;
-        self.ask(|answer| OperatorRequest::Resume(run, answer))
-            .await?;
-        Ok(Response::new(ResumeResponse {}))
+        request: Request<RollbackRequest>,
+    ) -> Result<Response<Accepted>, Status> {
+        let RollbackRequest { run, to, force } = request.get_ref().clone();
+        let to = Some(to).filter(|to| !to.is_empty());
+        self.wish(&request, &run, Wish::Rollback { to, force })
+            .await
+    }
+
+    async fn commit(&self, request: Request<CommitRequest>) -> Result<Response<Accepted>, Status> {
+        let run = request.get_ref().run.clone();
+        self.wish(&request, &run, Wish::Commit).await
+    }
+
+    async fn workers(
+        &self,
+        request: Request<WorkersRequest>,
+    ) -> Result<Response<WorkersResponse>, Status> {
+        let (_, leader) = self.admit(&request, Role::Viewer)?;
+        Ok(Response::new(leader.workers().await?))
+    }
+
+    async fn drain(&self, request: Request<DrainRequest>) -> Result<Response<Accepted>, Status> {
+        let (who, leader) = self.admit(&request, Role::Operator)?;
+        let worker = WorkerId(request.get_ref().worker);
+        let message = leader.drain(&who, worker).await?;
+        Ok(Response::new(Accepted { message }))
     }
 }

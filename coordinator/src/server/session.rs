@@ -3,6 +3,7 @@
 //! is silent for too long is lost.
 
 use std::{
+    collections::BTreeMap,
     sync::{
         Arc,
         atomic::{AtomicU32, Ordering},
@@ -18,7 +19,12 @@ use upshift_proto::v1::{
     CoordinatorMessage, HeartbeatAck, Hello, Welcome, WorkerMessage, coordinator_message,
     session_server::Session, worker_message,
 };
-use upshift_shared::ids::WorkerId;
+use upshift_shared::{config::Role, ids::WorkerId};
+
+use super::{
+    door::Entrance,
+    identity::{Identity, identity},
+};
 
 /// A worker sends a heartbeat at least this often.
 const HEARTBEAT: Duration = Duration::from_secs(2);
@@ -28,19 +34,32 @@ const HEARTBEAT_DEADLINE: Duration = Duration::from_secs(10);
 const OUTBOX_SLACK: usize = 16;
 /// No worker runs more units at once; a larger number in Hello is a defect or an attack.
 const MOST_SLOTS: u32 = 1024;
+/// Labels of a worker, and characters of one.
+const MOST_LABELS: usize = 32;
+const LABEL_LENGTH: usize = 128;
+
+/// A worker that opened a session.
+#[derive(Debug)]
+pub struct Joined {
+    /// The number of its session.
+    pub worker: WorkerId,
+    /// Its own name.
+    pub name: String,
+    /// By which its certificate or token knows it.
+    pub known_as: String,
+    /// Where it is.
+    pub labels: BTreeMap<String, String>,
+    /// How many units it runs at once.
+    pub slots: u32,
+    /// How to reach it. When it is dropped, the session ends.
+    pub outbox: Outbox,
+}
 
 /// What a worker's session has to tell.
 #[derive(Debug)]
 pub enum SessionEvent {
     /// A worker opened a session.
-    Joined {
-        /// The number of its session.
-        worker: WorkerId,
-        /// Its own name.
-        name: String,
-        /// How to reach it. When it is dropped, the session ends.
-        outbox: Outbox,
-    },
+    Joined(Joined),
     /// It said something (heartbeats are dealt with before).
     Said {
         /// The number of its session.
@@ -75,22 +94,45 @@ impl Outbox {
 /// The service.
 #[derive(Debug)]
 pub struct SessionService {
-    events: mpsc::Sender<SessionEvent>,
+    events: Entrance<mpsc::Sender<SessionEvent>>,
     next_worker: AtomicU32,
     readers: TaskTracker,
     heartbeat_deadline: Duration,
+    /// Whether a doorman has looked who asks.
+    guarded: bool,
 }
 
 impl SessionService {
-    /// Reports to `events`; readers of sessions run in `readers`.
+    /// For workers of this process, which nobody else can pass for: reports to `events`; readers of
+    /// sessions run in `readers`.
     #[must_use]
     pub fn new(events: mpsc::Sender<SessionEvent>, readers: TaskTracker) -> Self {
+        Self {
+            guarded: false,
+            ..Self::guarded(Entrance::always(events), readers)
+        }
+    }
+
+    /// For workers anywhere, behind a doorman.
+    #[must_use]
+    pub fn guarded(events: Entrance<mpsc::Sender<SessionEvent>>, readers: TaskTracker) -> Self {
         Self {
             events,
             next_worker: AtomicU32::new(0),
             readers,
             heartbeat_deadline: HEARTBEAT_DEADLINE,
+            guarded: true,
         }
+    }
+
+    /// Who asks, if it may.
+    fn admit(&self, request: &Request<Streaming<WorkerMessage>>) -> Result<Identity, Status> {
+        if !self.guarded {
+            return Ok(Identity::local());
+        }
+        let who = identity(request)?;
+        who.expect(Role::Worker)?;
+        Ok(who)
     }
 }
 
@@ -109,6 +151,19 @@ fn check(hello: &Hello) -> Result<(), Status> {
             hello.slots
         )));
     }
+    let fits = |text: &String| text.len() <= LABEL_LENGTH && !text.chars().any(char::is_control);
+    let labels = hello.labels.iter();
+    if hello.labels.len() > MOST_LABELS
+        || !labels
+            .clone()
+            .all(|(name, value)| fits(name) && fits(value))
+        || !fits(&hello.name)
+    {
+        return Err(Status::invalid_argument(format!(
+            "a worker has up to {MOST_LABELS} labels, each of up to {LABEL_LENGTH} characters, and so \
+             has its name"
+        )));
+    }
     Ok(())
 }
 
@@ -120,6 +175,8 @@ impl Session for SessionService {
         &self,
         request: Request<Streaming<WorkerMessage>>,
     ) -> Result<Response<Self::OpenStream>, Status> {
+        let who = self.admit(&request)?;
+        let events = self.events.enter()?;
         let mut inbound = request.into_inner();
         let first = timeout(self.heartbeat_deadline, inbound.message())
             .await
@@ -137,19 +194,22 @@ impl Session for SessionService {
             heartbeat_millis: u32::try_from(HEARTBEAT.as_millis()).unwrap_or(u32::MAX),
         }));
         debug_assert!(welcomed, "the queue is empty");
-        let joined = SessionEvent::Joined {
+        let joined = SessionEvent::Joined(Joined {
             worker,
             name: hello.name,
+            known_as: who.name,
+            labels: hello.labels.into_iter().collect(),
+            slots: hello.slots,
             outbox: outbox.clone(),
-        };
+        });
         let gone = |_| Status::unavailable("the coordinator is stopping");
-        self.events.send(joined).await.map_err(gone)?;
+        events.send(joined).await.map_err(gone)?;
         self.readers.spawn(read(
             worker,
             inbound,
             // Weak: the driver alone decides how long the session lasts.
             Arc::new(outbox.0.downgrade()),
-            self.events.clone(),
+            events,
             self.heartbeat_deadline,
         ));
         Ok(Response::new(ReceiverStream::new(receiver)))
@@ -206,7 +266,7 @@ mod tests {
     use upshift_proto::v1::{Credit, Heartbeat, session_client::SessionClient};
 
     use super::*;
-    use crate::server::{OperatorService, PrivateSocket, serve};
+    use crate::server::{PrivateSocket, serve};
 
     /// A server with a session service whose workers may be silent for this long.
     struct Stage {
@@ -226,11 +286,9 @@ mod tests {
                 heartbeat_deadline,
                 ..SessionService::new(sender, TaskTracker::new())
             };
-            let operator =
-                OperatorService::new(mpsc::channel(1).0, tokio::sync::broadcast::channel(1).0);
             let stop = CancellationToken::new();
             let mut serving = tokio::task::JoinSet::new();
-            let server = serve(listener, session, operator, stop.clone());
+            let server = serve(listener, session, stop.clone());
             serving.spawn(async { server.await.expect("the server works") });
             let address = format!("unix:{}", socket.path().display());
             let endpoint = tonic::transport::Endpoint::try_from(address).expect("an address");
@@ -268,6 +326,7 @@ mod tests {
             version: version.to_owned(),
             name: "host:1".to_owned(),
             slots,
+            ..Hello::default()
         }
     }
 
@@ -291,7 +350,7 @@ mod tests {
         .await;
         let stream = stage.client.open(ReceiverStream::new(outbound)).await;
         let mut down = stream.expect("it is welcome").into_inner();
-        let SessionEvent::Joined { worker, outbox, .. } = stage.event().await else {
+        let SessionEvent::Joined(Joined { worker, outbox, .. }) = stage.event().await else {
             panic!("it joins first");
         };
         let welcome = down
@@ -349,7 +408,7 @@ mod tests {
         let _down = stream.expect("it is welcome");
         // Held: a dropped outbox would end the session by itself.
         let joined = stage.event().await;
-        assert!(matches!(joined, SessionEvent::Joined { .. }));
+        assert!(matches!(joined, SessionEvent::Joined(_)));
         match stage.event().await {
             SessionEvent::Lost { reason, .. } => assert!(reason.contains("silent"), "{reason}"),
             other => panic!("it is lost: {other:?}"),

@@ -3,7 +3,7 @@
 
 use std::{
     collections::BTreeMap, fs, io, ops::Range, os::unix::fs::PermissionsExt, path::Path,
-    path::PathBuf, process::Command, time::Duration,
+    path::PathBuf, time::Duration,
 };
 
 use toml::{
@@ -12,10 +12,12 @@ use toml::{
 };
 
 use super::{
+    cluster::{ClusterSettings, ServerSettings},
     connection::Secret,
     conninfo,
     environment::Environment,
     keyword::{self, Settings},
+    secret::SecretSource,
     snapshot::SnapshotSettings,
     value::parse_duration,
 };
@@ -40,6 +42,10 @@ pub struct Config {
     pub throttle: ThrottleLimits,
     /// `[snapshot]`
     pub snapshot: SnapshotSettings,
+    /// `[cluster]`
+    pub cluster: ClusterSettings,
+    /// `[servers."HOST:PORT"]`
+    pub servers: BTreeMap<String, ServerSettings>,
 }
 
 /// `[run]`: what the options of `upshift run` default to.
@@ -67,41 +73,27 @@ pub(super) struct DatabaseEntry {
     pub(super) settings: Settings,
     password_env: Option<String>,
     password_command: Option<Vec<String>>,
+    /// What in a cluster heeds of it.
+    pub(super) place: DatabasePlace,
+}
+
+/// Where a database is, and what runs on it may take: what a cluster heeds of `[databases.NAME]`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct DatabasePlace {
+    /// Workers whose labels say otherwise get its units only where there are no others.
+    pub labels: BTreeMap<String, String>,
+    /// Units of it at once.
+    pub max_units: Option<u32>,
 }
 
 impl DatabaseEntry {
     /// The password that the entry tells where to find.
     pub(super) fn password(&self, name: &str, environment: &Environment) -> Result<Option<Secret>> {
-        if let Some(variable) = &self.password_env {
-            return match environment.variable(variable) {
-                Some(value) => Ok(Some(Secret::new(value.to_owned()))),
-                None => Err(Error::Config(format!(
-                    "[databases.{name}] takes its password from ${variable}, which is not set"
-                ))),
-            };
+        SecretSource {
+            env: self.password_env.clone(),
+            command: self.password_command.clone(),
         }
-        let Some((program, arguments)) =
-            self.password_command.as_ref().and_then(|c| c.split_first())
-        else {
-            return Ok(None);
-        };
-        let output = Command::new(program).args(arguments).output();
-        let output = output.map_err(|source| Error::Io {
-            context: format!("[databases.{name}] password_command: cannot run {program}"),
-            source,
-        })?;
-        // Neither its output nor its complaints: they may hold what it was to find.
-        let line = String::from_utf8(output.stdout).ok();
-        let line = line.as_deref().and_then(|text| text.lines().next());
-        match line {
-            Some(line) if output.status.success() && !line.is_empty() => {
-                Ok(Some(Secret::new(line.to_owned())))
-            }
-            _ => Err(Error::Config(format!(
-                "[databases.{name}] password_command: {program} gave no password ({})",
-                output.status
-            ))),
-        }
+        .read(&format!("[databases.{name}]"), "password", environment)
     }
 }
 
@@ -165,8 +157,22 @@ impl Config {
                 "run" => config.run = source.run(value)?,
                 "throttle" => config.throttle = source.throttle(value)?,
                 "snapshot" => config.snapshot = source.snapshot(value)?,
+                "cluster" => config.cluster = source.cluster(value)?,
+                "servers" => {
+                    for (name, server) in source.table(value, "[servers.\"HOST:PORT\"]")? {
+                        let server = source.server(server)?;
+                        config.servers.insert(name.get_ref().to_string(), server);
+                    }
+                }
                 _ => {
-                    let known = ["databases", "run", "snapshot", "throttle"];
+                    let known = [
+                        "cluster",
+                        "databases",
+                        "run",
+                        "servers",
+                        "snapshot",
+                        "throttle",
+                    ];
                     return Err(source.unknown(key, known));
                 }
             }
@@ -177,12 +183,12 @@ impl Config {
 }
 
 /// The text, for showing the place of what is wrong.
-struct Source<'a> {
+pub(super) struct Source<'a> {
     text: &'a str,
-    path: &'a Path,
+    pub(super) path: &'a Path,
 }
 
-type Key<'a> = Spanned<std::borrow::Cow<'a, str>>;
+pub(super) type Key<'a> = Spanned<std::borrow::Cow<'a, str>>;
 
 impl Source<'_> {
     fn database(&self, value: &Spanned<DeValue<'_>>, private: bool) -> Result<DatabaseEntry> {
@@ -200,13 +206,21 @@ impl Source<'_> {
                 }
                 "password_env" => entry.password_env = Some(self.string(value)?.to_owned()),
                 "password_command" => entry.password_command = Some(self.strings(value)?),
+                "labels" => entry.place.labels = self.labels(value)?,
+                "max_units" => entry.place.max_units = Some(self.count(value)?),
                 "password" if !private => return Err(self.no_password_here(key.span())),
                 name => match keyword::find(name) {
                     Some(keyword) => {
                         entry.settings.insert(keyword, self.scalar(value)?);
                     }
                     None => {
-                        let known = ["url", "password_env", "password_command"];
+                        let known = [
+                            "url",
+                            "password_env",
+                            "password_command",
+                            "labels",
+                            "max_units",
+                        ];
                         return Err(self.unknown(key, known.into_iter().chain(keyword::names())));
                     }
                 },
@@ -341,7 +355,8 @@ impl Source<'_> {
         }
         let known = SnapshotKind::ALL.into_iter().find(|k| k.as_str() == name);
         known.map(Some).ok_or_else(|| {
-            let message = "expected \"none\", \"template\", \"command\" or \"dump\"".to_owned();
+            let kinds = SnapshotKind::ALL.map(SnapshotKind::as_str);
+            let message = format!("expected one of none, {}", kinds.join(", "));
             self.complain(value.span(), message)
         })
     }
@@ -357,17 +372,21 @@ impl Source<'_> {
         }
     }
 
-    fn table<'v>(&self, value: &'v Spanned<DeValue<'_>>, what: &str) -> Result<&'v DeTable<'v>> {
+    pub(super) fn table<'v>(
+        &self,
+        value: &'v Spanned<DeValue<'_>>,
+        what: &str,
+    ) -> Result<&'v DeTable<'v>> {
         let table = value.get_ref().as_table();
         table.ok_or_else(|| self.complain(value.span(), format!("expected a table: {what}")))
     }
 
-    fn string<'v>(&self, value: &'v Spanned<DeValue<'_>>) -> Result<&'v str> {
+    pub(super) fn string<'v>(&self, value: &'v Spanned<DeValue<'_>>) -> Result<&'v str> {
         let text = value.get_ref().as_str();
         text.ok_or_else(|| self.complain(value.span(), "expected a string".to_owned()))
     }
 
-    fn strings(&self, value: &Spanned<DeValue<'_>>) -> Result<Vec<String>> {
+    pub(super) fn strings(&self, value: &Spanned<DeValue<'_>>) -> Result<Vec<String>> {
         let items = value.get_ref().as_array().filter(|items| !items.is_empty());
         items
             .ok_or_else(|| {
@@ -386,7 +405,7 @@ impl Source<'_> {
         }
     }
 
-    fn count(&self, value: &Spanned<DeValue<'_>>) -> Result<u32> {
+    pub(super) fn count(&self, value: &Spanned<DeValue<'_>>) -> Result<u32> {
         let number = value.get_ref().as_integer();
         number
             .and_then(|number| number.as_str().parse().ok())
@@ -397,22 +416,22 @@ impl Source<'_> {
     }
 
     fn on_bad_data(&self, value: &Spanned<DeValue<'_>>) -> Result<OnBadData> {
-        match self.string(value)? {
-            "stop" => Ok(OnBadData::Stop),
-            "quarantine" => Ok(OnBadData::Quarantine),
-            _ => Err(self.complain(
-                value.span(),
-                "expected \"stop\" or \"quarantine\"".to_owned(),
-            )),
-        }
+        OnBadData::parse(self.string(value)?).ok_or_else(|| {
+            let message = format!("expected one of {}", OnBadData::ALL.join(", "));
+            self.complain(value.span(), message)
+        })
     }
 
-    fn duration(&self, value: &Spanned<DeValue<'_>>) -> Result<Duration> {
+    pub(super) fn duration(&self, value: &Spanned<DeValue<'_>>) -> Result<Duration> {
         let text = value.get_ref().as_str().unwrap_or_default();
         parse_duration(text).map_err(|message| self.complain(value.span(), message))
     }
 
-    fn unknown<'k>(&self, key: &Key<'_>, known: impl IntoIterator<Item = &'k str>) -> Error {
+    pub(super) fn unknown<'k>(
+        &self,
+        key: &Key<'_>,
+        known: impl IntoIterator<Item = &'k str>,
+    ) -> Error {
         let name = key.get_ref();
         let near = did_you_mean(name, known);
         self.complain(key.span(), format!("unknown key \"{name}\"{near}"))
@@ -434,7 +453,7 @@ impl Source<'_> {
         )
     }
 
-    fn complain(&self, span: Range<usize>, message: String) -> Error {
+    pub(super) fn complain(&self, span: Range<usize>, message: String) -> Error {
         Error::Config(self.complaint(span, message).to_string())
     }
 

@@ -4,21 +4,25 @@
 //! The order of precedence is libpq's: what the connection string says, then the service file, then
 //! the environment, then defaults. Passwords are kept in [`Secret`] and appear in no message.
 
+mod cluster;
 mod connection;
 mod conninfo;
 mod environment;
 mod file;
 mod keyword;
 mod passfile;
+mod secret;
 mod service;
 mod snapshot;
 #[cfg(test)]
 mod tests;
 mod value;
 
+pub use cluster::{ClusterSettings, Role, ServerSettings, TlsFiles, Token};
 pub use connection::{Connection, Secret};
 pub use environment::Environment;
-pub use file::{Config, RunDefaults};
+pub use file::{Config, DatabasePlace, RunDefaults};
+pub use secret::SecretSource;
 pub use snapshot::SnapshotSettings;
 pub use value::{parse_duration, parse_size};
 
@@ -78,6 +82,31 @@ impl Config {
             connection,
             warnings,
         })
+    }
+
+    /// Resolves an entry of that name, and nothing else: names come from other machines.
+    ///
+    /// # Errors
+    /// [`Error::Config`] when there is no such entry, or it cannot be understood.
+    pub fn named(&self, name: &str, environment: &Environment) -> Result<ResolvedDatabase> {
+        self.entry(name)?;
+        if conninfo::is_conninfo(name) {
+            return Err(Error::Config(format!(
+                "\"{name}\" is no name of a database"
+            )));
+        }
+        self.database(Some(name), environment)
+    }
+
+    /// What a cluster heeds of the entry of that name, and the entry is there.
+    #[must_use]
+    pub fn place(&self, name: &str) -> Option<&DatabasePlace> {
+        self.databases.get(name).map(|entry| &entry.place)
+    }
+
+    /// The names of all entries `[databases.NAME]`, in order.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.databases.keys().map(String::as_str)
     }
 
     fn entry(&self, name: &str) -> Result<&file::DatabaseEntry> {

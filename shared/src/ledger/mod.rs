@@ -4,6 +4,7 @@
 //! Whoever writes for a run does it as its [`Holder`]: the transaction locks `upshift.fence` first
 //! and goes on only while the epoch is still the holder's.
 
+pub mod audit;
 pub mod bad_row;
 pub mod checkpoint;
 pub mod control;

@@ -175,6 +175,9 @@ CREATE TABLE IF NOT EXISTS upshift.event (
     PRIMARY KEY (run, seq)
 );
 
+-- What is open now is asked for from the last start on.
+CREATE INDEX IF NOT EXISTS event_run_started ON upshift.event (run, seq) WHERE kind = 'run_started';
+
 -- What operators want of a run while it goes on, from any process, and what its driver makes of it. One
 -- row a run, there from when the run was first driven or wanted to change.
 CREATE TABLE IF NOT EXISTS upshift.control (
@@ -307,4 +310,14 @@ CREATE TABLE IF NOT EXISTS upshift.taken_back (
     run uuid NOT NULL,
     xid bigint NOT NULL,
     PRIMARY KEY (run, xid)
+);
+
+-- What operators of a cluster have done.
+CREATE TABLE IF NOT EXISTS upshift.audit (
+    run uuid NOT NULL,
+    at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    -- by certificate or token
+    by text NOT NULL,
+    verb text NOT NULL,
+    detail text NOT NULL
 );

@@ -85,6 +85,19 @@ impl Target {
             .unwrap_or_else(|| self.options.get_username())
     }
 
+    /// Where its server listens: `host:port`, or the directory of a Unix socket in place of the host.
+    #[must_use]
+    pub fn server(&self) -> String {
+        format!("{}:{}", self.host(), self.options.get_port())
+    }
+
+    fn host(&self) -> String {
+        self.options.get_socket().map_or_else(
+            || self.options.get_host().to_owned(),
+            |path| path.display().to_string(),
+        )
+    }
+
     /// The connection options, password included: for sqlx only.
     #[must_use]
     pub fn options(&self) -> &PgConnectOptions {
@@ -100,12 +113,8 @@ impl Target {
     /// libpq's environment variables for this database, without the password.
     #[must_use]
     pub fn environment(&self) -> Vec<(String, String)> {
-        let host = self.options.get_socket().map_or_else(
-            || self.options.get_host().to_owned(),
-            |path| path.display().to_string(),
-        );
         let mut variables = vec![
-            ("PGHOST".to_owned(), host),
+            ("PGHOST".to_owned(), self.host()),
             ("PGPORT".to_owned(), self.options.get_port().to_string()),
             ("PGUSER".to_owned(), self.options.get_username().to_owned()),
             ("PGDATABASE".to_owned(), self.database().to_owned()),

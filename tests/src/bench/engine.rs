@@ -5,7 +5,7 @@ use std::{collections::VecDeque, time::Duration};
 
 use anyhow::{Context, bail};
 use upshift_coordinator::engine::{
-    Command, Direction, Engine, Event, GraphTask, Outcome, RunGraph,
+    Command, Direction, Engine, Event, GraphTask, Labels, Outcome, RunGraph,
 };
 use upshift_shared::{
     clock::Stopwatch,
@@ -82,6 +82,8 @@ fn graph(tasks: Vec<GraphTask>) -> RunGraph {
         max_units_per_task: u32::MAX,
         max_attempts: 3,
         first_unit_rows: None,
+        server: None,
+        wants: Labels::new(),
     }
 }
 
@@ -127,7 +129,10 @@ impl Play {
         let mut engine = Engine::new();
         let mut events = VecDeque::from([Event::RunSubmitted { run, graph }]);
         for worker in (0..self.workers).map(WorkerId) {
-            events.push_back(Event::WorkerJoined { worker });
+            events.push_back(Event::WorkerJoined {
+                worker,
+                labels: Labels::new(),
+            });
             let units = SLOTS;
             events.push_back(Event::CreditGranted { worker, units });
         }

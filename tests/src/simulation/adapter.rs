@@ -4,13 +4,13 @@
 use std::time::Duration;
 
 use upshift_coordinator::engine::{
-    Direction, Event, Failure, FailureClass, GraphTask, RunGraph, StopReason,
+    Direction, Event, Failure, FailureClass, GraphTask, Labels, RunGraph, ServerId, StopReason,
 };
 use upshift_shared::ids::{RunId, TaskId, UnitId, WorkerId};
 
 use super::{
     message::Unit,
-    plan::{Plan, PlanTask},
+    plan::{Place, Plan, PlanTask},
 };
 
 /// A run, forward or back.
@@ -20,6 +20,7 @@ pub(super) fn graph(
     plan: &Plan,
     (max_units, max_units_per_task): (u32, u32),
 ) -> RunGraph {
+    let Place { server, wants } = plan.place;
     RunGraph {
         direction,
         tasks,
@@ -28,6 +29,8 @@ pub(super) fn graph(
         max_units_per_task,
         max_attempts: plan.max_attempts,
         first_unit_rows: Some(plan.first_unit_rows),
+        server: Some(ServerId(server)),
+        wants: labels(wants),
     }
 }
 
@@ -74,8 +77,24 @@ pub(super) fn run_submitted(run: RunId, graph: RunGraph) -> Event {
     Event::RunSubmitted { run, graph }
 }
 
-pub(super) fn worker_joined(worker: WorkerId) -> Event {
-    Event::WorkerJoined { worker }
+pub(super) fn worker_joined(worker: WorkerId, region: Option<u32>) -> Event {
+    let labels = labels(region);
+    Event::WorkerJoined { worker, labels }
+}
+
+/// Where a worker is, or should be.
+fn labels(region: Option<u32>) -> Labels {
+    let pair = |region: u32| ("region".to_owned(), region.to_string());
+    region.map(pair).into_iter().collect()
+}
+
+pub(super) fn server_limited(server: u32, max_units: u32) -> Event {
+    let server = ServerId(server);
+    Event::ServerLimited { server, max_units }
+}
+
+pub(super) fn units_limited(max_units: Option<u32>) -> Event {
+    Event::UnitsLimited { max_units }
 }
 
 pub(super) fn credit_granted(worker: WorkerId, units: u32) -> Event {

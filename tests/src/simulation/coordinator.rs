@@ -288,6 +288,10 @@ impl World {
         coordinator.lead = Some(revision);
         coordinator.term += 1;
         coordinator.token = 0;
+        for (server, max_units) in self.scenario.server_limits.clone() {
+            self.feed(c, adapter::server_limited(server, max_units));
+        }
+        self.feed(c, adapter::units_limited(self.scenario.max_units));
         self.read_runs(c);
     }
 
@@ -353,8 +357,8 @@ impl World {
     /// A worker's message has arrived.
     pub(super) fn coordinator_heard(&mut self, c: usize, stream: usize, message: Up) {
         let Some(worker) = self.streams[stream].joined else {
-            if matches!(message, Up::Hello) {
-                self.greeted(c, stream);
+            if let Up::Hello(region) = message {
+                self.greeted(c, stream, region);
             }
             return;
         };
@@ -362,7 +366,7 @@ impl World {
         let session = self.coordinators[c].sessions.get_mut(&worker);
         let known = session.map(|session| session.heard = now).is_some();
         match message {
-            Up::Hello => {}
+            Up::Hello(_) => {}
             Up::Credit(units) => self.feed(c, adapter::credit_granted(worker, units)),
             Up::Heartbeat if known => self.say_down(stream, Down::Acknowledged),
             Up::Heartbeat => {}
@@ -386,7 +390,7 @@ impl World {
         }
     }
 
-    fn greeted(&mut self, c: usize, stream: usize) {
+    fn greeted(&mut self, c: usize, stream: usize, region: Option<u32>) {
         if self.coordinators[c].lead.is_none() {
             self.say_down(stream, Down::Closed);
             return;
@@ -403,7 +407,7 @@ impl World {
         coordinator.sessions.insert(worker, session);
         self.streams[stream].joined = Some(worker);
         self.say_down(stream, Down::Welcome);
-        self.feed(c, adapter::worker_joined(worker));
+        self.feed(c, adapter::worker_joined(worker, region));
     }
 
     fn look_for_silent_workers(&mut self, c: usize) {

@@ -1,6 +1,7 @@
 //! What goes wrong, and comes right again.
 
 use super::{
+    adapter,
     message::{Down, Happening, Timer, Up},
     process::Node,
     queue::Millis,
@@ -43,6 +44,11 @@ pub(super) enum Fault {
     },
     /// SIGTERM to the leader: another one takes over.
     HandOver,
+    /// An operator says how many units a server bears.
+    LimitServer {
+        server: u32,
+        max_units: u32,
+    },
     /// Units of a database take so many times as long.
     Slow {
         database: usize,
@@ -90,7 +96,20 @@ impl World {
                     self.hand_over(leader);
                 }
             }
+            Fault::LimitServer { server, max_units } => self.limit_server(server, max_units),
             Fault::Slow { database, times } => self.databases[database].slowness = times,
+        }
+    }
+
+    fn limit_server(&mut self, server: u32, max_units: u32) {
+        let limits = &mut self.scenario.server_limits;
+        limits.retain(|(limited, _)| *limited != server);
+        limits.push((server, max_units));
+        for c in 0..self.coordinators.len() {
+            let process = self.processes.get(Node::Coordinator(c));
+            if process.up && !process.paused && self.coordinators[c].lead.is_some() {
+                self.feed(c, adapter::server_limited(server, max_units));
+            }
         }
     }
 

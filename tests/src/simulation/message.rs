@@ -113,7 +113,8 @@ pub(super) enum Message {
 /// From a worker to its coordinator.
 #[derive(Debug, Clone)]
 pub(super) enum Up {
-    Hello,
+    /// Where it is, if it says so.
+    Hello(Option<u32>),
     Credit(u32),
     Heartbeat,
     Draining,

@@ -28,6 +28,15 @@ pub(super) struct PlanTask {
     pub(super) fatal: Option<Fatal>,
 }
 
+/// Where a database is.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Place {
+    /// Databases of one server share its limit.
+    pub(super) server: u32,
+    /// Where workers should be.
+    pub(super) wants: Option<u32>,
+}
+
 /// A plan for one database.
 #[derive(Debug, Clone)]
 pub(super) struct Plan {
@@ -37,10 +46,11 @@ pub(super) struct Plan {
     pub(super) max_units_per_task: u32,
     pub(super) max_attempts: u32,
     pub(super) first_unit_rows: u64,
+    pub(super) place: Place,
 }
 
 impl Plan {
-    pub(super) fn random(random: &mut StdRng) -> Self {
+    pub(super) fn random(random: &mut StdRng, place: Place) -> Self {
         let count = random.random_range(1..=7);
         let mut tasks: Vec<PlanTask> = Vec::new();
         let mut module = 0;
@@ -81,6 +91,7 @@ impl Plan {
             max_units: random.random_range(1..=4),
             max_units_per_task: random.random_range(1..=3),
             max_attempts: random.random_range(3..=8),
+            place,
             first_unit_rows: random.random_range(150..=600),
         }
     }

@@ -2,14 +2,19 @@
 
 use rand::{RngExt, rngs::StdRng};
 
-use super::{faults::Fault, process::Node, queue::Millis, store::MEMBERS};
+use super::{faults::Fault, plan::Place, process::Node, queue::Millis, store::MEMBERS};
 
 /// A world, before it begins.
 #[derive(Debug)]
 pub(super) struct Scenario {
     pub(super) coordinators: usize,
-    pub(super) workers: Vec<u32>,
-    pub(super) databases: usize,
+    /// Of each its slots, and where it is, if it says so.
+    pub(super) workers: Vec<(u32, Option<u32>)>,
+    pub(super) databases: Vec<Place>,
+    /// Of some servers, how many units they bear.
+    pub(super) server_limits: Vec<(u32, u32)>,
+    /// How many units all runs together may have at once.
+    pub(super) max_units: Option<u32>,
     /// How often a unit fails for a passing reason.
     pub(super) unit_failures: f64,
     /// How often a unit takes long.
@@ -29,6 +34,13 @@ pub(super) struct Scenario {
 
 /// Everything goes wrong before.
 const TROUBLE: Millis = 10_000;
+/// Database servers.
+const SERVERS: u32 = 2;
+
+/// Where something is, if it says so.
+fn region(random: &mut StdRng) -> Option<u32> {
+    random.random_bool(0.3).then(|| random.random_range(0..2))
+}
 
 impl Scenario {
     pub(super) fn random(random: &mut StdRng) -> Self {
@@ -40,8 +52,22 @@ impl Scenario {
         };
         let mut scenario = Self {
             coordinators: random.random_range(2..=3),
-            workers: (0..workers).map(|_| random.random_range(1..=3)).collect(),
-            databases: random.random_range(1..=3),
+            workers: (0..workers)
+                .map(|_| (random.random_range(1..=3), region(random)))
+                .collect(),
+            databases: (0..random.random_range(1..=3))
+                .map(|_| Place {
+                    server: random.random_range(0..SERVERS),
+                    wants: region(random),
+                })
+                .collect(),
+            server_limits: (0..SERVERS)
+                .filter_map(|server| {
+                    let limited = random.random_bool(0.3);
+                    limited.then(|| (server, random.random_range(1..=3)))
+                })
+                .collect(),
+            max_units: random.random_bool(0.15).then(|| random.random_range(1..=4)),
             unit_failures: rarely(random, 0.15),
             slow_units: rarely(random, 0.1),
             slow_messages: rarely(random, 0.04),
@@ -95,13 +121,13 @@ impl Scenario {
             false => random.random_range(0..self.coordinators),
         };
         let coordinator = Node::Coordinator(coordinator);
-        let database = random.random_range(0..self.databases);
+        let database = random.random_range(0..self.databases.len());
         let until = at + random.random_range(200..10_000);
         let quietly = random.random_bool(0.3);
         let crash = |node| (Fault::Crash { node, quietly }, Some(Fault::Restart(node)));
         let pause = |node| (Fault::Pause(node), Some(Fault::Wake(node)));
         let member = Node::Member(random.random_range(0..MEMBERS));
-        let (begins, ends) = match random.random_range(0..26) {
+        let (begins, ends) = match random.random_range(0..27) {
             0..=2 => crash(coordinator),
             3..=4 => crash(Node::Worker(worker)),
             5 => crash(member),
@@ -113,6 +139,11 @@ impl Scenario {
             15..=16 => (Fault::Drain { worker }, None),
             17 => (Fault::HandOver, None),
             18 => {
+                let server = random.random_range(0..SERVERS);
+                let max_units = random.random_range(1..=4);
+                (Fault::LimitServer { server, max_units }, None)
+            }
+            19 => {
                 let times = random.random_range(5..60);
                 let slow = |times| Fault::Slow { database, times };
                 (slow(times), Some(slow(1)))
@@ -129,7 +160,7 @@ impl Scenario {
     /// One link, or all of a process; one way, or both.
     fn add_cut(&mut self, random: &mut StdRng, times: (Millis, Millis), coordinator: Node) {
         let worker = Node::Worker(random.random_range(0..self.workers.len()));
-        let database = Node::Database(random.random_range(0..self.databases));
+        let database = Node::Database(random.random_range(0..self.databases.len()));
         let members = (0..MEMBERS).map(Node::Member);
         let links: Vec<(Node, Node)> = match random.random_range(0..6) {
             0 => vec![(coordinator, worker)],

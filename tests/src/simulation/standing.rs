@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use upshift_coordinator::engine::{Command, Event, FailureClass, RunGraph};
+use upshift_coordinator::engine::{Command, Event, FailureClass, Labels, RunGraph, ServerId};
 use upshift_shared::ids::{RunId, TaskId, WorkerId};
 
 use super::invariants::{Verdict, caps, starvation};
@@ -15,8 +15,18 @@ const MAX_LOSSES: u32 = 5;
 #[derive(Debug, Default)]
 pub(super) struct Standing {
     pub(super) runs: BTreeMap<RunId, RunStanding>,
-    /// Credits of workers that are not draining.
-    pub(super) workers: BTreeMap<WorkerId, u32>,
+    /// Workers that are not draining.
+    pub(super) workers: BTreeMap<WorkerId, WorkerStanding>,
+    pub(super) server_limits: BTreeMap<ServerId, u32>,
+    /// Units at once, of all runs.
+    pub(super) max_units: Option<u32>,
+}
+
+/// One worker.
+#[derive(Debug)]
+pub(super) struct WorkerStanding {
+    pub(super) credits: u32,
+    labels: Labels,
 }
 
 /// One run.
@@ -24,6 +34,8 @@ pub(super) struct Standing {
 pub(super) struct RunStanding {
     pub(super) max_units: u32,
     pub(super) max_units_per_task: u32,
+    pub(super) server: Option<ServerId>,
+    wants: Labels,
     max_attempts: u32,
     pub(super) tasks: BTreeMap<TaskId, TaskStanding>,
     paused: bool,
@@ -59,6 +71,8 @@ impl RunStanding {
         Self {
             max_units: graph.max_units.max(1),
             max_units_per_task: graph.max_units_per_task.max(1),
+            server: graph.server,
+            wants: graph.wants.clone(),
             max_attempts: graph.max_attempts,
             tasks: tasks.collect(),
             paused: false,
@@ -99,20 +113,72 @@ impl RunStanding {
 }
 
 impl Standing {
+    /// Units in the hands of workers: of runs on a server, or of all.
+    pub(super) fn in_flight(&self, server: Option<ServerId>) -> usize {
+        let runs = self.runs.values();
+        let there = runs.filter(|run| server.is_none() || run.server == server);
+        there.map(RunStanding::in_flight).sum()
+    }
+
+    /// Whether there is no room for one more unit on the server, or in all.
+    fn is_full(&self, server: Option<ServerId>) -> bool {
+        let limit = server.and_then(|server| self.server_limits.get(&server));
+        let all = self.max_units;
+        limit.is_some_and(|most| self.in_flight(server) >= *most as usize)
+            || all.is_some_and(|most| self.in_flight(None) >= most as usize)
+    }
+
+    /// Runs that have a unit for the worker, which is not in the wrong place for them, and may give it.
+    pub(super) fn offering_to(&self, worker: WorkerId) -> Vec<RunId> {
+        let Some(worker) = self.workers.get(&worker) else {
+            return Vec::new();
+        };
+        let says_otherwise = |(name, value)| {
+            let says = worker.labels.get(name);
+            says.is_some_and(|says| says != value)
+        };
+        let runs = self.runs.iter().filter(|(_, run)| {
+            let near = !run.wants.iter().any(says_otherwise);
+            near && run.is_ready() && !self.is_full(run.server)
+        });
+        runs.map(|(id, _)| *id).collect()
+    }
+
+    /// Whether there is such a run.
+    pub(super) fn has_work_for(&self, worker: WorkerId) -> bool {
+        !self.offering_to(worker).is_empty()
+    }
+
+    /// Whether there is such a run on a server without a limit. (Where there is one, its turn may be with a
+    /// run that waits for a worker in the right place.)
+    pub(super) fn has_work_at_once_for(&self, worker: WorkerId) -> bool {
+        let limited = |run: &RunId| {
+            let server = self.runs.get(run).and_then(|run| run.server);
+            server.is_some_and(|server| self.server_limits.contains_key(&server))
+        };
+        !self.offering_to(worker).iter().all(limited)
+    }
+
     /// The engine took an event.
     pub(super) fn told(&mut self, event: &Event) {
         match event {
             Event::RunSubmitted { run, graph, .. } => {
                 self.runs.insert(*run, RunStanding::new(graph));
             }
-            Event::WorkerJoined { worker, .. } => {
-                self.workers.insert(*worker, 0);
+            Event::WorkerJoined { worker, labels } => {
+                let (credits, labels) = (0, labels.clone());
+                self.workers
+                    .insert(*worker, WorkerStanding { credits, labels });
             }
             Event::CreditGranted { worker, units } => {
-                if let Some(credits) = self.workers.get_mut(worker) {
-                    *credits += units;
+                if let Some(worker) = self.workers.get_mut(worker) {
+                    worker.credits += units;
                 }
             }
+            Event::ServerLimited { server, max_units } => {
+                self.server_limits.insert(*server, (*max_units).max(1));
+            }
+            Event::UnitsLimited { max_units } => self.max_units = *max_units,
             Event::WorkerDraining { worker } => {
                 self.workers.remove(worker);
             }
@@ -239,8 +305,8 @@ impl Standing {
                 unit,
                 ..
             } => {
-                if let Some(credits) = self.workers.get_mut(worker) {
-                    *credits = credits.saturating_sub(1);
+                if let Some(worker) = self.workers.get_mut(worker) {
+                    worker.credits = worker.credits.saturating_sub(1);
                 }
                 self.change_task(*run, *task, |task| {
                     task.open = true;
@@ -248,7 +314,7 @@ impl Standing {
                     task.in_flight.insert((unit.0, *worker));
                 });
                 caps::leased(self, *run, *task)?;
-                starvation::leased(self, *run)
+                starvation::leased(self, *run, *worker)
             }
             Command::CutTask { run, task, .. } | Command::SplitUnit { run, task, .. } => {
                 self.change_task(*run, *task, |task| task.open = true);

@@ -34,6 +34,8 @@ pub(super) struct Running {
 #[derive(Debug, Default)]
 pub(super) struct Worker {
     pub(super) slots: u32,
+    /// Where it is, if it says so.
+    region: Option<u32>,
     pub(super) session: Option<usize>,
     pub(super) welcome: bool,
     /// When something last came from the coordinator.
@@ -47,9 +49,10 @@ pub(super) struct Worker {
 
 impl Worker {
     /// Without a session.
-    pub(super) fn new(slots: u32) -> Self {
+    pub(super) fn new((slots, region): &(u32, Option<u32>)) -> Self {
         Self {
-            slots,
+            slots: *slots,
+            region: *region,
             ..Self::default()
         }
     }
@@ -58,7 +61,7 @@ impl Worker {
 impl World {
     /// The process starts.
     pub(super) fn worker_started(&mut self, w: usize) {
-        self.workers[w] = Worker::new(self.workers[w].slots);
+        self.workers[w] = Worker::new(&(self.workers[w].slots, self.workers[w].region));
         let soon = self.now + self.draw(0..=300);
         self.timer(Node::Worker(w), soon, Timer::Connect);
     }
@@ -147,7 +150,7 @@ impl World {
         worker.session = Some(stream);
         worker.welcome = false;
         worker.heard = self.now;
-        self.say_up(stream, Up::Hello);
+        self.say_up(stream, Up::Hello(self.workers[w].region));
         self.timer(Node::Worker(w), self.now + BEAT, Timer::Beat { stream });
     }
 

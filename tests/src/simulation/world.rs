@@ -175,11 +175,11 @@ impl World {
             queue: Queue::new(),
             processes: Processes::new(),
             store: Store::default(),
-            databases: (0..scenario.databases).map(|_| Database::new()).collect(),
+            databases: scenario.databases.iter().map(|_| Database::new()).collect(),
             coordinators: (0..scenario.coordinators)
                 .map(|_| Coordinator::default())
                 .collect(),
-            workers: scenario.workers.iter().map(|n| Worker::new(*n)).collect(),
+            workers: scenario.workers.iter().map(Worker::new).collect(),
             clients: Vec::new(),
             streams: Vec::new(),
             invariants: Invariants::default(),
@@ -214,12 +214,13 @@ impl World {
     }
 
     fn new_job(&mut self, database: usize) -> Job {
+        let place = self.scenario.databases[database];
         let number = self.runs.len() as u64 + 1;
         let run = format!("00000000-0000-7000-8000-{number:012x}");
         let run: RunId = run.parse().expect("it is a UUID");
         self.runs.push((run, database));
         self.summary.runs += 1;
-        let plan = Rc::new(Plan::random(&mut self.random));
+        let plan = Rc::new(Plan::random(&mut self.random, place));
         let mut orders = VecDeque::new();
         let often = if self.scenario.restless { 0.8 } else { 0.4 };
         while self.random.random_bool(often) {
@@ -354,8 +355,11 @@ impl World {
                 let Node::Coordinator(c) = self.streams[stream].coordinator.node else {
                     return false;
                 };
-                let mut runs = self.coordinators[c].standing.runs.values();
-                worker.running.len() < worker.slots as usize && runs.any(|run| run.is_ready())
+                let standing = &self.coordinators[c].standing;
+                let free = worker.running.len() < worker.slots as usize;
+                free && self.streams[stream]
+                    .joined
+                    .is_some_and(|worker| standing.has_work_for(worker))
             });
             let verdict = self.invariants.credit.seen(w, idle, self.now);
             self.check(verdict);

@@ -1,7 +1,8 @@
 //! Between the protocol's messages and the worker's own types.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
+use tokio::sync::OnceCell;
 use upshift_proto::v1::{
     Bound, Direction as WireDirection, FailureClass as WireClass, TaskSpec, Unit, UnitDone,
     UnitFailed, worker_message::Message as Up,
@@ -22,13 +23,14 @@ pub(super) struct Spec {
     pub(super) run: RunId,
     pub(super) task: Task,
     pub(super) database: String,
-    pub(super) target: Target,
+    resolver: Arc<dyn ResolveDatabase>,
+    target: OnceCell<Target>,
     pub(super) pinned_now: String,
     pub(super) options: RunOptions,
 }
 
 impl Spec {
-    pub(super) fn read(message: &TaskSpec, resolver: &dyn ResolveDatabase) -> Result<Self> {
+    pub(super) fn read(message: &TaskSpec, resolver: Arc<dyn ResolveDatabase>) -> Result<Self> {
         let run = message
             .run
             .parse()
@@ -46,9 +48,23 @@ impl Spec {
             task,
             options,
             database: message.database.clone(),
-            target: resolver.resolve(&message.database)?,
+            resolver,
+            target: OnceCell::new(),
             pinned_now: message.pinned_now.clone(),
         })
+    }
+
+    /// How to reach the database. Asked for beside the session: a program may have to say the password.
+    ///
+    /// # Errors
+    /// When this machine's configuration does not know the database.
+    pub(super) async fn target(&self) -> Result<&Target> {
+        let resolve = async {
+            let (resolver, database) = (Arc::clone(&self.resolver), self.database.clone());
+            let resolved = tokio::task::spawn_blocking(move || resolver.resolve(&database)).await;
+            resolved.map_err(|error| Error::Config(error.to_string()))?
+        };
+        self.target.get_or_try_init(|| resolve).await
     }
 }
 

@@ -31,13 +31,30 @@ struct Place {
 }
 
 /// Units that run right now, and the connections of the worker.
-#[derive(Default)]
 pub(super) struct Running {
     pool: Pool,
     places: Mutex<HashMap<(String, u32, u32), Place>>,
 }
 
 impl Running {
+    /// None yet. `slots` run at once.
+    pub(super) fn new(slots: u32) -> Self {
+        Self {
+            pool: Pool::new(slots as usize),
+            places: Mutex::default(),
+        }
+    }
+
+    /// Closes connections that nobody has wanted for long.
+    pub(super) fn sweep(&self) {
+        self.pool.sweep();
+    }
+
+    /// Closes those of a database that is of no more use.
+    pub(super) fn forget(&self, database: &str) {
+        self.pool.forget(database);
+    }
+
     pub(super) async fn run(&self, spec: &Spec, unit: &Unit) -> Result<UnitReport, UnitError> {
         let Some(direction) = message::direction(unit) else {
             return Err(UnitError {
@@ -47,7 +64,14 @@ impl Running {
                 sqlstate: None,
             });
         };
-        let taken = self.pool.take(&spec.database, &spec.target).await;
+        // Another worker's configuration may know it, or this one's when it is tried again.
+        let elsewhere = |error: upshift_shared::Error| UnitError {
+            class: FailureClass::Later,
+            message: format!("on this worker: {error}"),
+            sqlstate: None,
+        };
+        let target = spec.target().await.map_err(elsewhere)?;
+        let taken = self.pool.take(&spec.database, target).await;
         let mut connection = taken.map_err(|error| UnitError::before(&error))?;
         let bounds = message::bounds(unit);
         let cancel = CancellationToken::new();
@@ -66,14 +90,14 @@ impl Running {
                 statement: Duration::from_millis(u64::from(unit.statement_timeout_millis)),
             },
             attempt: unit.attempt,
-            target: &spec.target,
+            target,
             cancel: &cancel,
             force: unit.force,
             units_at_once: unit.units_at_once,
             options: &spec.options,
         };
         let place = Place {
-            target: spec.target.clone(),
+            target: target.clone(),
             process: connection.process,
             application_name: context.application_name(),
             cancel: cancel.clone(),
@@ -84,6 +108,7 @@ impl Running {
         self.places().remove(&key);
         match &outcome {
             Err(error) if is_broken(error) => self.pool.forget(&spec.database),
+            _ if unit.close_connection => drop(connection),
             _ => self.pool.give_back(&spec.database, connection),
         }
         outcome

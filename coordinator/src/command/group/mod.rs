@@ -23,7 +23,7 @@ use upshift_shared::{
 use super::Failure;
 
 /// Which databases, where it is more than one.
-#[derive(Debug, Clone, Args)]
+#[derive(Debug, Clone, Default, Args)]
 pub(super) struct GroupArguments {
     /// Work on all databases that this file names, together: all come to a checkpoint, to `prepared`
     /// and to `committed`, or none does

@@ -21,8 +21,6 @@ pub(super) struct HeldKey {
     created: i64,
     lease: Arc<Lease>,
     deleted: bool,
-    /// What else ends with it.
-    after: Option<Box<dyn FnOnce() + Send + Sync>>,
 }
 
 impl HeldKey {
@@ -38,21 +36,11 @@ impl HeldKey {
             created,
             lease,
             deleted: false,
-            after: None,
         }
-    }
-
-    /// The same, with something that is done when it is no longer held.
-    pub(super) fn and_then(mut self, after: impl FnOnce() + Send + Sync + 'static) -> Self {
-        self.after = Some(Box::new(after));
-        self
     }
 
     fn deletion(&mut self) -> impl Future<Output = ()> + Send + 'static {
         self.deleted = true;
-        if let Some(after) = self.after.take() {
-            after();
-        }
         let mut client = self.client.kv_client();
         let ours = Compare::create_revision(self.key.clone(), CompareOp::Equal, self.created);
         let delete = TxnOp::delete(self.key.clone(), None);

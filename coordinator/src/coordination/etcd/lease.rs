@@ -27,17 +27,18 @@ pub(super) struct Lease {
 }
 
 impl Lease {
-    /// Asks for a lease of at least a second.
+    /// Asks for a lease of whole seconds, at least one.
     ///
     /// # Errors
     /// When etcd does not grant it.
     pub(super) async fn grant(client: &Arc<Client>, ttl: Duration) -> Result<Arc<Self>> {
         let seconds = i64::try_from(ttl.as_secs().max(1)).unwrap_or(i64::MAX);
         let mut patience = Patience::default();
-        let (granted, id) = loop {
+        let (granted, id, seconds) = loop {
             let asked = Stopwatch::start();
             match client.lease_client().grant(seconds, None).await {
-                Ok(answer) => break (asked, answer.id()),
+                // A server may grant more than was asked for: it is relied on only for what was.
+                Ok(answer) => break (asked, answer.id(), answer.ttl().min(seconds)),
                 Err(error) => patience.bear("asking for a lease", error).await?,
             }
         };
@@ -46,7 +47,8 @@ impl Lease {
         let keeper = Keeper {
             client: Arc::clone(client),
             id,
-            ttl,
+            // What etcd reckons with, and not a fraction of a second more.
+            ttl: Duration::from_secs(u64::try_from(seconds).unwrap_or_default()),
             last: granted,
         };
         let stopped = stop.clone();

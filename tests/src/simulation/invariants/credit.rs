@@ -13,16 +13,16 @@ const BOUND: Millis = 30_000;
 
 /// The engine has handled an event.
 pub(in crate::simulation) fn handled(standing: &Standing) -> Verdict {
-    let free = standing.workers.iter().find(|(_, credits)| **credits > 0);
-    let Some((worker, credits)) = free else {
-        return Ok(());
-    };
-    if standing.runs.values().any(|run| run.is_ready()) {
-        Err(format!(
-            "credit: {worker} has {credits} credits, and a run has units to offer"
-        ))
-    } else {
-        Ok(())
+    let mut free = standing
+        .workers
+        .iter()
+        .filter(|(_, worker)| worker.credits > 0);
+    match free.find(|(worker, _)| standing.has_work_at_once_for(**worker)) {
+        None => Ok(()),
+        Some((worker, standing)) => Err(format!(
+            "credit: {worker} has {} credits, and a run has units to offer",
+            standing.credits
+        )),
     }
 }
 

@@ -1,0 +1,169 @@
+//! The way to the coordinator that leads: any coordinator says where it is.
+
+use std::{collections::VecDeque, path::Path, time::Duration};
+
+use tokio::time::{sleep, timeout};
+use tonic::{Code, Status};
+use upshift_proto::v1::operator_client::OperatorClient;
+use upshift_shared::{
+    Error, Result,
+    clock::Stopwatch,
+    config::{Config, Environment},
+};
+use upshift_worker::link::{Line, Link};
+
+use super::{super::Failure, OperatorArguments};
+use crate::{
+    coordination::{Coordination, Etcd, EtcdOptions},
+    server::LEADER,
+};
+
+/// So long the coordinator that leads is looked for: a new one leads within seconds.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// Between attempts.
+const AGAIN: Duration = Duration::from_millis(500);
+/// How long an answer may take, where nothing has to be compiled.
+const ANSWER: Duration = Duration::from_secs(60);
+
+/// Coordinators, as an operator reaches them.
+pub(super) struct Client {
+    link: Link,
+    urls: Vec<String>,
+    etcd: Option<EtcdOptions>,
+}
+
+impl Client {
+    pub(super) fn new(
+        arguments: &OperatorArguments,
+        config: Option<&Path>,
+    ) -> Result<Self, Failure> {
+        let environment = Environment::capture();
+        let loaded = Config::load(config, &environment)?;
+        let cluster = &loaded.cluster;
+        let urls = match arguments.coordinators.is_empty() {
+            true => cluster.coordinators.clone(),
+            false => arguments.coordinators.clone(),
+        };
+        let etcd = match urls.is_empty() {
+            true => EtcdOptions::of(cluster, &environment)?,
+            false => None,
+        };
+        if urls.is_empty() && etcd.is_none() {
+            return Err(Failure::usage(
+                "where is the coordinator? say --coordinator URL, or coordinators or etcd of [cluster] in \
+                 upshift.toml",
+            ));
+        }
+        Ok(Self {
+            link: Link::new(cluster, &environment)?,
+            urls,
+            etcd,
+        })
+    }
+
+    async fn candidates(&self) -> Result<VecDeque<String>> {
+        let Some(options) = &self.etcd else {
+            return Ok(self.urls.iter().cloned().collect());
+        };
+        let leader = Etcd::connect(options).await?.leader().await?;
+        Ok(leader.map(|leader| leader.address).into_iter().collect())
+    }
+
+    /// Asks the coordinator that leads; another one, or later, where it has just been lost. What is asked
+    /// may be asked twice.
+    ///
+    /// # Errors
+    /// What it refuses; or that none is found in time.
+    pub(super) async fn ask<T>(
+        &self,
+        question: impl AsyncFn(OperatorClient<Line>) -> Result<T, Status>,
+    ) -> Result<T, Failure> {
+        let begun = Stopwatch::start();
+        loop {
+            let why = match self.round(&question).await {
+                Ok(answer) => return Ok(answer),
+                Err(Refused::Final(failure)) => return Err(failure),
+                Err(Refused::Passing(why)) => why,
+            };
+            if begun.elapsed() > PATIENCE {
+                return Err(Failure::failed(format!(
+                    "no coordinator that leads was found within {} s: {why}",
+                    PATIENCE.as_secs()
+                )));
+            }
+            tracing::info!(why, "looks for the coordinator that leads");
+            sleep(AGAIN).await;
+        }
+    }
+
+    /// Asks each of them once, and whom they name.
+    async fn round<T>(
+        &self,
+        question: &impl AsyncFn(OperatorClient<Line>) -> Result<T, Status>,
+    ) -> Result<T, Refused> {
+        let mut urls = self.candidates().await?;
+        let mut asked: Vec<String> = Vec::new();
+        let mut why = "none is known".to_owned();
+        while let Some(url) = urls.pop_front() {
+            if asked.contains(&url) {
+                continue;
+            }
+            asked.push(url.clone());
+            let line = match self.link.connect(&url).await {
+                Ok(line) => line,
+                Err(error @ Error::Config(_)) => return Err(error.into()),
+                Err(error) => {
+                    why = error.to_string();
+                    continue;
+                }
+            };
+            match question(OperatorClient::new(line)).await {
+                Ok(answer) => return Ok(answer),
+                Err(status) if status.code() == Code::Unavailable => {
+                    let leader = status.metadata().get(LEADER);
+                    if let Some(leader) = leader.and_then(|leader| leader.to_str().ok()) {
+                        urls.push_front(leader.to_owned());
+                    }
+                    why = format!("{url}: {}", status.message());
+                }
+                Err(status) => return Err(Refused::Final(failure(&status))),
+            }
+        }
+        Err(Refused::Passing(why))
+    }
+}
+
+enum Refused {
+    Final(Failure),
+    Passing(String),
+}
+
+impl From<Error> for Refused {
+    fn from(error: Error) -> Self {
+        match error {
+            Error::Io { .. } => Self::Passing(error.to_string()),
+            error => Self::Final(error.into()),
+        }
+    }
+}
+
+/// What a coordinator has refused, with the exit code that the command would have had.
+pub(super) fn failure(status: &Status) -> Failure {
+    let message = format!("the coordinator says: {}", status.message());
+    match status.code() {
+        Code::InvalidArgument | Code::Unauthenticated | Code::PermissionDenied => {
+            Failure::usage(message)
+        }
+        Code::FailedPrecondition => Failure::refused(message),
+        _ => Failure::failed(message),
+    }
+}
+
+/// An answer that has to come soon.
+pub(super) async fn soon<T>(
+    answer: impl Future<Output = Result<tonic::Response<T>, Status>>,
+) -> Result<T, Status> {
+    let answer = timeout(ANSWER, answer).await;
+    let late = |_| Status::unavailable("the coordinator does not answer");
+    Ok(answer.map_err(late)??.into_inner())
+}

@@ -1,0 +1,127 @@
+//! `upshift cluster submit`: the pack travels to the coordinator, is compiled there and stored with the run.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use clap::Args;
+use tokio_stream::iter;
+use upshift_proto::v1::{PackFile, SubmitOrder, SubmitPart, submit_part::Part};
+use upshift_shared::ids::RunId;
+
+use super::{
+    super::{
+        Failure,
+        database::{print_json, print_line},
+    },
+    OperatorArguments,
+    client::Client,
+    watch,
+};
+
+/// Pieces that files travel in.
+const PIECE_BYTES: usize = 256 * 1024;
+
+/// `upshift cluster submit PACK --database NAME`
+#[derive(Debug, Args)]
+pub(in crate::command) struct Arguments {
+    /// The pack's folder: the one that holds pack.toml
+    #[arg(value_name = "PACK")]
+    pack: PathBuf,
+    /// The database, by the name that the coordinator's and the workers' configurations have for it
+    #[arg(long, short, value_name = "NAME")]
+    database: String,
+    /// Show what happens until the run has come to its end
+    #[arg(long)]
+    watch: bool,
+    #[command(flatten)]
+    pub(super) operator: OperatorArguments,
+    /// Options of `upshift run`, such as --passes shadow --verify full --commit
+    #[arg(last = true, value_name = "OPTIONS")]
+    options: Vec<String>,
+}
+
+pub(super) async fn run(arguments: Arguments, config: Option<&Path>) -> Result<(), Failure> {
+    // What is wrong with the pack is said before anything travels.
+    upshift_shared::pack::load(&arguments.pack)?;
+    let client = Client::new(&arguments.operator, config)?;
+    let run = RunId::generate();
+    let order = SubmitOrder {
+        run: run.to_string(),
+        database: arguments.database.clone(),
+        options: arguments.options.clone(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+    };
+    let mut parts = vec![part(Part::Order(order))];
+    collect(&arguments.pack, &arguments.pack, &mut parts)?;
+    // The same order again is one order: its run has its number.
+    let answer = client
+        .ask(async |mut operator| {
+            let answer = operator.submit(iter(parts.clone())).await?;
+            Ok(answer.into_inner())
+        })
+        .await?;
+    if arguments.operator.json {
+        print_json(&serde_json::json!({"run": answer.run, "summary": answer.summary}))?;
+    } else {
+        print_line(&answer.summary);
+        if !answer.run.is_empty() {
+            print_line(&format!(
+                "run {run} is under way; how it goes: upshift cluster watch {run}"
+            ));
+        }
+    }
+    if arguments.watch && !answer.run.is_empty() {
+        return watch::until_end(&client, run, arguments.operator.json).await;
+    }
+    Ok(())
+}
+
+fn part(part: Part) -> SubmitPart {
+    SubmitPart { part: Some(part) }
+}
+
+/// All files of the pack, but for hidden ones, in pieces.
+fn collect(root: &Path, folder: &Path, parts: &mut Vec<SubmitPart>) -> Result<(), Failure> {
+    let cannot = |path: &Path, error: &std::io::Error| {
+        Failure::usage(format!("cannot read {}: {error}", path.display()))
+    };
+    let entries = fs::read_dir(folder).map_err(|error| cannot(folder, &error))?;
+    let mut paths: Vec<PathBuf> = Vec::new();
+    for entry in entries {
+        paths.push(entry.map_err(|error| cannot(folder, &error))?.path());
+    }
+    paths.sort();
+    for path in paths {
+        let hidden = path
+            .file_name()
+            .is_some_and(|name| name.to_string_lossy().starts_with('.'));
+        if hidden {
+            continue;
+        }
+        if path.is_dir() {
+            collect(root, &path, parts)?;
+            continue;
+        }
+        let relative = path.strip_prefix(root).unwrap_or(&path);
+        let Some(name) = relative.to_str() else {
+            return Err(Failure::usage(format!(
+                "the name of {} is not UTF-8: it cannot travel",
+                path.display()
+            )));
+        };
+        let content = fs::read(&path).map_err(|error| cannot(&path, &error))?;
+        let mut pieces: Vec<&[u8]> = content.chunks(PIECE_BYTES).collect();
+        if pieces.is_empty() {
+            pieces.push(&[]);
+        }
+        parts.extend(pieces.into_iter().map(|piece| {
+            part(Part::File(PackFile {
+                path: name.to_owned(),
+                content: piece.to_vec(),
+            }))
+        }));
+    }
+    Ok(())
+}

@@ -1,0 +1,146 @@
+//! What operators wish of a run, as far as it fits how the run stands.
+
+use std::sync::Arc;
+
+use upshift_shared::{
+    ids::RunId,
+    ledger::{
+        self,
+        control::{self, Change, Pause},
+        run::{RunRow, RunState},
+    },
+    pg::PgConnection,
+};
+
+use super::{super::Failure, audit::Action, leader::Leading};
+use crate::{
+    coordination::{RunEntry, RunOrder},
+    driver::commit::is_pending,
+    server::Wish,
+};
+
+/// A run of which something is wished.
+struct Wished<'a> {
+    leading: &'a Arc<Leading>,
+    /// Who wishes it.
+    by: &'a str,
+    conn: PgConnection,
+    row: RunRow,
+    entry: RunEntry,
+    /// Whether it is driven, or about to be.
+    busy: bool,
+}
+
+impl Leading {
+    /// Sees to a wish; what the operator is told.
+    pub(super) async fn grant(
+        self: &Arc<Self>,
+        action: &Action<'_>,
+        run: RunId,
+        wish: &Wish,
+    ) -> Result<String, Failure> {
+        let entry = self.entry(run)?;
+        let mut conn = self.connect(&entry.database).await?;
+        let row = ledger::run::read(&mut conn, run).await?;
+        let Some(row) = row else {
+            return Err(Failure::refused(format!(
+                "the ledger of database {} knows no run {run}",
+                entry.database
+            )));
+        };
+        action.record(&mut conn).await?;
+        let driven = !self.hub.status(Some(run)).await?.is_empty();
+        let wished = Wished {
+            leading: self,
+            by: &action.by.name,
+            conn,
+            row,
+            busy: driven || entry.order.is_some(),
+            entry,
+        };
+        match wish {
+            Wish::Pause { reason } => wished.pause(reason.clone()).await,
+            Wish::Resume => wished.resume().await,
+            Wish::Rollback { to, force } => wished.back(to.clone(), *force).await,
+            Wish::Commit => wished.commit().await,
+        }
+    }
+}
+
+impl Wished<'_> {
+    fn refuse(&self, why: &str) -> Failure {
+        let (run, state) = (self.row.run, self.row.state);
+        Failure::refused(format!("run {run} is {state}: {why}"))
+    }
+
+    /// Writes what is wanted into the ledger, from where the run's driver takes it within seconds.
+    async fn steer(&mut self, pause: Pause) -> Result<(), Failure> {
+        let change = Change {
+            paused: Some(pause),
+            ..Change::default()
+        };
+        control::change(&mut self.conn, self.row.run, &change, self.by).await?;
+        Ok(())
+    }
+
+    async fn pause(mut self, reason: Option<String>) -> Result<String, Failure> {
+        if !self.busy {
+            return Err(self.refuse("nothing of it runs that could pause"));
+        }
+        self.steer(Pause::Begin(reason)).await?;
+        Ok(format!("run {} pauses: units in flight end", self.row.run))
+    }
+
+    async fn resume(mut self) -> Result<String, Failure> {
+        let run = self.row.run;
+        if self.busy {
+            self.steer(Pause::End).await?;
+            return Ok(format!("run {run} goes on"));
+        }
+        match self.row.state {
+            RunState::RollingBack | RunState::Stuck => {
+                let to = self.row.rollback_to.clone();
+                return self.back(to, false).await;
+            }
+            RunState::RolledBack if self.row.rollback_to.is_some() => {}
+            RunState::Planned | RunState::Running | RunState::Failed => {}
+            RunState::Prepared | RunState::Committed | RunState::RolledBack => {
+                return Err(self.refuse("there is nothing to go on with"));
+            }
+        }
+        self.steer(Pause::End).await?;
+        let forward = RunOrder::Forward {
+            commit: false,
+            options: Vec::new(),
+        };
+        self.leading.order(self.entry, forward).await?;
+        Ok(format!("run {run} goes on"))
+    }
+
+    async fn back(mut self, to: Option<String>, force: bool) -> Result<String, Failure> {
+        if self.row.state == RunState::Committed {
+            return Err(self.refuse("there is no way back"));
+        }
+        let run = self.row.run;
+        self.steer(Pause::End).await?;
+        let back = RunOrder::Back { to, force };
+        self.leading.order(self.entry, back).await?;
+        // Where it goes forward, that ends first.
+        self.leading.hub.stop(run).await?;
+        Ok(format!("run {run} is taken back"))
+    }
+
+    async fn commit(mut self) -> Result<String, Failure> {
+        let run = self.row.run;
+        let pending = match self.row.state {
+            RunState::Prepared => true,
+            RunState::Committed => is_pending(&mut self.conn, run).await?,
+            _ => false,
+        };
+        if !pending {
+            return Err(self.refuse("only a prepared run can be committed"));
+        }
+        self.leading.order(self.entry, RunOrder::Commit).await?;
+        Ok(format!("run {run} is committed"))
+    }
+}

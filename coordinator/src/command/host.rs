@@ -1,0 +1,106 @@
+//! Where a command's runs are driven: in a process of their own, with its workers, or by the coordinator
+//! of a cluster, among others.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use upshift_shared::{
+    Result,
+    config::Config,
+    ledger::control::{Change, Pause},
+    pg::Target,
+};
+
+use crate::{
+    coordination::{Coordination, Embedded, OfCluster},
+    driver::{Ended, Order, Place, hub::Hub, process},
+    engine::ServerId,
+};
+
+/// Units of a run at once in a cluster, where nobody says how many.
+const CLUSTER_UNITS: u32 = 8;
+
+/// Where runs are driven.
+#[derive(Debug, Clone, Default)]
+pub(crate) enum Host {
+    /// In this process alone.
+    #[default]
+    Process,
+    /// By the coordinator of a cluster.
+    Cluster(Box<ClusterHost>),
+}
+
+/// The coordinator of a cluster that this process is.
+#[derive(Debug, Clone)]
+pub(crate) struct ClusterHost {
+    pub(crate) hub: Hub,
+    pub(crate) coordination: Arc<dyn Coordination>,
+    /// The numbers of servers that have limits, by `host:port`.
+    pub(crate) servers: Arc<BTreeMap<String, (ServerId, u32)>>,
+    /// Whether another coordinator has driven the run before: what was wanted of it then holds.
+    pub(crate) takes_over: bool,
+}
+
+impl Host {
+    /// What locks the database of that name.
+    pub(super) fn coordination(&self, name: &str, target: &Target) -> Arc<dyn Coordination> {
+        let targets = BTreeMap::from([(name.to_owned(), target.clone())]);
+        let embedded = Embedded::new(targets, Some(target.clone()));
+        match self {
+            Self::Process => Arc::new(embedded),
+            Self::Cluster(cluster) => {
+                Arc::new(OfCluster::new(Arc::clone(&cluster.coordination), embedded))
+            }
+        }
+    }
+
+    /// Units of a run at once, where its operator does not say.
+    pub(super) fn units(&self, name: &str, config: &Config) -> Option<u32> {
+        match self {
+            Self::Process => config.run.workers,
+            Self::Cluster(_) => {
+                let place = config.place(name).and_then(|place| place.max_units);
+                Some(place.or(config.run.workers).unwrap_or(CLUSTER_UNITS))
+            }
+        }
+    }
+
+    /// What whoever drives a run wants of it beside `change`: a command wants it to go on; a coordinator
+    /// was told separately, and what was wanted of a run that another one has driven holds.
+    pub(super) fn wanted(&self, change: Change) -> Option<Change> {
+        match self {
+            Self::Process => Some(Change {
+                paused: Some(Pause::End),
+                ..change
+            }),
+            Self::Cluster(cluster) => (!cluster.takes_over).then_some(change),
+        }
+    }
+
+    /// Where a run on that database is among the others.
+    pub(super) fn place(&self, name: &str, target: &Target, config: &Config) -> Place {
+        let Self::Cluster(cluster) = self else {
+            return Place::default();
+        };
+        let limited = cluster.servers.get(&target.server());
+        Place {
+            server: limited.map(|(id, _)| *id),
+            wants: config
+                .place(name)
+                .map(|place| place.labels.clone())
+                .unwrap_or_default(),
+            close_connections: limited.is_some(),
+        }
+    }
+
+    /// Drives a run to its end, or to where it has to stop.
+    pub(super) async fn drive(
+        &self,
+        order: Order,
+        last_words: impl FnOnce(&Ended) -> String + Send + 'static,
+    ) -> Result<Ended> {
+        match self {
+            Self::Process => process::drive(order, last_words).await,
+            Self::Cluster(cluster) => cluster.hub.drive(order, last_words).await,
+        }
+    }
+}

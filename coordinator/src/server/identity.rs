@@ -1,0 +1,236 @@
+//! Who asks: the subject of a client's certificate, or a token, says who it is and what role it has.
+//!
+//! The organization (O) of the certificate's subject names the role, its common name (CN) the holder: the
+//! same way that Kubernetes reads client certificates (its documentation, "Authenticating", X.509 client
+//! certificates). Where neither is asked for, on loopback or where the configuration says so in words,
+//! whoever can connect may do everything.
+
+use std::{collections::BTreeMap, fmt::Write as _, sync::Arc};
+
+use sha2::{Digest, Sha256};
+use tonic::{Request, Status, metadata::MetadataMap, service::Interceptor};
+use upshift_shared::config::{Role, Token};
+use x509_parser::prelude::{FromDer, X509Certificate};
+
+/// Somebody who asks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Identity {
+    /// By which it is known: the certificate's common name, the token's name.
+    pub name: String,
+    /// What it may do; `None` for everything.
+    role: Option<Role>,
+}
+
+impl Identity {
+    /// Whoever speaks over a socket that nobody else can reach.
+    #[must_use]
+    pub fn local() -> Self {
+        Self {
+            name: "local".to_owned(),
+            role: None,
+        }
+    }
+
+    /// Whether it may do what is for this role.
+    ///
+    /// # Errors
+    /// `PERMISSION_DENIED` where it may not.
+    pub fn expect(&self, role: Role) -> Result<(), Status> {
+        match self.role {
+            Some(own) if !own.may(role) => Err(Status::permission_denied(format!(
+                "{} is {}, and this is for {}",
+                self.name,
+                own.name(),
+                role.name()
+            ))),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Looks who asks, before anything else is done for it.
+#[derive(Debug, Clone)]
+pub struct Doorman {
+    tokens: Arc<BTreeMap<String, Token>>,
+    /// Whether somebody without certificate and token is let in.
+    anybody: bool,
+}
+
+impl Doorman {
+    /// Knows these tokens. `anybody`: no certificates are asked for; then, and where there are no tokens
+    /// either, everybody may do everything.
+    #[must_use]
+    pub fn new(tokens: BTreeMap<String, Token>, anybody: bool) -> Self {
+        Self {
+            anybody: anybody && tokens.is_empty(),
+            tokens: Arc::new(tokens),
+        }
+    }
+
+    fn identify(&self, request: &Request<()>) -> Result<Identity, Status> {
+        if let Some(token) = bearer(request.metadata())? {
+            return self.of_token(token);
+        }
+        let certificates = request.peer_certs();
+        let first = certificates.as_deref().and_then(|all| all.first());
+        match first {
+            Some(certificate) => of_certificate(certificate),
+            None if self.anybody => Ok(Identity::local()),
+            None => Err(Status::unauthenticated(
+                "show a certificate or a token: [cluster.tls], token_env or token_command of [cluster]",
+            )),
+        }
+    }
+
+    fn of_token(&self, token: &str) -> Result<Identity, Status> {
+        let digest = hexadecimal(&Sha256::digest(token));
+        let known = self.tokens.iter().find(|(_, known)| known.sha256 == digest);
+        let (name, known) =
+            known.ok_or_else(|| Status::unauthenticated("this token is not known here"))?;
+        Ok(Identity {
+            name: name.clone(),
+            role: Some(known.role),
+        })
+    }
+}
+
+impl Interceptor for Doorman {
+    fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
+        let identity = self.identify(&request)?;
+        request.extensions_mut().insert(identity);
+        Ok(request)
+    }
+}
+
+/// Who asks, where a [`Doorman`] has looked.
+///
+/// # Errors
+/// `UNAUTHENTICATED` where none has.
+pub fn identity<T>(request: &Request<T>) -> Result<Identity, Status> {
+    let identity = request.extensions().get::<Identity>().cloned();
+    identity.ok_or_else(|| Status::unauthenticated("nobody has looked who asks"))
+}
+
+fn bearer(metadata: &MetadataMap) -> Result<Option<&str>, Status> {
+    let Some(value) = metadata.get("authorization") else {
+        return Ok(None);
+    };
+    let text = value.to_str().ok();
+    match text.and_then(|text| text.strip_prefix("Bearer ")) {
+        Some(token) if !token.is_empty() => Ok(Some(token)),
+        _ => Err(Status::unauthenticated(
+            "authorization has to be: Bearer TOKEN",
+        )),
+    }
+}
+
+/// What the subject of a certificate says. That it is genuine, the handshake has seen to.
+fn of_certificate(der: &[u8]) -> Result<Identity, Status> {
+    let unreadable = |_| Status::unauthenticated("the certificate cannot be read");
+    let (_, certificate) = X509Certificate::from_der(der).map_err(unreadable)?;
+    let subject = certificate.subject();
+    let organizations = subject.iter_organization();
+    let mut organizations = organizations.filter_map(|name| name.as_str().ok());
+    let role = organizations.find_map(|name| {
+        Role::ALL
+            .into_iter()
+            .find(|role| role.organization() == name)
+    });
+    let Some(role) = role else {
+        let roles = Role::ALL.map(Role::organization);
+        return Err(Status::permission_denied(format!(
+            "the certificate names no role: the organization (O) of its subject has to be one of {}",
+            roles.join(", ")
+        )));
+    };
+    let name = subject.iter_common_name().next();
+    Ok(Identity {
+        name: shown(
+            name.and_then(|name| name.as_str().ok())
+                .unwrap_or("unnamed"),
+        ),
+        role: Some(role),
+    })
+}
+
+/// A name of somebody else's making, fit for a log.
+fn shown(name: &str) -> String {
+    let plain = name.chars().filter(|c| !c.is_control());
+    plain.take(128).collect()
+}
+
+pub(super) fn hexadecimal(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        let _never = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn asking(token: Option<&str>) -> Request<()> {
+        let mut request = Request::new(());
+        if let Some(token) = token {
+            let value = format!("Bearer {token}").parse().expect("plain");
+            request.metadata_mut().insert("authorization", value);
+        }
+        request
+    }
+
+    fn tokens() -> BTreeMap<String, Token> {
+        let token = Token {
+            role: Role::Viewer,
+            sha256: hexadecimal(&Sha256::digest("let me look")),
+        };
+        BTreeMap::from([("screen".to_owned(), token)])
+    }
+
+    #[test]
+    fn tokens_say_who_asks() {
+        let mut doorman = Doorman::new(tokens(), true);
+        let known = doorman.call(asking(Some("let me look"))).expect("known");
+        let who = identity(&known).expect("it was looked");
+        assert_eq!(who.name, "screen");
+        assert!(who.expect(Role::Viewer).is_ok());
+        for role in [Role::Operator, Role::Worker, Role::Coordinator] {
+            let refused = who.expect(role).expect_err("it may only look");
+            assert_eq!(refused.code(), tonic::Code::PermissionDenied);
+        }
+        for stranger in [asking(None), asking(Some("let me in"))] {
+            let refused = doorman.call(stranger).expect_err("not known");
+            assert_eq!(refused.code(), tonic::Code::Unauthenticated);
+        }
+    }
+
+    #[test]
+    fn without_certificates_and_tokens_everybody_may_do_everything() {
+        let mut open = Doorman::new(BTreeMap::new(), true);
+        let anybody = open.call(asking(None)).expect("nobody is asked");
+        let who = identity(&anybody).expect("it was looked");
+        assert!(Role::ALL.into_iter().all(|role| who.expect(role).is_ok()));
+        let mut closed = Doorman::new(BTreeMap::new(), false);
+        assert!(closed.call(asking(None)).is_err());
+        assert!(identity(&asking(None)).is_err(), "nobody has looked");
+    }
+
+    #[test]
+    fn certificates_say_who_asks() {
+        let certificate = |organization: &str| {
+            let mut parameters = rcgen::CertificateParams::default();
+            let name = &mut parameters.distinguished_name;
+            name.push(rcgen::DnType::CommonName, "night\nshift");
+            name.push(rcgen::DnType::OrganizationName, organization);
+            let key = rcgen::KeyPair::generate().expect("a key");
+            let made = parameters.self_signed(&key).expect("a certificate");
+            made.der().to_vec()
+        };
+        let who = of_certificate(&certificate("upshift-operator")).expect("it has a role");
+        assert_eq!(who.name, "nightshift");
+        assert!(who.expect(Role::Viewer).is_ok());
+        assert!(who.expect(Role::Worker).is_err());
+        assert!(of_certificate(&certificate("Example Ltd")).is_err());
+        assert!(of_certificate(b"nonsense").is_err());
+    }
+}

@@ -1,0 +1,166 @@
+//! A cluster on loopback: etcd, coordinators and workers as processes of their own.
+
+use std::{fs, path::PathBuf, time::Duration};
+
+use anyhow::{Context, Result, bail, ensure};
+use serde_json::Value;
+use tempfile::TempDir;
+use upshift_shared::clock::Stopwatch;
+
+use crate::harness::{Database, EtcdCluster, Running, Upshift};
+
+/// Nothing that has to happen may take longer.
+const DEADLINE: Duration = Duration::from_secs(120);
+
+/// A cluster whose coordinators and workers are yet to be started.
+pub struct Cluster {
+    /// Its store.
+    pub etcd: EtcdCluster,
+    folder: TempDir,
+    config: String,
+}
+
+impl Cluster {
+    /// For these databases by their names; `more` is the rest of `[cluster]`, and whatever comes after it.
+    ///
+    /// # Errors
+    /// Where etcd cannot be started.
+    pub fn new(members: usize, databases: &[(&str, &Database)], more: &str) -> Result<Self> {
+        let etcd = EtcdCluster::start(members)?;
+        let urls = etcd.options("", Duration::from_secs(2)).endpoints;
+        let mut config = format!(
+            "[cluster]\nname = \"test\"\netcd = {urls:?}\nlease = \"2s\"\nlisten = \"127.0.0.1:0\"\n{more}\n"
+        );
+        for (name, database) in databases {
+            config.push_str(&format!(
+                "[databases.{name}]\nurl = \"{}\"\n",
+                database.url()
+            ));
+        }
+        let cluster = Self {
+            etcd,
+            folder: TempDir::new()?,
+            config,
+        };
+        fs::write(cluster.file(), &cluster.config)?;
+        Ok(cluster)
+    }
+
+    /// The configuration of all its parts.
+    #[must_use]
+    pub fn file(&self) -> PathBuf {
+        self.folder.path().join("upshift.toml")
+    }
+
+    /// Where tests may leave files.
+    #[must_use]
+    pub fn folder(&self) -> &std::path::Path {
+        self.folder.path()
+    }
+
+    /// A call of `upshift` with the cluster's configuration.
+    #[must_use]
+    pub fn upshift(&self, arguments: &[&str]) -> Upshift {
+        Upshift::new(["--config"])
+            .argument(self.file())
+            .arguments(arguments)
+    }
+
+    /// A coordinator, not yet started.
+    #[must_use]
+    pub fn coordinator(&self) -> Upshift {
+        self.upshift(&["coordinator"])
+            .variable("UPSHIFT_LOG", "warn")
+    }
+
+    /// A coordinator that leads.
+    ///
+    /// # Errors
+    /// Where it does not come to lead.
+    pub fn leader(&self) -> Result<Running> {
+        let mut running = self.coordinator().start()?;
+        leads(&mut running)?;
+        Ok(running)
+    }
+
+    /// A worker.
+    ///
+    /// # Errors
+    /// Where it cannot be started.
+    pub fn worker(&self, slots: u32) -> Result<Running> {
+        self.upshift(&["worker", "--slots", &slots.to_string()])
+            .start()
+    }
+
+    /// Submits a pack with these options; the run's id.
+    ///
+    /// # Errors
+    /// Where the coordinator refuses it.
+    pub fn submit(
+        &self,
+        pack: &std::path::Path,
+        database: &str,
+        options: &[&str],
+    ) -> Result<String> {
+        let outcome = self
+            .upshift(&["cluster", "submit", "--json", "--database", database])
+            .argument(pack)
+            .arguments(&["--"])
+            .arguments(options)
+            .succeed()?;
+        let answer: Value = serde_json::from_str(&outcome.stdout)?;
+        let run = answer["run"].as_str().context("it has a number")?;
+        ensure!(!run.is_empty(), "there was nothing to do: {answer}");
+        Ok(run.to_owned())
+    }
+
+    /// How the cluster says that a run stands.
+    ///
+    /// # Errors
+    /// Where nobody answers.
+    pub fn status(&self, run: &str) -> Result<Value> {
+        let outcome = self
+            .upshift(&["cluster", "status", run, "--json"])
+            .succeed()?;
+        let status: Value = serde_json::from_str(&outcome.stdout)?;
+        Ok(status["runs"][0].clone())
+    }
+
+    /// Waits until nothing is to be done with a run; how it stands then.
+    ///
+    /// # Errors
+    /// Where that takes too long.
+    pub fn settled(&self, run: &str) -> Result<Value> {
+        let begun = Stopwatch::start();
+        loop {
+            let status = self.status(run)?;
+            if status["doing"] == "" {
+                return Ok(status);
+            }
+            if begun.elapsed() > DEADLINE {
+                bail!("the run does not end: {status}");
+            }
+            std::thread::sleep(Duration::from_millis(200));
+        }
+    }
+
+    /// The same, where it has to be in that state.
+    ///
+    /// # Errors
+    /// Where it is not.
+    pub fn expect(&self, run: &str, state: &str) -> Result<Value> {
+        let status = self.settled(run)?;
+        ensure!(status["state"] == state, "not {state}: {status}");
+        Ok(status)
+    }
+}
+
+/// Waits until a coordinator leads.
+///
+/// # Errors
+/// Where it ends before.
+pub fn leads(coordinator: &mut Running) -> Result<()> {
+    let leads = coordinator.read_until(|line| line.ends_with(" leads"))?;
+    ensure!(leads, "the coordinator has ended");
+    Ok(())
+}

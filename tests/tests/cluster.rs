@@ -1,0 +1,327 @@
+//! A cluster on loopback: what operators ask of it, coordinators that end in the middle of a run, workers
+//! that come and go, who is let in.
+
+use std::{fs, path::PathBuf, time::Duration};
+
+use anyhow::{Result, ensure};
+use nix::sys::signal::Signal;
+use upshift_tests::{
+    cluster::{Cluster, leads},
+    compare::{self, Snapshot},
+    harness::{Database, Upshift},
+    oracle, small_erp,
+};
+
+/// The small ERP, and the same after its pack by `psql`.
+async fn databases() -> Result<(Database, Database)> {
+    let database = small_erp::database().await?;
+    let naive = database.copy()?;
+    oracle::upgrade(&naive, &small_erp::pack()).await?;
+    Ok((database, naive))
+}
+
+const SMALL: &[&str] = &["--unit-rows", "100", "--passes", "in-place"];
+
+#[tokio::test]
+async fn a_run_goes_through_the_cluster_and_back() -> Result<()> {
+    let (database, naive) = databases().await?;
+    let before = Snapshot::take(&database).await?;
+    let cluster = Cluster::new(1, &[("erp", &database)], "")?;
+    let _leader = cluster.leader()?;
+    let _workers = [cluster.worker(2)?, cluster.worker(1)?];
+    let run = cluster.submit(&small_erp::pack(), "erp", SMALL)?;
+    cluster.expect(&run, "prepared")?;
+    cluster.upshift(&["cluster", "rollback", &run]).succeed()?;
+    cluster.expect(&run, "rolled_back")?;
+    before.expect_same(&Snapshot::take(&database).await?, "rolled back")?;
+    let watched = cluster
+        .upshift(&["cluster", "submit", "--watch", "--database", "erp"])
+        .argument(small_erp::pack())
+        .arguments(&["--", "--commit", "--unit-rows", "100"])
+        .succeed()?;
+    ensure!(
+        watched.stdout.contains("is committed"),
+        "{}",
+        watched.stdout
+    );
+    ensure!(watched.stdout.contains("task_done"), "{}", watched.stdout);
+    compare::expect_same(&naive, &database, "committed").await?;
+    let again = cluster
+        .upshift(&["cluster", "submit", "--database", "erp"])
+        .argument(small_erp::pack())
+        .succeed()?;
+    ensure!(again.stdout.contains("nothing to do"), "{}", again.stdout);
+    for (refused, code) in [
+        (vec!["cluster", "commit", &run], 3),
+        (vec!["cluster", "pause", &run], 3),
+        (vec!["cluster", "resume", &run], 3),
+    ] {
+        cluster.upshift(&refused).run()?.expect_code(code)?;
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_standby_goes_on_where_the_leader_died() -> Result<()> {
+    for point in ["after_checkpoint:1", "before_record:3", "before_end:1"] {
+        let (database, naive) = databases().await?;
+        let cluster = Cluster::new(1, &[("erp", &database)], "")?;
+        let mut first = cluster
+            .coordinator()
+            .variable("UPSHIFT_FAILPOINT", point)
+            .start()?;
+        leads(&mut first)?;
+        let _worker = cluster.worker(2)?;
+        let run = cluster.submit(&small_erp::pack(), "erp", SMALL)?;
+        let mut second = cluster.coordinator().start()?;
+        leads(&mut second)?;
+        ensure!(first.has_ended()?, "it was to die at {point}");
+        cluster.expect(&run, "prepared")?;
+        cluster.upshift(&["cluster", "commit", &run]).succeed()?;
+        cluster.expect(&run, "committed")?;
+        compare::expect_same(&naive, &database, point).await?;
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_leader_that_is_told_to_stop_hands_its_runs_over() -> Result<()> {
+    let (database, naive) = databases().await?;
+    let cluster = Cluster::new(1, &[("erp", &database)], "")?;
+    let first = cluster.leader()?;
+    let mut second = cluster.coordinator().start()?;
+    let worker = cluster.worker(1)?;
+    let run = cluster.submit(&small_erp::pack(), "erp", &["--unit-rows", "20"])?;
+    first.signal(Signal::SIGTERM)?;
+    first.wait()?.expect_code(0)?;
+    leads(&mut second)?;
+    cluster.expect(&run, "prepared")?;
+    // It never stood still as failed.
+    let events = Upshift::on(&database, ["events", "--json"]).succeed()?;
+    ensure!(!events.stdout.contains("\"failed\""), "{}", events.stdout);
+    cluster.upshift(&["cluster", "commit", &run]).succeed()?;
+    cluster.expect(&run, "committed")?;
+    worker.signal(Signal::SIGTERM)?;
+    worker.wait()?.expect_code(0)?;
+    compare::expect_same(&naive, &database, "handed over").await
+}
+
+#[tokio::test]
+async fn workers_come_and_go() -> Result<()> {
+    let (database, naive) = databases().await?;
+    let cluster = Cluster::new(1, &[("erp", &database)], "")?;
+    let _leader = cluster.leader()?;
+    let run = cluster.submit(&small_erp::pack(), "erp", &["--unit-rows", "20"])?;
+    let doomed = cluster.worker(1)?;
+    std::thread::sleep(Duration::from_millis(1500));
+    doomed.kill()?;
+    let drained = cluster.worker(1)?;
+    std::thread::sleep(Duration::from_millis(1000));
+    let listed = cluster
+        .upshift(&["cluster", "workers", "--json"])
+        .succeed()?;
+    let workers: serde_json::Value = serde_json::from_str(&listed.stdout)?;
+    let newest = workers
+        .as_array()
+        .and_then(|all| all.last())
+        .map(|worker| worker["worker"].to_string());
+    let newest = newest.unwrap_or_default();
+    cluster.upshift(&["cluster", "drain", &newest]).succeed()?;
+    drained.wait()?.expect_code(0)?;
+    let _last = cluster.worker(4)?;
+    cluster.expect(&run, "prepared")?;
+    cluster.upshift(&["cluster", "commit", &run]).succeed()?;
+    cluster.expect(&run, "committed")?;
+    compare::expect_same(&naive, &database, "committed").await
+}
+
+#[tokio::test]
+async fn a_pause_holds_until_the_run_is_resumed() -> Result<()> {
+    let (database, _) = databases().await?;
+    let before = Snapshot::take(&database).await?;
+    let cluster = Cluster::new(1, &[("erp", &database)], "")?;
+    let leader = cluster.leader()?;
+    // Nobody works yet: it cannot end before it is paused.
+    let run = cluster.submit(&small_erp::pack(), "erp", SMALL)?;
+    cluster
+        .upshift(&["cluster", "pause", &run, "--reason", "month end"])
+        .succeed()?;
+    let _worker = cluster.worker(2)?;
+    let paused = |status: &serde_json::Value| status["message"] == "paused: month end";
+    let mut status = cluster.status(&run)?;
+    for _ in 0..100 {
+        if paused(&status) {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(200));
+        status = cluster.status(&run)?;
+    }
+    ensure!(paused(&status), "{status}");
+    // Another leader knows of it.
+    leader.kill()?;
+    let _second = cluster.leader()?;
+    for _ in 0..100 {
+        status = cluster.status(&run)?;
+        if paused(&status) {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(200));
+    }
+    ensure!(paused(&status), "{status}");
+    cluster.upshift(&["cluster", "resume", &run]).succeed()?;
+    cluster.expect(&run, "prepared")?;
+    cluster.upshift(&["cluster", "rollback", &run]).succeed()?;
+    cluster.expect(&run, "rolled_back")?;
+    before.expect_same(&Snapshot::take(&database).await?, "rolled back")
+}
+
+/// A cluster with certificates, and the configurations of its parts.
+struct Guarded {
+    cluster: Cluster,
+    _database: Database,
+}
+
+const SECRET: &str = "s3cret-token";
+
+impl Guarded {
+    async fn new() -> Result<Self> {
+        let (database, _) = databases().await?;
+        let digest = sha256(SECRET);
+        let more = format!(
+            "max_pack = \"1MB\"\n[cluster.tls]\nca = \"CERTS/ca.pem\"\ncertificate = \"CERTS/ROLE.pem\"\n\
+             key = \"CERTS/ROLE.key\"\n[cluster.tokens.screen]\nrole = \"viewer\"\nsha256 = \"{digest}\"\n"
+        );
+        let cluster = Cluster::new(1, &[("erp", &database)], &more)?;
+        Ok(Self {
+            cluster,
+            _database: database,
+        })
+    }
+
+    /// The configuration of a part, with certificates from that folder, and whatever `change` makes of it.
+    fn file(
+        &self,
+        (name, role, certs): (&str, &str, &str),
+        change: impl Fn(String) -> String,
+    ) -> Result<PathBuf> {
+        let certs = self.cluster.folder().join(certs);
+        if !certs.is_dir() {
+            Upshift::new(["certs"]).argument(&certs).succeed()?;
+        }
+        let text = fs::read_to_string(self.cluster.file())?
+            .replace("CERTS", &certs.display().to_string())
+            .replace("ROLE", role);
+        let file = self.cluster.folder().join(format!("{name}.toml"));
+        fs::write(&file, change(text))?;
+        Ok(file)
+    }
+
+    fn call(&self, role: &str, arguments: &[&str]) -> Result<Upshift> {
+        let file = self.file((role, role, "certs"), |text| text)?;
+        Ok(Upshift::new(["--config"])
+            .argument(file)
+            .arguments(arguments))
+    }
+
+    fn submit(&self, role: &str) -> Result<Upshift> {
+        let submit = ["cluster", "submit", "--watch", "--database", "erp"];
+        Ok(self.call(role, &submit)?.argument(small_erp::pack()))
+    }
+}
+
+#[tokio::test]
+async fn only_who_shows_a_certificate_of_the_right_role_is_let_in() -> Result<()> {
+    let guarded = Guarded::new().await?;
+    let mut leader = guarded.call("coordinator", &["coordinator"])?.start()?;
+    leads(&mut leader)?;
+    let worker = guarded
+        .call("worker", &["worker", "--slots", "2"])?
+        .start()?;
+    guarded.call("viewer", &["cluster", "status"])?.succeed()?;
+    for role in ["viewer", "worker"] {
+        let refused = guarded.submit(role)?.run()?.expect_code(2)?;
+        let said = &refused.stderr;
+        ensure!(said.contains("is for operator"), "{said}");
+    }
+    let refused = guarded
+        .call("operator", &["worker"])?
+        .run()?
+        .expect_code(3)?;
+    let said = &refused.stderr;
+    ensure!(said.contains("is for worker"), "{said}");
+    guarded.submit("operator")?.succeed()?;
+    // A certificate of another CA is nobody's.
+    let stranger = guarded.file(("stranger", "operator", "strangers"), |text| text)?;
+    Upshift::new(["--config"])
+        .argument(&stranger)
+        .arguments(&["cluster", "status"])
+        .run()?
+        .expect_code(1)?;
+    worker.signal(Signal::SIGTERM)?;
+    worker.wait()?.expect_code(0)?;
+    leader.signal(Signal::SIGTERM)?;
+    let said = leader.wait()?.expect_code(0)?.stderr;
+    ensure!(said.contains("\"audit\":\"submit\""), "{said}");
+    ensure!(said.contains("\"granted\":true"), "{said}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_token_does_what_its_role_may_do() -> Result<()> {
+    let guarded = Guarded::new().await?;
+    let mut leader = guarded.call("coordinator", &["coordinator"])?.start()?;
+    leads(&mut leader)?;
+    let file = guarded.file(("token", "none", "certs"), |text| {
+        let shown = |line: &&str| !line.contains("/none.");
+        let text: Vec<&str> = text.lines().filter(shown).collect();
+        text.join("\n")
+            .replace("lease = ", "token_env = \"SCREEN_TOKEN\"\nlease = ")
+    })?;
+    let with_token = |token: &str, arguments: &[&str]| {
+        Upshift::new(["--config"])
+            .argument(&file)
+            .arguments(arguments)
+            .variable("SCREEN_TOKEN", token)
+    };
+    with_token(SECRET, &["cluster", "workers"]).succeed()?;
+    let run = "01900000-0000-7000-8000-000000000000";
+    let refused = with_token(SECRET, &["cluster", "pause", run])
+        .run()?
+        .expect_code(2)?;
+    let said = &refused.stderr;
+    ensure!(said.contains("is viewer"), "{said}");
+    with_token("another", &["cluster", "workers"])
+        .run()?
+        .expect_code(2)?;
+    leader.signal(Signal::SIGTERM)?;
+    let said = leader.wait()?.expect_code(0)?;
+    let said = format!("{}{}", said.stdout, said.stderr);
+    ensure!(!said.contains(SECRET), "{said}");
+    Ok(())
+}
+
+fn sha256(text: &str) -> String {
+    use sha2::{Digest, Sha256};
+    use std::fmt::Write;
+    Sha256::digest(text)
+        .iter()
+        .fold(String::new(), |mut all, byte| {
+            let _never = write!(all, "{byte:02x}");
+            all
+        })
+}
+
+#[tokio::test]
+async fn plain_text_off_loopback_has_to_be_said_in_words() -> Result<()> {
+    let (database, _) = databases().await?;
+    let cluster = Cluster::new(1, &[("erp", &database)], "")?;
+    let text = fs::read_to_string(cluster.file())?;
+    fs::write(cluster.file(), text.replace("127.0.0.1:0", "0.0.0.0:0"))?;
+    let refused = cluster.coordinator().run()?.expect_code(2)?;
+    ensure!(
+        refused.stderr.contains("insecure = true"),
+        "{}",
+        refused.stderr
+    );
+    Ok(())
+}

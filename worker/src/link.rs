@@ -1,0 +1,190 @@
+//! The way from a worker or an operator to a coordinator: TLS with a certificate of one's own, a token, and
+//! deadlines.
+
+use std::{fs, io, net::IpAddr, path::Path, time::Duration};
+
+use tonic::{
+    Request, Status,
+    metadata::{Ascii, MetadataValue},
+    service::{Interceptor, interceptor::InterceptedService},
+    transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity, Uri},
+};
+use upshift_shared::{
+    Error, Result,
+    config::{ClusterSettings, Environment, TlsFiles},
+};
+
+/// How long a connection, its handshake included, may take.
+const CONNECT: Duration = Duration::from_secs(5);
+/// A connection is asked so often whether it lives, and given so long to answer.
+const KEEPALIVE: Duration = Duration::from_secs(10);
+const KEEPALIVE_ANSWER: Duration = Duration::from_secs(5);
+
+/// A connection to a coordinator that says who asks.
+pub type Line = InterceptedService<Channel, Credentials>;
+
+/// What is said with every request.
+#[derive(Clone, Default)]
+pub struct Credentials(Option<MetadataValue<Ascii>>);
+
+impl Interceptor for Credentials {
+    fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
+        if let Some(token) = &self.0 {
+            let metadata = request.metadata_mut();
+            metadata.insert("authorization", token.clone());
+        }
+        Ok(request)
+    }
+}
+
+/// How coordinators of a cluster are reached.
+#[derive(Clone)]
+pub struct Link {
+    tls: Option<ClientTlsConfig>,
+    credentials: Credentials,
+    insecure: bool,
+}
+
+impl Link {
+    /// As `[cluster]` says.
+    ///
+    /// # Errors
+    /// Where a file or the token cannot be read.
+    pub fn new(cluster: &ClusterSettings, environment: &Environment) -> Result<Self> {
+        let token = cluster.token(environment)?;
+        let bearer = token.map(|token| {
+            let mut value =
+                MetadataValue::try_from(format!("Bearer {}", token.reveal())).map_err(|_| {
+                    Error::Config("the token of [cluster] is no line of text".to_owned())
+                })?;
+            value.set_sensitive(true);
+            Ok::<_, Error>(value)
+        });
+        Ok(Self {
+            tls: cluster.tls.as_ref().map(client_tls).transpose()?,
+            credentials: Credentials(bearer.transpose()?),
+            insecure: cluster.insecure,
+        })
+    }
+
+    /// Connects to the coordinator of that URL.
+    ///
+    /// # Errors
+    /// Where it cannot be reached, or not in the way that the configuration wants.
+    pub async fn connect(&self, url: &str) -> Result<Line> {
+        let bad = |why: String| Error::Config(format!("coordinator \"{url}\": {why}"));
+        let uri: Uri = url
+            .parse()
+            .map_err(|error| bad(format!("it is no URL: {error}")))?;
+        let endpoint = self.endpoint(uri).map_err(bad)?;
+        let channel = endpoint.connect().await.map_err(|error| Error::Io {
+            context: format!("connecting to coordinator {url}"),
+            source: io::Error::other(causes(&error)),
+        })?;
+        Ok(InterceptedService::new(channel, self.credentials.clone()))
+    }
+
+    /// Connects to the coordinator of this process, over a socket that nobody else can reach.
+    ///
+    /// # Errors
+    /// Where it cannot be reached.
+    pub async fn local(address: &str) -> Result<Line> {
+        let failed = |error: tonic::transport::Error| Error::Io {
+            context: "connecting a worker to the private socket".to_owned(),
+            source: io::Error::other(error),
+        };
+        let endpoint = Endpoint::try_from(address.to_owned()).map_err(failed)?;
+        let channel = endpoint.connect().await.map_err(failed)?;
+        Ok(InterceptedService::new(channel, Credentials::default()))
+    }
+
+    fn endpoint(&self, uri: Uri) -> Result<Endpoint, String> {
+        let tls = match (uri.scheme_str(), &self.tls) {
+            (Some("https"), Some(tls)) => Some(tls.clone()),
+            (Some("https"), None) => {
+                return Err(
+                    "[cluster.tls] is missing: who signed its certificate, and whose is shown to it"
+                        .to_owned(),
+                );
+            }
+            (Some("http"), _) if self.insecure || is_loopback(&uri) => None,
+            (Some("http"), _) => {
+                return Err(
+                    "plain text to another machine has to be allowed in words: insecure = true of \
+                     [cluster]"
+                        .to_owned(),
+                );
+            }
+            _ => return Err("it has to begin with https:// or http://".to_owned()),
+        };
+        let endpoint = Channel::builder(uri)
+            .connect_timeout(CONNECT)
+            .tcp_nodelay(true)
+            .http2_keep_alive_interval(KEEPALIVE)
+            .keep_alive_timeout(KEEPALIVE_ANSWER)
+            .keep_alive_while_idle(true);
+        match tls {
+            Some(tls) => endpoint.tls_config(tls).map_err(|error| causes(&error)),
+            None => Ok(endpoint),
+        }
+    }
+}
+
+fn is_loopback(uri: &Uri) -> bool {
+    let host = uri.host().unwrap_or_default();
+    let address = host
+        .trim_start_matches('[')
+        .trim_end_matches(']')
+        .parse::<IpAddr>();
+    host == "localhost" || address.is_ok_and(|address| address.is_loopback())
+}
+
+/// An error with what caused it: tonic's own text says only that it failed.
+fn causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text
+}
+
+fn client_tls(files: &TlsFiles) -> Result<ClientTlsConfig> {
+    let read = |path: &Path| {
+        fs::read(path).map_err(|source| Error::Io {
+            context: format!("cannot read {}", path.display()),
+            source,
+        })
+    };
+    let tls = ClientTlsConfig::new()
+        .ca_certificate(Certificate::from_pem(read(&files.ca)?))
+        .timeout(CONNECT);
+    Ok(match (&files.certificate, &files.key) {
+        (Some(certificate), Some(key)) => {
+            tls.identity(Identity::from_pem(read(certificate)?, read(key)?))
+        }
+        _ => tls,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn plain_text_to_other_machines_is_refused() {
+        let link = |insecure| Link {
+            tls: None,
+            credentials: Credentials::default(),
+            insecure,
+        };
+        let endpoint = |link: Link, url: &str| link.endpoint(url.parse().expect("a URL")).is_ok();
+        for url in ["http://127.0.0.1:1", "http://[::1]:1", "http://localhost:1"] {
+            assert!(endpoint(link(false), url), "{url}");
+        }
+        assert!(!endpoint(link(false), "http://10.0.0.5:7432"));
+        assert!(endpoint(link(true), "http://10.0.0.5:7432"));
+        assert!(!endpoint(link(true), "https://10.0.0.5:7432"), "no CA");
+    }
+}
