@@ -10,4 +10,5 @@ pub mod group;
 pub mod harness;
 pub mod odoo;
 pub mod oracle;
+pub mod simulation;
 pub mod small_erp;
