@@ -40,6 +40,17 @@ else
     echo "skipped: PostgreSQL 18 cannot be fetched here"
 fi
 
+step "tests of coordination on etcd 3.5"
+# The distribution's etcd is the one of the main job.
+if [ -n "${UPSHIFT_ETCD_BIN:-}" ] || [ "$#" -gt 0 ]; then
+    echo "skipped: the tests to run, or the etcd to run them on, were chosen"
+elif binaries=$(deploy/etcd35.sh); then
+    UPSHIFT_ETCD_BIN=$binaries cargo nextest run --package upshift-tests --profile ci \
+        -E 'binary(coordination)'
+else
+    echo "skipped: etcd 3.5 cannot be fetched here"
+fi
+
 step tests
 # Where a real database is at hand, the tests of the main job end with it; else they say that they skip it.
 export UPSHIFT_ODOO_DUMP=${UPSHIFT_ODOO_DUMP:-$PWD/../shared/odoo17_demo.dump}
