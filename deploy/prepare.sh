@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs what a fresh Debian machine lacks to build Upshift and to try it: a PostgreSQL server (from the
-# distribution; its own cluster is not touched), etcd, build tools, libclang (for pg_query), protoc and its files
-# (for etcd-client), openssl. Sourced by demo.sh and test.sh.
+# distribution; its own cluster is not touched), build tools, libclang (for pg_query), protoc and its files
+# (for etcd-client), openssl; for tests etcd too. Sourced by demo.sh and test.sh.
 
 prepare_as_root() {
     if [ "$(id -u)" -eq 0 ]; then
@@ -38,7 +38,6 @@ prepare_machine() {
     prepare_has_libclang || packages+=(libclang-dev)
     command -v protoc >/dev/null 2>&1 || packages+=(protobuf-compiler)
     [ -e /usr/include/google/protobuf/descriptor.proto ] || packages+=(libprotobuf-dev)
-    command -v etcd >/dev/null 2>&1 || packages+=(etcd-server)
     command -v cc >/dev/null 2>&1 && command -v make >/dev/null 2>&1 || packages+=(build-essential)
     command -v openssl >/dev/null 2>&1 || packages+=(openssl)
     command -v psql >/dev/null 2>&1 || packages+=(postgresql-client)
@@ -57,5 +56,20 @@ prepare_machine() {
     if ! command -v cargo >/dev/null 2>&1; then
         echo "no Rust toolchain: install one with https://rustup.rs" >&2
         return 1
+    fi
+}
+
+# etcd for the tests, below the folder given. It is unpacked, not installed: Debian's package starts it as a
+# service.
+prepare_etcd() {
+    local folder=$1/etcd
+    command -v etcd >/dev/null 2>&1 && return
+    if [ ! -x "$1/bin/etcd" ]; then
+        echo "fetching: etcd-server"
+        apt-cache show etcd-server >/dev/null 2>&1 || prepare_as_root apt-get update -qq
+        rm -rf "$folder"
+        mkdir -p "$folder" "$1/bin"
+        (cd "$folder" && apt-get download -qq etcd-server && dpkg-deb --extract etcd-server_*.deb .)
+        ln -sf "$folder/usr/bin/etcd" "$1/bin/etcd"
     fi
 }

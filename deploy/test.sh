@@ -13,6 +13,7 @@ prepare_machine
 # Everything that is built or fetched for the tests stays below target/.
 tools=$PWD/target/tools
 PATH="$tools/bin:$PATH"
+prepare_etcd "$tools"
 if ! command -v cargo-nextest >/dev/null 2>&1; then
     cargo install --locked --root "$tools" cargo-nextest
 fi

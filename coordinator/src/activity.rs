@@ -58,6 +58,9 @@ pub struct Blocker {
     pub since: Option<String>,
 }
 
+/// Locks are asked for only of who waits for one: the condition stands within each subquery, because what
+/// is joined LATERAL is evaluated before ON is.
+///
 /// `waitstart` is there from PostgreSQL 14 on, and NULL for a moment after a wait has begun. Who waits for
 /// a row waits for its transaction, and holds the row's `tuple` lock meanwhile, which says the table.
 const SESSIONS: &str = "-- upshift: what the sessions of a run are at
@@ -72,12 +75,13 @@ SELECT a.pid, a.application_name,
        coalesce(b.blockers, '[]')::text AS blockers
   FROM pg_catalog.pg_stat_activity a
   LEFT JOIN LATERAL (
-       SELECT * FROM pg_catalog.pg_locks l WHERE l.pid = a.pid AND NOT l.granted LIMIT 1
-       ) l ON a.wait_event_type = 'Lock'
+       SELECT * FROM pg_catalog.pg_locks l
+        WHERE a.wait_event_type = 'Lock' AND l.pid = a.pid AND NOT l.granted LIMIT 1
+       ) l ON true
   LEFT JOIN LATERAL (
        SELECT t.relation FROM pg_catalog.pg_locks t
-        WHERE t.pid = a.pid AND t.locktype = 'tuple' AND t.granted LIMIT 1
-       ) t ON a.wait_event_type = 'Lock'
+        WHERE a.wait_event_type = 'Lock' AND t.pid = a.pid AND t.locktype = 'tuple' AND t.granted LIMIT 1
+       ) t ON true
   LEFT JOIN LATERAL (
        SELECT json_agg(json_build_object(
                   'pid', p.pid,
@@ -85,9 +89,10 @@ SELECT a.pid, a.application_name,
                   'user', o.usename, 'state', o.state,
                   'since', to_char(o.xact_start AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"'))
                   ORDER BY p.pid) AS blockers
-         FROM (SELECT DISTINCT unnest(pg_catalog.pg_blocking_pids(a.pid)) AS pid) p
+         FROM (SELECT DISTINCT unnest(pg_catalog.pg_blocking_pids(a.pid)) AS pid
+                WHERE a.wait_event_type = 'Lock') p
          LEFT JOIN pg_catalog.pg_stat_activity o ON o.pid = p.pid
-       ) b ON a.wait_event_type = 'Lock'
+       ) b ON true
  WHERE a.datname = current_database() AND a.pid <> pg_catalog.pg_backend_pid()
    AND a.backend_type = 'client backend' AND a.state NOT IN ('idle', 'disabled')
    AND starts_with(a.application_name, $1)

@@ -19,7 +19,8 @@ const TABLES: &str = "
     CREATE TABLE note (id serial PRIMARY KEY, text text);
     INSERT INTO note (text) SELECT 'note ' || i FROM generate_series(1, 50) i;";
 
-const BASE: &str = "
+/// The script of the first module.
+pub const BASE: &str = "
     ALTER TABLE part ADD COLUMN total integer;
     UPDATE part SET total = price * 2, name = upper(name);
     DROP TABLE note;";
@@ -234,4 +235,14 @@ pub async fn alone() -> Result<Vec<Snapshot>> {
         all.push(Snapshot::take(&database.await?).await?);
     }
     Ok(all)
+}
+
+/// What each database is after these statements, and no run.
+///
+/// # Errors
+/// With what `psql` says.
+pub async fn by_hand(sql: &str) -> Result<Vec<Snapshot>> {
+    let database = Database::of_template("groups", |d| d.psql(TABLES).map(drop)).await?;
+    database.psql(sql)?;
+    Ok(vec![Snapshot::take(&database).await?; NAMES.len()])
 }

@@ -262,8 +262,13 @@ async fn quarantines(case: &Case) -> Result<()> {
     expect_said(&refused, &["7 rows still quarantined"])?;
     database.psql(&case.mend.replace("{ids}", &ids(7)))?;
     start.psql(&case.mend.replace("{ids}", &ids(7)))?;
-    Upshift::on(&database, ["quarantine", "retry"]).dies_at("before_commit")?;
+    for point in ["before_commit", "after_commit"] {
+        Upshift::on(&database, ["quarantine", "retry"]).dies_at(point)?;
+    }
     Upshift::on(&database, ["quarantine", "retry"]).succeed()?;
+    Upshift::on(&database, ["verify"])
+        .succeed()
+        .context("retries are what the run left too")?;
     let listed = quarantined(&database, false)?;
     ensure!(listed["counts"]["retried"] == 7, "{listed}");
     if case.script.0.ends_with(".sql") {
@@ -271,7 +276,9 @@ async fn quarantines(case: &Case) -> Result<()> {
         oracle::upgrade(&naive, pack.path()).await?;
         compare::expect_same(&database, &naive, "retried is not psql").await?;
     }
-    Upshift::on(&database, ["rollback"]).dies_at("during_undo:2")?;
+    for point in ["during_undo:2", "after_retries_back"] {
+        Upshift::on(&database, ["rollback"]).dies_at(point)?;
+    }
     Upshift::on(&database, ["rollback"]).succeed()?;
     compare::expect_same(&database, &start, "rolled back after a retry").await
 }
@@ -543,5 +550,32 @@ async fn a_committed_run_keeps_its_list() -> Result<()> {
         "{}",
         plain.stdout
     );
+    Ok(())
+}
+
+/// Which column of new rows is at fault is asked one by one, and no default draws for that.
+#[tokio::test]
+async fn a_search_draws_from_no_sequence() -> Result<()> {
+    let pack = one_module(&[(
+        "pre-a.sql",
+        "INSERT INTO numbered (id, place, short) SELECT id, place, code FROM source WHERE id > 0;",
+    )])?;
+    let database = Database::create()?;
+    database.psql(
+        "CREATE TABLE source (id integer PRIMARY KEY, place integer, code text);
+         INSERT INTO source SELECT i, i, CASE i WHEN 7 THEN 'Z3CR3T' ELSE 'x' END FROM generate_series(1, 2000) i;
+         CREATE TABLE numbered (id serial PRIMARY KEY, place serial, short varchar(5));
+         SELECT nextval('numbered_id_seq'), nextval('numbered_place_seq');
+         ANALYZE",
+    )?;
+    let failed = Upshift::on(&database, ["run", "--unit-rows", "500"])
+        .argument(pack.path())
+        .run()?
+        .expect_code(1)?;
+    expect_said(&failed, &["1 bad row: ", "column \"short\" of"])?;
+    let drawn = database.psql(
+        "SELECT last_value FROM numbered_id_seq UNION ALL SELECT last_value FROM numbered_place_seq",
+    )?;
+    ensure!(drawn.trim() == "1\n1", "drawn up to {drawn}");
     Ok(())
 }

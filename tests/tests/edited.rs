@@ -8,9 +8,10 @@ use serde_json::Value;
 use tempfile::TempDir;
 use upshift_tests::{
     compare::{self, Snapshot},
-    harness::{Database, Outcome, Upshift, pack, repository},
+    harness::{Database, Outcome, Upshift, one_module, pack, repository},
     odoo, oracle,
 };
+use upshift_worker::failpoint;
 
 const TABLES: &str = "
     CREATE TABLE installed (name text PRIMARY KEY, version text);
@@ -254,13 +255,14 @@ async fn being_killed_on_the_way_changes_nothing() -> Result<()> {
     let unedited = self::folder()?;
     mend(folder.path())?;
     let naive = by_psql(folder.path()).await?;
-    for point in [
+    let points = [
         "during_undo:1",
         "after_work:2",
         "before_commit:4",
         "during_prepare:1",
         "after_commit:8",
-    ] {
+    ];
+    for point in points.into_iter().chain(failpoint::EDITED) {
         let database = failed.copy()?;
         resume(&database, folder.path()).dies_at(point)?;
         if point.starts_with("during_undo") {
@@ -277,6 +279,35 @@ async fn being_killed_on_the_way_changes_nothing() -> Result<()> {
         Upshift::on(&database, ["commit"]).succeed()?;
         compare::expect_same(&naive, &database, point).await?;
     }
+    Ok(())
+}
+
+/// Killed between the two, the tasks are open again and the new table is in its place all the same: what an
+/// application writes to it then is not lost without a word.
+#[tokio::test]
+async fn what_is_open_again_may_have_been_written() -> Result<()> {
+    let script = "-- upshift: strategy = shadow\nUPDATE t SET a = id;";
+    let folder = one_module(&[("pre-a.sql", script)])?;
+    let database = Database::filled(
+        "CREATE TABLE t (id integer PRIMARY KEY, a integer);
+         INSERT INTO t SELECT generate_series(1, 500);",
+    )?;
+    Upshift::run_pack(&database, folder.path(), "shadow").dies_at("before_record@shadow swap")?;
+    let edited = one_module(&[("pre-a.sql", &script.replace("id;", "-id;"))])?;
+    resume(&database, edited.path()).dies_at(failpoint::AFTER_REOPEN)?;
+    let unwritten = database.copy()?;
+    database.psql("UPDATE t SET a = 0 WHERE id = 7")?;
+    let refused = resume(&database, edited.path()).run()?.expect_code(3)?;
+    told(
+        &refused,
+        &["an application has written since", "resume without --pack"],
+    )?;
+    Upshift::on(&database, ["resume"]).succeed()?;
+    Upshift::on(&database, ["commit"]).succeed()?;
+    let sum = |database: &Database| database.psql("SELECT sum(a) FROM t");
+    ensure!(sum(&database)?.trim() == "125243", "{}", sum(&database)?);
+    resume(&unwritten, edited.path()).succeed()?;
+    ensure!(sum(&unwritten)?.trim() == "-125250", "{}", sum(&unwritten)?);
     Ok(())
 }
 

@@ -7,10 +7,14 @@ use anyhow::{Context, Result, ensure};
 use nix::sys::signal::Signal;
 use serde_json::Value;
 use sqlx::Connection;
-use upshift_coordinator::coordination::DATABASE_LOCK;
+use upshift_coordinator::{
+    coordination::DATABASE_LOCK,
+    snapshot::marker::{Marker, State},
+};
+use upshift_shared::ids::RunId;
 use upshift_tests::{
     compare::Snapshot,
-    group::{Group, alone},
+    group::{BASE, Group, alone, by_hand},
     harness::{Database, Server, Upshift},
 };
 use upshift_worker::failpoint;
@@ -77,6 +81,11 @@ async fn a_group_goes_through_its_states_together() -> Result<()> {
     ensure!(group.state()? == "rolled_back");
     let checkpoints = group.ask("SELECT string_agg(name, ',') FROM upshift.checkpoint")?;
     ensure!(checkpoints.iter().all(|c| c == "base"), "{checkpoints:?}");
+    let other = format!("{BASE} CREATE TABLE other (i integer)");
+    let base = [by_hand(BASE).await?, by_hand(&other).await?].concat();
+    for (database, expected) in group.databases.iter().zip([&base[0], &base[3], &base[2]]) {
+        expected.expect_same(&Snapshot::take(database).await?, "back at base")?;
+    }
     group.say("commit").run()?.expect_code(3)?;
     group.say("resume").succeed()?;
     group.say("rollback").succeed()?;
@@ -160,6 +169,9 @@ async fn dies_at(point: usize) -> Result<()> {
     } else {
         let checkpoints = group.ask("SELECT string_agg(name, ',') FROM upshift.checkpoint")?;
         ensure!(checkpoints.iter().all(|c| c == "base"), "{checkpoints:?}");
+        group
+            .expect_same(&by_hand(BASE).await?, &format!("{name}: back at base"))
+            .await?;
         group.say("resume").succeed()?;
     }
     group.say("commit").dies_at(name)?;
@@ -202,6 +214,27 @@ async fn it_dies_between_two_commits() -> Result<()> {
 #[tokio::test]
 async fn it_dies_after_all_commits() -> Result<()> {
     dies_at(5).await
+}
+
+/// The cut that makes all of them running is like any other.
+#[tokio::test]
+async fn it_dies_at_every_point_of_its_first_cut() -> Result<()> {
+    let group = Group::new().await?;
+    let start = group.snapshots().await?;
+    for (point, name) in failpoint::GROUP.iter().enumerate() {
+        group.run().dies_at(name)?;
+        group.recover()?;
+        let expected = if point >= 3 { "running" } else { "planned" };
+        ensure!(group.state()? == expected, "{name}: {}", group.state()?);
+        if point.is_multiple_of(2) {
+            group.say("resume").succeed()?;
+            ensure!(group.state()? == "prepared", "{name}: {}", group.state()?);
+        }
+        group.say("rollback").succeed()?;
+        ensure!(group.state()? == "rolled_back", "{name}");
+        group.expect_same(&start, name).await?;
+    }
+    Ok(())
 }
 
 /// It dies while the runs are stored, or before they are running: nothing has run anywhere.
@@ -288,11 +321,84 @@ async fn one_fails_and_none_is_prepared() -> Result<()> {
     );
     ensure!(group.state()? == "failed");
     group.say("commit").run()?.expect_code(3)?;
+    ensure!(!failed.stderr.contains("id = 77"), "{}", failed.stderr);
+    let shown = group.say("resume").argument("--show-values");
+    let shown = shown.run()?.expect_code(1)?;
+    ensure!(shown.stderr.contains("id = 77"), "{}", shown.stderr);
+    let found = "SELECT count(*) FROM upshift.bad_row";
+    ensure!(c.psql(found)?.trim() == "1", "it is found once");
     c.psql("UPDATE line SET quantity = 1 WHERE id = 77")?;
     group.say("resume").succeed()?;
+    ensure!(c.psql(found)?.trim() == "0", "it is mended");
     ensure!(group.state()? == "prepared");
     group.say("rollback").succeed()?;
     ensure!(group.state()? == "rolled_back");
+    Ok(())
+}
+
+#[tokio::test]
+async fn it_goes_back_to_a_checkpoint_that_its_packs_name() -> Result<()> {
+    let group = Group::new().await?;
+    let (first, rest) = BASE.split_once("UPDATE part").context("two statements")?;
+    let script = format!("{first}-- upshift: checkpoint = \"half\"\n UPDATE part{rest}");
+    for member in [0, 2] {
+        let folder = group.packs.of(member).join("base/migrations/2.0");
+        fs::write(folder.join("pre-a.sql"), &script)?;
+    }
+    group.run().arguments(&["--passes", "in-place"]).succeed()?;
+    let back = |to| group.say("rollback").arguments(&["--to", to]);
+    let refused = back("sale").run()?.expect_code(3)?;
+    for said in ["c has no checkpoint sale", "they share half, base"] {
+        ensure!(refused.stderr.contains(said), "{said}: {}", refused.stderr);
+    }
+    back("half").succeed()?;
+    ensure!(group.state()? == "rolled_back");
+    group
+        .expect_same(&by_hand(first).await?, "back at half")
+        .await?;
+    group.say("resume").succeed()?;
+    group.say("commit").succeed()?;
+    group.expect_same(&alone().await?, "committed").await
+}
+
+/// What is asked of the group is shared out, and a pause of one is ended for all.
+#[tokio::test]
+async fn it_is_steered() -> Result<()> {
+    let group = Group::new().await?;
+    let b = &group.databases[1];
+    let mut lock = b.connect().await?;
+    sqlx::raw_sql("BEGIN; LOCK TABLE line IN SHARE MODE")
+        .execute(&mut lock)
+        .await?;
+    let running = group
+        .run()
+        .arguments(&["--json", "--lock-timeout", "10min"])
+        .arguments(&["--max-units", "7", "--wal-budget", "900MB/s"])
+        .start()?;
+    b.await_answer(
+        "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'",
+    )?;
+    let units = group.ask("SELECT max_units FROM upshift.control")?;
+    let units = units.iter().map(|units| units.parse::<u32>());
+    let units = units.collect::<Result<Vec<u32>, _>>()?;
+    ensure!(units.iter().sum::<u32>() == 7, "{units:?}");
+    let throttle = group.ask("SELECT throttle ? 'wal_budget' FROM upshift.control")?;
+    ensure!(throttle.iter().all(|there| there == "t"), "{throttle:?}");
+
+    Upshift::on(b, ["pause"]).succeed()?;
+    let resumed = group.say("resume").succeed()?;
+    ensure!(
+        resumed.stdout.contains("no longer paused"),
+        "{}",
+        resumed.stdout
+    );
+    let paused = group.ask("SELECT paused FROM upshift.control")?;
+    ensure!(paused.iter().all(|paused| paused == "f"), "{paused:?}");
+    lock.close().await?;
+    running.wait()?.expect_code(0)?;
+    ensure!(group.state()? == "prepared");
+    let taken = group.ask("SELECT count(*) FROM upshift.event WHERE kind = 'taken_over'")?;
+    ensure!(taken.iter().all(|n| n == "1"), "{taken:?}");
     Ok(())
 }
 
@@ -325,12 +431,9 @@ async fn it_is_interrupted() -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_member_is_refused_alone_and_can_be_forced() -> Result<()> {
+async fn what_is_in_the_way_of_one_is_in_the_way_of_all() -> Result<()> {
     let group = Group::new().await?;
-    let start = group.snapshots().await?;
-    let [a, b, _] = &group.databases[..] else {
-        anyhow::bail!("three");
-    };
+    let b = &group.databases[1];
     // Locked by another upshift: nothing is begun anywhere.
     let mut other = b.connect().await?;
     sqlx::query("SELECT pg_advisory_lock($1, $2)")
@@ -344,10 +447,34 @@ async fn a_member_is_refused_alone_and_can_be_forced() -> Result<()> {
         "{}",
         refused.stderr
     );
+    // A copy of a database that can still be restored is none to upgrade.
+    let copy = Marker {
+        state: State::Ready,
+        run: RunId::generate(),
+        database: "elsewhere".to_owned(),
+        epoch: 1,
+        to: None,
+        comment: None,
+    };
     other.close().await?;
+    b.psql(&copy.statement(b.name()))?;
+    let refused = group.run().run()?.expect_code(3)?;
+    for said in ["database b: ", "part of a snapshot of database elsewhere"] {
+        ensure!(refused.stderr.contains(said), "{said}: {}", refused.stderr);
+    }
+    b.psql(&format!("COMMENT ON DATABASE {} IS NULL", b.name()))?;
     let ledgers = group.ask("SELECT to_regnamespace('upshift') IS NULL")?;
     ensure!(ledgers.iter().all(|none| none == "t"), "{ledgers:?}");
+    Ok(())
+}
 
+#[tokio::test]
+async fn a_member_is_refused_alone_and_can_be_forced() -> Result<()> {
+    let group = Group::new().await?;
+    let start = group.snapshots().await?;
+    let [a, b, _] = &group.databases[..] else {
+        anyhow::bail!("three");
+    };
     group.run().succeed()?;
     for verb in ["commit", "rollback", "resume"] {
         let refused = Upshift::on(a, [verb]).run()?.expect_code(3)?;

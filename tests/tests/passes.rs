@@ -268,3 +268,37 @@ async fn an_older_ledger_gets_what_passes_need() -> Result<()> {
     back(&database, &[])?.expect_code(0)?;
     before.expect_same(&Snapshot::take(&database).await?, "rolled back")
 }
+
+/// What a pass asks of the catalog is large and touches few rows: to compile it would take seconds, under
+/// the lock of the swap.
+#[tokio::test]
+async fn no_question_of_a_pass_is_compiled() -> Result<()> {
+    let folder = two_updates()?;
+    let database = Database::create()?;
+    database.psql(TABLES)?;
+    database.psql(
+        "CREATE TABLE seen (command text, object text, jit text);
+         CREATE FUNCTION note_jit() RETURNS event_trigger LANGUAGE plpgsql AS $$ BEGIN
+             INSERT INTO public.seen SELECT command_tag, object_identity, current_setting('jit')
+             FROM pg_event_trigger_ddl_commands() WHERE starts_with(schema_name, 'upshift_kept_');
+         END $$;",
+    )?;
+    database.psql_as_superuser(
+        "CREATE EVENT TRIGGER note_jit ON ddl_command_end EXECUTE FUNCTION note_jit();
+         DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET jit = on', current_database()); END $$",
+    )?;
+    run(&database, folder.path()).succeed()?;
+    let seen = |jit: &str| {
+        database.psql(&format!(
+            "SELECT DISTINCT command FROM seen WHERE jit = '{jit}' AND command LIKE '%TABLE' ORDER BY 1"
+        ))
+    };
+    let off = seen("off")?;
+    ensure!(
+        off.contains("CREATE TABLE") && off.contains("ALTER TABLE"),
+        "seen with jit off: {off}"
+    );
+    let on = seen("on")?;
+    ensure!(on.trim().is_empty(), "compiled would be: {on}");
+    Ok(())
+}

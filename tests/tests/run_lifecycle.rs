@@ -5,7 +5,7 @@ use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 use upshift_tests::{
     compare::{self, Snapshot},
-    harness::{Database, Upshift},
+    harness::{Database, Upshift, one_module},
     oracle, small_erp,
 };
 
@@ -219,5 +219,45 @@ async fn usage_errors_touch_nothing() -> Result<()> {
     }
     let ledger = database.psql("SELECT to_regnamespace('upshift') IS NULL")?;
     ensure!(ledger.trim() == "t", "there is a ledger");
+    Ok(())
+}
+
+/// What another thing that goes depends on is destroyed after that; where an application's does, the rest goes
+/// all the same.
+#[tokio::test]
+async fn what_is_depended_on_is_destroyed_once_that_is_gone() -> Result<()> {
+    let folder = one_module(&[("pre-a.sql", "DROP TABLE first; DROP TABLE second;")])?;
+    let start = Database::filled(
+        "CREATE TABLE first (id integer); CREATE TABLE second (id integer);
+         CREATE TABLE stays (id integer);",
+    )?;
+    // What was dropped, out of sight.
+    let kept = |database: &Database| {
+        database.psql(
+            "SELECT c.oid::regclass FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+             WHERE n.nspname ~ '^upshift_kept' AND c.relkind = 'r' ORDER BY c.oid",
+        )
+    };
+    for application in [false, true] {
+        let database = start.copy()?;
+        Upshift::on(&database, ["run"])
+            .argument(folder.path())
+            .succeed()?;
+        let tables = kept(&database)?;
+        let (first, second) = tables.trim().split_once('\n').context("two are kept")?;
+        database.psql(&match application {
+            true => format!("CREATE VIEW of_application AS SELECT id FROM {first}"),
+            false => format!("ALTER TABLE {second} ADD COLUMN row {first}"),
+        })?;
+        let commit = || on(&database, &["commit", "--workers", "1"]);
+        if application {
+            let failed = commit().run()?.expect_code(1)?;
+            ensure!(failed.stderr.contains("2BP01"), "{}", failed.stderr);
+            ensure!(kept(&database)?.trim() == first, "{}", kept(&database)?);
+            database.psql("DROP VIEW of_application")?;
+        }
+        commit().succeed()?;
+        ensure!(kept(&database)?.trim().is_empty(), "{}", kept(&database)?);
+    }
     Ok(())
 }

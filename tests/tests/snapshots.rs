@@ -4,7 +4,8 @@
 use anyhow::{Result, ensure};
 use tempfile::TempDir;
 use upshift_coordinator::snapshot::{
-    COPIED, DISCARDED, FAILPOINTS_OF_RESTORING, FAILPOINTS_OF_TAKING,
+    COPIED, DISCARDED, FAILPOINTS_OF_RESTORING, FAILPOINTS_OF_TAKING, MADE, RECORDED,
+    RESTORE_BEGUN, RESTORE_SWAPPED, STARTED,
 };
 use upshift_tests::{
     compare::{self, Snapshot},
@@ -173,12 +174,8 @@ async fn others_who_are_connected_are_named_and_left_alone() -> Result<()> {
     expect_untouched(&shop, &before, "rolled back").await
 }
 
-#[tokio::test]
-async fn commands_of_the_configuration_take_and_restore_snapshots() -> Result<()> {
-    let server = server()?;
-    let folder = folder()?;
-    let shop = database(server)?;
-    let before = Snapshot::take(&shop).await?;
+/// A configuration with commands that copy databases, in the pack's folder. What is there is not made again.
+fn by_commands(folder: &TempDir) -> Result<String> {
     let config = folder.path().join("upshift.toml");
     std::fs::write(
         &config,
@@ -188,7 +185,47 @@ async fn commands_of_the_configuration_take_and_restore_snapshots() -> Result<()
          drop = [\"dropdb\", \"--if-exists\", \"{database}_c{task}\"]
          timeout = \"1min\"\n",
     )?;
-    let config = config.display().to_string();
+    Ok(config.display().to_string())
+}
+
+#[tokio::test]
+async fn killed_while_a_command_takes_or_restores_a_snapshot() -> Result<()> {
+    let server = server()?;
+    let folder = folder()?;
+    let shop = database(server)?;
+    let before = Snapshot::take(&shop).await?;
+    let config = by_commands(&folder)?;
+    let say = |verb: &str| upshift(&shop, &[verb, "--config", &config]);
+    let taking = [(STARTED, 1), (MADE, 2), (RECORDED, 1)];
+    // Killed between the command and what its ledger learns, nobody knows of the later snapshot.
+    let restoring = [(RESTORE_BEGUN, 0), (RESTORE_SWAPPED, 1), (DISCARDED, 0)];
+    for ((taking, nth), (restoring, left)) in taking.into_iter().zip(restoring) {
+        run(&shop, &folder, "command")
+            .arguments(&["--config", &config])
+            .dies_at(&format!("{taking}:{nth}"))?;
+        say("resume").succeed()?;
+        expect(&shop, AFTER_C)?;
+        ensure!(others(&shop)?.len() == 2, "{taking}: {:?}", others(&shop)?);
+        say("rollback").dies_at(restoring)?;
+        say("rollback").succeed()?;
+        before.expect_same(&Snapshot::take(&shop).await?, restoring)?;
+        let others = others(&shop)?;
+        ensure!(others.len() == left, "{restoring}: {others:?}");
+        for other in others {
+            let drop = format!("DROP DATABASE \"{other}\"");
+            server.psql("postgres", "postgres", &drop)?;
+        }
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn commands_of_the_configuration_take_and_restore_snapshots() -> Result<()> {
+    let server = server()?;
+    let folder = folder()?;
+    let shop = database(server)?;
+    let before = Snapshot::take(&shop).await?;
+    let config = by_commands(&folder)?;
     run(&shop, &folder, "command")
         .arguments(&["--config", &config])
         .succeed()?;
@@ -217,6 +254,44 @@ async fn commands_of_the_configuration_take_and_restore_snapshots() -> Result<()
     expect(&shop, AFTER_A)?;
     upshift(&shop, &["rollback", "--config", &config]).succeed()?;
     before.expect_same(&Snapshot::take(&shop).await?, "rolled back")
+}
+
+/// What somebody wants while a snapshot is taken holds when the run goes on: the command has said before what
+/// it wants itself.
+#[tokio::test]
+async fn a_pause_outlives_a_snapshot() -> Result<()> {
+    let folder = folder()?;
+    let shop = database(server()?)?;
+    let config = folder.path().join("upshift.toml");
+    let create = "createdb -T \\\"$1\\\" \\\"$1_c$2\\\" && psql -qX -d \\\"$1\\\" -c \\\"UPDATE upshift.control \
+        SET paused = true, reason = 'month end', version = version + 1\\\"";
+    std::fs::write(
+        &config,
+        format!(
+            "[snapshot]
+             create = [\"sh\", \"-c\", \"{create}\", \"sh\", \"{{database}}\", \"{{task}}\"]
+             restore = [\"false\"]
+             drop = [\"dropdb\", \"--if-exists\", \"{{database}}_c{{task}}\"]\n"
+        ),
+    )?;
+    let config = config.display().to_string();
+    let mut running = run(&shop, &folder, "command")
+        .arguments(&["--config", &config, "--json"])
+        .start()?;
+    let mut paused = 0;
+    while running.read_until(|line| line.contains("\"paused\""))? {
+        paused += 1;
+        let status = upshift(&shop, &["status", "--config", &config]).succeed()?;
+        ensure!(status.stdout.contains("month end"), "{}", status.stdout);
+        upshift(&shop, &["resume", "--config", &config]).succeed()?;
+    }
+    running.wait()?.expect_code(0)?;
+    ensure!(
+        paused == others(&shop)?.len() && paused > 0,
+        "{paused} pauses"
+    );
+    upshift(&shop, &["commit", "--config", &config]).succeed()?;
+    expect(&shop, AFTER_C)
 }
 
 #[tokio::test]

@@ -185,3 +185,27 @@ async fn what_the_way_back_wrote_is_no_applications() -> Result<()> {
     );
     Ok(())
 }
+
+/// A swap is recorded after it has been done: killed in between, what is written since counts as well.
+#[tokio::test]
+async fn what_an_application_wrote_counts_before_the_swap_is_recorded() -> Result<()> {
+    let script = "-- upshift: strategy = shadow\nUPDATE t SET a = id;";
+    let folder = one_module(&[("pre-a.sql", script)])?;
+    let database = Database::filled(
+        "CREATE TABLE t (id integer PRIMARY KEY, a integer);
+         INSERT INTO t SELECT generate_series(1, 500);",
+    )?;
+    let before = Snapshot::take(&database).await?;
+    Upshift::on(&database, ["run"])
+        .argument(folder.path())
+        .dies_at("before_record@shadow swap")?;
+    database.psql("UPDATE t SET a = 0 WHERE id = 7")?;
+    let refused = Upshift::on(&database, ["rollback"]).run()?.expect_code(3)?;
+    ensure!(
+        refused.stderr.contains("an application has written since"),
+        "{}",
+        refused.stderr
+    );
+    Upshift::on(&database, ["rollback", "--force"]).succeed()?;
+    before.expect_same(&Snapshot::take(&database).await?, "rolled back")
+}

@@ -55,6 +55,9 @@ pub const DURING_SWAP: &str = "during_swap";
 /// Between two keys that are validated, or before the only one.
 pub const DURING_KEYS: &str = "during_keys";
 
+/// A unit is about to be searched for bad rows.
+pub const DURING_SEARCH: &str = "during_search";
+
 /// All units of a task are done, or undone, and it is not recorded yet.
 pub const BEFORE_RECORD: &str = "before_record";
 /// It is recorded.
@@ -71,6 +74,8 @@ pub const BEFORE_END: &str = "before_end";
 pub const AFTER_END: &str = "after_end";
 /// A rollback: it is recorded that the run goes back, and nothing has.
 pub const AFTER_ROLLING_BACK: &str = "after_rolling_back";
+/// A rollback: retries of quarantined rows are taken back, and nothing else.
+pub const AFTER_RETRIES_BACK: &str = "after_retries_back";
 /// A commit, before the decision.
 pub const BEFORE_DECISION: &str = "before_decision";
 /// The run is committed, nothing destroyed.
@@ -93,8 +98,11 @@ pub const ALL: [&str; 10] = [
 /// Points within stages of a pass.
 pub const STAGES: [&str; 3] = [DURING_BUILD, DURING_SWAP, DURING_KEYS];
 
+/// Points that only units with bad rows pass.
+pub const SEARCH: [&str; 1] = [DURING_SEARCH];
+
 /// Points of whoever drives the run.
-pub const DRIVER: [&str; 10] = [
+pub const DRIVER: [&str; 11] = [
     BEFORE_RECORD,
     AFTER_RECORD,
     DURING_RECORD,
@@ -102,13 +110,24 @@ pub const DRIVER: [&str; 10] = [
     AFTER_CHECKPOINT,
     BEFORE_END,
     AFTER_END,
+    AFTER_RETRIES_BACK,
     AFTER_ROLLING_BACK,
     BEFORE_DECISION,
     AFTER_DECISION,
 ];
 
 /// Every list, for tests that go through all points.
-pub const LISTS: [&[&str]; 3] = [&ALL, &STAGES, &DRIVER];
+pub const LISTS: [&[&str]; 4] = [&ALL, &STAGES, &SEARCH, &DRIVER];
+
+/// An edited pack: the tasks that are taken back first are open again, and still in effect.
+pub const AFTER_REOPEN: &str = "after_reopen";
+/// They are taken back, the new plan is not stored.
+pub const AFTER_TAKE_BACK: &str = "after_take_back";
+/// The new plan is stored, nothing of it done.
+pub const AFTER_NEW_PLAN: &str = "after_new_plan";
+
+/// Every point of `resume --pack` before it goes on: only that command comes there.
+pub const EDITED: [&str; 3] = [AFTER_REOPEN, AFTER_TAKE_BACK, AFTER_NEW_PLAN];
 
 /// A cut of a group of databases: nothing is prepared.
 pub const GROUP_BEFORE_PREPARE: &str = "group_before_prepare";

@@ -1,7 +1,7 @@
 //! Preparing a task, once, before its first unit: its kept tables are created, its sequences and the
 //! instant of its `now()` recorded. And clearing it away, once all its units are undone.
 
-use sqlx::{PgConnection, Row};
+use sqlx::{PgConnection, Postgres, Row, postgres::PgArguments, query::QueryScalar};
 use upshift_shared::{
     Error, Result,
     ids::RunId,
@@ -183,23 +183,27 @@ pub(crate) async fn create_empty(
 
 /// The columns that are hidden in a table until commit. Whatever keeps a whole row keeps them too.
 pub(crate) async fn hidden_columns(tx: &mut PgConnection, table: &str) -> Result<Vec<String>> {
-    let failed = || Error::database(format!("reading the hidden columns of {table}"));
-    let rows = sqlx::query(
+    let query = sqlx::query_scalar(
         "-- hidden columns of a table
-        SELECT attname::text AS name FROM pg_attribute
+        SELECT attname::text FROM pg_attribute
         WHERE attrelid = $1::regclass AND attnum > 0 AND NOT attisdropped
           AND attname ~ '^upshift_kept_' AND attgenerated = ''
         ORDER BY attnum",
-    )
-    .bind(table)
-    .persistent(false)
-    .fetch_all(tx)
-    .await
-    .map_err(failed())?;
-    rows.iter()
-        .map(|row| row.try_get("name"))
-        .collect::<sqlx::Result<_>>()
-        .map_err(failed())
+    );
+    columns(tx, query.bind(table), table).await
+}
+
+/// The names that a query finds of columns of a table.
+pub(crate) async fn columns(
+    tx: &mut PgConnection,
+    query: QueryScalar<'_, Postgres, String, PgArguments>,
+    table: &str,
+) -> Result<Vec<String>> {
+    query
+        .persistent(false)
+        .fetch_all(tx)
+        .await
+        .map_err(Error::database(format!("reading the columns of {table}")))
 }
 
 pub(crate) async fn drop_kept(tx: &mut PgConnection, run: RunId, kept: &KeptTable) -> Result<()> {

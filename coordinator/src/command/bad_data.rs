@@ -7,9 +7,8 @@ use clap::{Args, ValueEnum};
 use serde_json::Value;
 use upshift_shared::{
     config::{RunDefaults, parse_duration},
-    ids::RunId,
     ledger::{
-        self,
+        self, Holder,
         bad_row::{BadRow, BadRowState, Counts},
         options::{OnBadData, RunOptions},
     },
@@ -77,12 +76,17 @@ impl BadDataArguments {
 }
 
 impl ShowArguments {
-    /// Keeps it with a run that goes on.
-    pub(super) async fn store(&self, conn: &mut PgConnection, run: RunId) -> Result<(), Failure> {
-        let mut options = ledger::options::load(conn, run).await?;
+    /// A run goes on forward: what is still bad is found again, and shown as is asked for now.
+    pub(super) async fn go_on(
+        &self,
+        conn: &mut PgConnection,
+        holder: Holder,
+    ) -> upshift_shared::Result<()> {
+        ledger::bad_row::forget_found(conn, holder).await?;
+        let mut options = ledger::options::load(conn, holder.run).await?;
         if options.show_values != self.show_values {
             options.show_values = self.show_values;
-            ledger::options::store(conn, run, &options).await?;
+            ledger::options::store(conn, holder.run, &options).await?;
         }
         Ok(())
     }

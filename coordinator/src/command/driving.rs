@@ -42,7 +42,7 @@ const LOCK_TIMEOUT: Duration = Duration::from_secs(5);
 const CUT_STATEMENT_TIMEOUT: Duration = Duration::from_secs(300);
 const MAX_ATTEMPTS: u32 = 10;
 /// How long sessions of an earlier attempt may take to end.
-pub(super) const TAKE_OVER_DEADLINE: Duration = Duration::from_secs(60);
+const TAKE_OVER_DEADLINE: Duration = Duration::from_secs(60);
 
 /// How a run is driven and shown.
 #[derive(Debug, Clone, Args)]
@@ -114,8 +114,8 @@ pub(super) struct Driving {
     pub(super) chosen: Chosen,
     pub(super) conn: PgConnection,
     pub(super) limits: Limits,
-    /// What this command wants of the run, and no other one will have said later.
-    wanted: Change,
+    /// What this command wants of the run; `None` once it has said so.
+    wanted: Option<Change>,
     coordination: Embedded,
     lock: Box<dyn Held>,
 }
@@ -152,7 +152,11 @@ impl Driving {
             chosen,
             conn,
             limits,
-            wanted: arguments.steering.change(),
+            // Whoever drives a run wants it to go on.
+            wanted: Some(Change {
+                paused: Some(Pause::End),
+                ..arguments.steering.change()
+            }),
             coordination,
             lock,
         })
@@ -195,12 +199,13 @@ impl Driving {
 
     /// Takes a run over: nobody who drove it before can write for it any more.
     pub(super) async fn take_over(&mut self, run: RunId) -> Result<Holder, Failure> {
-        let epoch = fence::raise(&mut self.conn, run, TAKE_OVER_DEADLINE).await?;
-        let holder = Holder { run, epoch };
-        let by = process::member().name;
-        let taken = Draft::new("taken_over", serde_json::json!({"epoch": epoch, "by": by}));
-        ledger::event::append(&mut self.conn, holder, &taken).await?;
-        Ok(holder)
+        Ok(take_over(&mut self.conn, run).await?)
+    }
+
+    /// An earlier drive of the same command has said what it wants of the run: what somebody wanted since
+    /// then holds.
+    pub(super) fn has_driven(&mut self) {
+        self.wanted = None;
     }
 
     /// Drives a run to its end. Gives back what another step needs (`commit` after `run`).
@@ -218,13 +223,11 @@ impl Driving {
         let partly = aim == Aim::TakeBack;
         let options = ledger::options::load(&mut self.conn, holder.run).await?;
         let last_event = ledger::event::last(&mut self.conn, holder.run).await?;
-        // Whoever drives a run wants it to go on; other limits that somebody wanted of it hold.
-        let wanted = Change {
-            paused: Some(Pause::End),
-            ..self.wanted
-        };
-        let by = process::member().name;
-        control::change(&mut self.conn, holder.run, &wanted, &by).await?;
+        if let Some(wanted) = &self.wanted {
+            let by = process::member().name;
+            control::change(&mut self.conn, holder.run, wanted, &by).await?;
+        }
+        // Other limits that somebody wanted of it hold.
         let control = control::read(&mut self.conn, holder.run).await?;
         self.limits.steer(&control);
         rebuilt.limit(&self.limits);
@@ -269,19 +272,9 @@ impl Driving {
         let limits = &self.limits;
         let done =
             commit::commit(&mut self.conn, target, holder, plan, limits, &mut *progress).await;
-        if let Err(error) = &done {
-            let stopped = commit::stopped(error);
-            // What stood in the way is what the user is told.
-            let _unwritten = ledger::event::append(&mut self.conn, holder, &stopped).await;
-        }
-        let done = done.map_err(|error| match error {
-            Error::Fenced { .. } => error.into(),
-            // What is left of it can be done later.
-            error => Failure::failed(error.to_string()),
-        });
         let done = match done {
             Ok(()) => snapshotting::discard_all(&mut self, arguments, (holder, plan)).await,
-            failed => failed,
+            Err(error) => Err(not_committed(&mut self.conn, holder, error).await),
         };
         self.close().await;
         done
@@ -291,6 +284,33 @@ impl Driving {
     pub(super) async fn close(self) {
         drop(self.conn);
         self.lock.release().await;
+    }
+}
+
+/// Takes a run over, and says so in its log.
+pub(super) async fn take_over(
+    conn: &mut PgConnection,
+    run: RunId,
+) -> upshift_shared::Result<Holder> {
+    let epoch = fence::raise(conn, run, TAKE_OVER_DEADLINE).await?;
+    let holder = Holder { run, epoch };
+    let by = process::member().name;
+    let taken = Draft::new("taken_over", serde_json::json!({"epoch": epoch, "by": by}));
+    ledger::event::append(conn, holder, &taken).await?;
+    Ok(holder)
+}
+
+/// A commit that did not come to its end, which the log is told; what is left of it can be done later.
+pub(super) async fn not_committed(
+    conn: &mut PgConnection,
+    holder: Holder,
+    error: Error,
+) -> Failure {
+    // What stood in the way is what the user is told.
+    let _unwritten = ledger::event::append(conn, holder, &commit::stopped(&error)).await;
+    match error {
+        Error::Fenced { .. } => error.into(),
+        error => Failure::failed(error.to_string()),
     }
 }
 

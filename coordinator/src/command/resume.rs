@@ -20,7 +20,8 @@ use super::{
     bad_data::ShowArguments,
     driving::{After, Driving, DrivingArguments},
     group::{self, GroupArguments},
-    snapshotting, steering,
+    snapshotting,
+    steering::{self, Steered},
 };
 
 /// `upshift resume [RUN]`
@@ -51,7 +52,8 @@ impl Arguments {
 
 pub(super) async fn run(arguments: Arguments, config: Option<&Path>) -> Result<(), Failure> {
     if let Some(file) = &arguments.group.group {
-        return Box::pin(group::resume::run(file, &arguments.driving, config)).await;
+        let called = (&arguments.driving, &arguments.show);
+        return Box::pin(group::resume::run(file, called, config)).await;
     }
     if let Some(pack) = &arguments.pack {
         return Box::pin(edited::resume(&arguments, pack, config)).await;
@@ -59,7 +61,8 @@ pub(super) async fn run(arguments: Arguments, config: Option<&Path>) -> Result<(
     let wanted = arguments.run.as_deref();
     let chosen = arguments.driving.database.resolve(config)?;
     let change = arguments.driving.steering.change();
-    if steering::unpaused((&chosen, wanted), change, arguments.driving.json).await? {
+    let steered = Steered::of(&chosen, wanted).await?;
+    if steering::unpaused(steered, change, arguments.driving.json).await? {
         return Ok(());
     }
     let (driving, row, after) = Driving::on_run(chosen, &arguments.driving, wanted).await?;
@@ -128,9 +131,7 @@ async fn go_forward(
         Change::default(),
     )
     .await?;
-    // What is still bad is found again.
-    ledger::bad_row::forget_found(&mut driving.conn, holder).await?;
-    arguments.show.store(&mut driving.conn, row.run).await?;
+    arguments.show.go_on(&mut driving.conn, holder).await?;
     let called = (&arguments.driving, config);
     if row.state == RunState::RolledBack {
         // What was taken back before is done anew, and so are the snapshots before it.

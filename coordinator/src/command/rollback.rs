@@ -61,7 +61,11 @@ pub(super) async fn run(arguments: Arguments, config: Option<&Path>) -> Result<(
         // The same order twice: the second one finds it done.
         RunState::RolledBack if row.rollback_to.is_none() && arguments.to.is_none() => {
             eprintln!("upshift: run {} is rolled back already", row.run);
+            let taken = ledger::snapshot::load(&mut driving.conn, row.run).await?;
             driving.close().await;
+            if taken.is_empty() {
+                return Ok(());
+            }
             let called = (&arguments.driving, config);
             snapshotting::tidy_up(called, row.run).await
         }
@@ -119,12 +123,13 @@ pub(super) async fn go_back(
         to: to.map(str::to_owned),
     };
     let resumed = row.state == RunState::RollingBack;
+    let has_snapshots = !plan.snapshots.is_empty();
     let progress = called.0.progress();
     let ended = driving
         .drive((holder, plan), (aim, rebuilt, resumed), progress)
         .await?;
     after.outcome(&ended)?;
-    if ended.ending == Ending::RolledBack {
+    if has_snapshots && ended.ending == Ending::RolledBack {
         snapshotting::tidy_up(called, row.run).await?;
     }
     Ok(())

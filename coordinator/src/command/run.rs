@@ -242,7 +242,12 @@ pub(super) fn ask(plan: &Plan, commit: bool) -> Result<(), Failure> {
             figures::counted(irreversible as u64, "task")
         )
     };
-    eprint!("{what}; go on? [y/N] ");
+    confirmed(&format!("{what}; go on?"))
+}
+
+/// Asks on the terminal.
+pub(super) fn confirmed(question: &str) -> Result<(), Failure> {
+    eprint!("{question} [y/N] ");
     let _unflushed = io::stderr().flush();
     let mut answer = String::new();
     let read = io::stdin().lock().read_line(&mut answer);

@@ -143,6 +143,7 @@ async fn take(
     let of_plan = (plan, snapshot.kind);
     rollback::refuse_midway(&mut driving.conn, holder.run, of_plan).await?;
     let entry = (snapshot.kind, snapshot.held_as());
+    let begun = ledger::snapshot::load(&mut driving.conn, holder.run).await?;
     ledger::snapshot::start(&mut driving.conn, holder, due, (entry.0, &entry.1)).await?;
     failpoint::reach(snapshot::STARTED);
     if !called.0.json {
@@ -154,7 +155,7 @@ async fn take(
         );
     }
     driving.close().await;
-    let made = interruptible(snapshot.make()).await;
+    let made = interruptible(snapshot.make(begun.contains_key(&due))).await;
     let mut driving = Driving::open(called.0, called.1).await?;
     fence::check(&mut driving.conn, holder).await?;
     if let Err(error) = made {
@@ -165,6 +166,7 @@ async fn take(
     failpoint::reach(snapshot::MADE);
     ledger::snapshot::finish(&mut driving.conn, holder, due).await?;
     failpoint::reach(snapshot::RECORDED);
+    driving.has_driven();
     let holder = driving.take_over(holder.run).await?;
     Ok((driving, holder))
 }
@@ -272,6 +274,7 @@ pub(super) async fn restore(
             holder
         }
     };
+    failpoint::reach(snapshot::RESTORE_SWAPPED);
     // After a copy this finishes what the swap began.
     let mut driving = Driving::open(called.0, called.1).await?;
     let row = ledger::run::read(&mut driving.conn, run).await?;
@@ -334,7 +337,6 @@ async fn by_copy(
     failpoint::reach(snapshot::RESTORE_DECIDED);
     driving.close().await;
     let swapped = interruptible(restore.swap(&mut maintenance)).await;
-    failpoint::reach(snapshot::RESTORE_SWAPPED);
     maintenance.close().await;
     swapped.map_err(failed)?;
     Ok(holder)
@@ -406,8 +408,10 @@ pub(super) async fn tidy(
     called: Called<'_>,
     (holder, plan): (Holder, &Plan),
 ) -> Result<(), Failure> {
-    for seq in rollback::of_no_use(&mut driving.conn, holder.run, plan).await? {
-        discard(driving, called.0, (holder, plan), seq).await?;
+    let of_no_use = rollback::of_no_use(&mut driving.conn, holder.run, plan).await?;
+    let mut taken = ledger::snapshot::load(&mut driving.conn, holder.run).await?;
+    for seq in of_no_use {
+        discard(driving, called.0, (holder, plan), (seq, taken.remove(&seq))).await?;
     }
     Ok(())
 }
@@ -434,8 +438,8 @@ pub(super) async fn discard_all(
     (holder, plan): (Holder, &Plan),
 ) -> Result<(), Failure> {
     let taken = ledger::snapshot::load(&mut driving.conn, holder.run).await?;
-    for seq in taken.into_keys() {
-        discard(driving, arguments, (holder, plan), seq).await?;
+    for (seq, row) in taken {
+        discard(driving, arguments, (holder, plan), (seq, Some(row))).await?;
     }
     Ok(())
 }
@@ -457,11 +461,10 @@ async fn discard(
     driving: &mut Driving,
     arguments: &DrivingArguments,
     (holder, plan): (Holder, &Plan),
-    seq: u32,
+    (seq, taken): (u32, Option<SnapshotRow>),
 ) -> Result<(), Failure> {
     let snapshot = of_plan(driving, arguments, (holder.run, plan), seq)?;
-    let taken = ledger::snapshot::load(&mut driving.conn, holder.run).await?;
-    refuse_moved(&snapshot, taken.get(&seq))?;
+    refuse_moved(&snapshot, taken.as_ref())?;
     snapshot::discard(&snapshot).await?;
     failpoint::reach(snapshot::DISCARDED);
     Ok(ledger::snapshot::forget(&mut driving.conn, holder, seq).await?)

@@ -108,6 +108,9 @@ pub(super) struct Steered {
 #[derive(Debug, Serialize)]
 pub(super) struct Heeded {
     run: RunId,
+    /// The number of what was wanted.
+    #[serde(skip)]
+    version: i64,
     /// Whether the run's driver has seen it.
     acknowledged: bool,
     /// Who drives a run in this database, if anybody does.
@@ -117,6 +120,11 @@ pub(super) struct Heeded {
 }
 
 impl Heeded {
+    /// Whether a driver has seen it, even if it has ended since: what came of it, it has said itself.
+    fn was_seen(&self) -> bool {
+        self.control.acknowledged >= self.version
+    }
+
     /// What the driver does now, if there is one.
     pub(super) fn in_force(&self) -> Option<&InForce> {
         self.control.in_force.as_ref().filter(|_| self.acknowledged)
@@ -129,13 +137,19 @@ impl Steered {
         Self::of(&chosen, which.run.as_deref()).await
     }
 
-    async fn of(chosen: &Chosen, wanted: Option<&str>) -> Result<Self, Failure> {
-        let mut conn = chosen.connect("steering").await?;
+    pub(super) async fn of(chosen: &Chosen, wanted: Option<&str>) -> Result<Self, Failure> {
+        let conn = chosen.connect("steering").await?;
+        Self::on(conn, wanted, chosen.hint.clone()).await
+    }
+
+    /// The same over a session of the caller's.
+    pub(super) async fn on(
+        mut conn: PgConnection,
+        wanted: Option<&str>,
+        hint: String,
+    ) -> Result<Self, Failure> {
         let row = select(&mut conn, wanted).await?;
-        let after = After {
-            run: row.run,
-            hint: chosen.hint.clone(),
-        };
+        let after = After { run: row.run, hint };
         Ok(Self { conn, row, after })
     }
 
@@ -166,6 +180,7 @@ impl Steered {
                 driven_by => {
                     return Ok(Heeded {
                         run,
+                        version,
                         acknowledged: acknowledged && driven_by.is_some(),
                         driven_by,
                         control,
@@ -229,11 +244,10 @@ impl Steered {
 /// # Errors
 /// When its driver takes no notice.
 pub(super) async fn unpaused(
-    (chosen, wanted): (&Chosen, Option<&str>),
+    mut steered: Steered,
     change: Change,
     json: bool,
 ) -> Result<bool, Failure> {
-    let mut steered = Steered::of(chosen, wanted).await?;
     let control = control::read(&mut steered.conn, steered.row.run).await?;
     let paused = control.paused || control.in_force.is_some_and(|now| now.paused);
     let driven = coordination::database_lock_holder(&mut steered.conn).await?;
@@ -245,10 +259,12 @@ pub(super) async fn unpaused(
         ..change
     };
     let heeded = steered.ask(&change).await?;
-    let Some(in_force) = heeded.in_force() else {
+    // A driver that is gone by now may be about to go on: before a snapshot it ends, and another follows.
+    if !heeded.was_seen() {
         return Ok(false);
-    };
-    let (run, limits) = (steered.row.run, limits(in_force));
+    }
+    let (run, limits) = (steered.row.run, heeded.in_force().map(limits));
+    let limits = limits.unwrap_or_else(|| "and has come to the end of its part".to_owned());
     print(&heeded, json, || {
         format!("run {run} is no longer paused: its driver goes on, {limits}")
     })?;

@@ -26,7 +26,11 @@ pub(super) fn place(plan: &mut Plan, request: SnapshotRequest) {
                 // Restored, it knows nothing by its oid: the start is all that it can bring back.
                 _ if request.kind == SnapshotKind::Dump => (0, false),
                 // `end` scripts of a module come after those of later modules, and go back with them.
-                _ => (checkpoint(plan, task.checkpoint), task.phase == Phase::End),
+                _ => {
+                    let next = plan.checkpoint_from(task.checkpoint);
+                    let next = next.map_or(task.checkpoint, |(place, _)| place);
+                    (next, task.phase == Phase::End)
+                }
             };
             groups.entry(between).or_default().push(task.id);
         }
@@ -48,13 +52,6 @@ pub(super) fn place(plan: &mut Plan, request: SnapshotRequest) {
         });
     }
     plan.way_back = WayBack::Whole;
-}
-
-/// The next checkpoint, from this one on, that one can come back to.
-fn checkpoint(plan: &Plan, from: u32) -> u32 {
-    let later = (from..).zip(plan.checkpoints.iter().skip(from as usize));
-    let mut reachable = later.filter(|(_, one)| one.joined_with.is_none());
-    reachable.next().map_or(from, |(place, _)| place)
 }
 
 fn note(request: SnapshotRequest) -> String {

@@ -1,29 +1,20 @@
-//! SQL as a parse tree, and back: PostgreSQL's own parser and deparser, which belong to no stage.
+//! SQL as a parse tree, and back, which belongs to no stage.
 
 use pg_query::{
     Node, NodeEnum,
-    protobuf::{ParseResult, RawStmt, ResTarget, SelectStmt},
+    protobuf::{ResTarget, SelectStmt},
 };
 
-/// The parse tree of one statement.
-pub(crate) fn parse(sql: &str) -> Result<Option<NodeEnum>, String> {
-    let mut result = pg_query::parse(sql, 0).map_err(|e| e.to_string())?;
-    let statement = result.protobuf.stmts.pop().and_then(|raw| raw.stmt);
-    Ok(statement.and_then(|node| node.node))
-}
+pub(crate) use upshift_shared::pack::tree::{and, deparse, parse, select};
 
-/// Writes a parse tree out as SQL.
-pub(crate) fn deparse(node: NodeEnum) -> Result<String, String> {
-    let statement = RawStmt {
-        stmt: Some(Box::new(Node { node: Some(node) })),
-        stmt_location: 0,
-        stmt_len: 0,
+/// The parse tree of one expression.
+pub(crate) fn value(sql: &str) -> Result<Node, String> {
+    let target = select(sql)?.target_list.into_iter().next();
+    let value = match target.and_then(|target| target.node) {
+        Some(NodeEnum::ResTarget(target)) => target.val.map(|value| *value),
+        _ => None,
     };
-    let tree = ParseResult {
-        version: 0,
-        stmts: vec![statement],
-    };
-    pg_query::deparse(&tree, pg_query::DeparseOptions::default()).map_err(|e| e.to_string())
+    value.ok_or_else(|| "an expression could not be read: please report this".to_owned())
 }
 
 /// An expression as SQL.
@@ -32,14 +23,11 @@ pub(crate) fn expression(node: &Node) -> Result<String, String> {
         val: Some(Box::new(node.clone())),
         ..ResTarget::default()
     };
-    let Some(NodeEnum::SelectStmt(select)) = parse("SELECT 1")? else {
-        return Err("an expression could not be written: please report this".to_owned());
-    };
     let select = SelectStmt {
         target_list: vec![Node {
             node: Some(NodeEnum::ResTarget(Box::new(target))),
         }],
-        ..*select
+        ..*select("1")?
     };
     let text = deparse(NodeEnum::SelectStmt(Box::new(select)))?;
     text.strip_prefix("SELECT ")

@@ -8,7 +8,7 @@ use upshift_shared::{
     ids::{TaskId, UnitId, WorkerId},
 };
 
-use super::{Driver, Ended, Link, Operation, failure, operation::Answer};
+use super::{Driver, Ended, Link, Operation, failure, operation::Answer, waits::Ticket};
 use crate::{
     engine::{Event, Failure, FailureClass, StopReason},
     progress::{Ending, ProgressEvent},
@@ -99,13 +99,18 @@ impl Driver {
         run == self.run.to_string() && (task.0 as usize) < self.scene.plan.tasks.len()
     }
 
-    pub(super) fn operated(&mut self, operation: Operation, result: Result<Answer>) {
-        if operation.is_aside() {
+    pub(super) fn operated(
+        &mut self,
+        ticket: Option<Ticket>,
+        operation: Operation,
+        result: Result<Answer>,
+    ) {
+        let Some(ticket) = ticket else {
             self.done_aside(&operation, result);
             return;
-        }
+        };
         let (run, at) = (self.run, self.watch.elapsed());
-        if let Some(waited) = self.report.waits.operation_ended(at, &operation) {
+        if let Some(waited) = self.report.waits.operation_ended(at, ticket) {
             self.show(&waited);
         }
         match result {

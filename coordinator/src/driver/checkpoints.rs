@@ -133,7 +133,7 @@ fn listed(row: &RunRow, plan: &Plan, facts: &Facts, prepared: &HashMap<u32, Stri
         sum.add(one);
         one.clone_from(&sum);
     }
-    let mut broken: Option<&str> = None;
+    let broken = first_unprepared(plan, |place| prepared.contains_key(&place));
     let mut points = Vec::with_capacity(back.len());
     let mut back = back.into_iter();
     let start = back.next().unwrap_or_default();
@@ -146,12 +146,9 @@ fn listed(row: &RunRow, plan: &Plan, facts: &Facts, prepared: &HashMap<u32, Stri
     });
     for ((place, one), back) in (0_u32..).zip(&plan.checkpoints).zip(back) {
         let prepared_at = prepared.get(&place).cloned();
-        if prepared_at.is_none() && one.joined_with.is_none() {
-            broken = broken.or(Some(&one.name));
-        }
         let unreachable = closed(row, plan)
             .or_else(|| one.joined_with.as_deref().map(joined))
-            .or_else(|| not_prepared(one, broken))
+            .or_else(|| not_prepared(place, broken))
             .or_else(|| no_way_before(&back));
         points.push(Point {
             name: Some(one.name.clone()),
@@ -192,11 +189,22 @@ fn joined(with: &str) -> String {
     format!("a pass has statements from before it and from before {with}: it is one with {with}")
 }
 
-fn not_prepared(one: &PlannedCheckpoint, broken: Option<&str>) -> Option<String> {
-    let broken = broken?;
-    Some(match broken == one.name {
+/// The first checkpoint that has to be prepared and is not, with its place: there is no going back to it, nor
+/// to any behind it.
+pub(super) fn first_unprepared(
+    plan: &Plan,
+    is_prepared: impl Fn(u32) -> bool,
+) -> Option<(u32, &PlannedCheckpoint)> {
+    (0_u32..)
+        .zip(&plan.checkpoints)
+        .find(|(place, one)| one.joined_with.is_none() && !is_prepared(*place))
+}
+
+fn not_prepared(place: u32, broken: Option<(u32, &PlannedCheckpoint)>) -> Option<String> {
+    let (first, one) = broken.filter(|(first, _)| *first <= place)?;
+    Some(match first == place {
         true => "it is not prepared".to_owned(),
-        false => format!("{broken}, which comes before it, is not prepared"),
+        false => format!("{}, which comes before it, is not prepared", one.name),
     })
 }
 

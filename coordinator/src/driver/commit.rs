@@ -35,6 +35,8 @@ const ATTEMPTS: u32 = 8;
 
 /// `dependent_objects_still_exist`
 const DEPENDENT_OBJECTS: &str = "2BP01";
+/// `lock_not_available`
+const LOCK_NOT_AVAILABLE: &str = "55P03";
 
 const PENDING: &str = "-- upshift: is there something left to destroy
 SELECT EXISTS (SELECT FROM upshift.deferred WHERE run = $1::uuid)
@@ -137,9 +139,7 @@ async fn destroy_all(
     let name = format!("upshift {} commit", holder.run.short());
     let sessions = Sessions::at_most(target.clone(), name, workers as usize);
     let mut working = FuturesUnordered::new();
-    let mut failed = None;
-    // What something else depends on still: perhaps what another task kept.
-    let mut held_up = Vec::new();
+    let (mut failed, mut depended_on) = (None, None);
     loop {
         while failed.is_none() && working.len() < workers as usize {
             let Some(task) = queue.next() else { break };
@@ -152,16 +152,19 @@ async fn destroy_all(
         match working.next().await {
             Some((task, Ok(()))) => {
                 queue.done(task);
-                queue.again(held_up.drain(..).map(|(task, _)| task));
                 done(task);
             }
-            Some((task, Err(Undestroyed::DependedOn(error)))) => held_up.push((task, error)),
+            Some((task, Err(Undestroyed::DependedOn(error)))) => {
+                queue.hold_up(task);
+                depended_on = Some(error);
+            }
             // What is under way ends; nothing new begins.
             Some((_, Err(Undestroyed::Failed(error)))) => failed = failed.or(Some(error)),
+            None if failed.is_none() && queue.next_round() => depended_on = None,
             None => break,
         }
     }
-    match failed.or(held_up.pop().map(|(_, error)| error)) {
+    match failed.or(depended_on) {
         Some(error) => Err(error),
         None => Ok(()),
     }
@@ -189,6 +192,10 @@ struct Queue {
     waits: Vec<usize>,
     behind: Vec<Vec<TaskId>>,
     ready: BTreeSet<TaskId>,
+    /// What something else depends on still: perhaps what another task kept.
+    held_up: Vec<TaskId>,
+    /// Whether anything was destroyed since those held up were tried.
+    moved: bool,
     count: usize,
 }
 
@@ -208,6 +215,8 @@ impl Queue {
             waits,
             behind,
             ready,
+            held_up: Vec::new(),
+            moved: false,
             count,
         }
     }
@@ -220,12 +229,23 @@ impl Queue {
         self.ready.pop_first()
     }
 
-    /// These are to be tried again.
-    fn again(&mut self, tasks: impl Iterator<Item = TaskId>) {
-        self.ready.extend(tasks);
+    /// It is to be tried again, once all the others were.
+    fn hold_up(&mut self, task: TaskId) {
+        self.held_up.push(task);
+    }
+
+    /// When nothing is ready or under way: those held up are ready again, unless nothing was destroyed
+    /// since they were tried. (Each attempt takes ACCESS EXCLUSIVE locks.)
+    fn next_round(&mut self) -> bool {
+        let again = std::mem::take(&mut self.moved) && !self.held_up.is_empty();
+        if again {
+            self.ready.extend(self.held_up.drain(..));
+        }
+        again
     }
 
     fn done(&mut self, task: TaskId) {
+        self.moved = true;
         for later in &self.behind[task.0 as usize] {
             let waits = &mut self.waits[later.0 as usize];
             *waits -= 1;
@@ -270,8 +290,11 @@ async fn destroy(
             Ok(mut session) => match unit::execute(&mut session, &context).await {
                 Ok(_) => return Ok(()),
                 Err(error) => {
-                    // It may be the session that is broken.
-                    session.discard();
+                    let code = error.sqlstate.as_deref();
+                    if !matches!(code, Some(DEPENDENT_OBJECTS | LOCK_NOT_AVAILABLE)) {
+                        // It may be the session that is broken.
+                        session.discard();
+                    }
                     let passing = matches!(error.class, FailureClass::Now | FailureClass::Later);
                     depended_on = error.sqlstate.as_deref() == Some(DEPENDENT_OBJECTS);
                     let code = error.sqlstate.map(|code| format!(" (SQLSTATE {code})"));
@@ -296,4 +319,38 @@ async fn destroy(
         pause = (pause * 2).min(Duration::from_secs(8));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn those_held_up_are_tried_once_a_round() {
+        let mut queue = Queue {
+            waits: vec![0, 0, 0, 1],
+            behind: vec![Vec::new(), Vec::new(), vec![TaskId(3)], Vec::new()],
+            ready: BTreeSet::from([TaskId(0), TaskId(1), TaskId(2)]),
+            held_up: Vec::new(),
+            moved: false,
+            count: 4,
+        };
+        // 0 goes once 3 is gone, 1 never.
+        let (mut gone, mut tried) = (BTreeSet::new(), Vec::new());
+        loop {
+            while let Some(task) = queue.next() {
+                tried.push(task.0);
+                if task.0 == 1 || task.0 == 0 && !gone.contains(&TaskId(3)) {
+                    queue.hold_up(task);
+                } else {
+                    gone.insert(task);
+                    queue.done(task);
+                }
+            }
+            if !queue.next_round() {
+                break;
+            }
+        }
+        assert_eq!(tried, [0, 1, 2, 3, 0, 1, 1]);
+    }
 }

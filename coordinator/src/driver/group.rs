@@ -68,8 +68,16 @@ impl Scene {
         Box::pin(self.execute(&before)).await?;
         let why = match seat.end(write).await? {
             Waited::Cut => {
-                if let Some((_, end)) = end {
-                    Box::pin(self.execute(&Operation::Append(end))).await?;
+                if let (Some(end), Answer::LastEvent(last)) =
+                    (end, Box::pin(self.execute(&Operation::LastEvent)).await?)
+                {
+                    // With its place: written again, it is one all the same.
+                    let end = Operation::WriteEvents(Events {
+                        first: last + 1,
+                        events: vec![end],
+                        watch: events.watch,
+                    });
+                    Box::pin(self.execute(&end)).await?;
                 }
                 return Ok(Answer::Done);
             }

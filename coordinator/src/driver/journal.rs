@@ -248,6 +248,12 @@ impl Driver {
                 tracing::warn!(%error, "events could not be written; they wait");
                 self.report.journal.failed(now);
             }
+            (Operation::Control(_), Ok(_)) => {}
+            (Operation::Control(_), Err(error)) => {
+                let reason = format!("the ledger does not know of the last pause: {error}");
+                let signal = "control".to_owned();
+                self.show(&ProgressEvent::SignalUnknown { signal, reason });
+            }
             (_, Ok(Answer::Looked(sessions))) => self.looked(now, &sessions),
             (_, looked) => {
                 tracing::debug!(?looked, "nobody knows what the sessions are at");

@@ -40,6 +40,7 @@ use upshift_shared::{
     ledger::run::{RunError, RunState},
     throttle::ThrottleLimits,
 };
+use upshift_worker::unit::described;
 
 pub use rebuild::{Rebuilt, back, forward};
 
@@ -55,6 +56,7 @@ use report::Report;
 use segment::Segment;
 use steering::Steering;
 use units::UnitBook;
+use waits::Ticket;
 
 /// What a run may take.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -114,7 +116,7 @@ enum Input {
     /// An operator asks.
     Operator(OperatorRequest),
     /// An operation has ended.
-    Operated(Operation, Result<Answer>),
+    Operated(Option<Ticket>, Operation, Result<Answer>),
     /// The engine's timer is due.
     Timer,
     /// The driver's own one is.
@@ -158,7 +160,7 @@ struct Driver {
     units: UnitBook,
     workers: HashMap<WorkerId, Link>,
     leases: Leases,
-    operations: JoinSet<(Operation, Result<Answer>)>,
+    operations: JoinSet<(Option<Ticket>, Operation, Result<Answer>)>,
     report: Report,
     steering: Steering,
     /// When the engine's timer is due, since `watch` began.
@@ -218,6 +220,8 @@ impl Driver {
         let run = driver.run;
         let graph = rebuilt.graph;
         driver.feed(Event::RunSubmitted { run, graph });
+        // No worker is there yet that could have been given a unit.
+        driver.begin_steered();
         driver
     }
 
@@ -231,7 +235,7 @@ impl Driver {
         match input {
             Input::Session(event) => self.session(event),
             Input::Operator(request) => self.operator(request),
-            Input::Operated(operation, result) => self.operated(operation, result),
+            Input::Operated(ticket, operation, result) => self.operated(ticket, operation, result),
             Input::Monitored(notice) => self.monitored(notice),
             Input::Timer => {
                 self.timer = None;
@@ -332,14 +336,13 @@ impl Driver {
     }
 
     fn operate(&mut self, operation: Operation) {
-        if !operation.is_aside() {
-            let at = self.watch.elapsed();
-            self.report.waits.operation_began(at, &operation);
-        }
+        let at = self.watch.elapsed();
+        let waits = &mut self.report.waits;
+        let ticket = (!operation.is_aside()).then(|| waits.operation_began(at, &operation));
         let scene = Arc::clone(&self.scene);
         self.operations.spawn(async move {
             let result = scene.execute(&operation).await;
-            (operation, result)
+            (ticket, operation, result)
         });
     }
 
@@ -560,7 +563,7 @@ fn failure(error: &Error) -> Failure {
             (_, Retry::Operator) => FailureClass::Operator,
             (_, Retry::Never) => FailureClass::Never,
         },
-        message: error.to_string(),
+        message: described(error),
         sqlstate: error.sqlstate(),
     }
 }

@@ -6,10 +6,10 @@ use std::{sync::Arc, time::Duration};
 use tokio::{sync::mpsc, time::timeout};
 use upshift_shared::{
     Error, Result,
-    ids::{RunId, TaskId, UnitId},
+    ids::{TaskId, UnitId},
     ledger::{
-        self, Bounds, Holder,
-        event::{self, Batch as Events, Draft},
+        self, Bounds, Holder, control,
+        event::{self, Batch as Events},
         fence,
         options::RunOptions,
         run::{Change, RunError, RunState},
@@ -18,7 +18,7 @@ use upshift_shared::{
     pg::PgConnection,
     plan::{Cut, Plan, Task},
 };
-use upshift_worker::failpoint;
+use upshift_worker::{failpoint, unit::described};
 
 use super::{
     Input,
@@ -69,12 +69,15 @@ pub(super) enum Operation {
     },
     /// Before a group's cut: what the run leaves.
     RecordLeft,
-    /// After it: the event that tells of the end.
-    Append(Draft),
+    /// After it: where the event goes that tells of the end.
+    LastEvent,
     /// After the database's lock was lost and taken again: is the run still ours?
     CheckEpoch,
     /// Of the driver's own accord: events go into the log.
     WriteEvents(Events),
+    /// An operator asks this process for a pause, or the end of one: the ledger has to know, or whatever
+    /// else is wanted next would end it.
+    Control(control::Change),
     /// Of the driver's own accord: what are the run's sessions at?
     Look,
 }
@@ -91,9 +94,10 @@ impl Operation {
             Self::RecordCheckpoint(_)
             | Self::End { .. }
             | Self::RecordLeft
-            | Self::Append(_)
+            | Self::LastEvent
             | Self::CheckEpoch
             | Self::WriteEvents(_)
+            | Self::Control(_)
             | Self::Look => None,
         }
     }
@@ -109,16 +113,22 @@ impl Operation {
             Self::RecordCheckpoint(_) => "record a checkpoint",
             Self::End { .. } => "record the end of the run",
             Self::RecordLeft => "record what the run leaves",
-            Self::Append(_) => "write an event",
+            Self::LastEvent => "read the event log",
             Self::CheckEpoch => "check that the run is still its own",
             Self::WriteEvents(_) => "write events",
+            Self::Control(_) => "write what is wanted of the run",
             Self::Look => "ask what the sessions are at",
         }
     }
 
+    /// Whether a run in a group does it together with the others.
+    pub(super) fn is_cut(&self) -> bool {
+        matches!(self, Self::RecordCheckpoint(_) | Self::End { .. })
+    }
+
     /// Whether the engine knows nothing of it. It has sessions of its own, which nothing holds up.
     pub(super) fn is_aside(&self) -> bool {
-        matches!(self, Self::WriteEvents(_) | Self::Look)
+        matches!(self, Self::WriteEvents(_) | Self::Control(_) | Self::Look)
     }
 }
 
@@ -131,6 +141,8 @@ pub(super) enum Answer {
     Cut(Batch),
     Split(Option<Vec<String>>),
     Looked(Vec<Activity>),
+    /// The `seq` of the run's last event.
+    LastEvent(i64),
     /// The group has stopped before its cut; why.
     Stopped(String),
     Done,
@@ -190,7 +202,7 @@ impl Scene {
                 operation: operation.what().to_owned(),
                 attempt,
                 delay: pause.as_secs_f64(),
-                reason: failure.to_string(),
+                reason: described(&failure),
             };
             // A driver that has fallen behind hears of the next attempt.
             let _full = self.inputs.try_send(Input::Told(event));
@@ -244,15 +256,8 @@ impl Scene {
                 let middle = cut::split(conn, holder, *task, by, (*unit, bounds, *new)).await?;
                 return Ok(Answer::Split(middle));
             }
-            Operation::RecordDone(task) | Operation::RecordUndone(task) => {
-                let task = &self.plan.tasks[task.0 as usize];
-                failpoint::at(failpoint::BEFORE_RECORD, task).await;
-                match operation {
-                    Operation::RecordUndone(_) => record_undone(conn, holder, task, false).await?,
-                    _ => ledger::task::set_state(conn, holder, task.id, TaskState::Done).await?,
-                }
-                failpoint::at(failpoint::AFTER_RECORD, task).await;
-            }
+            Operation::RecordDone(task) => self.record(conn, *task, TaskState::Done).await?,
+            Operation::RecordUndone(task) => self.record(conn, *task, TaskState::Undone).await?,
             Operation::RecordCheckpoint(place) => {
                 let planned = &self.plan.checkpoints[*place as usize];
                 // One that a pass goes across is no point to come back to.
@@ -279,11 +284,32 @@ impl Scene {
                 event::insert(conn, holder, events).await?;
             }
             Operation::RecordLeft => self.record_left(conn).await?,
-            Operation::Append(event) => event::append(conn, holder, event).await?,
+            Operation::LastEvent => {
+                let last = event::last(conn, holder.run).await?;
+                return Ok(Answer::LastEvent(last));
+            }
+            Operation::Control(change) => {
+                let by = super::process::member().name;
+                control::change(conn, holder.run, change, &by).await?;
+            }
             Operation::CheckEpoch => fence::check(conn, holder).await?,
             Operation::Look => return self.look().await,
         }
         Ok(Answer::Done)
+    }
+
+    /// Records that all units of a task are done, or undone.
+    async fn record(&self, conn: &mut PgConnection, task: TaskId, to: TaskState) -> Result<()> {
+        let task = &self.plan.tasks[task.0 as usize];
+        failpoint::at(failpoint::BEFORE_RECORD, task).await;
+        match to {
+            TaskState::Undone => {
+                record_undone(conn, self.holder, task, (false, self.plan.swaps())).await?;
+            }
+            _ => ledger::task::set_state(conn, self.holder, task.id, to).await?,
+        }
+        failpoint::at(failpoint::AFTER_RECORD, task).await;
+        Ok(())
     }
 
     /// Brings the run into its last state, after what goes before it.
@@ -319,12 +345,12 @@ impl Scene {
 
 /// Records a task as undone, and clears away what it kept: done again, it begins anew. `restore` is
 /// for a task that was begun and came to nothing: it may still have drawn from sequences. (A unit's
-/// undo has seen to that itself.)
+/// undo has seen to that itself.) `swaps`: whether the plan swaps tables.
 pub(super) async fn record_undone(
     conn: &mut PgConnection,
     holder: Holder,
     task: &Task,
-    restore: bool,
+    (restore, swaps): (bool, bool),
 ) -> Result<()> {
     let id = task.id;
     if restore {
@@ -337,38 +363,9 @@ pub(super) async fn record_undone(
     failpoint::at(failpoint::DURING_RECORD, task).await;
     fence::run(
         conn,
-        "forget the units of a task",
+        "record a task as undone",
         holder,
-        move |tx, _scope| Box::pin(forget(tx, holder.run, id)),
+        move |tx, _scope| Box::pin(ledger::task::undone(tx, holder.run, id, swaps)),
     )
-    .await?;
-    ledger::task::set_state(conn, holder, id, TaskState::Undone).await
-}
-
-const FORGET: [&str; 5] = [
-    "-- upshift: which transactions took units back
-INSERT INTO upshift.taken_back (run, xid)
-SELECT DISTINCT run, xmin::text::bigint FROM upshift.unit
-WHERE run = $1::uuid AND task = $2 AND state = 'undone'
-ON CONFLICT DO NOTHING",
-    "-- upshift: forget what the units of a task verified
-DELETE FROM upshift.verification WHERE run = $1::uuid AND task = $2",
-    "-- upshift: forget the cuts of a task
-DELETE FROM upshift.cut WHERE run = $1::uuid AND task = $2",
-    "-- upshift: a task is not cut
-UPDATE upshift.task SET cut_exhausted = false WHERE run = $1::uuid AND task = $2",
-    "-- upshift: forget the units of a task
-DELETE FROM upshift.unit WHERE run = $1::uuid AND task = $2 AND state <> 'done'",
-];
-
-async fn forget(tx: &mut PgConnection, run: RunId, task: TaskId) -> Result<()> {
-    for statement in FORGET {
-        sqlx::query(statement)
-            .bind(run.to_string())
-            .bind(i32::try_from(task.0).unwrap_or(i32::MAX))
-            .execute(&mut *tx)
-            .await
-            .map_err(Error::database(format!("forgetting the units of {task}")))?;
-    }
-    Ok(())
+    .await
 }

@@ -105,7 +105,7 @@ pub async fn drive(order: Order, last_words: impl FnOnce(&Ended) -> String) -> R
     let short = order.holder.run.short();
     let sessions = |target, purpose| Sessions::new(target, format!("upshift {short} {purpose}"));
     let version = order.control.version;
-    let (steering, in_force) = Steering::begin(version, &order.limits);
+    let (steering, in_force) = Steering::begin(&order.control, &order.limits);
     let monitor = Monitor::new(
         (order.target.clone(), order.holder),
         (version, order.limits.throttle.clone()),
@@ -155,7 +155,7 @@ async fn attend(driver: &mut Driver, inboxes: &mut Inboxes, workforce: &mut Work
             Some(request) = inboxes.requests.recv() => Input::Operator(request),
             Some(input) = inboxes.inputs.recv() => input,
             Some(done) = driver.operations.join_next() => match done {
-                Ok((operation, result)) => Input::Operated(operation, result),
+                Ok((ticket, operation, result)) => Input::Operated(ticket, operation, result),
                 Err(error) => Input::Broken(format!("a defect in the driver: {error}")),
             },
             Some(end) = workforce.next_end() => match workforce.after(end) {

@@ -11,33 +11,73 @@ use upshift_shared::{
     ledger::{
         self, Bounds, Holder,
         bad_row::{BadRowState, StoredRow},
-        options::RunOptions,
+        event::Draft,
+        options::{RunOptions, Verify},
     },
     pg::{PgConnection, Target},
     plan::{Plan, Task},
 };
-use upshift_worker::unit::{self, Direction, Retried, Timeouts, UnitContext};
+use upshift_worker::{
+    failpoint,
+    unit::{self, Direction, Retried, Timeouts, UnitContext},
+};
 
 use super::Limits;
+use crate::verification::record;
 
 /// A run, its plan, and what it may take.
 pub type Work<'a> = (Holder, &'a Plan, &'a Limits);
 
 /// Works on every quarantined row again, each unit's in a transaction of their own; one answer for each.
+/// What the run leaves is recorded anew where that has changed it, by this retry or one that was killed.
 ///
 /// # Errors
 /// When something else than the data stands in the way; what was done before it stays.
+/// [`Error::Refused`] when a lasting check does not hold any more.
 pub async fn retry(
     conn: &mut PgConnection,
     target: &Target,
+    work: Work<'_>,
+) -> Result<Vec<(StoredRow, Retried)>> {
+    let (holder, plan, _) = work;
+    let options = ledger::options::load(conn, holder.run).await?;
+    let answers = retry_all(conn, target, work, &options).await;
+    let recorded = record_anew(conn, target, (holder, plan), options.verify).await;
+    let answers = answers?;
+    if !answers.is_empty() {
+        let done = |(_, retried): &&(StoredRow, Retried)| retried.failure.is_none();
+        let done = answers.iter().filter(done).count();
+        let detail = serde_json::json!({"retried": done, "quarantined": answers.len() - done});
+        let event = Draft::new("rows_retried", detail);
+        ledger::event::append(conn, holder, &event).await?;
+    }
+    recorded?;
+    Ok(answers)
+}
+
+async fn record_anew(
+    conn: &mut PgConnection,
+    target: &Target,
+    run: (Holder, &Plan),
+    verify: Verify,
+) -> Result<()> {
+    match ledger::bad_row::retried_since_recorded(conn, run.0.run).await? {
+        true => record::retried(conn, target, run, verify).await,
+        false => Ok(()),
+    }
+}
+
+async fn retry_all(
+    conn: &mut PgConnection,
+    target: &Target,
     (holder, plan, limits): Work<'_>,
+    options: &RunOptions,
 ) -> Result<Vec<(StoredRow, Retried)>> {
     let rows = ledger::bad_row::load(conn, holder.run).await?;
     let rows: Vec<StoredRow> = rows
         .into_iter()
         .filter(|row| row.state == BadRowState::Quarantined)
         .collect();
-    let options = ledger::options::load(conn, holder.run).await?;
     let tasks = ledger::task::load(conn, holder.run).await?;
     let mut answers = Vec::with_capacity(rows.len());
     for of_unit in rows.chunk_by(|a, b| (a.task, a.unit) == (b.task, b.unit)) {
@@ -48,7 +88,7 @@ pub async fn retry(
             .map_or("", |row| row.pinned_now.as_str());
         let place = Place {
             target,
-            options: &options,
+            options,
             pinned_now,
         };
         let outcome = {
@@ -60,7 +100,7 @@ pub async fn retry(
             );
             unit::retry(conn, &context, of_unit).await
         };
-        let retried = outcome.map_err(|error| cannot(task, &error.to_string(), &error))?;
+        let retried = outcome.map_err(|error| cannot(task, &error))?;
         answers.extend(of_unit.iter().cloned().zip(retried));
     }
     Ok(answers)
@@ -77,8 +117,11 @@ pub async fn take_retries_back(
 ) -> Result<()> {
     let retries = ledger::bad_row::retries(conn, holder.run).await?;
     if retries.is_empty() {
+        failpoint::reach(failpoint::AFTER_RETRIES_BACK);
         return Ok(());
     }
+    // From the first one on it is no longer what the run had left.
+    ledger::left::forget(conn, holder).await?;
     let options = ledger::options::load(conn, holder.run).await?;
     let place = Place {
         target,
@@ -101,6 +144,7 @@ pub async fn take_retries_back(
             ))
         })?;
     }
+    failpoint::reach(failpoint::AFTER_RETRIES_BACK);
     Ok(())
 }
 
@@ -148,7 +192,8 @@ fn planned(plan: &Plan, task: TaskId) -> Result<&Task> {
 }
 
 /// A later step may have changed the table since: then the statement is no longer one on it.
-fn cannot(task: &Task, message: &str, error: &Error) -> Error {
+fn cannot(task: &Task, error: &Error) -> Error {
+    let message = unit::described(error);
     match error.sqlstate().as_deref() {
         Some(code) if code.starts_with("42") => Error::Refused(format!(
             "the rows of {} ({}) cannot be retried, because a later step has changed what the statement \

@@ -123,8 +123,8 @@ pub(super) async fn in_effect(
     run: RunId,
     plan: &Plan,
 ) -> Result<Vec<bool>> {
-    let rows = Rows::load(conn, run).await?;
-    let is = |task: &Task| !rows.in_effect(task.id).is_empty();
+    let tasks = ledger::unit::in_effect(conn, run).await?;
+    let is = |task: &Task| tasks.contains(&task.id);
     Ok(plan.tasks.iter().map(is).collect())
 }
 
@@ -398,7 +398,7 @@ fn refuse_irreversible(plan: &Plan, tasks: Vec<&Task>) -> Result<()> {
         String::new()
     };
     let checkpoint = plan.checkpoint_from(last.checkpoint);
-    let checkpoint = checkpoint.map_or("?", |one| one.name.as_str());
+    let checkpoint = checkpoint.map_or("?", |(_, one)| one.name.as_str());
     Err(Error::Refused(format!(
         "there is no way back before what is irreversible and done: {}{more}; one can go back to the \
          checkpoint of {checkpoint} or a later one, or restore a backup",

@@ -9,12 +9,12 @@ pub(crate) mod written;
 
 use upshift_shared::{
     Error, Result,
-    ids::TaskId,
+    clock::Stopwatch,
+    ids::{RunId, TaskId},
     ledger::{
         self, Holder,
-        event::Draft,
+        event::{Batch, Draft},
         run::{Change, RunRow, RunState},
-        task::TaskState,
     },
     pg::PgConnection,
     plan::Plan,
@@ -22,7 +22,7 @@ use upshift_shared::{
 };
 use upshift_worker::failpoint;
 
-use super::{Limits, Rebuilt, operation::record_undone, rebuild};
+use super::{Limits, Rebuilt, checkpoints, operation::record_undone, rebuild};
 
 pub use snapshot::{of_no_use, refuse_midway, to_restore};
 
@@ -64,15 +64,17 @@ pub async fn destination(
         return Ok(Some(place));
     }
     let prepared = ledger::checkpoint::load(conn, row.run).await?;
-    let reachable: Vec<&str> = (0_u32..)
-        .zip(&plan.checkpoints)
-        .filter(|(_, one)| one.joined_with.is_none())
-        .take_while(|(place, _)| prepared.iter().any(|c| c.place == *place))
-        .map(|(_, one)| one.name.as_str())
-        .collect();
-    if reachable.contains(&name) {
+    let is_prepared = |place| prepared.iter().any(|one| one.place == place);
+    let broken = checkpoints::first_unprepared(plan, is_prepared);
+    let end = broken.map_or(plan.checkpoints.len(), |(place, _)| place as usize);
+    if (place as usize) < end {
         return Ok(Some(place));
     }
+    let reachable: Vec<&str> = plan.checkpoints[..end]
+        .iter()
+        .filter(|one| one.joined_with.is_none())
+        .map(|one| one.name.as_str())
+        .collect();
     let list = match reachable.as_slice() {
         [] => "only to the start".to_owned(),
         some => format!("to {}, or to the start", some.join(", ")),
@@ -99,14 +101,26 @@ pub async fn refuse_lost_writes(
         return Ok(());
     }
     let chosen = rebuild::chosen(plan, place);
-    let done = ledger::task::load(conn, row.run).await?;
-    let taken = |task: TaskId| {
-        let is_done = done
-            .get(&task)
-            .is_some_and(|task| task.state == TaskState::Done);
-        is_done && chosen[task.0 as usize]
-    };
-    written::refuse(conn, row.run, plan, &taken).await
+    match lost_writes(conn, row.run, plan, &chosen).await? {
+        None => Ok(()),
+        Some(found) => Err(Error::Refused(format!(
+            "an application has written since, and the way back would lose it: {found}; keep it with \
+             upshift commit once the run is prepared, or stop the application and lose it with --force"
+        ))),
+    }
+}
+
+/// What an application has written to tables that a swap back would take away. A swap that is in effect
+/// counts, whatever its task's state: that is recorded after the swap, and given up before the way back.
+async fn lost_writes(
+    conn: &mut PgConnection,
+    run: RunId,
+    plan: &Plan,
+    chosen: &[bool],
+) -> Result<Option<String>> {
+    let in_effect = rebuild::in_effect(conn, run, plan).await?;
+    let taken = |task: TaskId| chosen[task.0 as usize] && in_effect[task.0 as usize];
+    written::find(conn, run, plan, &taken).await
 }
 
 /// Makes the run `rolling_back` and says what there is to take back. Refuses, with nothing changed,
@@ -122,16 +136,25 @@ pub async fn begin(
     limits: &Limits,
 ) -> Result<Rebuilt> {
     let rebuilt = rebuild::back(conn, holder.run, plan, place, limits).await?;
+    let row = ledger::run::read(conn, holder.run).await?;
+    let goes_on =
+        |row: &RunRow| row.state == RunState::RollingBack && row.rollback_to.as_deref() == to;
+    let mut begun = None;
+    if !row.as_ref().is_some_and(goes_on) {
+        let tasks = rebuilt.graph.tasks.len();
+        let detail = serde_json::json!({"to": to, "force": limits.force, "tasks": tasks});
+        let watch = Stopwatch::start();
+        begun = Some(Batch {
+            first: ledger::event::last(conn, holder.run).await? + 1,
+            events: vec![(watch.elapsed(), Draft::new("rollback_begun", detail))],
+            watch,
+        });
+    }
     let change = Change {
         error: None,
         rollback_to: to,
-        events: None,
+        events: begun.as_ref(),
     };
-    let asked = Draft::new(
-        "rollback_begun",
-        serde_json::json!({"to": to, "force": limits.force, "tasks": rebuilt.graph.tasks.len()}),
-    );
-    ledger::event::append(conn, holder, &asked).await?;
     ledger::run::change_state(conn, holder, RunState::RollingBack, change).await?;
     failpoint::reach(failpoint::AFTER_ROLLING_BACK);
     clear_the_way(conn, holder, plan, &rebuilt).await?;
@@ -155,6 +178,7 @@ pub async fn begin_take_back(
     let rebuilt = rebuild::back_of(conn, holder.run, plan, chosen, limits).await?;
     ledger::run::change_state(conn, holder, RunState::Running, Change::default()).await?;
     ledger::task::reopen(conn, holder, tasks).await?;
+    failpoint::reach(failpoint::AFTER_REOPEN);
     clear_the_way(conn, holder, plan, &rebuilt).await?;
     Ok(rebuilt)
 }
@@ -172,13 +196,16 @@ pub async fn refuse_take_back(
     limits: &Limits,
 ) -> Result<()> {
     let chosen = chosen_of(plan, tasks);
+    let found = lost_writes(conn, row.run, plan, &chosen.0).await?;
     rebuild::back_of(conn, row.run, plan, chosen, limits).await?;
-    let done = ledger::task::load(conn, row.run).await?;
-    let taken = |task: TaskId| {
-        let state = done.get(&task).map(|task| task.state);
-        state == Some(TaskState::Done) && tasks.contains(&task)
-    };
-    written::refuse(conn, row.run, plan, &taken).await
+    match found {
+        None => Ok(()),
+        Some(found) => Err(Error::Refused(format!(
+            "an application has written since, and taking back what was edited would lose it: {found}; go \
+             on with the pack as it was (upshift resume without --pack), or stop the application and take \
+             the run back: upshift rollback --force"
+        ))),
+    }
 }
 
 /// These tasks, and the place of the first checkpoint that covers one of them.
@@ -215,8 +242,9 @@ pub async fn without_effect(
     rebuilt: &Rebuilt,
 ) -> Result<()> {
     ledger::left::forget(conn, holder).await?;
+    let swaps = plan.swaps();
     for task in &rebuilt.without_effect {
-        record_undone(conn, holder, &plan.tasks[task.0 as usize], true).await?;
+        record_undone(conn, holder, &plan.tasks[task.0 as usize], (true, swaps)).await?;
     }
     Ok(())
 }

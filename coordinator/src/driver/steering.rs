@@ -6,13 +6,14 @@
 use tokio::sync::watch;
 use upshift_proto::v1::RunStatus;
 use upshift_shared::ledger::{
-    control::{Control, InForce, Throttled, Unknown},
+    control::{Change, Control, InForce, Pause, Throttled, Unknown},
     run::RunState,
 };
 
 use super::{
     Aim, Driver, Limits,
     monitor::{Acknowledged, Notice},
+    operation::Operation,
 };
 use crate::{engine::Event, health::Outlook, progress::ProgressEvent, server::OperatorRequest};
 
@@ -48,13 +49,17 @@ pub(super) struct Steering {
 }
 
 impl Steering {
-    /// As the run begins; the receiver gets what is in force whenever that changes.
-    pub(super) fn begin(version: i64, limits: &Limits) -> (Self, watch::Receiver<Acknowledged>) {
-        let (in_force, receiver) = watch::channel((version, InForce::default()));
+    /// As the run begins, or goes on, with what is wanted of it, which `limits` heed; the receiver gets what
+    /// is in force whenever that changes.
+    pub(super) fn begin(
+        control: &Control,
+        limits: &Limits,
+    ) -> (Self, watch::Receiver<Acknowledged>) {
+        let (in_force, receiver) = watch::channel((control.version, InForce::default()));
         let steering = Self {
-            version,
-            paused: false,
-            reason: None,
+            version: control.version,
+            paused: control.paused,
+            reason: control.reason.clone(),
             outlook: Outlook::default(),
             engine_paused: false,
             engine_units: (limits.max_units, limits.max_units_per_task),
@@ -97,6 +102,15 @@ impl Steering {
 }
 
 impl Driver {
+    /// The engine and those who watch are told of a pause that is wanted from the beginning.
+    pub(super) fn begin_steered(&mut self) {
+        if self.steering.paused {
+            let reason = self.steering.reason.clone();
+            self.show(&ProgressEvent::Paused { reason });
+            self.steer();
+        }
+    }
+
     /// What the monitor saw.
     pub(super) fn monitored(&mut self, notice: Notice) {
         match notice {
@@ -222,6 +236,14 @@ impl Driver {
             _ => {
                 self.pause(paused, None);
                 self.steer();
+                let pause = match paused {
+                    true => Pause::Begin(None),
+                    false => Pause::End,
+                };
+                self.operate(Operation::Control(Change {
+                    paused: Some(pause),
+                    ..Change::default()
+                }));
                 return Ok(());
             }
         };
@@ -303,7 +325,15 @@ mod tests {
     #[test]
     fn the_tightest_hold_counts_and_what_is_in_force_is_told() {
         let limits = limits(8);
-        let (mut steering, mut told) = Steering::begin(3, &limits);
+        let control = Control {
+            version: 3,
+            paused: true,
+            reason: Some("month end".to_owned()),
+            ..Control::default()
+        };
+        let (mut steering, mut told) = Steering::begin(&control, &limits);
+        let begun = told.borrow_and_update().1.clone();
+        assert!(begun.paused && begun.reason == control.reason, "{begun:?}");
         assert_eq!(steering.healthy_units(&limits), 8);
         let hold = |signal, fraction| Hold {
             signal,

@@ -24,9 +24,6 @@ const LOOK: Duration = Duration::from_secs(2);
 /// A wait of a working session that is shorter is none to speak of, in seconds.
 const SHORT: f64 = 1.0;
 
-/// What a run in a group does together with the others.
-const CUTS: [&str; 2] = ["record a checkpoint", "record the end of the run"];
-
 /// What waits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Key {
@@ -67,6 +64,18 @@ struct Open {
     blockers: Vec<i32>,
 }
 
+/// One of the driver's operations, from its beginning to its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Ticket(u64);
+
+/// What the driver does.
+#[derive(Debug, Clone, Copy)]
+struct Doing {
+    task: Option<TaskId>,
+    is_cut: bool,
+    since: Duration,
+}
+
 /// Something that rests before its next attempt.
 #[derive(Debug, Clone, PartialEq)]
 struct Rest {
@@ -78,8 +87,8 @@ struct Rest {
 #[derive(Debug, Default)]
 pub(super) struct Waits {
     open: BTreeMap<Key, Open>,
-    /// What the driver does, since when.
-    operations: BTreeMap<(Option<TaskId>, &'static str), Duration>,
+    /// What the driver does, the oldest first.
+    operations: BTreeMap<Ticket, Doing>,
     /// Tasks for which the driver does something again after a pause.
     resting_tasks: HashMap<TaskId, Rest>,
     /// Units that are tried again after a pause.
@@ -129,10 +138,7 @@ impl Waits {
                 Vec::new()
             }
             ProgressEvent::OperationRetry { task, reason, .. } => {
-                let began = |((of, _), since): (&(Option<TaskId>, _), &Duration)| {
-                    (of == task).then_some(*since)
-                };
-                let since = self.operations.iter().find_map(began).unwrap_or(at);
+                let since = self.doing(*task).map_or(at, |doing| doing.since);
                 let reason = format!("waits for the database: {reason}");
                 self.begin(at, Key::driver(*task), since, reason, Vec::new())
             }
@@ -150,23 +156,32 @@ impl Waits {
     }
 
     /// The driver has begun to do something.
-    pub(super) fn operation_began(&mut self, at: Duration, operation: &Operation) {
+    pub(super) fn operation_began(&mut self, at: Duration, operation: &Operation) -> Ticket {
         let task = operation.task();
         if let Some(task) = task {
             self.resting_tasks.remove(&task);
         }
-        self.operations.insert((task, operation.what()), at);
+        let last = self.operations.keys().next_back();
+        let ticket = Ticket(last.map_or(0, |last| last.0 + 1));
+        let doing = Doing {
+            task,
+            is_cut: operation.is_cut(),
+            since: at,
+        };
+        self.operations.insert(ticket, doing);
+        ticket
     }
 
-    /// It is done with it; the wait that has ended by that.
-    pub(super) fn operation_ended(
-        &mut self,
-        at: Duration,
-        operation: &Operation,
-    ) -> Option<ProgressEvent> {
-        let task = operation.task();
-        self.operations.remove(&(task, operation.what()));
-        self.end(at, Key::driver(task))
+    /// It is done with it; the wait that has ended by that, unless something else of the same task goes on.
+    pub(super) fn operation_ended(&mut self, at: Duration, of: Ticket) -> Option<ProgressEvent> {
+        let task = self.operations.remove(&of)?.task;
+        let alone = self.doing(task).is_none();
+        alone.then(|| self.end(at, Key::driver(task))).flatten()
+    }
+
+    /// The oldest that the driver does for a task, or for none.
+    fn doing(&self, task: Option<TaskId>) -> Option<&Doing> {
+        self.operations.values().find(|doing| doing.task == task)
     }
 
     /// The server could not be asked.
@@ -224,20 +239,15 @@ impl Waits {
 
     fn slow_operations(&self, at: Duration) -> impl Iterator<Item = Option<TaskId>> {
         self.operations
-            .iter()
-            .filter(move |(_, since)| at.saturating_sub(**since) >= LONG)
-            .map(|((task, _), _)| *task)
+            .values()
+            .filter(move |doing| at.saturating_sub(doing.since) >= LONG)
+            .map(|doing| doing.task)
     }
 
     /// Since when a cut of the group is waited for, if that takes long.
     fn cut_since(&self, at: Duration) -> Option<Duration> {
-        let cuts = self
-            .operations
-            .iter()
-            .filter(|((_, what), since)| CUTS.contains(what) && at.saturating_sub(**since) >= LONG);
-        cuts.map(|(_, since)| *since)
-            .min()
-            .filter(|_| self.in_group)
+        let cut = self.operations.values().find(|doing| doing.is_cut)?;
+        (self.in_group && at.saturating_sub(cut.since) >= LONG).then_some(cut.since)
     }
 
     /// What the server says of those that take long.
@@ -498,7 +508,7 @@ mod tests {
             in_group: true,
             ..Waits::default()
         };
-        waits.operation_began(second(0), &Operation::RecordCheckpoint(0));
+        let cut = waits.operation_began(second(0), &Operation::RecordCheckpoint(0));
         assert_eq!(waits.saw(second(2), &[], &[]), []);
         let told = waits.saw(second(4), &[], &[]);
         let [ProgressEvent::Waiting { reason, .. }] = told.as_slice() else {
@@ -506,7 +516,7 @@ mod tests {
         };
         assert_eq!(reason, "waits for the other databases of its group");
         assert_eq!(waits.saw(second(6), &[], &[]), [], "it is told once");
-        let ended = waits.operation_ended(second(7), &Operation::RecordCheckpoint(0));
+        let ended = waits.operation_ended(second(7), cut);
         assert!(matches!(ended, Some(ProgressEvent::WaitEnded { .. })));
     }
 
@@ -559,7 +569,8 @@ mod tests {
     fn what_the_driver_cannot_do_for_lack_of_a_connection_waits() {
         let mut waits = Waits::default();
         let operation = Operation::RecordDone(UNIT.0);
-        waits.operation_began(second(10), &operation);
+        let ticket = waits.operation_began(second(10), &operation);
+        let other = waits.operation_began(second(10), &operation);
         let lost = |attempt| ProgressEvent::OperationRetry {
             task: Some(UNIT.0),
             operation: operation.what().to_owned(),
@@ -574,7 +585,12 @@ mod tests {
         );
         assert_eq!(names(&waits.follow(second(14), &lost(3))), ["waiting"]);
         assert_eq!(names(&waits.follow(second(18), &lost(4))), [""; 0]);
-        let ended = waits.operation_ended(second(20), &operation);
+        assert_eq!(
+            waits.operation_ended(second(19), other),
+            None,
+            "one goes on"
+        );
+        let ended = waits.operation_ended(second(20), ticket);
         assert_eq!(names(&Vec::from_iter(ended)), ["ended"]);
         assert_eq!(waits.end_all(second(21)), []);
     }

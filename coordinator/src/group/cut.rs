@@ -50,12 +50,21 @@ pub struct Cuts {
     coordination: Embedded,
 }
 
-/// Why an attempt at a cut did not make it.
-enum Refusal {
+/// Why a cut was not made.
+#[derive(Debug)]
+pub enum Refusal {
     /// Nothing has changed anywhere; another attempt may do.
     Undone(Error),
     /// It is decided, or may be: only recovery can say.
     InDoubt(Error),
+}
+
+impl From<Refusal> for Error {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::Undone(error) | Refusal::InDoubt(error) => error,
+        }
+    }
 }
 
 impl Cuts {
@@ -80,17 +89,17 @@ impl Cuts {
     /// # Errors
     /// When one of the databases refuses its change: then none has made it. When the connection to one
     /// is lost for longer than a run's patience: then the message says whether it is decided.
-    pub async fn make(&self, what: &str, writes: &[(usize, Write)]) -> Result<()> {
+    pub async fn make(&self, what: &str, writes: &[(usize, Write)]) -> Result<(), Refusal> {
         let mut backoff = Backoff::default();
         loop {
             let error = match self.attempt(what, writes).await {
                 Ok(()) => return Ok(()),
-                Err(Refusal::InDoubt(error)) => return Err(error),
+                Err(doubt @ Refusal::InDoubt(_)) => return Err(doubt),
                 Err(Refusal::Undone(error)) => error,
             };
             let passing = matches!(error.retry(), Retry::Now | Retry::Later);
             let Some(pause) = backoff.next().filter(|_| passing) else {
-                return Err(error);
+                return Err(Refusal::Undone(error));
             };
             tracing::warn!(%error, what, "a cut of the group is tried again");
             sleep(pause).await;
@@ -133,7 +142,7 @@ impl Cuts {
         let stands = stands.map_err(|error| {
             let why = format!(
                 "{error}; all databases of the group are prepared for \"{what}\", and whether that is \
-                 decided cannot be found out now: any command of the group ends it"
+                 decided cannot be found out now: resume, commit or rollback of the group ends it"
             );
             Refusal::InDoubt(Error::Refused(why))
         })?;
@@ -150,8 +159,8 @@ impl Cuts {
             }
             self.end(*place, &question, true).await.map_err(|error| {
                 let why = format!(
-                    "\"{what}\" of the group is decided, but database {} could not be told: {error}; any \
-                     command of the group does that",
+                    "\"{what}\" of the group is decided, but database {} could not be told: {error}; \
+                     resume, commit or rollback of the group does that",
                     self.members[*place].name
                 );
                 Refusal::InDoubt(Error::Refused(why))

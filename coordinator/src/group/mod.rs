@@ -14,7 +14,7 @@ mod leftover;
 mod seat;
 mod share;
 
-pub use cut::{Cuts, Member};
+pub use cut::{Cuts, Member, Refusal};
 pub use file::{Entry, GroupFile};
 pub use leftover::{Recovered, resolve};
 pub use seat::{Cutter, Seat, Waited, seats};

@@ -13,7 +13,7 @@ use std::{
 use tokio::sync::{mpsc, oneshot, watch};
 use upshift_shared::{Error, Result, ledger::group::Write};
 
-use super::Cuts;
+use super::{Cuts, Refusal};
 
 /// Requests of members that the cutter has not yet taken; then members wait.
 const REQUESTS: usize = 64;
@@ -147,6 +147,7 @@ pub struct Cutter {
     /// What the cut at the end is called.
     end: &'static str,
     waiting: HashMap<Point, Vec<Request>>,
+    in_doubt: bool,
 }
 
 /// A seat for every member, and what makes their cuts. `checkpoints` says, of each member, by which
@@ -190,6 +191,7 @@ pub fn seats(
         prepared,
         end,
         waiting: HashMap::new(),
+        in_doubt: false,
     };
     (seats, cutter)
 }
@@ -203,8 +205,9 @@ enum Heard {
 }
 
 impl Cutter {
-    /// Until all members have left their seats.
-    pub async fn run(mut self) {
+    /// Until all members have left their seats. Returns whether a cut is in doubt: then it is decided, or
+    /// may be, and not all databases have been told.
+    pub async fn run(mut self) -> bool {
         let mut stopped = false;
         loop {
             let heard = tokio::select! {
@@ -217,7 +220,7 @@ impl Cutter {
                     stopped = true;
                     self.send_away();
                 }
-                Heard::Left => return,
+                Heard::Left => return self.in_doubt,
             }
         }
     }
@@ -253,6 +256,8 @@ impl Cutter {
             .map(|request| (request.member, request.write.clone()))
             .collect();
         let made = self.cuts.make(what, &writes).await;
+        self.in_doubt |= matches!(made, Err(Refusal::InDoubt(_)));
+        let made = made.map_err(Error::from);
         for request in all {
             // Whoever has left meanwhile reads it in the ledger.
             let _gone = request.answer.send(match &made {

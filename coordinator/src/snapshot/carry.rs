@@ -2,6 +2,7 @@
 //! privileges, settings, the limit of connections. (Owner, encoding, locale and tablespace it does; the
 //! comment is a [`super::marker`] until the copy takes the database's place.)
 
+use serde::{Deserialize, Serialize};
 use sqlx::Row;
 use upshift_shared::{
     Error, Result,
@@ -23,19 +24,34 @@ const LISTS: [&str; 7] = [
     "restrict_nonsystem_relation_kind",
 ];
 
-/// Gives the copy what the database has.
-pub(super) async fn carry(conn: &mut PgConnection, database: &str, copy: &str) -> Result<()> {
-    let statements = statements(conn, database, copy).await?;
-    execute(conn, &statements).await
+/// Something that the database has and the copy lacks.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Property {
+    /// In words: without a setting's value, which may be a secret.
+    what: String,
+    /// Gives it to the copy.
+    statement: String,
 }
 
-/// The statements that give the copy what the database has now.
-pub(super) async fn statements(
+impl Property {
+    fn new(what: String, statement: String) -> Self {
+        Self { what, statement }
+    }
+}
+
+/// Gives the copy what the database has.
+pub(super) async fn carry(conn: &mut PgConnection, database: &str, copy: &str) -> Result<()> {
+    let properties = properties(conn, database, copy).await?;
+    execute(conn, &properties).await
+}
+
+/// What the database has now.
+pub(super) async fn properties(
     conn: &mut PgConnection,
     database: &str,
     copy: &str,
-) -> Result<Vec<String>> {
-    let mut statements = Vec::new();
+) -> Result<Vec<Property>> {
+    let mut properties = Vec::new();
     let context = "reading what is set for the database";
     let row = sqlx::query(
         "-- upshift: the database's own properties
@@ -53,27 +69,30 @@ pub(super) async fn statements(
     let owner: String = row.try_get("owner").map_err(Error::database(context))?;
     let copy = ident(copy);
     if limit != -1 {
-        statements.push(format!("ALTER DATABASE {copy} CONNECTION LIMIT {limit}"));
+        properties.push(Property::new(
+            "the limit of connections".to_owned(),
+            format!("ALTER DATABASE {copy} CONNECTION LIMIT {limit}"),
+        ));
     }
-    settings(conn, database, &copy, &mut statements).await?;
+    settings(conn, database, &copy, &mut properties).await?;
     if has_acl {
         let all = format!(
             "REVOKE ALL ON DATABASE {copy} FROM PUBLIC, {}",
             ident(&owner)
         );
-        statements.push(all);
-        privileges(conn, (database, &owner), &copy, &mut statements).await?;
+        properties.push(Property::new("no privileges but those".to_owned(), all));
+        privileges(conn, (database, &owner), &copy, &mut properties).await?;
     }
-    Ok(statements)
+    Ok(properties)
 }
 
-/// Runs them.
-pub(super) async fn execute(conn: &mut PgConnection, statements: &[String]) -> Result<()> {
-    for statement in statements {
+/// Gives them to the copy.
+pub(super) async fn execute(conn: &mut PgConnection, properties: &[Property]) -> Result<()> {
+    for Property { what, statement } in properties {
         execute_raw(conn, format!("-- upshift: as the database\n{statement}"))
             .await
             .map_err(Error::database(format!(
-                "giving the copy what the database has ({statement})"
+                "giving the copy what the database has: {what}"
             )))?;
     }
     Ok(())
@@ -83,7 +102,7 @@ async fn settings(
     conn: &mut PgConnection,
     database: &str,
     copy: &str,
-    statements: &mut Vec<String>,
+    properties: &mut Vec<Property>,
 ) -> Result<()> {
     let context = "reading the settings of the database";
     let rows = sqlx::query(
@@ -103,21 +122,32 @@ async fn settings(
         let role: Option<String> = row.try_get("role").map_err(Error::database(context))?;
         let name: String = row.try_get("name").map_err(Error::database(context))?;
         let value: String = row.try_get("value").map_err(Error::database(context))?;
-        let value = if LISTS.contains(&name.as_str()) {
-            let items: Vec<String> = list(&value).iter().map(|item| literal(item)).collect();
-            items.join(", ")
-        } else {
-            literal(&value)
-        };
-        // A setting of an extension has a prefix: two identifiers.
-        let name: Vec<String> = name.split('.').map(ident).collect();
-        let set = format!("SET {} TO {value}", name.join("."));
-        statements.push(match role {
-            None => format!("ALTER DATABASE {copy} {set}"),
-            Some(role) => format!("ALTER ROLE {} IN DATABASE {copy} {set}", ident(&role)),
-        });
+        properties.push(setting(copy, role.as_deref(), (&name, &value)));
     }
     Ok(())
+}
+
+/// A setting of the database, or of a role in it.
+fn setting(copy: &str, role: Option<&str>, (name, value): (&str, &str)) -> Property {
+    let value = if LISTS.contains(&name) {
+        let items: Vec<String> = list(value).iter().map(|item| literal(item)).collect();
+        items.join(", ")
+    } else {
+        literal(value)
+    };
+    // A setting of an extension has a prefix: two identifiers.
+    let parts: Vec<String> = name.split('.').map(ident).collect();
+    let set = format!("SET {} TO {value}", parts.join("."));
+    match role {
+        None => Property::new(
+            format!("the setting {name}"),
+            format!("ALTER DATABASE {copy} {set}"),
+        ),
+        Some(role) => Property::new(
+            format!("the setting {name} of role {role}"),
+            format!("ALTER ROLE {} IN DATABASE {copy} {set}", ident(role)),
+        ),
+    }
 }
 
 /// The elements of a list as `SplitGUCList` reads it: separated by commas, in double quotes where they
@@ -158,7 +188,7 @@ async fn privileges(
     conn: &mut PgConnection,
     (database, owner): (&str, &str),
     copy: &str,
-    statements: &mut Vec<String>,
+    properties: &mut Vec<Property>,
 ) -> Result<()> {
     let context = "reading the privileges on the database";
     let rows = sqlx::query(
@@ -185,20 +215,21 @@ async fn privileges(
             .try_get("is_grantable")
             .map_err(Error::database(context))?;
         let grantor = text("grantor")?;
+        let privilege = text("privilege_type")?;
+        let grantee = grantee.map_or_else(|| "PUBLIC".to_owned(), |grantee| ident(&grantee));
+        let what = format!("the privilege {privilege} of {grantee}");
         let grant = format!(
-            "GRANT {} ON DATABASE {copy} TO {}{}",
-            text("privilege_type")?,
-            grantee.map_or_else(|| "PUBLIC".to_owned(), |grantee| ident(&grantee)),
+            "GRANT {privilege} ON DATABASE {copy} TO {grantee}{}",
             if grantable { " WITH GRANT OPTION" } else { "" }
         );
-        if grantor == owner {
-            statements.push(grant);
+        let statement = if grantor == owner {
+            grant
         } else {
-            // A privilege is remembered with whoever granted it.
-            statements.push(format!("SET ROLE {}", ident(&grantor)));
-            statements.push(grant);
-            statements.push("RESET ROLE".to_owned());
-        }
+            // A privilege is remembered with whoever granted it. Statements that are sent together are one
+            // transaction, so that the role ends with it.
+            format!("SET LOCAL ROLE {};\n{grant}", ident(&grantor))
+        };
+        properties.push(Property::new(what, statement));
     }
     Ok(())
 }
@@ -206,6 +237,16 @@ async fn privileges(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn values_of_settings_are_in_no_message() {
+        for role in [None, Some("clerk")] {
+            let found = setting("copy", role, ("shop.token", "hunter2"));
+            assert!(found.statement.ends_with("TO 'hunter2'"), "{found:?}");
+            assert!(found.what.contains("shop.token"), "{found:?}");
+            assert!(!found.what.contains("hunter2"), "{found:?}");
+        }
+    }
 
     #[test]
     fn lists_are_taken_apart_as_postgresql_does() {

@@ -6,7 +6,12 @@ use upshift_worker::program::Program;
 
 use super::Snapshot;
 
-pub(super) async fn make(snapshot: &Snapshot) -> Result<()> {
+/// Takes it; `again` where somebody has begun to already.
+pub(super) async fn make(snapshot: &Snapshot, again: bool) -> Result<()> {
+    if again && let Err(error) = discard(snapshot).await {
+        // There may be nothing to drop; where there is, taking it anew says so.
+        tracing::warn!(%error, "what is left of an earlier attempt at a snapshot could not be dropped");
+    }
     run(snapshot, "create", snapshot.settings.create.as_deref()).await
 }
 

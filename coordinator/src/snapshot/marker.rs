@@ -118,6 +118,18 @@ pub async fn comment(conn: &mut PgConnection, database: &str) -> Result<Option<S
     .map_err(Error::database("reading the comment of a database"))
 }
 
+/// The comment that is the database's own: the one that a mark keeps, where it has one.
+///
+/// # Errors
+/// When it cannot be asked for.
+pub async fn own_comment(conn: &mut PgConnection, database: &str) -> Result<Option<String>> {
+    let found = comment(conn, database).await?;
+    Ok(found.and_then(|text| match Marker::parse(&text) {
+        Some(marker) => marker.comment,
+        None => Some(text),
+    }))
+}
+
 /// What the comment of a database says, if it is one of ours.
 ///
 /// # Errors

@@ -43,7 +43,8 @@
 //! and the database does not know of it.
 //!
 //! With commands of the configuration what is restored is beyond our reach, so the decision is in the
-//! ledger that is replaced only: killed in between, the order has to be given again.
+//! ledger that is replaced only: killed in between, the order has to be given again, and no ledger knows of
+//! a snapshot that was taken after the restored one.
 
 mod carry;
 mod command;
@@ -80,7 +81,7 @@ pub const RESTORE_COPIED: &str = "snapshot_restore_copied";
 pub const RESTORE_BEGUN: &str = "snapshot_restore_begun";
 /// The database is marked, its name not swapped.
 pub const RESTORE_DECIDED: &str = "snapshot_restore_decided";
-/// The names are swapped, the restored ledger does not know.
+/// The names are swapped, or the command has restored; the restored ledger does not know.
 pub const RESTORE_SWAPPED: &str = "snapshot_restore_swapped";
 /// The restored ledger says `rolling_back`.
 pub const RESTORE_RECORDED: &str = "snapshot_restore_recorded";
@@ -163,14 +164,15 @@ impl Snapshot {
         }
     }
 
-    /// Takes it. One that was half made is dropped first.
+    /// Takes it. One that was half made is dropped first; whether there may be one (`again`) is known to the
+    /// ledger alone where it is made by a command.
     ///
     /// # Errors
     /// [`upshift_shared::Error::Refused`] when others stay connected or a command fails.
-    pub async fn make(&self) -> Result<()> {
+    pub async fn make(&self, again: bool) -> Result<()> {
         match self.kind {
             SnapshotKind::Template => template::make(self).await,
-            SnapshotKind::Command => command::make(self).await,
+            SnapshotKind::Command => command::make(self, again).await,
             SnapshotKind::Dump => dump::make(self).await,
         }
     }

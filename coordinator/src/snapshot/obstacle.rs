@@ -29,7 +29,7 @@ SELECT r.rolsuper, r.rolcreatedb, pg_has_role(d.datdba, 'USAGE') AND pg_has_role
  WHERE d.datname = current_database() AND r.rolname = current_user";
 
 /// The first version where a role can be granted to set a parameter.
-const PARAMETER_PRIVILEGES_FROM: i32 = 150_000;
+const PARAMETER_PRIVILEGES_FROM: u32 = 150_000;
 
 /// What stands in the way of snapshots of this kind; `None` where nothing does.
 ///
@@ -158,13 +158,7 @@ fn text(row: &PgRow, column: &str) -> Result<String> {
 /// PostgreSQL's guc.c).
 async fn settings_out_of_reach(conn: &mut PgConnection) -> Result<Vec<String>> {
     let context = "asking which settings of the database could be carried over";
-    let version: i32 = sqlx::query_scalar(
-        "-- upshift: the version of the server
-         SELECT current_setting('server_version_num')::integer",
-    )
-    .fetch_one(&mut *conn)
-    .await
-    .map_err(Error::database(context))?;
+    let version = conn.server_version_num().unwrap_or_default();
     let granted = match version >= PARAMETER_PRIVILEGES_FROM {
         true => "has_parameter_privilege(e.name, 'SET')",
         false => "false",

@@ -30,7 +30,7 @@ use super::{
 /// would cost more than two checkpoints do.
 const COPY_FILES_FROM: u64 = 1 << 30;
 /// The first version with a choice.
-const STRATEGY_FROM: i32 = 150_000;
+const STRATEGY_FROM: u32 = 150_000;
 
 /// How long sessions of an earlier attempt may take to end.
 const TAKE_OVER_DEADLINE: Duration = Duration::from_secs(60);
@@ -47,7 +47,8 @@ async fn make_within(maintenance: &mut Maintenance, snapshot: &Snapshot) -> Resu
     let (database, copy) = (snapshot.target.database(), snapshot.name());
     maintenance.lock().await?;
     drop_own(&mut maintenance.conn, &copy, snapshot.run).await?;
-    let (owner, version) = facts(&mut maintenance.conn, database).await?;
+    let owner = owner(&mut maintenance.conn, database).await?;
+    let version = maintenance.conn.server_version_num().unwrap_or_default();
     let strategy = match snapshot.bytes >= COPY_FILES_FROM && version >= STRATEGY_FROM {
         true => " STRATEGY file_copy",
         false => "",
@@ -62,7 +63,7 @@ async fn make_within(maintenance: &mut Maintenance, snapshot: &Snapshot) -> Resu
     let patience = (snapshot.settings.wait, snapshot.end_sessions);
     maintenance.alone(patience, (&context, &statement)).await?;
     failpoint::reach(COPIED);
-    let comment = marker::comment(&mut maintenance.conn, database).await?;
+    let comment = marker::own_comment(&mut maintenance.conn, database).await?;
     let mut mark = Marker {
         state: State::Taking,
         run: snapshot.run,
@@ -77,12 +78,11 @@ async fn make_within(maintenance: &mut Maintenance, snapshot: &Snapshot) -> Resu
     mark.write(&mut maintenance.conn, &copy).await
 }
 
-/// The database's owner, and `server_version_num`.
-async fn facts(conn: &mut PgConnection, database: &str) -> Result<(String, i32)> {
-    sqlx::query_as(
+/// The database's owner.
+async fn owner(conn: &mut PgConnection, database: &str) -> Result<String> {
+    sqlx::query_scalar(
         "-- upshift: the database's owner
-         SELECT pg_get_userbyid(datdba)::text, current_setting('server_version_num')::integer
-           FROM pg_catalog.pg_database WHERE datname = $1",
+         SELECT pg_get_userbyid(datdba)::text FROM pg_catalog.pg_database WHERE datname = $1",
     )
     .bind(database)
     .fetch_one(conn)
@@ -156,14 +156,8 @@ impl Restore<'_> {
     /// When the role does not own the database.
     pub async fn decide(&self, maintenance: &mut Maintenance) -> Result<()> {
         let database = self.snapshot.target.database();
-        let comment = match marker::comment(&mut maintenance.conn, database).await? {
-            // Decided before, by a process that was killed.
-            Some(text) => match Marker::parse(&text) {
-                Some(earlier) => earlier.comment,
-                None => Some(text),
-            },
-            None => None,
-        };
+        // It may have been decided before, by a process that was killed.
+        let comment = marker::own_comment(&mut maintenance.conn, database).await?;
         let mark = self.marker(State::Restoring, comment);
         mark.write(&mut maintenance.conn, database).await
     }
@@ -240,17 +234,7 @@ impl Restored {
 /// When the ledger cannot be written.
 pub async fn take_back(conn: &mut PgConnection, older: Holder, to: Option<&str>) -> Result<Holder> {
     let run = older.run;
-    sqlx::query(
-        "-- upshift: the epoch of the database that this one replaced
-         UPDATE upshift.fence SET epoch = greatest(epoch, $2) WHERE run = $1::uuid",
-    )
-    .bind(run.to_string())
-    .bind(older.epoch.0)
-    .execute(&mut *conn)
-    .await
-    .map_err(Error::database(
-        "raising the epoch of the restored database",
-    ))?;
+    fence::raise_above(conn, older).await?;
     let epoch = fence::raise(conn, run, TAKE_OVER_DEADLINE).await?;
     let holder = Holder { run, epoch };
     let change = Change {

@@ -2,7 +2,7 @@
 //! snapshot and the others take it (PostgreSQL manual, 9.28.5: pg_export_snapshot).
 
 use std::{
-    sync::{Mutex, PoisonError},
+    sync::atomic::{AtomicUsize, Ordering},
     time::Duration,
 };
 
@@ -66,11 +66,12 @@ pub(crate) async fn measure(
     jobs: &[Job],
     workers: usize,
 ) -> Result<Vec<Measured>> {
-    let queue = Mutex::new((0..jobs.len()).collect::<std::collections::VecDeque<_>>());
+    // Of the next job that nobody has taken.
+    let next = AtomicUsize::new(0);
     let others = workers.min(jobs.len()).saturating_sub(1);
     let mut done = vec![Measured::default(); jobs.len()];
     if others == 0 {
-        for (place, measured) in work(tx, jobs, &queue).await? {
+        for (place, measured) in work(tx, jobs, &next).await? {
             done[place] = measured;
         }
         return Ok(done);
@@ -82,7 +83,7 @@ pub(crate) async fn measure(
             .and_then(|row| row.try_get(0))
             .map_err(Error::database("exporting a snapshot"))?;
     let others = try_join_all((0..others).map(|_| {
-        let (snapshot, queue) = (&snapshot, &queue);
+        let (snapshot, next) = (&snapshot, &next);
         Box::pin(async move {
             let mut conn = pg::connect(target, "upshift verify").await?;
             let mut tx = begin(&mut conn).await?;
@@ -92,12 +93,12 @@ pub(crate) async fn measure(
             )
             .await
             .map_err(Error::database("taking a snapshot over"))?;
-            let measured = work(&mut tx, jobs, queue).await?;
+            let measured = work(&mut tx, jobs, next).await?;
             tx.rollback().await?;
             Ok::<_, Error>(measured)
         })
     }));
-    let (own, others) = futures::future::try_join(Box::pin(work(tx, jobs, &queue)), others).await?;
+    let (own, others) = futures::future::try_join(Box::pin(work(tx, jobs, &next)), others).await?;
     for (place, measured) in others.into_iter().flatten().chain(own) {
         done[place] = measured;
     }
@@ -107,18 +108,15 @@ pub(crate) async fn measure(
 async fn work(
     tx: &mut PgConnection,
     jobs: &[Job],
-    queue: &Mutex<std::collections::VecDeque<usize>>,
+    next: &AtomicUsize,
 ) -> Result<Vec<(usize, Measured)>> {
     let mut done = Vec::new();
     loop {
-        let next = queue
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .pop_front();
-        let Some(place) = next else {
+        let place = next.fetch_add(1, Ordering::Relaxed);
+        let Some(job) = jobs.get(place) else {
             return Ok(done);
         };
-        done.push((place, one(tx, &jobs[place]).await?));
+        done.push((place, one(tx, job).await?));
     }
 }
 

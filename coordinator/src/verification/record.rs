@@ -62,6 +62,36 @@ pub(crate) async fn prepared(
         ledger::run::change_state(conn, holder, RunState::Failed, change).await?;
         return Err(Error::Refused(message));
     }
+    left(conn, target, (holder, plan), verify).await
+}
+
+/// Records what the run leaves after quarantined rows were retried, and asks the lasting checks. The run is
+/// `prepared` whatever they say.
+///
+/// # Errors
+/// [`Error::Refused`] with the check that does not hold; or when the database cannot be read.
+pub(crate) async fn retried(
+    conn: &mut PgConnection,
+    target: &Target,
+    (holder, plan): (Holder, &Plan),
+    verify: Verify,
+) -> Result<()> {
+    left(conn, target, (holder, plan), verify).await?;
+    match checks::ask(conn, plan).await?.into_iter().next() {
+        None => Ok(()),
+        Some(failed) => Err(Error::Refused(format!(
+            "check failed after the retry: {}; mend the data, or take the run back\n  --> {}",
+            failed.message, failed.source
+        ))),
+    }
+}
+
+async fn left(
+    conn: &mut PgConnection,
+    target: &Target,
+    (holder, plan): (Holder, &Plan),
+    verify: Verify,
+) -> Result<()> {
     if verify == Verify::Off {
         return Ok(());
     }

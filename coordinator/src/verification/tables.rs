@@ -12,9 +12,11 @@ WITH RECURSIVE named (root, relation) AS (
     UNION
     SELECT named.root, i.inhrelid
     FROM named JOIN pg_catalog.pg_inherits i ON i.inhparent = named.relation
+), root (relation, names) AS (
+    SELECT named.relation, array_agg(named.root) FROM named GROUP BY named.relation
 )
 SELECT n.nspname::text AS schema, c.relname::text AS name, c.oid::bigint AS relation,
-       ARRAY(SELECT named.root FROM named WHERE named.relation = c.oid) AS roots,
+       coalesce(root.names, '{}') AS roots,
        CASE WHEN c.reltuples >= 0 THEN c.reltuples::bigint
             ELSE pg_relation_size(c.oid) / 100 END AS rows,
        pg_relation_size(c.oid) AS bytes,
@@ -23,10 +25,11 @@ SELECT n.nspname::text AS schema, c.relname::text AS name, c.oid::bigint AS rela
                AND a.attname !~ '^upshift_kept_' ORDER BY a.attnum) AS columns
 FROM pg_catalog.pg_class c
 JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+LEFT JOIN root ON root.relation = c.oid
 WHERE c.relkind = 'r' AND c.relpersistence <> 't'
   AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
   AND n.nspname !~ '^upshift(_kept.*)?$'
-  AND ($1::text[] IS NULL OR c.oid IN (SELECT named.relation FROM named))
+  AND ($1::text[] IS NULL OR root.relation IS NOT NULL)
 ORDER BY bytes DESC, 1, 2";
 
 /// A table.

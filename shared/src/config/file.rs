@@ -341,7 +341,8 @@ impl Source<'_> {
         }
         let known = SnapshotKind::ALL.into_iter().find(|k| k.as_str() == name);
         known.map(Some).ok_or_else(|| {
-            let message = "expected \"none\", \"template\", \"command\" or \"dump\"".to_owned();
+            let kinds = SnapshotKind::ALL.map(SnapshotKind::as_str);
+            let message = format!("expected one of none, {}", kinds.join(", "));
             self.complain(value.span(), message)
         })
     }
@@ -397,14 +398,10 @@ impl Source<'_> {
     }
 
     fn on_bad_data(&self, value: &Spanned<DeValue<'_>>) -> Result<OnBadData> {
-        match self.string(value)? {
-            "stop" => Ok(OnBadData::Stop),
-            "quarantine" => Ok(OnBadData::Quarantine),
-            _ => Err(self.complain(
-                value.span(),
-                "expected \"stop\" or \"quarantine\"".to_owned(),
-            )),
-        }
+        OnBadData::parse(self.string(value)?).ok_or_else(|| {
+            let message = format!("expected one of {}", OnBadData::ALL.join(", "));
+            self.complain(value.span(), message)
+        })
     }
 
     fn duration(&self, value: &Spanned<DeValue<'_>>) -> Result<Duration> {

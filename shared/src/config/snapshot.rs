@@ -15,7 +15,7 @@ pub struct SnapshotSettings {
     pub create: Option<Vec<String>>,
     /// Brings the database back to it.
     pub restore: Option<Vec<String>>,
-    /// Throws it away.
+    /// Throws it away; is to succeed where there is none: whoever was killed before the ledger knew does it again.
     pub drop: Option<Vec<String>>,
     /// Where dumps go: an absolute path on the machine of the coordinator.
     pub directory: Option<PathBuf>,

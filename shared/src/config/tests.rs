@@ -206,7 +206,7 @@ fn how_snapshots_are_taken_is_read() {
     assert!(
         error
             .to_string()
-            .contains("expected \"none\", \"template\", \"command\" or \"dump\"")
+            .contains("expected one of none, template, command, dump")
     );
 }
 

@@ -105,6 +105,8 @@ pub struct Counts {
     pub retried: u64,
 }
 
+/// An older program's ledger does not have it.
+const TABLE: &str = "upshift.bad_row";
 const CONTEXT: &str = "recording rows that a statement cannot work on";
 
 /// Records what was found in a unit, instead of what an earlier attempt found.
@@ -118,34 +120,45 @@ pub async fn record(
     rows: &[BadRow],
 ) -> Result<()> {
     forget(tx, key).await?;
-    for (seq, bad) in (0_i32..).zip(rows) {
-        sqlx::query(
-            "-- record a bad row
-            INSERT INTO upshift.bad_row (run, task, unit, seq, table_name, key, row, column_name,
-                                         value, sqlstate, message, detail, source, state)
-            VALUES ($1::uuid, $2, $3, $4, $5, $6::jsonb, $7::jsonb, $8, $9::jsonb, $10, $11, $12,
-                    $13, $14)",
-        )
+    if rows.is_empty() {
+        return Ok(());
+    }
+    let texts = |of: fn(&BadRow) -> &str| rows.iter().map(of).collect::<Vec<_>>();
+    let maybe = |of: fn(&BadRow) -> Option<&str>| rows.iter().map(of).collect::<Vec<_>>();
+    let json = |of: fn(&BadRow) -> &Option<Value>| {
+        let values = rows.iter().map(of);
+        values
+            .map(|value| value.as_ref().map(ToString::to_string))
+            .collect::<Vec<_>>()
+    };
+    sqlx::query(RECORD)
         .bind(key.holder.run.to_string())
         .bind(signed(key.task.0))
         .bind(signed(key.unit.0))
-        .bind(seq)
-        .bind(&bad.table)
-        .bind(bad.key.as_ref().map(ToString::to_string))
-        .bind(bad.row.as_ref().map(ToString::to_string))
-        .bind(&bad.column)
-        .bind(bad.value.as_ref().map(ToString::to_string))
-        .bind(&bad.sqlstate)
-        .bind(&bad.message)
-        .bind(&bad.detail)
-        .bind(&bad.source)
         .bind(state.as_str())
-        .execute(&mut *tx)
+        .bind(texts(|bad| &bad.table))
+        .bind(json(|bad| &bad.key))
+        .bind(json(|bad| &bad.row))
+        .bind(maybe(|bad| bad.column.as_deref()))
+        .bind(json(|bad| &bad.value))
+        .bind(texts(|bad| &bad.sqlstate))
+        .bind(texts(|bad| &bad.message))
+        .bind(maybe(|bad| bad.detail.as_deref()))
+        .bind(texts(|bad| &bad.source))
+        .execute(tx)
         .await
         .map_err(Error::database(CONTEXT))?;
-    }
     Ok(())
 }
+
+const RECORD: &str = "-- record bad rows
+INSERT INTO upshift.bad_row (run, task, unit, seq, state, table_name, key, row, column_name, value,
+                             sqlstate, message, detail, source)
+SELECT $1::uuid, $2, $3, b.place - 1, $4, b.table_name, b.key::jsonb, b.row::jsonb, b.column_name,
+       b.value::jsonb, b.sqlstate, b.message, b.detail, b.source
+  FROM unnest($5::text[], $6::text[], $7::text[], $8::text[], $9::text[], $10::text[], $11::text[],
+              $12::text[], $13::text[]) WITH ORDINALITY
+       AS b (table_name, key, row, column_name, value, sqlstate, message, detail, source, place)";
 
 /// Forgets the rows of a unit: its undo, or another attempt at it.
 ///
@@ -254,6 +267,26 @@ pub async fn retries(conn: &mut PgConnection, run: RunId) -> Result<Vec<(TaskId,
         .collect()
 }
 
+/// Whether a retry is in effect that came after what the run leaves was recorded.
+///
+/// # Errors
+/// When the ledger cannot be read.
+pub async fn retried_since_recorded(conn: &mut PgConnection, run: RunId) -> Result<bool> {
+    sqlx::query(
+        "-- is a retry newer than what is recorded
+        SELECT EXISTS (
+            SELECT FROM upshift.unit u LEFT JOIN upshift.left_state l USING (run)
+            WHERE u.run = $1::uuid AND u.unit >= $2 AND u.state = 'done'
+              AND (l.recorded_at IS NULL OR u.finished_at > l.recorded_at))",
+    )
+    .bind(run.to_string())
+    .bind(signed(FIRST_RETRY))
+    .fetch_one(conn)
+    .await
+    .and_then(|row| row.try_get(0))
+    .map_err(Error::database("looking for retries of quarantined rows"))
+}
+
 /// The number of a task's next retry.
 ///
 /// # Errors
@@ -279,7 +312,7 @@ pub async fn next_retry(conn: &mut PgConnection, run: RunId, task: TaskId) -> Re
 /// When the ledger cannot be read.
 pub async fn counts(conn: &mut PgConnection, run: RunId) -> Result<Counts> {
     let failed = || Error::database("counting bad rows");
-    if !is_there(conn).await? {
+    if !super::has_table(conn, TABLE).await? {
         return Ok(Counts::default());
     }
     let row = sqlx::query(
@@ -309,7 +342,7 @@ pub async fn counts(conn: &mut PgConnection, run: RunId) -> Result<Counts> {
 /// # Errors
 /// When the ledger cannot be read.
 pub async fn load(conn: &mut PgConnection, run: RunId) -> Result<Vec<StoredRow>> {
-    if !is_there(conn).await? {
+    if !super::has_table(conn, TABLE).await? {
         return Ok(Vec::new());
     }
     let rows = sqlx::query(
@@ -349,13 +382,4 @@ fn stored(row: &PgRow) -> Result<StoredRow> {
         },
         state: BadRowState::parse(row.try_get("state").map_err(failed())?)?,
     })
-}
-
-/// An older program's ledger has no such table.
-async fn is_there(conn: &mut PgConnection) -> Result<bool> {
-    sqlx::query("-- are there bad rows\nSELECT to_regclass('upshift.bad_row') IS NOT NULL AS there")
-        .fetch_one(conn)
-        .await
-        .and_then(|row| row.try_get("there"))
-        .map_err(Error::database("looking for bad rows"))
 }

@@ -188,15 +188,7 @@ const COLUMNS: &str = "coalesce(c.version, 0) AS version, coalesce(c.paused, fal
 /// # Errors
 /// When the ledger cannot be read.
 pub async fn read(conn: &mut PgConnection, run: RunId) -> Result<Control> {
-    let there: bool = sqlx::query(
-        "-- can runs be controlled
-        SELECT to_regclass('upshift.control') IS NOT NULL",
-    )
-    .fetch_one(&mut *conn)
-    .await
-    .and_then(|row| row.try_get(0))
-    .map_err(Error::database("looking for what is wanted of the run"))?;
-    if !there {
+    if !super::has_table(conn, "upshift.control").await? {
         return Ok(Control::default());
     }
     Ok(look(conn, run, None).await?.0)

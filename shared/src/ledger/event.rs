@@ -91,11 +91,7 @@ pub struct Filter {
 /// # Errors
 /// When the database cannot be asked.
 pub async fn exists(conn: &mut PgConnection) -> Result<bool> {
-    sqlx::query("-- is there an event log\nSELECT to_regclass('upshift.event') IS NOT NULL")
-        .fetch_one(conn)
-        .await
-        .and_then(|row| row.try_get(0))
-        .map_err(Error::database("looking for the event log"))
+    super::has_table(conn, "upshift.event").await
 }
 
 /// The `seq` of the run's last event; 0 where it has none.

@@ -144,6 +144,26 @@ pub async fn raise(conn: &mut PgConnection, run: RunId, deadline: Duration) -> R
     }
 }
 
+/// Where a database has taken the place of another, with a ledger of before: its epoch comes at least to that
+/// of `older`, so that no holder of the other database's ledger can write once it is [`raise`]d again.
+///
+/// # Errors
+/// When the ledger cannot be written.
+pub async fn raise_above(conn: &mut PgConnection, older: Holder) -> Result<()> {
+    sqlx::query(
+        "-- the epoch of the database that this one replaced
+        UPDATE upshift.fence SET epoch = greatest(epoch, $2) WHERE run = $1::uuid",
+    )
+    .bind(older.run.to_string())
+    .bind(older.epoch.0)
+    .execute(conn)
+    .await
+    .map(drop)
+    .map_err(Error::database(
+        "raising the epoch of the restored database",
+    ))
+}
+
 fn still_there(run: RunId, processes: &[i32]) -> Error {
     let list: Vec<String> = processes.iter().map(ToString::to_string).collect();
     Error::Refused(format!(

@@ -52,17 +52,17 @@ impl Membership {
 pub enum Write {
     /// The run's new state, where nothing goes with it.
     State(RunState),
-    /// The way back begins: to the checkpoint of this module, or to the start; the checkpoints of these
-    /// modules hold no more.
+    /// The way back begins: to this checkpoint, or to the start; these checkpoints hold no
+    /// more.
     RollingBack {
-        /// The module.
+        /// The checkpoint's name.
         to: Option<String>,
-        /// Numbers of modules.
+        /// Their places in the plan.
         left: Vec<u32>,
     },
     /// The way back has come to its end.
     RolledBack {
-        /// The module whose checkpoint it is.
+        /// The checkpoint's name; `None` for the start.
         to: Option<String>,
     },
     /// A module's checkpoint.

@@ -85,6 +85,21 @@ pub enum OnBadData {
     Quarantine,
 }
 
+impl OnBadData {
+    /// Every policy, for messages.
+    pub const ALL: [&'static str; 2] = ["stop", "quarantine"];
+
+    /// The policy of that name.
+    #[must_use]
+    pub fn parse(name: &str) -> Option<Self> {
+        match name {
+            "stop" => Some(Self::Stop),
+            "quarantine" => Some(Self::Quarantine),
+            _ => None,
+        }
+    }
+}
+
 /// Stores the options of a run.
 ///
 /// # Errors

@@ -32,13 +32,7 @@ pub async fn store(conn: &mut PgConnection, rates: &Rates) -> Result<()> {
 /// When the database cannot be asked.
 pub async fn load(conn: &mut PgConnection) -> Result<Option<(Rates, String)>> {
     let failed = || Error::database("reading what work costs on this server");
-    let there: bool =
-        sqlx::query("-- was it measured\nSELECT to_regclass('upshift.rates') IS NOT NULL")
-            .fetch_one(&mut *conn)
-            .await
-            .and_then(|row| row.try_get(0))
-            .map_err(failed())?;
-    if !there {
+    if !super::has_table(conn, "upshift.rates").await? {
         return Ok(None);
     }
     let row = sqlx::query(

@@ -159,20 +159,8 @@ pub struct RunRow {
     pub rollback_to: Option<String>,
 }
 
-/// Stores a new run, `planned`. Its epoch is raised by whoever drives it.
-///
-/// # Errors
-/// When the ledger cannot be written.
-pub async fn insert(
-    conn: &mut PgConnection,
-    run: RunId,
-    plan: &Plan,
-    upshift_version: &str,
-) -> Result<()> {
-    insert_with(conn, run, plan, upshift_version, &RunOptions::default()).await
-}
-
-/// The same, with its options: so that no run is without them for a moment.
+/// Stores a new run, `planned`, with its options: so that no run is without them for a moment. Its epoch is
+/// raised by whoever drives it.
 ///
 /// # Errors
 /// When the ledger cannot be written.
@@ -424,6 +412,16 @@ pub(super) async fn change_within(
     .execute(&mut *tx)
     .await
     .map_err(Error::database("changing the run's state"))?;
+    if to == RunState::RolledBack && rollback_to.is_none() {
+        sqlx::query(
+            "-- nobody asks any more who took units back
+            DELETE FROM upshift.taken_back WHERE run = $1::uuid",
+        )
+        .bind(run.to_string())
+        .execute(&mut *tx)
+        .await
+        .map_err(Error::database("forgetting who took units back"))?;
+    }
     if from != to {
         let mut detail = serde_json::json!({"from": from, "to": to});
         if let Some(checkpoint) = rollback_to {

@@ -175,6 +175,9 @@ CREATE TABLE IF NOT EXISTS upshift.event (
     PRIMARY KEY (run, seq)
 );
 
+-- What is open now is asked for from the last start on.
+CREATE INDEX IF NOT EXISTS event_run_started ON upshift.event (run, seq) WHERE kind = 'run_started';
+
 -- What operators want of a run while it goes on, from any process, and what its driver makes of it. One
 -- row a run, there from when the run was first driven or wanted to change.
 CREATE TABLE IF NOT EXISTS upshift.control (

@@ -27,15 +27,7 @@ pub struct SnapshotRow {
 /// When the ledger cannot be read.
 pub async fn load(conn: &mut PgConnection, run: RunId) -> Result<BTreeMap<u32, SnapshotRow>> {
     let context = "reading the run's snapshots";
-    let present: bool = sqlx::query(
-        "-- does the ledger know of snapshots
-        SELECT to_regclass('upshift.snapshot') IS NOT NULL AS present",
-    )
-    .fetch_one(&mut *conn)
-    .await
-    .and_then(|row| row.try_get("present"))
-    .map_err(Error::database(context))?;
-    if !present {
+    if !super::has_table(conn, "upshift.snapshot").await? {
         return Ok(BTreeMap::new());
     }
     let rows = sqlx::query(

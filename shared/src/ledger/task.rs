@@ -173,3 +173,37 @@ pub async fn set_state(
     })
     .await
 }
+
+/// Within a fenced transaction: a task is undone, and its units, their cuts and what they verified are
+/// forgotten, so that done again it begins anew. Where the plan swaps tables (`swaps`), the transactions
+/// that took its units back stay known as the run's.
+///
+/// # Errors
+/// When the ledger cannot be written.
+pub async fn undone(tx: &mut PgConnection, run: RunId, task: TaskId, swaps: bool) -> Result<()> {
+    sqlx::query(UNDONE)
+        .bind(run.to_string())
+        .bind(signed(task.0))
+        .bind(swaps)
+        .execute(tx)
+        .await
+        .map_err(Error::database(format!("recording {task} as undone")))?;
+    Ok(())
+}
+
+/// All of it sees the ledger as it was before (PostgreSQL manual, "Data-Modifying Statements in WITH").
+const UNDONE: &str = "-- record a task as undone
+WITH own AS (
+    INSERT INTO upshift.taken_back (run, xid)
+    SELECT DISTINCT run, xmin::text::bigint FROM upshift.unit
+    WHERE $3 AND run = $1::uuid AND task = $2 AND state = 'undone'
+    ON CONFLICT DO NOTHING
+), verified AS (
+    DELETE FROM upshift.verification WHERE run = $1::uuid AND task = $2
+), cuts AS (
+    DELETE FROM upshift.cut WHERE run = $1::uuid AND task = $2
+), units AS (
+    DELETE FROM upshift.unit WHERE run = $1::uuid AND task = $2 AND state <> 'done'
+)
+UPDATE upshift.task SET state = 'undone', cut_exhausted = false, finished_at = clock_timestamp()
+WHERE run = $1::uuid AND task = $2";

@@ -1,6 +1,8 @@
 //! Units: the rows that say what is in effect. A unit's row is written in the transaction of its
 //! work, so there is no other truth to compare it with.
 
+use std::collections::HashSet;
+
 use sqlx::{PgConnection, Row};
 
 use super::{
@@ -287,6 +289,25 @@ pub async fn load(conn: &mut PgConnection, run: RunId) -> Result<Vec<UnitRow>> {
                 rows: u64::try_from(rows).unwrap_or(0),
             })
         })
+        .collect()
+}
+
+/// The tasks of a run that have a unit whose work is, or may be, in effect.
+///
+/// # Errors
+/// When the ledger cannot be read.
+pub async fn in_effect(conn: &mut PgConnection, run: RunId) -> Result<HashSet<TaskId>> {
+    let failed = || Error::database("asking what is in effect");
+    let rows = sqlx::query(
+        "-- tasks that are in effect
+        SELECT DISTINCT task FROM upshift.unit WHERE run = $1::uuid AND state <> 'undone'",
+    )
+    .bind(run.to_string())
+    .fetch_all(conn)
+    .await
+    .map_err(failed())?;
+    rows.iter()
+        .map(|row| Ok(TaskId(unsigned(row.try_get("task").map_err(failed())?))))
         .collect()
 }
 

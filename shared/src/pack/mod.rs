@@ -18,6 +18,7 @@ mod source;
 mod split;
 mod statement;
 mod transform;
+pub mod tree;
 mod typed;
 mod value_map;
 mod words;

@@ -3,13 +3,10 @@
 
 use pg_query::{
     Node, NodeEnum,
-    protobuf::{
-        AConst, BoolExpr, BoolExprType, CommonTableExpr, MultiAssignRef, ParseResult, ResTarget,
-        SelectStmt, WithClause,
-    },
+    protobuf::{AConst, CommonTableExpr, MultiAssignRef, ResTarget, SelectStmt, WithClause},
 };
 
-use super::grammar;
+use super::{grammar, tree};
 
 /// What the compiler calls the statement that it wraps, so as to keep before-images or keys.
 const WRAPPED: [&str; 2] = ["upshift_changed", "upshift_inserted"];
@@ -133,7 +130,7 @@ pub fn value(sql: &str, group: usize) -> Result<String, String> {
                         .collect(),
                     where_clause: update.where_clause.clone(),
                     with_clause: update.with_clause.clone(),
-                    ..plain_select()?
+                    ..*tree::select("1")?
                 };
                 (update.target_list.clone(), query)
             }
@@ -158,23 +155,7 @@ pub fn value(sql: &str, group: usize) -> Result<String, String> {
         value = Some(statement.clone());
         Ok(())
     })?;
-    let mut tree = grammar::parse("SELECT 1")
-        .map_err(|e| e.to_string())?
-        .protobuf;
-    if let Some(raw) = tree.stmts.first_mut() {
-        raw.stmt = Some(Box::new(Node { node: value }));
-    }
-    pg_query::deparse(&tree, pg_query::DeparseOptions::default()).map_err(|e| e.to_string())
-}
-
-/// A SELECT as the parser makes it, to be filled.
-fn plain_select() -> Result<SelectStmt, String> {
-    let parsed = grammar::parse("SELECT 1").map_err(|e| e.to_string())?;
-    let node = parsed.protobuf.stmts.into_iter().next();
-    match node.and_then(|raw| raw.stmt?.node) {
-        Some(NodeEnum::SelectStmt(select)) => Ok(*select),
-        _ => Err(NOT_DML.to_owned()),
-    }
+    tree::deparse(value.ok_or(NOT_DML)?)
 }
 
 const NOT_DML: &str = "it is neither UPDATE, DELETE nor INSERT … SELECT";
@@ -203,17 +184,20 @@ fn edit(
     sql: &str,
     change: impl FnOnce(&mut NodeEnum) -> Result<(), String>,
 ) -> Result<String, String> {
-    let mut tree: ParseResult = grammar::parse(sql).map_err(|e| e.to_string())?.protobuf;
-    let [only] = tree.stmts.as_mut_slice() else {
+    let mut statements = grammar::parse(sql)
+        .map_err(|e| e.to_string())?
+        .protobuf
+        .stmts;
+    let (Some(only), true) = (statements.pop(), statements.is_empty()) else {
         return Err("it is not one statement".to_owned());
     };
-    let outer = only.stmt.as_mut().and_then(|node| node.node.as_mut());
-    let outer = outer.ok_or("it is empty")?;
-    match wrapped(outer) {
+    let outer = only.stmt.and_then(|node| node.node);
+    let mut outer = outer.ok_or("it is empty")?;
+    match wrapped(&mut outer) {
         Some(inner) => change(inner)?,
-        None => change(outer)?,
+        None => change(&mut outer)?,
     }
-    pg_query::deparse(&tree, pg_query::DeparseOptions::default()).map_err(|e| e.to_string())
+    tree::deparse(outer)
 }
 
 /// The statement that the compiler wrapped.
@@ -240,27 +224,8 @@ fn selected(insert: &mut pg_query::protobuf::InsertStmt) -> Result<&mut SelectSt
 }
 
 fn conjoin(existing: &mut Option<Box<Node>>, condition: &str) -> Result<(), String> {
-    let parsed = grammar::parse(&format!("SELECT 1 WHERE {condition}"));
-    let mut parsed = parsed.map_err(|e| e.to_string())?.protobuf;
-    let select = parsed.stmts.pop().and_then(|raw| raw.stmt?.node);
-    let Some(NodeEnum::SelectStmt(select)) = select else {
-        return Err("the condition could not be built: please report this".to_owned());
-    };
-    let more = select.where_clause.ok_or(NOT_DML)?;
-    *existing = Some(match existing.take() {
-        None => more,
-        Some(first) => {
-            let both = BoolExpr {
-                xpr: None,
-                boolop: BoolExprType::AndExpr as i32,
-                args: vec![*first, *more],
-                location: -1,
-            };
-            Box::new(Node {
-                node: Some(NodeEnum::BoolExpr(Box::new(both))),
-            })
-        }
-    });
+    let more = tree::select(&format!("1 WHERE {condition}"))?.where_clause;
+    *existing = tree::and(existing.take(), more);
     Ok(())
 }
 

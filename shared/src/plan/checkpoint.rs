@@ -50,11 +50,12 @@ impl Plan {
         self.tasks.iter().filter(|task| !task.superseded)
     }
 
-    /// The first checkpoint from the given place on that one can come back to.
+    /// The first checkpoint from the given place on that one can come back to, with its own place.
     #[must_use]
-    pub fn checkpoint_from(&self, place: u32) -> Option<&PlannedCheckpoint> {
+    pub fn checkpoint_from(&self, place: u32) -> Option<(u32, &PlannedCheckpoint)> {
         let later = self.checkpoints.get(place as usize..).unwrap_or_default();
-        later.iter().find(|one| one.joined_with.is_none())
+        let mut later = (place..).zip(later);
+        later.find(|(_, one)| one.joined_with.is_none())
     }
 }
 
@@ -80,7 +81,10 @@ mod tests {
         assert_eq!(names, ["a", "b"]);
         assert_eq!(plan.checkpoints[0].joined_with.as_deref(), Some("b"));
         assert_eq!(plan.tasks[0].checkpoint, 1);
-        assert_eq!(plan.checkpoint_from(0).map(|c| c.name.as_str()), Some("b"));
+        let from = plan
+            .checkpoint_from(0)
+            .map(|(place, c)| (place, c.name.as_str()));
+        assert_eq!(from, Some((1, "b")));
         assert_eq!(plan.checkpoint_from(2), None);
     }
 }

@@ -7,7 +7,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Cut, KeyColumn, Template};
+use super::{Cut, KeyColumn, Operator, Plan, Template};
 use crate::{
     ids::{RunId, TaskId},
     pack::Location,
@@ -222,6 +222,15 @@ impl ShadowStage {
             Self::Fill { cut, .. } => Some(cut),
             _ => None,
         }
+    }
+}
+
+impl Plan {
+    /// Whether it swaps a table for one that is built anew.
+    #[must_use]
+    pub fn swaps(&self) -> bool {
+        let is_swap = |operator: &Operator| matches!(operator, Operator::Shadow(op) if matches!(op.stage, ShadowStage::Swap { .. }));
+        self.tasks.iter().any(|task| is_swap(&task.operator))
     }
 }
 

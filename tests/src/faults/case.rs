@@ -20,6 +20,8 @@ pub struct Case {
     scripts: &'static [(&'static str, &'static str)],
     /// `--passes`
     pub passes: &'static str,
+    /// More arguments of `run`.
+    pub options: &'static [&'static str],
     /// Whether there is a way back.
     pub reversible: bool,
 }
@@ -65,6 +67,7 @@ pub const CASES: &[Case] = &[
              DROP TABLE mark; CREATE VIEW seen AS SELECT id, kind FROM t;",
         )],
         passes: "in-place",
+        options: &[],
         reversible: true,
     },
     Case {
@@ -73,6 +76,7 @@ pub const CASES: &[Case] = &[
         tables: "",
         scripts: &[("pre-a.sql", "UPDATE t SET note = upper(note), a = a + 1 WHERE id > 3;")],
         passes: "in-place",
+        options: &[],
         reversible: true,
     },
     Case {
@@ -81,6 +85,7 @@ pub const CASES: &[Case] = &[
         tables: "",
         scripts: &[("pre-a.sql", "DELETE FROM child WHERE id % 2 = 0;")],
         passes: "in-place",
+        options: &[],
         reversible: true,
     },
     Case {
@@ -93,6 +98,7 @@ pub const CASES: &[Case] = &[
              [transform.arguments]\nrules = [{ pattern = 'Person (\\d+)', replacement = \"$1 human\" }]\n",
         )],
         passes: "in-place",
+        options: &[],
         reversible: true,
     },
     Case {
@@ -106,6 +112,29 @@ pub const CASES: &[Case] = &[
              INSERT INTO log (t_id) SELECT id FROM child;",
         )],
         passes: "in-place",
+        options: &[],
+        reversible: true,
+    },
+    Case {
+        name: "bad data",
+        kinds: &["in_place update", "append", "transform"],
+        tables: "ALTER TABLE t ADD COLUMN brief varchar(9);
+                 CREATE TABLE copied (id integer PRIMARY KEY, brief varchar(9));
+                 UPDATE t SET note = 'longer than nine' WHERE id IN (7, 33, 58);",
+        scripts: &[
+            (
+                "pre-a.sql",
+                "UPDATE t SET brief = note WHERE id > 0;
+                 INSERT INTO copied SELECT id, note FROM t WHERE id > 0;",
+            ),
+            (
+                "pre-b.toml",
+                "[[transform]]\ntable = \"t\"\nsource = \"note\"\ntarget = \"brief\"\nfunction = \"regex_replace\"\n\
+                 [transform.arguments]\nrules = [{ pattern = 'Person (\\d+)', replacement = \"P $1\" }]\n",
+            ),
+        ],
+        passes: "in-place",
+        options: &["--on-bad-data", "quarantine", "--verify", "full"],
         reversible: true,
     },
     Case {
@@ -117,6 +146,7 @@ pub const CASES: &[Case] = &[
             "-- upshift: undo = \"UPDATE t SET a = a - 7\"\nUPDATE t SET a = a + 7;",
         )],
         passes: "in-place",
+        options: &[],
         reversible: true,
     },
     Case {
@@ -125,6 +155,7 @@ pub const CASES: &[Case] = &[
         tables: "",
         scripts: &[("pre-a.sql", "CREATE INDEX CONCURRENTLY t_parent ON t (parent_id);")],
         passes: "in-place",
+        options: &[],
         reversible: true,
     },
     Case {
@@ -137,6 +168,7 @@ pub const CASES: &[Case] = &[
              DELETE FROM t WHERE id IN (SELECT id FROM t ORDER BY a DESC LIMIT 5);",
         )],
         passes: "in-place",
+        options: &[],
         reversible: true,
     },
     Case {
@@ -145,6 +177,7 @@ pub const CASES: &[Case] = &[
         tables: "",
         scripts: &[("pre-a.sql", "SELECT nextval('number'), count(*) FROM t;")],
         passes: "in-place",
+        options: &[],
         reversible: true,
     },
     Case {
@@ -156,6 +189,7 @@ pub const CASES: &[Case] = &[
             "-- upshift: irreversible\nDO $$ BEGIN INSERT INTO mark SELECT a FROM t; END $$;",
         )],
         passes: "in-place",
+        options: &[],
         reversible: false,
     },
     Case {
@@ -167,6 +201,7 @@ pub const CASES: &[Case] = &[
             "[[check]]\nquery = \"SELECT id FROM t WHERE a IS NULL\"\nmessage = \"a row lacks its a\"\n",
         )],
         passes: "in-place",
+        options: &[],
         reversible: true,
     },
     Case {
@@ -180,6 +215,7 @@ pub const CASES: &[Case] = &[
              undo = [\"psql\", \"-Xqc\", \"DELETE FROM mark\"]\n",
         )],
         passes: "in-place",
+        options: &[],
         reversible: true,
     },
     Case {
@@ -197,6 +233,7 @@ pub const CASES: &[Case] = &[
             ("pre-c.sql", "UPDATE t SET a = a + 1, note = note || '!';"),
         ],
         passes: "shadow",
+        options: &[],
         reversible: true,
     },
     Case {
@@ -212,6 +249,7 @@ pub const CASES: &[Case] = &[
             "UPDATE t SET note = upper(note) WHERE parent_id > 1; UPDATE t SET a = a + 1;",
         )],
         passes: "shadow",
+        options: &[],
         reversible: true,
     },
     Case {
@@ -225,6 +263,7 @@ pub const CASES: &[Case] = &[
             "UPDATE t SET note = upper(note) WHERE parent_id > 1; UPDATE t SET a = a + 1;",
         )],
         passes: "shadow",
+        options: &[],
         reversible: true,
     },
 ];

@@ -190,6 +190,14 @@ fn options(random: &mut StdRng) -> Vec<String> {
     option("--strategy", &["dataflow", "dataflow", "strict"]);
     option("--unit-rows", &["7", "30", "100"]);
     option("--lock-timeout", &["100ms", "5s"]);
+    option("--verify", &["counts", "full", "off"]);
+    // Passes and rows that are left out exclude each other.
+    let policies = match options.iter().any(|value| value == "shadow") {
+        true => &["stop"][..],
+        false => &["stop", "quarantine"],
+    };
+    let policy = policies.choose(random).copied().unwrap_or("stop");
+    options.extend(["--on-bad-data".to_owned(), policy.to_owned()]);
     options
 }
 

@@ -211,6 +211,7 @@ fn run(case: &Case, pack: &TempDir, database: &Database) -> Upshift {
             "--passes",
             case.passes,
         ])
+        .arguments(case.options)
 }
 
 /// The command that goes on after one that came to nothing.

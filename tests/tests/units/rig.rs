@@ -29,6 +29,8 @@ pub(crate) struct Rig {
     pub(crate) target: Target,
     pub(crate) timeouts: Timeouts,
     pub(crate) force: bool,
+    pub(crate) options: RunOptions,
+    pub(crate) cancel: CancellationToken,
 }
 
 impl Rig {
@@ -42,7 +44,8 @@ impl Rig {
         ledger::create(&mut conn).await?;
         ledger::create(&mut conn).await?;
         let run = RunId::generate();
-        ledger::run::insert(&mut conn, run, &plan(), "0.0.0").await?;
+        let options = RunOptions::default();
+        ledger::run::insert_with(&mut conn, run, &plan(), "0.0.0", &options).await?;
         let epoch = ledger::fence::raise(&mut conn, run, Duration::from_secs(10)).await?;
         Ok(Self {
             database,
@@ -54,6 +57,8 @@ impl Rig {
                 statement: Duration::from_secs(60),
             },
             force: false,
+            options: RunOptions::default(),
+            cancel: CancellationToken::new(),
         })
     }
 
@@ -64,7 +69,6 @@ impl Rig {
         direction: Direction,
         pinned_now: &str,
     ) -> Result<UnitReport, UnitError> {
-        let cancel = CancellationToken::new();
         let context = UnitContext {
             holder: self.holder,
             task,
@@ -75,10 +79,10 @@ impl Rig {
             timeouts: self.timeouts,
             attempt: 1,
             target: &self.target,
-            cancel: &cancel,
+            cancel: &self.cancel,
             force: self.force,
             units_at_once: 1,
-            options: &RunOptions::default(),
+            options: &self.options,
         };
         execute(&mut self.conn, &context).await
     }

@@ -7,7 +7,7 @@
 //! the undo stops unless it is forced.
 
 use sqlx::PgConnection;
-use upshift_shared::{Error, Result, pg::ident::ident, plan::Append};
+use upshift_shared::{Error, Result, plan::Append};
 
 use super::{
     UnitContext,
@@ -61,7 +61,7 @@ pub(super) async fn undo(
         "/* upshift: delete what was inserted */ DELETE FROM {} AS t USING {kept} AS b \
          WHERE b.upshift_unit = $1::integer AND {}",
         op.table,
-        join_on(&op.key),
+        join_on(&op.key, ("t", "b")),
     );
     if !unit.force {
         refuse_carried(tx, unit, op, &kept).await?;
@@ -82,12 +82,8 @@ async fn refuse_carried(
     kept: &str,
 ) -> Result<()> {
     let number = unit.unit.0.to_string();
-    let new = join_on(&op.key);
-    let pairs = op.key.iter().map(|column| ident(&column.name));
-    let own: Vec<String> = pairs
-        .map(|column| format!("c.{column} = b.{column}"))
-        .collect();
-    let own = own.join(" AND ");
+    let new = join_on(&op.key, ("t", "b"));
+    let own = join_on(&op.key, ("c", "b"));
     let parameters = [
         Some(op.table.as_str()),
         Some(kept),

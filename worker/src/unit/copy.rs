@@ -20,7 +20,7 @@ use super::{
     in_place::join_on,
     reaction::{self, By},
 };
-use crate::prepare::{create_empty, drop_kept, hidden_columns, kept_name};
+use crate::prepare::{self, create_empty, drop_kept, hidden_columns, kept_name};
 
 /// LOCK statements, to be run before the transaction's snapshot: TRUNCATE would otherwise hide rows
 /// from a snapshot taken before it.
@@ -127,7 +127,7 @@ fn delete_extra(unit: &UnitContext<'_>, table: &CopiedTable) -> String {
         "/* upshift: delete what is extra */ DELETE FROM {} AS t \
          WHERE NOT EXISTS (SELECT FROM {kept} AS b WHERE {})",
         table.table,
-        join_on(&table.key),
+        join_on(&table.key, ("t", "b")),
     )
 }
 
@@ -167,7 +167,7 @@ async fn put_back(
              WHERE {} AND {} OPERATOR(pg_catalog.*<>) {}",
             table.table,
             assignments.join(", "),
-            join_on(&table.key),
+            join_on(&table.key, ("t", "b")),
             side("t"),
             side("b"),
         ));
@@ -177,7 +177,7 @@ async fn put_back(
          SELECT {columns} FROM {kept} AS b WHERE NOT EXISTS (SELECT FROM {} AS t WHERE {})",
         table.table,
         table.table,
-        join_on(&table.key),
+        join_on(&table.key, ("t", "b")),
     ));
     Ok(statements)
 }
@@ -188,23 +188,14 @@ async fn assignable(
     table: &CopiedTable,
     columns: Vec<String>,
 ) -> Result<Vec<String>> {
-    let failed = || Error::database(format!("reading the columns of {}", table.table));
-    let rows = sqlx::query(
+    let query = sqlx::query_scalar(
         "-- columns that may be assigned
-        SELECT attname::text AS name FROM pg_attribute
+        SELECT attname::text FROM pg_attribute
         WHERE attrelid = $1::regclass AND attnum > 0 AND NOT attisdropped
           AND attgenerated = '' AND attidentity <> 'a'",
-    )
-    .bind(table.table.as_str())
-    .persistent(false)
-    .fetch_all(tx)
-    .await
-    .map_err(failed())?;
-    let names = rows
-        .iter()
-        .map(|row| row.try_get("name"))
-        .collect::<sqlx::Result<BTreeSet<String>>>()
-        .map_err(failed())?;
+    );
+    let names = prepare::columns(tx, query.bind(table.table.as_str()), &table.table).await?;
+    let names: BTreeSet<String> = names.into_iter().collect();
     let is_key = |name: &String| table.key.iter().any(|key: &KeyColumn| key.name == *name);
     Ok(columns
         .into_iter()

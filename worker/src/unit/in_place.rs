@@ -6,7 +6,7 @@
 //! changed their keys meanwhile, and the undo stops unless it is forced. No trigger fires: one on INSERT
 //! has seen these rows before.
 
-use sqlx::{PgConnection, Row};
+use sqlx::PgConnection;
 use upshift_shared::{
     Error, Result,
     pg::{ident::ident, sql},
@@ -18,7 +18,7 @@ use super::{
     reaction::{self, By},
     verified,
 };
-use crate::prepare::kept_name;
+use crate::prepare::{columns, kept_name};
 
 /// Runs the unit; returns the rows that it changed.
 pub(super) async fn run(
@@ -101,11 +101,11 @@ pub(super) async fn execute(
 }
 
 /// `t.a = b.a AND t.b = b.b`
-pub(super) fn join_on(key: &[KeyColumn]) -> String {
+pub(super) fn join_on(key: &[KeyColumn], (left, right): (&str, &str)) -> String {
     let pairs: Vec<String> = key
         .iter()
         .map(|column| ident(&column.name))
-        .map(|column| format!("t.{column} = b.{column}"))
+        .map(|column| format!("{left}.{column} = {right}.{column}"))
         .collect();
     pairs.join(" AND ")
 }
@@ -121,7 +121,7 @@ fn restore_updated(op: &InPlace, columns: &[String], kept: &str) -> String {
          WHERE b.upshift_unit = $1::integer AND {}",
         op.table,
         assignments.join(", "),
-        join_on(&op.key),
+        join_on(&op.key, ("t", "b")),
     )
 }
 
@@ -137,24 +137,14 @@ fn restore_deleted(op: &InPlace, columns: &[String], kept: &str) -> String {
 
 /// The columns of a kept table that its target holds as data of their own.
 async fn kept_columns(tx: &mut PgConnection, table: &str, kept: &str) -> Result<Vec<String>> {
-    let failed = || Error::database(format!("reading the columns of {table}"));
-    let rows = sqlx::query(
+    let query = sqlx::query_scalar(
         "-- columns of a kept table
-        SELECT k.attname::text AS name
+        SELECT k.attname::text
         FROM pg_attribute k
         JOIN pg_attribute t ON t.attname = k.attname AND t.attrelid = $2::regclass
         WHERE k.attrelid = $1::regclass AND k.attnum > 0 AND NOT k.attisdropped
           AND t.attnum > 0 AND NOT t.attisdropped AND t.attgenerated = ''
         ORDER BY t.attnum",
-    )
-    .bind(kept)
-    .bind(table)
-    .persistent(false)
-    .fetch_all(tx)
-    .await
-    .map_err(failed())?;
-    rows.iter()
-        .map(|row| row.try_get("name"))
-        .collect::<sqlx::Result<_>>()
-        .map_err(failed())
+    );
+    columns(tx, query.bind(kept).bind(table), table).await
 }

@@ -23,7 +23,7 @@ mod statement;
 mod transform;
 mod verified;
 
-use std::time::Duration;
+use std::{io, time::Duration};
 
 use sqlx::PgConnection;
 use tokio_util::sync::CancellationToken;
@@ -40,7 +40,7 @@ use upshift_shared::{
         Target,
         transaction::{self, Isolation, Spec, Transaction},
     },
-    plan::{KeptTable, Operator, Sequences, StatementUndo, Task, Template},
+    plan::{Cut, KeptTable, Operator, Sequences, StatementUndo, Task, Template},
 };
 
 pub use check::ask as ask_check;
@@ -109,6 +109,20 @@ impl UnitContext<'_> {
         }
     }
 
+    /// Between two statements, a cancel by a side connection meets nobody: whoever runs many asks here.
+    ///
+    /// # Errors
+    /// When the unit is to end: it is done again later.
+    fn refuse_cancelled(&self) -> Result<()> {
+        if !self.cancel.is_cancelled() {
+            return Ok(());
+        }
+        Err(Error::Io {
+            context: self.task.label.clone(),
+            source: io::Error::new(io::ErrorKind::Interrupted, "the unit was cancelled"),
+        })
+    }
+
     /// What other sessions see.
     pub(crate) fn application_name(&self) -> String {
         ledger::application_name(self.holder.run, self.task.id, self.unit)
@@ -137,18 +151,22 @@ pub async fn execute(
     unit: &UnitContext<'_>,
 ) -> Result<UnitReport, UnitError> {
     let watch = Stopwatch::start();
+    let mut committing = false;
     let outcome = if unit.direction != Direction::Commit && outside::concerns(&unit.task.operator) {
         Box::pin(outside::execute(conn, unit)).await
     } else {
-        Box::pin(in_transaction(conn, unit)).await
+        Box::pin(in_transaction(conn, unit, &mut committing)).await
     };
-    let elapsed = watch.elapsed();
     let rows = match outcome {
         Ok(rows) => rows,
         Err(error) if bisect::concerns(unit, &error) => {
-            Box::pin(bisect::run(conn, unit, &error, elapsed)).await?
+            let failure = bisect::Failure {
+                error: &error,
+                is_deferred: committing,
+            };
+            Box::pin(bisect::run(conn, unit, failure, watch)).await?
         }
-        Err(error) => return Err(UnitError::new(&error, unit, elapsed)),
+        Err(error) => return Err(UnitError::new(&error, unit, watch.elapsed())),
     };
     Ok(UnitReport {
         rows: rows.unwrap_or(0),
@@ -157,8 +175,13 @@ pub async fn execute(
     })
 }
 
-/// Rows that it touched; `None` when the ledger had it already.
-async fn in_transaction(conn: &mut PgConnection, unit: &UnitContext<'_>) -> Result<Option<u64>> {
+/// Rows that it touched; `None` when the ledger had it already. `committing` becomes true once all is
+/// written.
+async fn in_transaction(
+    conn: &mut PgConnection,
+    unit: &UnitContext<'_>,
+    committing: &mut bool,
+) -> Result<Option<u64>> {
     failpoint::at(failpoint::BEFORE_LOCK, unit.task).await;
     let mut tx = begin(conn, unit).await?;
     failpoint::at(failpoint::AFTER_LOCK, unit.task).await;
@@ -172,6 +195,7 @@ async fn in_transaction(conn: &mut PgConnection, unit: &UnitContext<'_>) -> Resu
         return Ok(None);
     }
     failpoint::at(failpoint::BEFORE_COMMIT, unit.task).await;
+    *committing = true;
     tx.commit().await?;
     failpoint::at(failpoint::AFTER_COMMIT, unit.task).await;
     Ok(rows)
@@ -279,15 +303,21 @@ fn not_here() -> Error {
     Error::Refused("an external program cannot run inside a transaction: please report this".into())
 }
 
+/// An error's message as a unit would tell it: without values of users' rows.
+#[must_use]
+pub fn described(error: &Error) -> String {
+    error::described(error, &[])
+}
+
 /// The parameters of a template, as texts: the instant where pinned, the unit's number, the lower
 /// bound, the upper bound.
-fn parameters(unit: &UnitContext<'_>) -> Vec<Option<String>> {
+fn parameters(unit: &UnitContext<'_>, cut: Option<&Cut>) -> Vec<Option<String>> {
     let mut parameters = Vec::new();
     if unit.task.pinned_now {
         parameters.push(Some(unit.pinned_now.to_owned()));
     }
     parameters.push(Some(unit.unit.0.to_string()));
-    if let Some(cut) = unit.task.operator.cut() {
+    if let Some(cut) = cut {
         for side in [&unit.bounds.lower, &unit.bounds.upper] {
             let values = side.as_deref().unwrap_or_default();
             parameters.extend((0..cut.key.len()).map(|i| values.get(i).cloned()));
@@ -300,11 +330,11 @@ fn parameters(unit: &UnitContext<'_>) -> Vec<Option<String>> {
 async fn run_template(
     tx: &mut PgConnection,
     unit: &UnitContext<'_>,
-    (template, kept): (&Template, &KeptTable),
+    (template, kept, cut): (&Template, &KeptTable, Option<&Cut>),
 ) -> Result<u64> {
     let text = template.render(&kept_name(unit.holder.run, kept));
     let mut query = sqlx::query(upshift_shared::pg::sql(text)).persistent(false);
-    for parameter in parameters(unit) {
+    for parameter in parameters(unit, cut) {
         query = query.bind(parameter);
     }
     let done = query

@@ -43,6 +43,9 @@ pub(super) async fn disable(
     Ok(Reactions(enable))
 }
 
+/// How long a unit may wait for others like it; each of those has a deadline of its own.
+const LONGEST_QUEUE: &str = "SET LOCAL lock_timeout = '1h'";
+
 /// Other units that put rows of the same tables back wait here, for as long as it takes: in the queue for
 /// the table's lock they would stand in the application's way, and give up after a while.
 async fn queue(tx: &mut PgConnection, tables: &[&str]) -> Result<()> {
@@ -56,9 +59,7 @@ async fn queue(tx: &mut PgConnection, tables: &[&str]) -> Result<()> {
     .fetch_one(&mut *tx)
     .await
     .map_err(failed())?;
-    execute_raw(tx, "SET LOCAL lock_timeout = 0")
-        .await
-        .map_err(failed())?;
+    execute_raw(tx, LONGEST_QUEUE).await.map_err(failed())?;
     sqlx::query(
         "-- one puts rows of a table back at a time
         SELECT pg_advisory_xact_lock(7381015, hashtext(t)) FROM unnest($1::text[]) t",

@@ -17,7 +17,7 @@ use upshift_shared::{
     },
 };
 
-use super::{UnitContext, begin, bisect, error::described};
+use super::{UnitContext, begin, bisect, error::described, verified::Part};
 use crate::failpoint;
 
 /// One row may take so long.
@@ -41,7 +41,9 @@ pub async fn retry(
     unit: &UnitContext<'_>,
     rows: &[StoredRow],
 ) -> Result<Vec<Retried>> {
+    failpoint::at(failpoint::BEFORE_LOCK, unit.task).await;
     let mut tx = begin(conn, unit).await?;
+    failpoint::at(failpoint::AFTER_LOCK, unit.task).await;
     if ledger::unit::claim(&mut tx, unit.key(), UnitState::Done, None).await? == Claim::Already {
         tx.rollback().await?;
         return Err(Error::Refused(format!(
@@ -49,6 +51,7 @@ pub async fn retry(
             unit.unit, unit.task.id
         )));
     }
+    failpoint::at(failpoint::AFTER_LEDGER_ROW, unit.task).await;
     let subject = match bisect::Subject::of(&mut tx, unit).await? {
         Ok(subject) if subject.whole.is_none() => subject,
         Ok(_) | Err(_) => {
@@ -59,16 +62,16 @@ pub async fn retry(
         }
     };
     let mut retried = Vec::with_capacity(rows.len());
-    let mut touched = 0;
+    let mut done = Part::NOTHING;
     for row in rows {
         let key = key(&subject, row)?;
         let bounds = bisect::only(&mut tx, &subject, &key).await?;
         let one = match bisect::attempt(&mut tx, unit, &subject, &bounds, PATIENCE).await {
-            Ok(rows) => {
+            Ok(part) => {
                 ledger::bad_row::retried(&mut tx, unit.key(), row).await?;
-                touched += rows;
+                done.add(part);
                 Retried {
-                    rows,
+                    rows: part.rows,
                     failure: None,
                 }
             }
@@ -87,11 +90,12 @@ pub async fn retry(
         tx.rollback().await?;
         return Ok(retried);
     }
-    failpoint::reach(failpoint::AFTER_WORK);
-    ledger::unit::finish(&mut tx, unit.key(), touched).await?;
-    failpoint::reach(failpoint::BEFORE_COMMIT);
+    subject.verify(&mut tx, unit, done).await?;
+    failpoint::at(failpoint::AFTER_WORK, unit.task).await;
+    ledger::unit::finish(&mut tx, unit.key(), done.rows).await?;
+    failpoint::at(failpoint::BEFORE_COMMIT, unit.task).await;
     tx.commit().await?;
-    failpoint::reach(failpoint::AFTER_COMMIT);
+    failpoint::at(failpoint::AFTER_COMMIT, unit.task).await;
     Ok(retried)
 }
 

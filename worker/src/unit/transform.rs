@@ -15,16 +15,16 @@ use futures::TryStreamExt;
 use sqlx::PgConnection;
 use upshift_shared::{
     Error, Result,
-    pg::{
-        execute_raw,
-        ident::{ident, literal},
-    },
+    pg::{execute_raw, ident::ident},
     plan::{TRANSFORMED_ROWS, Transform},
 };
 
 pub(super) use passed::{Passed, Way};
 
-use super::{UnitContext, in_place, verified};
+use super::{
+    UnitContext, in_place,
+    verified::{self, Part},
+};
 use crate::transform::{
     batch::Shape,
     binary::{self, Decoder},
@@ -36,27 +36,59 @@ pub(super) async fn run(
     unit: &UnitContext<'_>,
     op: &Transform,
 ) -> Result<u64> {
+    match rows_in(tx, unit, op, false).await? {
+        0 => Ok(0),
+        rows => verified::change(tx, unit, &op.write, Some(rows)).await,
+    }
+}
+
+/// Makes the table of changed rows, once for all pieces of a unit: the locks of one that is dropped stay
+/// to the end of its transaction.
+pub(super) async fn begin_parts(tx: &mut PgConnection, op: &Transform) -> Result<()> {
+    let way = way(op);
+    execute_raw(tx, way.create_rows(&op.rows))
+        .await
+        .map_err(way.making_rows())?;
+    Ok(())
+}
+
+/// Runs a piece of the unit; the table of changed rows is there, and empty. `columns` as in
+/// [`verified::change_part`].
+pub(super) async fn part(
+    tx: &mut PgConnection,
+    unit: &UnitContext<'_>,
+    (op, columns): (&Transform, Option<&[String]>),
+) -> Result<Part> {
+    match rows_in(tx, unit, op, true).await? {
+        0 => Ok(Part::NOTHING),
+        rows => verified::change_part(tx, unit, (&op.write, columns), Some(rows)).await,
+    }
+}
+
+/// Brings the unit's changed rows into their table; returns how many there are. `made`: the table is
+/// there.
+async fn rows_in(
+    tx: &mut PgConnection,
+    unit: &UnitContext<'_>,
+    op: &Transform,
+    made: bool,
+) -> Result<u64> {
     let way = way(op);
     let mut passed = Passed::new(&way)?;
     copy_out(tx, unit, (op, &way), &mut passed).await?;
-    way.refuse_cancelled(unit)?;
-    let (spool, rows) = match passed.finish().await? {
-        Ok(written) => written,
-        Err(failure) => {
-            execute_raw(&mut *tx, way.create_rows(&op.rows))
-                .await
-                .map_err(way.making_rows())?;
-            return Err(way.refusal(tx, failure).await?);
-        }
-    };
-    if rows == 0 {
-        return Ok(0);
+    unit.refuse_cancelled()?;
+    let finished = passed.finish().await?;
+    if !made && !matches!(finished, Ok((_, 0))) {
+        begin_parts(tx, op).await?;
     }
-    execute_raw(&mut *tx, way.create_rows(&op.rows))
-        .await
-        .map_err(way.making_rows())?;
-    way.copy_in(tx, spool).await?;
-    verified::change(tx, unit, &op.write, Some(rows)).await
+    match finished {
+        Ok((_, 0)) => Ok(0),
+        Ok((spool, rows)) => {
+            way.copy_in(tx, spool).await?;
+            Ok(rows)
+        }
+        Err(failure) => Err(way.refusal(tx, failure).await?),
+    }
 }
 
 fn way(op: &Transform) -> Way<'_> {
@@ -153,29 +185,5 @@ fn range(unit: &UnitContext<'_>, op: &Transform) -> String {
     // A task that is not cut has no bounds, except where it is searched for bad rows.
     let key = &op.write.key;
     let names: Vec<String> = (1..=key.len()).map(|n| format!("k{n}")).collect();
-    let side = |comparison: &str, bound: &Option<Vec<String>>| {
-        let values: Vec<String> = bound
-            .as_ref()?
-            .iter()
-            .zip(key)
-            .map(|(value, column)| format!("CAST({} AS {})", literal(value), column.type_name))
-            .collect();
-        Some(match names.len() {
-            1 => format!("k1 {comparison} {}", values.join(", ")),
-            _ => format!(
-                "ROW({}) {comparison} ROW({})",
-                names.join(", "),
-                values.join(", ")
-            ),
-        })
-    };
-    let sides = [
-        side(">", &unit.bounds.lower),
-        side("<=", &unit.bounds.upper),
-    ];
-    let sides: Vec<String> = sides.into_iter().flatten().collect();
-    match sides.is_empty() {
-        true => "true".to_owned(),
-        false => sides.join(" AND "),
-    }
+    verified::quoted_range(&names, key, unit.bounds)
 }

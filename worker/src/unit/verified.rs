@@ -15,7 +15,9 @@
 //! and tells NULL from the empty string. Before and after are made by the same session, so settings
 //! such as `datestyle` do not matter.
 
-use sqlx::{PgConnection, Row, postgres::PgRow};
+mod pass;
+
+use sqlx::{PgConnection, Row};
 use upshift_shared::{
     Error, Result,
     ledger::{
@@ -27,14 +29,40 @@ use upshift_shared::{
         ident::{ident, literal},
         sql,
     },
-    plan::{
-        Append, Carried, Cut, Fragment, InPlace, InPlaceAction, KeptTable, KeyColumn, Shadow,
-        Template,
-    },
+    plan::{Append, Cut, Fragment, InPlace, InPlaceAction, KeptTable, KeyColumn, Template},
 };
 
-use super::{UnitContext, in_place::join_on, parameters, run_template, shadow::bound};
-use crate::prepare::kept_name;
+pub(super) use self::pass::{fill, settle, swap};
+use super::{UnitContext, in_place::join_on, parameters, run_template};
+use crate::prepare::{columns, kept_name};
+
+/// What a unit did to rows, or a piece of one that is searched for bad rows.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Part {
+    /// Rows that were changed or inserted.
+    pub(super) rows: u64,
+    /// The digest of those rows as they were; `None` where it was not made.
+    digest: Option<i128>,
+}
+
+impl Part {
+    /// Before the first piece.
+    pub(super) const NOTHING: Self = Self {
+        rows: 0,
+        digest: Some(0),
+    };
+
+    /// Rows of work that is not digested.
+    pub(super) fn undigested(rows: u64) -> Self {
+        Self { rows, digest: None }
+    }
+
+    /// One more piece of the same unit.
+    pub(super) fn add(&mut self, piece: Self) {
+        self.rows += piece.rows;
+        self.digest = self.digest.zip(piece.digest).map(|(a, b)| a + b);
+    }
+}
 
 /// Runs an UPDATE or DELETE with its before-images; returns the rows that it changed. `expected`: how
 /// many it was given, where that is known.
@@ -44,28 +72,47 @@ pub(super) async fn change(
     op: &InPlace,
     expected: Option<u64>,
 ) -> Result<u64> {
-    let assigned = match &op.action {
-        InPlaceAction::Update(assigned) => Some(assigned),
-        InPlaceAction::Delete => None,
-    };
-    let full = unit.options.verify == Verify::Full;
-    let columns = match assigned.filter(|_| full) {
-        Some(assigned) => Some(unassigned(tx, &op.table, assigned).await?),
-        None => None,
-    };
-    let range = range("o", op.cut.as_ref(), unit.bounds);
-    let kept = &op.before_images;
-    let changed = head(&op.sql);
-    let old = columns.as_ref().zip(changed).map(|(columns, changed)| {
-        let on = on(&op.key, "o", "c");
+    let columns = digested(tx, unit, op).await?;
+    let columns = columns.as_deref();
+    let part = change_part(tx, unit, (op, columns), expected).await?;
+    changed(tx, unit, (op, columns), part).await?;
+    Ok(part.rows)
+}
+
+/// The columns of an UPDATE's rows that are digested, where that is asked for.
+pub(super) async fn digested(
+    tx: &mut PgConnection,
+    unit: &UnitContext<'_>,
+    op: &InPlace,
+) -> Result<Option<Vec<String>>> {
+    match &op.action {
+        InPlaceAction::Update(assigned) if unit.options.verify == Verify::Full => {
+            Ok(Some(unassigned(tx, &op.table, assigned).await?))
+        }
+        InPlaceAction::Update(_) | InPlaceAction::Delete => Ok(None),
+    }
+}
+
+/// [`change`] on the unit's bounds, which may be those of a piece of it; [`changed`] comes once, behind
+/// the last one. `columns`: those of [`digested`].
+pub(super) async fn change_part(
+    tx: &mut PgConnection,
+    unit: &UnitContext<'_>,
+    (op, columns): (&InPlace, Option<&[String]>),
+    expected: Option<u64>,
+) -> Result<Part> {
+    let old = columns.zip(head(&op.sql)).map(|(columns, changed)| {
+        let on = join_on(&op.key, ("o", "c"));
         format!(
-            "SELECT pg_catalog.sum({}) FROM {} AS o JOIN {changed} AS c ON {on} WHERE {range}",
+            "SELECT pg_catalog.sum({}) FROM {} AS o JOIN {changed} AS c ON {on} WHERE {}",
             hash("o", columns),
             op.table,
+            range("o", searched(op), unit.bounds),
         )
     });
-    let Some(counted) = counted(tx, unit, (&op.sql, kept), old).await? else {
-        return run_template(tx, unit, (&op.sql, kept)).await;
+    let template = (&op.sql, &op.before_images, op.cut.as_ref());
+    let Some(counted) = counted(tx, unit, template, old).await? else {
+        return Ok(Part::undigested(run_template(tx, unit, template).await?));
     };
     agree(
         unit,
@@ -83,32 +130,42 @@ pub(super) async fn change(
             counted.touched,
         )?;
     }
-    if let Some(columns) = columns {
-        let new = rows_of(
-            tx,
-            unit,
-            (&op.table, &op.key, op.cut.as_ref()),
-            kept,
-            &columns,
-        )
-        .await?;
-        agree(
-            unit,
-            "rows changed",
-            counted.touched,
-            "rows found again by their key",
-            new.0,
-        )?;
-        let sides = Sides {
-            rows_before: counted.touched,
-            rows_after: new.0,
-            digest_before: Some(counted.digest),
-            digest_after: Some(new.1),
-        };
-        same(unit, &op.table, &sides)?;
-        verification::record(tx, unit.key(), &sides).await?;
-    }
-    Ok(counted.touched)
+    counted.part()
+}
+
+/// Looks at what all pieces of a unit made of its rows.
+pub(super) async fn changed(
+    tx: &mut PgConnection,
+    unit: &UnitContext<'_>,
+    (op, columns): (&InPlace, Option<&[String]>),
+    part: Part,
+) -> Result<()> {
+    let (Some(columns), Some(digest)) = (columns, part.digest) else {
+        return Ok(());
+    };
+    let range = range("t", searched(op), unit.bounds);
+    let of = (op.table.as_str(), op.key.as_slice(), range.as_str());
+    let new = rows_of(tx, unit, of, &op.before_images, columns).await?;
+    agree(
+        unit,
+        "rows changed",
+        part.rows,
+        "rows found again by their key",
+        new.0,
+    )?;
+    let sides = Sides {
+        rows_before: part.rows,
+        rows_after: new.0,
+        digest_before: Some(digest.to_string()),
+        digest_after: Some(new.1),
+    };
+    same(unit, &op.table, &sides)?;
+    verification::record(tx, unit.key(), &sides).await
+}
+
+/// What the bounds of a unit are about: a task that is not cut has some where it is searched for bad rows.
+fn searched(op: &InPlace) -> &[KeyColumn] {
+    op.cut.as_ref().map_or(&op.key, |cut| &cut.key)
 }
 
 /// Runs an INSERT that records the keys of its rows; returns how many it inserted.
@@ -117,9 +174,21 @@ pub(super) async fn append(
     unit: &UnitContext<'_>,
     op: &Append,
 ) -> Result<u64> {
-    let kept = &op.recorded;
-    let Some(counted) = counted(tx, unit, (&op.sql, kept), None).await? else {
-        return run_template(tx, unit, (&op.sql, kept)).await;
+    let part = append_part(tx, unit, op).await?;
+    appended(tx, unit, op, part).await?;
+    Ok(part.rows)
+}
+
+/// [`append`] on the unit's bounds, which may be those of a piece of it; [`appended`] comes once, behind
+/// the last one.
+pub(super) async fn append_part(
+    tx: &mut PgConnection,
+    unit: &UnitContext<'_>,
+    op: &Append,
+) -> Result<Part> {
+    let template = (&op.sql, &op.recorded, op.cut.as_ref());
+    let Some(counted) = counted(tx, unit, template, None).await? else {
+        return Ok(Part::undigested(run_template(tx, unit, template).await?));
     };
     agree(
         unit,
@@ -128,217 +197,36 @@ pub(super) async fn append(
         "keys recorded",
         counted.kept,
     )?;
-    if unit.options.verify == Verify::Full {
-        let columns = unassigned(tx, &op.table, &[]).await?;
-        let new = rows_of(tx, unit, (&op.table, &op.key, None), kept, &columns).await?;
-        agree(
-            unit,
-            "rows inserted",
-            counted.touched,
-            "rows found again by their key",
-            new.0,
-        )?;
-        let sides = Sides {
-            rows_before: 0,
-            rows_after: new.0,
-            digest_before: None,
-            digest_after: Some(new.1),
-        };
-        verification::record(tx, unit.key(), &sides).await?;
-    }
-    Ok(counted.touched)
+    counted.part()
 }
 
-/// Runs the INSERT of a fill; returns the rows that it wrote.
-pub(super) async fn fill(
+/// Looks at the rows that all pieces of a unit inserted.
+pub(super) async fn appended(
     tx: &mut PgConnection,
     unit: &UnitContext<'_>,
-    op: &Shadow,
-    (template, carried): (&Template, Option<&Carried>),
-) -> Result<u64> {
-    let text = template.render(&op.new_table(unit.holder.run));
-    let failed = || Error::database(unit.task.label.clone());
-    let cut = Cut::pages(op.table.to_string());
-    let pages = range("o", Some(&cut), unit.bounds);
-    let (Some(carried), true) = (carried, unit.options.verify != Verify::Off) else {
-        let done = bound(unit, text).execute(tx).await.map_err(failed())?;
-        return Ok(done.rows_affected());
-    };
-    let sides = if unit.options.verify == Verify::Full && can_digest(carried) {
-        let text = filled(&text, &op.table.to_string(), &pages, carried);
-        let row = bound(unit, text).fetch_one(&mut *tx).await;
-        sides(&row.map_err(failed())?).map_err(failed())?
-    } else {
-        let done = bound(unit, text)
-            .execute(&mut *tx)
-            .await
-            .map_err(failed())?;
-        let count = format!(
-            "/* upshift: rows of the old pages */ SELECT pg_catalog.count(*) FROM ONLY {} AS o WHERE {pages}",
-            op.table
-        );
-        let row = sqlx::query(sql(count))
-            .persistent(false)
-            .fetch_one(&mut *tx)
-            .await;
-        let read: i64 = row.and_then(|row| row.try_get(0)).map_err(failed())?;
-        Sides {
-            rows_before: read.unsigned_abs(),
-            rows_after: done.rows_affected(),
-            ..Sides::default()
-        }
-    };
-    if !carried.deletes || sides.rows_after > sides.rows_before {
-        agree(
-            unit,
-            "rows read",
-            sides.rows_before,
-            "rows written",
-            sides.rows_after,
-        )?;
-    }
-    same(unit, &op.table.to_string(), &sides)?;
-    verification::record(tx, unit.key(), &sides).await?;
-    Ok(sides.rows_after)
-}
-
-/// Looks at a new table once more before it is used: it has to hold what the fill's units wrote. Nobody
-/// is kept from the old table meanwhile.
-pub(super) async fn settle(
-    conn: &mut PgConnection,
-    unit: &UnitContext<'_>,
-    op: &Shadow,
-    carried: Option<&Carried>,
+    op: &Append,
+    part: Part,
 ) -> Result<()> {
-    let Some(carried) = carried.filter(|c| unit.options.verify == Verify::Full && can_digest(c))
-    else {
+    if unit.options.verify != Verify::Full || part.digest.is_none() {
         return Ok(());
-    };
-    let run = unit.holder.run;
-    let sums = verification::sums(conn, run, Some(op.fill())).await?;
-    let Some(sums) = sums.into_iter().next() else {
-        return Err(disagree(
-            unit,
-            "no unit of the fill has been verified".to_owned(),
-        ));
-    };
-    let failed = || Error::database(unit.task.label.clone());
-    let columns: Vec<&String> = carried.columns.iter().map(|(_, new)| new).collect();
-    let table = op.new_table(run).to_string();
-    let query = format!(
-        "/* upshift: digest a new table */ SELECT pg_catalog.count(*) AS rows, \
-         coalesce(pg_catalog.sum({}), 0)::text AS digest FROM ONLY {table} AS t",
-        hash("t", &columns),
-    );
-    let row = sqlx::query(sql(query))
-        .persistent(false)
-        .fetch_one(conn)
-        .await;
-    let row = row.map_err(failed())?;
-    let rows: i64 = row.try_get("rows").map_err(failed())?;
-    let digest: String = row.try_get("digest").map_err(failed())?;
+    }
+    let columns = unassigned(tx, &op.table, &[]).await?;
+    let of = (op.table.as_str(), op.key.as_slice(), "true");
+    let new = rows_of(tx, unit, of, &op.recorded, &columns).await?;
     agree(
         unit,
-        "rows that the fill wrote",
-        sums.sides.rows_after,
-        "rows of the new table",
-        rows.unsigned_abs(),
+        "rows inserted",
+        part.rows,
+        "rows found again by their key",
+        new.0,
     )?;
     let sides = Sides {
-        digest_before: sums.sides.digest_after,
-        digest_after: Some(digest),
-        ..Sides::default()
+        rows_before: 0,
+        rows_after: new.0,
+        digest_before: None,
+        digest_after: Some(new.1),
     };
-    if sides.digest_before == sides.digest_after {
-        return Ok(());
-    }
-    Err(disagree(
-        unit,
-        format!(
-            "the new table {table} does not hold what was written into it: something else has changed it"
-        ),
-    ))
-}
-
-/// The sums of a fill's units, before its table is swapped in: each has been counted, and the rows that it
-/// counted are those that it wrote.
-pub(super) async fn swap(tx: &mut PgConnection, unit: &UnitContext<'_>, op: &Shadow) -> Result<()> {
-    let run = unit.holder.run;
-    let sums = verification::sums(tx, run, Some(op.fill())).await?;
-    // With --verify off, and in a run of an older program, none is.
-    let Some(sums) = sums.into_iter().next() else {
-        return Ok(());
-    };
-    let (units, rows) = verification::units_done(tx, run, op.fill()).await?;
-    agree(
-        unit,
-        "units of the fill",
-        units,
-        "units verified",
-        sums.units,
-    )?;
-    agree(
-        unit,
-        "rows written by the fill",
-        rows,
-        "rows counted",
-        sums.sides.rows_after,
-    )
-}
-
-/// Without its key, a row that is kept cannot be told from one that the pass deletes.
-fn can_digest(carried: &Carried) -> bool {
-    !carried.columns.is_empty() && (!carried.deletes || !carried.key.is_empty())
-}
-
-/// The INSERT of a fill, and in the same statement the rows that it read and wrote.
-fn filled(insert: &str, old: &str, pages: &str, carried: &Carried) -> String {
-    let (old_columns, new_columns): (Vec<&String>, Vec<&String>) =
-        carried.columns.iter().map(|(old, new)| (old, new)).unzip();
-    let own: Vec<String> = new_columns.iter().map(|name| ident(name)).collect();
-    let old_hash = hash("o", &old_columns);
-    let rows = format!("FROM ONLY {old} AS o WHERE {pages}");
-    // Where nothing is deleted, every row of the old pages is kept. Else those are whose key has been
-    // written: asked by EXISTS, so that a row that was written twice does not count twice here.
-    let (keys, before) = if carried.deletes {
-        let pairs = || (1..).zip(&carried.key);
-        let keys: String = pairs()
-            .map(|(n, (_, new))| format!(", {} AS k{n}", ident(new)))
-            .collect();
-        let found: Vec<String> = pairs()
-            .map(|(n, (old, _))| format!("w.k{n} = o.{}", ident(old)))
-            .collect();
-        let before = format!(
-            "SELECT (SELECT pg_catalog.count(*) {rows}) AS rows, pg_catalog.sum({old_hash}) AS digest \
-             {rows} AND EXISTS (SELECT FROM upshift_written AS w WHERE {})",
-            found.join(" AND "),
-        );
-        (keys, before)
-    } else {
-        let before = format!(
-            "SELECT pg_catalog.count(*) AS rows, pg_catalog.sum({old_hash}) AS digest {rows}"
-        );
-        (String::new(), before)
-    };
-    format!(
-        "WITH upshift_written AS ({insert} RETURNING {} AS h{keys}) \
-         SELECT b.rows AS rows_before, a.rows AS rows_after, \
-                coalesce(b.digest, 0)::text AS digest_before, \
-                coalesce(a.digest, 0)::text AS digest_after \
-         FROM (SELECT pg_catalog.count(*) AS rows, pg_catalog.sum(h) AS digest FROM upshift_written) AS a, \
-              ({before}) AS b",
-        hash_of(&own),
-    )
-}
-
-fn sides(row: &PgRow) -> sqlx::Result<Sides> {
-    let count = |name: &str| row.try_get(name).map(i64::unsigned_abs);
-    Ok(Sides {
-        rows_before: count("rows_before")?,
-        rows_after: count("rows_after")?,
-        digest_before: row.try_get("digest_before")?,
-        digest_after: row.try_get("digest_after")?,
-    })
+    verification::record(tx, unit.key(), &sides).await
 }
 
 /// What a statement with before-images or recorded keys says of itself.
@@ -351,11 +239,22 @@ struct Counted {
     digest: String,
 }
 
+impl Counted {
+    fn part(&self) -> Result<Part> {
+        let digest = self.digest.parse();
+        let digest = digest.map_err(|_| Error::Format("a digest is no integer".to_owned()))?;
+        Ok(Part {
+            rows: self.touched,
+            digest: Some(digest),
+        })
+    }
+}
+
 /// Runs a template so that it counts; `None`, and nothing has run, where nothing is to be counted.
 async fn counted(
     tx: &mut PgConnection,
     unit: &UnitContext<'_>,
-    (template, kept): (&Template, &KeptTable),
+    (template, kept, cut): (&Template, &KeptTable, Option<&Cut>),
     old: Option<String>,
 ) -> Result<Option<Counted>> {
     if unit.options.verify == Verify::Off {
@@ -366,7 +265,7 @@ async fn counted(
         return Ok(None);
     };
     let mut query = sqlx::query(sql(text)).persistent(false);
-    for parameter in parameters(unit) {
+    for parameter in parameters(unit, cut) {
         query = query.bind(parameter);
     }
     let failed = || Error::database(unit.task.label.clone());
@@ -412,19 +311,18 @@ fn head(template: &Template) -> Option<&str> {
 async fn rows_of(
     tx: &mut PgConnection,
     unit: &UnitContext<'_>,
-    (table, key, cut): (&str, &[KeyColumn], Option<&Cut>),
+    (table, key, range): (&str, &[KeyColumn], &str),
     kept: &KeptTable,
     columns: &[String],
 ) -> Result<(u64, String)> {
     let query = format!(
         "/* upshift: rows after a unit */ SELECT pg_catalog.count(*) AS rows, \
          coalesce(pg_catalog.sum({}), 0)::text AS digest FROM {table} AS t \
-         JOIN {} AS b ON {} WHERE b.upshift_unit = {} AND {}",
+         JOIN {} AS b ON {} WHERE b.upshift_unit = {} AND {range}",
         hash("t", columns),
         kept_name(unit.holder.run, kept),
-        join_on(key),
+        join_on(key, ("t", "b")),
         unit.unit.0,
-        range("t", cut, unit.bounds),
     );
     let failed = || Error::database(unit.task.label.clone());
     let row = sqlx::query(sql(query))
@@ -446,24 +344,14 @@ async fn unassigned(
     table: &str,
     assigned: &[String],
 ) -> Result<Vec<String>> {
-    let failed = || Error::database(format!("reading the columns of {table}"));
-    let rows = sqlx::query(
+    let query = sqlx::query_scalar(
         "-- columns that a statement does not assign
-        SELECT attname::text AS name FROM pg_attribute
+        SELECT attname::text FROM pg_attribute
         WHERE attrelid = $1::text::regclass AND attnum > 0 AND NOT attisdropped AND attgenerated = ''
           AND attname::text <> ALL ($2::text[])
         ORDER BY attnum",
-    )
-    .bind(table)
-    .bind(assigned)
-    .persistent(false)
-    .fetch_all(tx)
-    .await
-    .map_err(failed())?;
-    rows.iter()
-        .map(|row| row.try_get("name"))
-        .collect::<sqlx::Result<_>>()
-        .map_err(failed())
+    );
+    columns(tx, query.bind(table).bind(assigned), table).await
 }
 
 /// The hash of a row's columns.
@@ -483,32 +371,25 @@ fn hash_of(columns: &[String]) -> String {
     )
 }
 
-fn on(key: &[KeyColumn], left: &str, right: &str) -> String {
-    let pairs: Vec<String> = key
-        .iter()
-        .map(|column| ident(&column.name))
-        .map(|column| format!("{left}.{column} = {right}.{column}"))
-        .collect();
-    pairs.join(" AND ")
-}
-
 /// The unit's range, with its bounds quoted.
-fn range(alias: &str, cut: Option<&Cut>, bounds: &Bounds) -> String {
-    let Some(cut) = cut else {
-        return "true".to_owned();
-    };
-    let names: Vec<String> = cut
-        .key
+fn range(alias: &str, key: &[KeyColumn], bounds: &Bounds) -> String {
+    let names: Vec<String> = key
         .iter()
         .map(|column| format!("{alias}.{}", ident(&column.name)))
         .collect();
+    quoted_range(&names, key, bounds)
+}
+
+/// `names`: what the columns of the key are called. For what takes no parameters, else there is
+/// [`key_range`](upshift_shared::plan::key_range).
+pub(super) fn quoted_range(names: &[String], key: &[KeyColumn], bounds: &Bounds) -> String {
     let side = |comparison: &str, bound: &Option<Vec<String>>| {
-        let values = bound.as_ref()?.iter().zip(&cut.key);
+        let values = bound.as_ref()?.iter().zip(key);
         let values: Vec<String> = values
             .map(|(value, column)| format!("CAST({} AS {})", literal(value), column.type_name))
             .collect();
         let (names, values) = (names.join(", "), values.join(", "));
-        Some(match cut.key.len() {
+        Some(match key.len() {
             1 => format!("{names} {comparison} {values}"),
             _ => format!("ROW({names}) {comparison} ROW({values})"),
         })
@@ -576,24 +457,19 @@ mod tests {
 
     #[test]
     fn bounds_and_names_stay_quoted() {
-        let cut = Cut {
-            table: "t".to_owned(),
-            key: ["a\"b", "c"]
-                .map(|name| KeyColumn {
-                    name: name.to_owned(),
-                    type_name: "text".to_owned(),
-                })
-                .to_vec(),
-        };
+        let key = ["a\"b", "c"].map(|name| KeyColumn {
+            name: name.to_owned(),
+            type_name: "text".to_owned(),
+        });
         let bounds = Bounds {
             lower: None,
             upper: Some(vec!["x'y".to_owned(), "z".to_owned()]),
         };
         assert_eq!(
-            range("o", Some(&cut), &bounds),
+            range("o", &key, &bounds),
             "ROW(o.\"a\"\"b\", o.\"c\") <= ROW(CAST('x''y' AS text), CAST('z' AS text))"
         );
-        assert_eq!(range("o", Some(&cut), &Bounds::default()), "true");
+        assert_eq!(range("o", &key, &Bounds::default()), "true");
         assert!(hash("o", &["a\"b"]).contains("ROW(o.\"a\"\"b\")::text"));
     }
 }

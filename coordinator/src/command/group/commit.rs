@@ -4,10 +4,16 @@
 use std::path::Path;
 
 use futures::future::join_all;
-use upshift_shared::ledger::{group::Write, run::RunState as S};
+use upshift_shared::{
+    Error,
+    ledger::{group::Write, run::RunState as S},
+};
 
 use super::{
-    super::{Failure, driving::DrivingArguments},
+    super::{
+        Failure,
+        driving::{DrivingArguments, not_committed},
+    },
     driving,
     opening::Group,
     resume::plans,
@@ -59,18 +65,21 @@ pub(in super::super) async fn run(
         let writes: Vec<_> = versions.map(Write::Committed).enumerate().collect();
         open.cuts(known.id, &holders)
             .make("committed", &writes)
-            .await?;
+            .await
+            .map_err(Error::from)?;
     }
-    let limits = driving::limits(&open, arguments, &plans);
+    let limits = driving::limits(&open.group.config, arguments, &plans);
     let parts = holders.iter().zip(&plans).zip(&limits);
     let members = open.members.iter_mut().zip(parts);
     let destructions = members.map(|(member, ((holder, plan), limits))| async move {
         let mut progress = shown::progress(arguments, &member.name);
         let (conn, target) = (&mut member.conn, &member.target);
         let done = commit::commit(conn, target, *holder, plan, limits, &mut *progress).await;
-        done.map_err(|error| {
-            Failure::failed(error.to_string()).within(&format!("database {}", member.name))
-        })
+        let Err(error) = done else {
+            return Ok(());
+        };
+        let failure = not_committed(conn, *holder, error).await;
+        Err(member.failed(failure))
     });
     let done: Result<Vec<()>, Failure> = join_all(destructions).await.into_iter().collect();
     open.close().await;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use futures::future::join_all;
 use upshift_shared::{
     Error,
+    config::Config,
     ids::GroupId,
     ledger::{
         self, Holder,
@@ -15,9 +16,15 @@ use upshift_shared::{
     plan::Plan,
 };
 
-use super::{super::Failure, opening::Open, shown};
+use super::{
+    super::{
+        Failure, bad_data,
+        driving::{After, DrivingArguments},
+    },
+    opening::Open,
+    shown,
+};
 use crate::{
-    command::driving::DrivingArguments,
     driver::{
         self, Aim, Ended, Limits, Rebuilt,
         process::{self, Order},
@@ -35,18 +42,22 @@ pub(super) struct Job {
 
 /// What each database may take of what the process may.
 pub(super) fn limits(
-    open: &Open,
+    config: &Config,
     arguments: &DrivingArguments,
     plans: &[Arc<Plan>],
 ) -> Vec<Limits> {
-    let all = arguments.limits(&open.group.config);
+    let all = arguments.limits(config);
     let seconds = |plan: &Arc<Plan>| plan.tasks.iter().map(|task| task.seconds).sum();
     let seconds: Vec<f64> = plans.iter().map(seconds).collect();
-    let shares = share(all.workers, &seconds).into_iter();
-    shares
-        .map(|workers| Limits {
+    let workers = share(all.workers, &seconds);
+    let units = arguments.steering.change().max_units;
+    let units = units.map_or_else(|| workers.clone(), |units| share(units, &seconds));
+    workers
+        .into_iter()
+        .zip(units)
+        .map(|(workers, max_units)| Limits {
             workers,
-            max_units: workers,
+            max_units,
             ..all.clone()
         })
         .collect()
@@ -63,8 +74,9 @@ pub(super) async fn forward(
     let cuts = open.cuts(id, &holders);
     let running = |place| (place, Write::State(RunState::Running));
     let writes: Vec<_> = (0..holders.len()).map(running).collect();
-    cuts.make("running", &writes).await?;
-    let limits = limits(&open, arguments, &plans);
+    let cut = cuts.make("running", &writes).await;
+    cut.map_err(Error::from)?;
+    let limits = limits(&open.group.config, arguments, &plans);
     let mut jobs = Vec::with_capacity(plans.len());
     let members = open.members.iter_mut().zip(&limits);
     for ((member, limits), (holder, plan)) in members.zip(holders.into_iter().zip(plans)) {
@@ -102,16 +114,21 @@ pub(super) async fn drive(
     let (seats, cutter) = seats(cuts, &checkpoints, how.end);
     let names: Vec<String> = open.members.iter().map(|m| m.name.clone()).collect();
     let mut drives = Vec::with_capacity(jobs.len());
+    let mut told = Vec::with_capacity(jobs.len());
     let members = open.members.into_iter().zip(seats);
     let by = process::member().name;
     for ((member, seat), (mut job, mut limits)) in members.zip(jobs.into_iter().zip(limits)) {
         let (mut conn, run) = (member.conn, job.holder.run);
         let options = ledger::options::load(&mut conn, run).await?;
         let last_event = ledger::event::last(&mut conn, run).await?;
-        // Each has its share of the workers; other limits that somebody wanted of it hold.
+        // Each has its share of the workers and of the units; other limits that somebody wanted of it
+        // hold.
+        let wanted = arguments.steering.change();
         let wanted = Change {
             paused: Some(Pause::End),
-            ..Change::default()
+            workers: None,
+            max_units: wanted.max_units.map(|_| limits.max_units),
+            ..wanted
         };
         control::change(&mut conn, run, &wanted, &by).await?;
         let control = control::read(&mut conn, run).await?;
@@ -119,6 +136,8 @@ pub(super) async fn drive(
         job.rebuilt.limit(&limits);
         // The driver has sessions of its own.
         drop(conn);
+        let hint = format!(" --database {}", member.name);
+        told.push((member.target.clone(), options.clone(), After { run, hint }));
         let order = Order {
             progress: shown::progress(arguments, &member.name),
             target: member.target,
@@ -138,10 +157,13 @@ pub(super) async fn drive(
         };
         drives.push(Box::pin(together(order, seat)));
     }
-    let (ended, ()) = tokio::join!(join_all(drives), cutter.run());
-    let ended = ended.into_iter().collect::<Result<Vec<Ended>, _>>()?;
+    let (ended, in_doubt) = tokio::join!(join_all(drives), cutter.run());
+    let mut ended = ended.into_iter().collect::<Result<Vec<Ended>, _>>()?;
+    for (ended, (target, options, after)) in ended.iter_mut().zip(&told) {
+        bad_data::tell(target, (options, after), ended).await;
+    }
     let command = |verb: &str| open.group.command(verb);
-    let text = outcome(&names, &ended, &how.aim, &command)?;
+    let text = outcome(&names, &ended, (&how.aim, in_doubt), &command)?;
     if !arguments.json {
         eprintln!("{text}");
     }
@@ -187,7 +209,7 @@ fn last_words(ended: &Ended) -> String {
 fn outcome(
     names: &[String],
     ended: &[Ended],
-    aim: &Aim,
+    (aim, in_doubt): (&Aim, bool),
     command: &dyn Fn(&str) -> String,
 ) -> Result<String, Failure> {
     let all = |ending: Ending| ended.iter().all(|ended| ended.ending == ending);
@@ -230,6 +252,13 @@ fn outcome(
         return Err(Failure::refused(text.join("\n")));
     }
     text.push(match aim {
+        _ if in_doubt => format!(
+            "all databases of the group have stopped at a cut that is decided, or may be, and that not all of \
+             them know of; what is decided is done in all of them with: {}\nor before they are taken back \
+             with: {}",
+            command("resume"),
+            command("rollback")
+        ),
         Aim::Forward => format!(
             "all databases of the group have stopped, none is prepared; go on with: {}\nor take them \
              back with: {}",
@@ -242,4 +271,41 @@ fn outcome(
         ),
     });
     Err(Failure::failed(text.join("\n")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn said(endings: [Ending; 2], fenced: bool, (aim, in_doubt): (Aim, bool)) -> String {
+        let ended = endings.map(|ending| Ended {
+            ending,
+            message: "its words".to_owned(),
+            fenced,
+        });
+        let names = ["a".to_owned(), "b".to_owned()];
+        let command = |verb: &str| format!("upshift {verb} --group g");
+        outcome(&names, &ended, (&aim, in_doubt), &command)
+            .unwrap_or_else(|failure| format!("{failure:?}"))
+    }
+
+    #[test]
+    fn nothing_is_said_of_a_cut_that_may_be_decided() {
+        let failed = [Ending::Failed, Ending::Failed];
+        let text = said(failed, false, (Aim::Forward, false));
+        assert!(text.contains("none is prepared"), "{text}");
+        for aim in [Aim::Forward, Aim::Back { to: None }] {
+            let text = said(failed, false, (aim, true));
+            assert!(!text.contains("none is prepared"), "{text}");
+            assert!(!text.contains("on their way back"), "{text}");
+            for verb in ["resume", "rollback"] {
+                assert!(
+                    text.contains(&format!("upshift {verb} --group g")),
+                    "{text}"
+                );
+            }
+        }
+        let text = said(failed, true, (Aim::Forward, true));
+        assert!(text.contains("another process drives the group"), "{text}");
+    }
 }

@@ -10,14 +10,14 @@ use upshift_shared::{
     config::{Config, Environment},
     ids::GroupId,
     ledger::{
-        self, Holder, fence,
+        self, Holder,
         group::Membership,
         run::{RunRow, RunState},
     },
     pg::{self, PgConnection, Target},
 };
 
-use super::super::{Failure, database::shell_quoted, driving::TAKE_OVER_DEADLINE};
+use super::super::{Failure, database::shell_quoted, driving::take_over, snapshotting};
 use crate::{
     coordination::{Coordination, Embedded, Held, Locked},
     driver::{process, sessions::Sessions},
@@ -116,7 +116,9 @@ impl Group {
                 }
             };
             let conn = pg::connect(target, "upshift coordinator").await;
-            sessions.insert(member, (conn.map_err(|error| of(error.into()))?, lock));
+            let mut conn = conn.map_err(|error| of(error.into()))?;
+            snapshotting::settle(&mut conn, target).await.map_err(of)?;
+            sessions.insert(member, (conn, lock));
         }
         let members = self.members.iter().zip(sessions.into_values());
         let members = members
@@ -286,12 +288,8 @@ impl Open {
     pub(super) async fn take_over(&mut self, runs: &[RunRow]) -> Result<Vec<Holder>, Failure> {
         let mut holders = Vec::with_capacity(runs.len());
         for (member, row) in self.members.iter_mut().zip(runs) {
-            let epoch = fence::raise(&mut member.conn, row.run, TAKE_OVER_DEADLINE).await;
-            let epoch = epoch.map_err(|error| member.failed(error))?;
-            holders.push(Holder {
-                run: row.run,
-                epoch,
-            });
+            let holder = take_over(&mut member.conn, row.run).await;
+            holders.push(holder.map_err(|error| member.failed(error))?);
         }
         Ok(holders)
     }

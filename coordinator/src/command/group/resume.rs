@@ -2,25 +2,39 @@
 
 use std::{path::Path, sync::Arc};
 
-use upshift_shared::ledger::{
-    self,
-    run::{RunRow, RunState as S},
+use upshift_shared::{
+    Error,
+    ledger::{
+        self,
+        control::Change,
+        run::{RunRow, RunState as S},
+    },
+    pg,
+    plan::Plan,
 };
 
 use super::{
-    super::{Failure, driving::DrivingArguments},
+    super::{
+        Failure,
+        bad_data::ShowArguments,
+        driving::DrivingArguments,
+        steering::{self, Steered},
+    },
     driving,
     opening::{Group, Open},
     rollback,
 };
-use upshift_shared::plan::Plan;
 
 pub(in super::super) async fn run(
     file: &Path,
-    arguments: &DrivingArguments,
+    (arguments, show): (&DrivingArguments, &ShowArguments),
     config: Option<&Path>,
 ) -> Result<(), Failure> {
-    let mut open = Group::read(file, config)?.open().await?;
+    let group = Group::read(file, config)?;
+    if unpaused(&group, arguments).await? {
+        return Ok(());
+    }
+    let mut open = group.open().await?;
     let known = open.known().await?;
     if known.all(&[S::Prepared]).is_some() {
         eprintln!(
@@ -55,7 +69,52 @@ pub(in super::super) async fn run(
     }
     let plans = plans(&mut open, &rows).await?;
     let holders = open.take_over(&rows).await?;
+    for (member, holder) in open.members.iter_mut().zip(&holders) {
+        let gone_on = show.go_on(&mut member.conn, *holder).await;
+        gone_on.map_err(|error| member.failed(error))?;
+    }
     driving::forward(open, known.id, (holders, plans), true, arguments).await
+}
+
+/// Ends the pause of a group that somebody drives. `false` where nobody does, or it is not paused.
+async fn unpaused(group: &Group, arguments: &DrivingArguments) -> Result<bool, Failure> {
+    let (mut sessions, mut found) = (Vec::with_capacity(group.members.len()), None);
+    for member in &group.members {
+        let of = |error: Error| Failure::from(error).within(&format!("database {}", member.name));
+        let conn = pg::connect(&member.target, "upshift steering").await;
+        let mut conn = conn.map_err(of)?;
+        if !ledger::exists(&mut conn).await.map_err(of)? {
+            return Ok(false);
+        }
+        if member.name == group.home {
+            found = ledger::group::newest(&mut conn).await.map_err(of)?;
+        }
+        sessions.push((member, conn));
+    }
+    let Some((_, membership)) = found else {
+        return Ok(false);
+    };
+    let (mut steered, mut plans) = (Vec::new(), Vec::new());
+    for (member, mut conn) in sessions {
+        let Some((run, _)) = ledger::group::find(&mut conn, membership.id).await? else {
+            return Ok(false);
+        };
+        plans.push(Arc::new(ledger::run::plan(&mut conn, run).await?));
+        let hint = format!(" --database {}", member.name);
+        steered.push(Steered::on(conn, Some(&run.to_string()), hint).await?);
+    }
+    let wanted = arguments.steering.change();
+    let shares = driving::limits(&group.config, arguments, &plans);
+    let mut any = false;
+    for (steered, limits) in steered.into_iter().zip(shares) {
+        let change = Change {
+            workers: wanted.workers.map(|_| limits.workers),
+            max_units: wanted.max_units.map(|_| limits.max_units),
+            ..wanted.clone()
+        };
+        any |= steering::unpaused(steered, change, arguments.json).await?;
+    }
+    Ok(any)
 }
 
 /// The plans of these runs.

@@ -14,7 +14,10 @@ use upshift_shared::{
 };
 
 use super::{
-    super::{Failure, driving::DrivingArguments},
+    super::{
+        Failure,
+        driving::{DrivingArguments, take_over},
+    },
     driving::{self, How, Job},
     opening::{Group, Known, Open, is_at_start},
     resume::plans,
@@ -72,12 +75,7 @@ async fn end_unbegun(mut open: Open, known: &Known) -> Result<(), Failure> {
             continue;
         };
         let ended = async {
-            let deadline = super::super::driving::TAKE_OVER_DEADLINE;
-            let epoch = ledger::fence::raise(&mut member.conn, row.run, deadline).await?;
-            let holder = ledger::Holder {
-                run: row.run,
-                epoch,
-            };
+            let holder = take_over(&mut member.conn, row.run).await?;
             let change = Change::default();
             ledger::run::change_state(&mut member.conn, holder, S::RolledBack, change).await
         }
@@ -101,7 +99,7 @@ pub(super) async fn go_back(
     if let Some(to) = to {
         refuse_not_shared(&open, &plans, to)?;
     }
-    let mut limits = driving::limits(&open, arguments, &plans);
+    let mut limits = driving::limits(&open.group.config, arguments, &plans);
     limits.iter_mut().for_each(|limits| limits.force = force);
     // What has no way back is refused before anybody is disturbed.
     let mut rebuilt = Vec::with_capacity(rows.len());
@@ -144,7 +142,8 @@ pub(super) async fn go_back(
             rebuilt,
         });
     }
-    cuts.make("rolling_back", &writes).await?;
+    let cut = cuts.make("rolling_back", &writes).await;
+    cut.map_err(upshift_shared::Error::from)?;
     for (member, job) in open.members.iter_mut().zip(&jobs) {
         let (holder, plan) = (job.holder, &job.plan);
         let done = rollback::without_effect(&mut member.conn, holder, plan, &job.rebuilt).await;
@@ -163,10 +162,7 @@ pub(super) async fn go_back(
 /// A group goes back to a checkpoint that all of its databases have: what the others should do is
 /// anybody's guess.
 fn refuse_not_shared(open: &Open, plans: &[Arc<Plan>], to: &str) -> Result<(), Failure> {
-    let has = |plan: &Plan, name: &str| {
-        let mut own = plan.modules.iter().filter(|m| m.joined_with.is_none());
-        own.any(|module| module.name == name)
-    };
+    let has = |plan: &Plan, name: &str| own_checkpoints(plan).any(|own| own == name);
     let without: Vec<&str> = open
         .members
         .iter()
@@ -177,11 +173,10 @@ fn refuse_not_shared(open: &Open, plans: &[Arc<Plan>], to: &str) -> Result<(), F
     if without.is_empty() {
         return Ok(());
     }
-    let modules = plans.first().map(|plan| plan.modules.iter());
-    let shared: Vec<&str> = modules
+    let first = plans.first().map(|plan| own_checkpoints(plan));
+    let shared: Vec<&str> = first
         .into_iter()
         .flatten()
-        .map(|module| module.name.as_str())
         .filter(|name| plans.iter().all(|plan| has(plan, name)))
         .collect();
     let shared = match shared.as_slice() {
@@ -189,9 +184,15 @@ fn refuse_not_shared(open: &Open, plans: &[Arc<Plan>], to: &str) -> Result<(), F
         some => format!("they share {}", some.join(", ")),
     };
     Err(Failure::refused(format!(
-        "a group goes back to a checkpoint that all of its databases have, and {} of {to} there is none \
-         in {}: {shared}",
-        "a checkpoint",
+        "a group goes back to a checkpoint that all of its databases have, and {} has no checkpoint {to} of \
+         its own: {shared}",
         without.join(", ")
     )))
+}
+
+/// The checkpoints that one can go back to, once they are prepared.
+fn own_checkpoints(plan: &Plan) -> impl Iterator<Item = &str> {
+    let own = plan.checkpoints.iter();
+    own.filter(|one| one.joined_with.is_none())
+        .map(|one| one.name.as_str())
 }

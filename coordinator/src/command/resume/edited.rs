@@ -7,7 +7,7 @@
 
 use std::{
     collections::{BTreeSet, HashMap},
-    io::{self, BufRead, IsTerminal, Write},
+    io::{self, IsTerminal},
     path::Path,
     sync::Arc,
 };
@@ -23,6 +23,7 @@ use upshift_shared::{
     pack::Pack,
     plan::{Plan, UndoKind},
 };
+use upshift_worker::failpoint;
 
 use super::{Arguments, go_forward, refuse_ended};
 use crate::{
@@ -31,6 +32,7 @@ use crate::{
         compiling::{self, stored::Stored},
         database::{print_line, shell_quoted},
         driving::{After, Driving},
+        run::confirmed,
     },
     compile::edit::{self, Change, Decision, Edited, Refusal, Standing},
     driver::{Aim, checkpoints, rollback},
@@ -46,11 +48,14 @@ pub(super) async fn resume(
     config: Option<&Path>,
 ) -> Result<(), Failure> {
     let pack = compiling::load(folder)?;
-    let mut asked = false;
+    let (mut asked, mut driven) = (false, false);
     loop {
         let wanted = arguments.run.as_deref();
         let (mut driving, row, after) =
             Driving::open_run(&arguments.driving, config, wanted).await?;
+        if driven {
+            driving.has_driven();
+        }
         refuse_state(&row, &after, folder)?;
         let edit = Edit::read(&mut driving, &row).await?;
         let decision = edit.decide(&pack)?;
@@ -87,7 +92,8 @@ pub(super) async fn resume(
                     confirm(arguments)?;
                     asked = true;
                 }
-                take_back(driving, &row, edit, &tasks, arguments).await?;
+                driven |= take_back(driving, &row, edit, &tasks, arguments).await?;
+                failpoint::reach(failpoint::AFTER_TAKE_BACK);
             }
             Decision::Edited(edited) => {
                 if !asked {
@@ -237,6 +243,7 @@ impl Edit {
             &checkpoints,
         )
         .await?;
+        failpoint::reach(failpoint::AFTER_NEW_PLAN);
         Ok(())
     }
 
@@ -262,14 +269,14 @@ impl Edit {
     }
 }
 
-/// Takes tasks back that the edited pack has otherwise.
+/// Takes tasks back that the edited pack has otherwise; whether the run had to be driven for that.
 async fn take_back(
     mut driving: Driving,
     row: &RunRow,
     edit: Edit,
     tasks: &[TaskId],
     arguments: &Arguments,
-) -> Result<(), Failure> {
+) -> Result<bool, Failure> {
     let after = driving.after(row.run);
     let holder = driving.take_over(row.run).await?;
     let rebuilt = rollback::begin_take_back(
@@ -282,7 +289,7 @@ async fn take_back(
     .await?;
     if rebuilt.is_empty() {
         driving.close().await;
-        return Ok(());
+        return Ok(false);
     }
     let progress = arguments.driving.progress();
     let ended = driving
@@ -292,7 +299,8 @@ async fn take_back(
             progress,
         )
         .await?;
-    after.outcome(&ended)
+    after.outcome(&ended)?;
+    Ok(true)
 }
 
 /// What is taken back first, in words.
@@ -377,12 +385,5 @@ fn confirm(arguments: &Arguments) -> Result<(), Failure> {
     if arguments.yes || arguments.driving.json || !terminal {
         return Ok(());
     }
-    eprint!("go on so? [y/N] ");
-    let _unflushed = io::stderr().flush();
-    let mut answer = String::new();
-    let read = io::stdin().lock().read_line(&mut answer);
-    match read.is_ok() && matches!(answer.trim(), "y" | "Y" | "yes") {
-        true => Ok(()),
-        false => Err(Failure::refused("not confirmed; nothing was done")),
-    }
+    confirmed("go on so?")
 }

@@ -409,6 +409,10 @@ fn guarded_tables(c: &mut Catalog, movement: RelId) {
     .key("id")
     .with(|relation| relation.columns[2].default = Some("now()".to_owned()))
     .add(c);
+    Table::new("dated", "id integer !, a text, day date")
+        .key("id")
+        .with(|relation| relation.columns[2].default = Some("('today'::text)::date".to_owned()))
+        .add(c);
     Table::new("big", "id bigint !, ratio double precision, a text")
         .key("id")
         .add(c);

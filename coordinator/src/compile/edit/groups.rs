@@ -23,8 +23,8 @@ pub(super) struct Group {
 #[derive(Debug)]
 pub(super) struct Groups {
     pub(super) list: Vec<Group>,
-    /// From a group to one that comes after it.
-    edges: BTreeSet<(usize, usize)>,
+    /// Of each group those that come right after it.
+    after: Vec<BTreeSet<usize>>,
 }
 
 impl Groups {
@@ -49,12 +49,15 @@ impl Groups {
             group.complete &= standing.done.contains(&task.id);
         }
         let group = |task: TaskId| of_task.get(task.0 as usize).copied().flatten();
-        let edges = standing.plan.edges.iter();
-        let edges = edges
-            .filter_map(|edge| Some((group(edge.from)?, group(edge.to)?)))
-            .filter(|(from, to)| from != to)
-            .collect();
-        Self { list, edges }
+        let mut after = vec![BTreeSet::new(); list.len()];
+        for edge in &standing.plan.edges {
+            if let (Some(from), Some(to)) = (group(edge.from), group(edge.to))
+                && from != to
+            {
+                after[from].insert(to);
+            }
+        }
+        Self { list, after }
     }
 
     /// Those that have begun.
@@ -69,19 +72,14 @@ impl Groups {
 
     /// Adds whatever has begun and came after one of these.
     pub(super) fn close(&self, groups: &mut BTreeSet<usize>) {
-        loop {
-            let more: Vec<usize> = self
-                .edges
-                .iter()
-                .filter(|(from, to)| {
-                    groups.contains(from) && self.list[*to].begun && !groups.contains(to)
-                })
-                .map(|(_, to)| *to)
-                .collect();
-            if more.is_empty() {
-                return;
+        let mut open: Vec<usize> = groups.iter().copied().collect();
+        while let Some(group) = open.pop() {
+            let begun = self.after[group].iter();
+            for next in begun.filter(|next| self.list[**next].begun) {
+                if groups.insert(*next) {
+                    open.push(*next);
+                }
             }
-            groups.extend(more);
         }
     }
 

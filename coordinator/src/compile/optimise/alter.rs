@@ -326,7 +326,7 @@ impl Composer<'_> {
         let alias = ident(&around.before.name);
         let quoted = ident(name);
         let value = match definition.raw_default.as_deref() {
-            Some(using) if default::has_call(using) => {
+            Some(using) if default::has_call(using, self.types) => {
                 return Err("its USING calls functions or has a subquery".to_owned());
             }
             Some(using) => format!("({})", expression(using)?),

@@ -426,6 +426,7 @@ impl<'a> Composer<'a> {
         let names: Vec<String> = columns.iter().map(|column| ident(&column.name)).collect();
         let list = names.join(", ");
         let values: Vec<String> = names.iter().map(|name| format!("u.{name}")).collect();
+        let carried = carried(before, after, &self.written);
         Composed {
             fill: (
                 "INSERT INTO ".to_owned(),
@@ -443,8 +444,8 @@ impl<'a> Composer<'a> {
             settings: settings.to_vec(),
             columns,
             carried: plan::Carried {
-                columns: carried(before, after, &self.written),
-                key: carried_key(before, after, &self.written),
+                key: carried_key(before, &carried),
+                columns: carried,
                 deletes: self.deletes,
             },
             transforms: self.transforms,
@@ -469,13 +470,8 @@ fn carried(
         .collect()
 }
 
-/// The key, where all of it is carried over.
-fn carried_key(
-    before: &Relation,
-    after: &Relation,
-    written: &BTreeSet<ColId>,
-) -> Vec<(String, String)> {
-    let columns = carried(before, after, written);
+/// The key, where all of it is among the columns that are carried over.
+fn carried_key(before: &Relation, columns: &[(String, String)]) -> Vec<(String, String)> {
     let key = before.key().unwrap_or_default();
     let found: Option<Vec<_>> = key
         .iter()

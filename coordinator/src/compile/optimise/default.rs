@@ -8,9 +8,9 @@ use upshift_shared::catalog::Column;
 
 use super::{alter::contype, cast};
 use crate::compile::{
-    analyse::query::{is_clock, literal, strings},
+    analyse::query::{UNKNOWN, reads_clock},
     model::UserTypes,
-    sql::{expression, parse},
+    sql::{expression, value},
 };
 
 /// What existing rows get in a new column, before the cast to its type.
@@ -38,7 +38,7 @@ pub(super) fn of_definition(
             definition.colname
         ));
     }
-    refuse_clock(default, column)?;
+    refuse_clock(default, column, types)?;
     cast::carried(&column.type_name, types).map_err(|why| {
         format!(
             "{} has a default of type {}, {why}",
@@ -54,25 +54,17 @@ pub(super) fn of_column(column: &Column, types: &UserTypes) -> Result<String, St
     let Some(default) = &column.default else {
         return of_type(column, types);
     };
-    let parsed = match parse(&format!("SELECT {default}"))? {
-        Some(NodeEnum::SelectStmt(select)) => select.target_list.into_iter().next(),
-        _ => None,
-    };
-    let value = match parsed.and_then(|target| target.node) {
-        Some(NodeEnum::ResTarget(target)) => target.val,
-        _ => None,
-    };
-    let value = value.ok_or("its default could not be read: please report this")?;
-    if has_call(&value) && !is_drawn(&value) {
+    let value = value(default)?;
+    refuse_clock(&value, column, types)?;
+    if has_call(&value, types) && !is_drawn(&value) {
         return Err(format!("the default of {} calls functions", column.name));
     }
-    refuse_clock(&value, column)?;
     expression(&value)
 }
 
 /// PostgreSQL reads the clock once, when it sets the default; every unit of a pass would again.
-fn refuse_clock(default: &Node, column: &Column) -> Result<(), String> {
-    if reads_clock(default, &column.type_name) {
+fn refuse_clock(default: &Node, column: &Column, types: &UserTypes) -> Result<(), String> {
+    if reads_clock(default, &column.type_name, &domains_of(types)) {
         return Err(format!(
             "the default of {} is read from the clock",
             column.name
@@ -81,19 +73,18 @@ fn refuse_clock(default: &Node, column: &Column) -> Result<(), String> {
     Ok(())
 }
 
-/// Whether a constant of this type, or a cast within it, is `now` or the like.
-fn reads_clock(node: &Node, type_name: &str) -> bool {
-    if literal(node).is_some_and(|literal| is_clock(type_name, literal)) {
-        return true;
-    }
-    match &node.node {
-        Some(NodeEnum::TypeCast(cast)) => {
-            let names = cast.type_name.iter().flat_map(|to| strings(&to.names));
-            cast.arg
-                .as_deref()
-                .is_some_and(|arg| names.last().is_some_and(|name| reads_clock(arg, name)))
+/// The domains among these types, by their names as catalog or grammar have them.
+fn domains_of(types: &UserTypes) -> impl Fn(&str) -> Option<String> {
+    |name| {
+        let is = |own: &str| {
+            let last = own.rsplit('.').next().unwrap_or(own);
+            own == name || last.trim_matches('"') == name
+        };
+        if types.changing.iter().any(|own| is(own)) {
+            return Some(UNKNOWN.to_owned());
         }
-        _ => false,
+        let domain = types.domains.iter().find(|(own, _)| is(own));
+        domain.map(|(_, domain)| domain.base.clone())
     }
 }
 
@@ -142,13 +133,17 @@ pub(super) fn is_constant(node: &Node) -> bool {
 
 /// Whether an expression has a function call or a subquery anywhere. Only operators, casts, CASE and
 /// the like are looked into; anything else counts as one.
-pub(super) fn has_call(node: &Node) -> bool {
-    let any = |nodes: &[Node]| nodes.iter().any(has_call);
-    let one = |node: &Option<Box<Node>>| node.as_deref().is_some_and(has_call);
+pub(super) fn has_call(node: &Node, types: &UserTypes) -> bool {
+    let any = |nodes: &[Node]| nodes.iter().any(|node| has_call(node, types));
+    let one = |node: &Option<Box<Node>>| node.as_deref().is_some_and(|node| has_call(node, types));
     match &node.node {
         Some(NodeEnum::AConst(_) | NodeEnum::ColumnRef(_)) => false,
-        Some(NodeEnum::TypeCast(cast)) => reads_clock(node, "") || one(&cast.arg),
-        Some(NodeEnum::AExpr(e)) => one(&e.lexpr) || one(&e.rexpr),
+        Some(NodeEnum::TypeCast(cast)) => {
+            reads_clock(node, "", &domains_of(types)) || one(&cast.arg)
+        }
+        Some(NodeEnum::AExpr(e)) => {
+            reads_clock(node, "", &domains_of(types)) || one(&e.lexpr) || one(&e.rexpr)
+        }
         Some(NodeEnum::BoolExpr(e)) => any(&e.args),
         Some(NodeEnum::NullTest(e)) => one(&e.arg),
         Some(NodeEnum::BooleanTest(e)) => one(&e.arg),

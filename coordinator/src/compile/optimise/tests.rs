@@ -3,10 +3,10 @@
 use std::{collections::BTreeSet, path::PathBuf};
 
 use upshift_shared::{
-    catalog::{Catalog, ForeignKeyAction},
+    catalog::{Catalog, Domain, ForeignKeyAction, UserType},
     ids::StepId,
     pack::{Directives, Location, Phase, StepKind, TransformStep, Version},
-    plan::{JoinedTransform, Strategy},
+    plan::{JoinedTransform, Operator, ShadowStage, Strategy},
     transform::Call,
 };
 
@@ -16,8 +16,9 @@ use crate::compile::{
         analyse,
         fixture::{Table, catalog},
     },
-    model::{Options, OrderEdge, Passes, Resolved, ResolvedModule, ResolvedStep},
+    model::{Analysis, Options, OrderEdge, Passes, Resolved, ResolvedModule, ResolvedStep},
     order::order,
+    physical,
 };
 
 fn version() -> Version {
@@ -56,6 +57,17 @@ fn resolved(statements: &[&str]) -> Resolved {
 /// `entry` and `item`, which refers to it.
 fn tables() -> Catalog {
     let mut catalog = catalog();
+    catalog.types.push(UserType {
+        schema: "public".to_owned(),
+        name: "workday".to_owned(),
+        kind: 'd',
+        domain: Some(Domain {
+            base: "date".to_owned(),
+            has_default: false,
+            calls_foreign: false,
+            collation: None,
+        }),
+    });
     let entry = Table::new(
         "entry",
         "id integer!, state text, name character varying(8)",
@@ -78,6 +90,10 @@ fn optimised(statements: &[&str], passes: Passes) -> Optimised {
 }
 
 fn chosen(resolved: &Resolved, passes: Passes) -> Optimised {
+    analysed(resolved, passes).1
+}
+
+fn analysed(resolved: &Resolved, passes: Passes) -> (Analysis, Optimised) {
     let options = Options {
         passes,
         ..Options::from(Strategy::Dataflow)
@@ -85,7 +101,8 @@ fn chosen(resolved: &Resolved, passes: Passes) -> Optimised {
     let analysis = analyse(resolved, tables(), &options)
         .unwrap_or_else(|error| panic!("{:?}: {error}", resolved.steps));
     let ordered = order(&analysis, resolved, options.strategy);
-    optimise(&analysis, &ordered, &options)
+    let optimised = optimise(&analysis, &ordered, &options);
+    (analysis, optimised)
 }
 
 /// The steps of each pass, by their places.
@@ -209,22 +226,6 @@ fn what_cannot_fuse_says_why() {
             "s draws from a sequence",
         ),
         (
-            "ALTER TABLE item ADD COLUMN made timestamptz DEFAULT now()",
-            "the default of made is no constant",
-        ),
-        (
-            "ALTER TABLE item ADD COLUMN made timestamptz DEFAULT 'Now'",
-            "the default of made is read from the clock",
-        ),
-        (
-            "ALTER TABLE item ADD COLUMN made date DEFAULT 'tomorrow'::text::date",
-            "the default of made is read from the clock",
-        ),
-        (
-            "ALTER TABLE item ADD COLUMN made text DEFAULT 'today'::timestamp",
-            "the default of made is read from the clock",
-        ),
-        (
             "UPDATE item SET (state, gap) = (SELECT e.state, true FROM (SELECT * FROM entry f WHERE f.id = \
              entry_id LIMIT 1) e)",
             "it sets several columns from any one of several rows",
@@ -232,6 +233,42 @@ fn what_cannot_fuse_says_why() {
     ];
     for (sql, expected) in table {
         assert_eq!(why_not(&[JOIN, sql]), expected, "{sql}");
+    }
+}
+
+#[test]
+fn what_is_read_from_the_clock_cannot_fuse() {
+    assert_eq!(
+        why_not(&[
+            JOIN,
+            "ALTER TABLE item ADD COLUMN made timestamptz DEFAULT now()"
+        ]),
+        "the default of made is no constant"
+    );
+    let defaults = [
+        "timestamptz DEFAULT 'Now'",
+        "date DEFAULT 'tomorrow'::text::date",
+        "text DEFAULT 'today'::timestamp",
+        "timestamp DEFAULT 'today 10:00'",
+        "date[] DEFAULT '{now}'",
+        "workday DEFAULT 'today'",
+        "text DEFAULT 'tomorrow'::workday",
+    ];
+    for default in defaults {
+        let sql = format!("ALTER TABLE item ADD COLUMN made {default}");
+        assert_eq!(
+            why_not(&[JOIN, &sql]),
+            "the default of made is read from the clock",
+            "{sql}"
+        );
+    }
+    for using in ["day + ('now'::workday - day)", "day + (day - 'today')"] {
+        let sql = format!("ALTER TABLE item ALTER COLUMN day TYPE timestamp USING {using}");
+        assert_eq!(
+            why_not(&[JOIN, &sql]),
+            "its USING calls functions or has a subquery",
+            "{sql}"
+        );
     }
 }
 
@@ -477,4 +514,40 @@ fn contraction_keeps_the_order_acyclic() {
     assert!(graph.can_join(1, 2) && graph.is_acyclic());
     let edges: Vec<(u32, u32)> = graph.edges().map(|(from, to, _)| (from, to)).collect();
     assert_eq!(edges, [(0, 2)]);
+}
+
+#[test]
+fn a_fill_knows_what_assigns_a_column_whatever_it_was_called_then() {
+    let resolved = resolved(&[
+        "UPDATE item SET amount = 1, number = 1 WHERE gap",
+        "ALTER TABLE item RENAME COLUMN amount TO spare",
+        "ALTER TABLE item RENAME COLUMN number TO amount",
+        "UPDATE item SET amount = 2 WHERE gap",
+        "ALTER TABLE item RENAME COLUMN spare TO rest",
+    ]);
+    let (analysis, optimised) = analysed(&resolved, Passes::Shadow);
+    assert_eq!(optimised.passes.len(), 1, "{:?}", optimised.passes);
+    let heading = physical::Heading {
+        pack: String::new(),
+        target_version: None,
+        database: String::new(),
+        server_version: 150_000,
+    };
+    let plan = physical::plan(heading, &resolved, analysis, &optimised, Strategy::Dataflow);
+    let plan = plan.expect("all of it has a way back");
+    let fills = plan.tasks.iter().filter_map(|task| match &task.operator {
+        Operator::Shadow(shadow) => match &shadow.stage {
+            ShadowStage::Fill { assigned, .. } => Some(assigned),
+            _ => None,
+        },
+        _ => None,
+    });
+    let assigned: Vec<(&str, Vec<u32>)> = fills
+        .flatten()
+        .map(|column| {
+            let lines = column.locations.iter().map(|location| location.line);
+            (column.name.as_str(), lines.collect())
+        })
+        .collect();
+    assert_eq!(assigned, [("amount", vec![1, 4]), ("rest", vec![1])]);
 }

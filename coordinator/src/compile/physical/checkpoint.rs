@@ -21,6 +21,8 @@ pub(in crate::compile) struct Checkpoints<'a> {
     list: Vec<PlannedCheckpoint>,
     /// Of each the first point that it does not cover, ascending.
     ends: Vec<Point>,
+    /// Of each the place of a later one, where there is no coming back to it.
+    joined_with: Vec<Option<usize>>,
 }
 
 impl<'a> Checkpoints<'a> {
@@ -46,11 +48,13 @@ impl<'a> Checkpoints<'a> {
         });
         let mut both: Vec<(Point, PlannedCheckpoint)> = modules.chain(named).collect();
         both.sort_by_key(|(end, _)| *end);
+        let joined_with = vec![None; both.len()];
         let (ends, list) = both.into_iter().unzip();
         Self {
             resolved,
             list,
             ends,
+            joined_with,
         }
     }
 
@@ -80,12 +84,8 @@ impl<'a> Checkpoints<'a> {
         let (first, last) =
             places.fold((u32::MAX, 0), |(a, b), place| (a.min(place), b.max(place)));
         for place in first..last {
-            let known = self.list[place as usize].joined_with.as_ref();
-            let known = known.and_then(|name| self.list.iter().position(|one| one.name == *name));
-            if known.is_none_or(|known| known < last as usize) {
-                let with = self.list[last as usize].name.clone();
-                self.list[place as usize].joined_with = Some(with);
-            }
+            let known = &mut self.joined_with[place as usize];
+            *known = (*known).max(Some(last as usize));
         }
     }
 
@@ -96,6 +96,10 @@ impl<'a> Checkpoints<'a> {
     }
 
     pub(in crate::compile) fn into_list(self) -> Vec<PlannedCheckpoint> {
-        self.list
+        let mut list = self.list;
+        for (place, with) in self.joined_with.into_iter().enumerate() {
+            list[place].joined_with = with.map(|with| list[with].name.clone());
+        }
+        list
     }
 }

@@ -225,7 +225,7 @@ pub(in crate::compile) fn way_back(plan: &Plan) -> WayBack {
     let irreversible = irreversible.filter(|task| task.undo == UndoKind::Irreversible);
     let last = irreversible.clone().map(|task| task.checkpoint).max();
     match last.and_then(|place| plan.checkpoint_from(place)) {
-        Some(checkpoint) => WayBack::After {
+        Some((_, checkpoint)) => WayBack::After {
             module: checkpoint.name.clone(),
             tasks: irreversible.map(|task| task.id).collect(),
         },

@@ -60,35 +60,35 @@ pub(super) fn stages(pass: &Pass, analysis: &Analysis, first: u32) -> Stages {
             .iter()
             .map(|step| step.step.location.clone())
             .collect(),
-        assigned: steps.iter().map(|step| assigns(step)).collect(),
+        assigned: assigned(&steps, &pass.after),
         first: TaskId(first),
     };
     maker.stages()
 }
 
-/// The columns that a statement assigns.
-fn assigns(step: &AnalysedStep) -> (Location, Vec<String>) {
-    let columns = match &step.bound.class {
-        Class::Update(dml) => dml.assigned.clone(),
-        Class::Transform(transform) => transform.dml.assigned.clone(),
-        _ => Vec::new(),
-    };
-    (step.step.location.clone(), columns)
+/// The columns that a statement assigns, as they are called there.
+fn assigns(step: &AnalysedStep) -> &[String] {
+    match &step.bound.class {
+        Class::Update(dml) => &dml.assigned,
+        Class::Transform(transform) => &transform.dml.assigned,
+        _ => &[],
+    }
 }
 
-/// The same by column, under the name that it has after the pass.
-fn assigned(
-    statements: &[(Location, Vec<String>)],
-    renames: &[(String, String)],
-) -> Vec<AssignedColumn> {
+/// Which statements assign a column, by the name that it has after the pass. One may have had several
+/// names before, and other columns the same.
+fn assigned(steps: &[&AnalysedStep], after: &Relation) -> Vec<AssignedColumn> {
     let mut columns = BTreeMap::<&str, Vec<Location>>::new();
-    for (location, names) in statements {
-        for name in names {
-            let renamed = renames.iter().find(|(old, _)| old == name);
-            let name = renamed.map_or(name.as_str(), |(_, new)| new.as_str());
-            let places = columns.entry(name).or_default();
-            if !places.contains(location) {
-                places.push(location.clone());
+    for step in steps {
+        let Some(around) = &step.around else {
+            continue;
+        };
+        let assigned = assigns(step).iter();
+        let ids = assigned.filter_map(|name| Some(around.before.column(name)?.id));
+        for column in ids.filter_map(|id| after.column_by_id(id)) {
+            let places = columns.entry(&column.name).or_default();
+            if !places.contains(&step.step.location) {
+                places.push(step.step.location.clone());
             }
         }
     }
@@ -108,8 +108,8 @@ struct Maker<'p> {
     phase: Phase,
     steps: Vec<StepId>,
     sources: Vec<Location>,
-    /// Columns that the statements assign, by the names that they have there, in order.
-    assigned: Vec<(Location, Vec<String>)>,
+    /// Columns that the statements assign.
+    assigned: Vec<AssignedColumn>,
     first: TaskId,
 }
 
@@ -270,7 +270,7 @@ impl Maker<'_> {
             cut: Cut::pages(pass.table.to_string()),
             transforms: pass.composed.transforms.clone(),
             carried: Some(pass.composed.carried.clone()),
-            assigned: assigned(&self.assigned, &pass.composed.renames),
+            assigned: self.assigned.clone(),
         };
         let label = format!("fill the new {}", pass.table.plain());
         // It only reads; but the swap of another pass that has foreign keys to this table would wait for a

@@ -3,15 +3,12 @@
 
 use std::{cell::RefCell, collections::HashMap};
 
-use pg_query::{
-    Node, NodeEnum,
-    protobuf::{BoolExpr, BoolExprType, ReturningClause, SelectStmt},
-};
+use pg_query::{Node, NodeEnum, protobuf::ReturningClause};
 pub(in crate::compile) use upshift_shared::plan::key_range;
 
 use crate::compile::{
     model::{AnalysedStep, NowCall},
-    sql::parse,
+    sql::{and, parse},
 };
 
 /// The parse tree of a step, with `now()` and its kin replaced by the first parameter.
@@ -62,14 +59,6 @@ fn parse_piece(sql: String) -> Result<Option<NodeEnum>, String> {
     Ok(parsed)
 }
 
-/// A SELECT of a list of expressions.
-pub(super) fn select(list: &str) -> Result<Box<SelectStmt>, String> {
-    match parse(&format!("SELECT {list}"))? {
-        Some(NodeEnum::SelectStmt(select)) => Ok(select),
-        _ => Err("the query of the rows could not be built: please report this".to_owned()),
-    }
-}
-
 /// A RETURNING clause from its SQL text.
 pub(super) fn returning(list: &str) -> Result<ReturningClause, String> {
     match parse_piece(format!("DELETE FROM x RETURNING {list}"))? {
@@ -88,19 +77,7 @@ pub(super) fn conjoin(
     else {
         return Err("the key range could not be built: please report this".to_owned());
     };
-    let range = select.where_clause;
-    let (Some(existing), Some(range)) = (existing, range.clone()) else {
-        return Ok(range);
-    };
-    let both = BoolExpr {
-        xpr: None,
-        boolop: BoolExprType::AndExpr as i32,
-        args: vec![*existing, *range],
-        location: -1,
-    };
-    Ok(Some(Box::new(Node {
-        node: Some(NodeEnum::BoolExpr(Box::new(both))),
-    })))
+    Ok(and(existing, select.where_clause))
 }
 
 #[cfg(test)]

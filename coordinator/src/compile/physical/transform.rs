@@ -16,7 +16,7 @@ use upshift_shared::{
 use super::{Chosen, in_place, template};
 use crate::compile::{
     model::{AnalysedStep, BoundTransform},
-    sql::deparse,
+    sql::{deparse, select},
 };
 
 /// Chooses transform for a transform step.
@@ -106,7 +106,7 @@ fn rows(
             ident(&transform.target)
         ));
     }
-    let mut select = template::select(&list.join(", "))?;
+    let mut select = select(&list.join(", "))?;
     let renamed = (dml.alias != dml.table.name).then(|| Alias {
         aliasname: dml.alias.clone(),
         colnames: Vec::new(),

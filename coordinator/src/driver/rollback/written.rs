@@ -19,17 +19,17 @@ use upshift_shared::{
 
 use crate::figures::counted;
 
-/// Refuses where an application wrote a table that a swap back would lose the writes of. `taken`:
-/// whether a task is taken back.
+/// What an application wrote to tables of which a swap back would lose it, in words; `None` where it wrote
+/// none. `taken`: whether a task is in effect and taken back.
 ///
 /// # Errors
-/// [`Error::Refused`] with what was found; or when the database cannot be asked.
-pub(super) async fn refuse(
+/// When the database cannot be asked.
+pub(super) async fn find(
     conn: &mut PgConnection,
     run: RunId,
     plan: &Plan,
     taken: &dyn Fn(TaskId) -> bool,
-) -> Result<()> {
+) -> Result<Option<String>> {
     let mut found = Vec::new();
     let mut filled = None;
     for task in &plan.tasks {
@@ -62,14 +62,7 @@ pub(super) async fn refuse(
         let expected = expected_rows(plan, task, op, &rows_of);
         found.extend(scan(conn, run, op, expected).await?);
     }
-    if found.is_empty() {
-        return Ok(());
-    }
-    Err(Error::Refused(format!(
-        "an application has written since, and the way back would lose it: {}; keep it with upshift \
-         commit, or stop the application and lose it with --force",
-        found.join("; ")
-    )))
+    Ok((!found.is_empty()).then(|| found.join("; ")))
 }
 
 fn swap(task: &Task) -> Option<&Shadow> {

@@ -20,7 +20,7 @@ use upshift_shared::{
 };
 
 use super::{
-    super::{Snapshot, carry, marker, marker::Marker},
+    super::{Snapshot, carry, marker},
     files::at,
 };
 
@@ -48,7 +48,7 @@ pub(super) struct Manifest {
     /// Creates the database to restore to.
     pub(super) create: String,
     /// Give it what the database had.
-    pub(super) properties: Vec<String>,
+    pub(super) properties: Vec<carry::Property>,
     /// The database's comment.
     pub(super) comment: Option<String>,
 }
@@ -57,17 +57,11 @@ impl Manifest {
     /// Of the database as it is.
     pub(super) async fn read(conn: &mut PgConnection, snapshot: &Snapshot) -> Result<Self> {
         let (database, copy) = (snapshot.target.database(), snapshot.name());
-        let comment = match marker::comment(conn, database).await? {
-            Some(text) => match Marker::parse(&text) {
-                Some(earlier) => earlier.comment,
-                None => Some(text),
-            },
-            None => None,
-        };
+        let comment = marker::own_comment(conn, database).await?;
         Ok(Self {
             run: snapshot.run,
             create: create(conn, database, &copy).await?,
-            properties: carry::statements(conn, database, &copy).await?,
+            properties: carry::properties(conn, database, &copy).await?,
             comment,
         })
     }

@@ -72,14 +72,7 @@ pub(in super::super) async fn obstacles(
         None => found.push(NO_DIRECTORY.to_owned()),
         Some(directory) => found.extend(unusable(directory)),
     }
-    let version: i32 = sqlx::query_scalar(
-        "-- upshift: the version of the server
-         SELECT current_setting('server_version_num')::integer",
-    )
-    .fetch_one(&mut *conn)
-    .await
-    .map_err(Error::database("asking for the server's version"))?;
-    let major = version / 10_000;
+    let major = conn.server_version_num().unwrap_or_default() / 10_000;
     for program in ["pg_dump", "pg_restore"] {
         found.extend(other_version(program, target, major).await);
     }
@@ -134,7 +127,7 @@ fn unusable(directory: &Path) -> Option<String> {
 
 /// Why this program does not do. An older pg_dump refuses a newer server; what a newer one writes, an older
 /// server need not understand (PostgreSQL manual, pg_dump, Notes; 17 sets `transaction_timeout`).
-async fn other_version(program: &str, target: &Target, major: i32) -> Option<String> {
+async fn other_version(program: &str, target: &Target, major: u32) -> Option<String> {
     let output = Command::new(program)
         .arg("--version")
         // Debian's wrapper chooses by them.

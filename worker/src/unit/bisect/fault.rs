@@ -15,7 +15,7 @@ use upshift_shared::{
 
 use super::{
     super::UnitContext,
-    search::{Found, go_back, savepoint},
+    search::{Found, Limit, go_back, is_cancelled, savepoint},
     subject::Subject,
 };
 
@@ -33,6 +33,8 @@ pub(super) struct Namer<'a, 'u> {
     groups: Vec<Vec<String>>,
     /// The group that was at fault last: it is probed first.
     last: usize,
+    /// Once its time is over, columns and values are no longer looked for.
+    limit: Limit,
 }
 
 impl<'a, 'u> Namer<'a, 'u> {
@@ -40,6 +42,7 @@ impl<'a, 'u> Namer<'a, 'u> {
         tx: &mut PgConnection,
         unit: &'a UnitContext<'u>,
         subject: &'a Subject<'u>,
+        limit: Limit,
     ) -> Result<Self> {
         let primary = match &unit.task.operator {
             Operator::Shadow(op) => shadow_key(tx, op).await?,
@@ -54,11 +57,13 @@ impl<'a, 'u> Namer<'a, 'u> {
             groups: groups.and_then(Result::ok).unwrap_or_default(),
             text,
             last: 0,
+            limit,
         })
     }
 
     /// All about a row that was found.
     pub(super) async fn name(&mut self, tx: &mut PgConnection, found: &Found) -> Result<BadRow> {
+        self.unit.refuse_cancelled()?;
         let row = self.subject.row(tx, &found.bounds).await?;
         let key = self.key(&found.bounds, row.as_ref());
         let column = match constraint_columns(tx, &found.error).await? {
@@ -116,11 +121,14 @@ impl<'a, 'u> Namer<'a, 'u> {
         let Ok(nothing) = narrow::only(&text, 0, false) else {
             return Ok(None);
         };
-        if self.probe(tx, found, nothing, &code).await? {
+        if self.is_over() || self.probe(tx, found, nothing, &code).await? {
             return Ok(None);
         }
         let count = self.groups.len();
         for place in std::iter::once(self.last).chain((0..count).filter(|p| *p != self.last)) {
+            if self.is_over() {
+                break;
+            }
             let Ok(alone) = narrow::only(&text, place, true) else {
                 continue;
             };
@@ -150,13 +158,16 @@ impl<'a, 'u> Namer<'a, 'u> {
         let Ok(query) = narrow::value(text, place) else {
             return Ok(None);
         };
-        savepoint(tx, self.unit, PROBE).await?;
+        if self.is_over() {
+            return Ok(None);
+        }
+        savepoint(tx, self.unit, self.limit.left().min(PROBE)).await?;
         let value = self
             .subject
             .value(tx, self.unit, &query, &found.bounds)
             .await;
         match value {
-            Err(error) if error.sqlstate().is_none() => Err(error),
+            Err(error) if self.ends(&error) => Err(error),
             value => {
                 go_back(tx).await?;
                 Ok(value.ok().flatten())
@@ -172,18 +183,27 @@ impl<'a, 'u> Namer<'a, 'u> {
         text: String,
         code: &str,
     ) -> Result<bool> {
-        savepoint(tx, self.unit, PROBE).await?;
+        savepoint(tx, self.unit, self.limit.left().min(PROBE)).await?;
         let outcome = self
             .subject
             .execute(tx, self.unit, text, &found.bounds)
             .await;
         match outcome {
-            Err(error) if error.sqlstate().is_none() => Err(error),
+            Err(error) if self.ends(&error) => Err(error),
             outcome => {
                 go_back(tx).await?;
                 Ok(outcome.is_err_and(|error| error.sqlstate().as_deref() == Some(code)))
             }
         }
+    }
+
+    fn is_over(&self) -> bool {
+        self.limit.left().is_zero()
+    }
+
+    /// Whether a probe's failure is no answer: the connection is lost, or the unit is to end.
+    fn ends(&self, error: &Error) -> bool {
+        error.sqlstate().is_none() || is_cancelled(error) && self.unit.cancel.is_cancelled()
     }
 }
 

@@ -16,6 +16,7 @@ use serde_json::Value;
 use sqlx::PgConnection;
 use upshift_shared::{
     Error, Result,
+    clock::Stopwatch,
     ledger::{
         self,
         bad_row::{BadRow, BadRowState},
@@ -25,7 +26,7 @@ use upshift_shared::{
     },
     pg::{
         execute_raw,
-        transaction::{self, Spec},
+        transaction::{self, Spec, Transaction},
     },
 };
 
@@ -60,6 +61,15 @@ pub(super) fn concerns(unit: &UnitContext<'_>, error: &Error) -> bool {
     unit.direction == Direction::Do && is_of_data(error)
 }
 
+/// What is looked into.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Failure<'a> {
+    /// What happened.
+    pub(super) error: &'a Error,
+    /// At COMMIT: what is checked at the end of a transaction.
+    pub(super) is_deferred: bool,
+}
+
 /// What became of the search.
 enum Verdict {
     /// The unit is done already.
@@ -76,36 +86,56 @@ struct Report {
     rows: Vec<BadRow>,
     /// Sentences about the search.
     remarks: Vec<String>,
+    /// Whether these are all the rows that the failure may be about.
+    is_complete: bool,
     /// Whether another run could go on without such rows.
     spares: bool,
 }
 
 /// Looks into a failure; does the unit without its bad rows, if that is the policy. Rows that it touched;
-/// `None` when the ledger had the unit already.
+/// `None` when the ledger had the unit already. `watch`: since the unit began.
 pub(super) async fn run(
     conn: &mut PgConnection,
     unit: &UnitContext<'_>,
-    failure: &Error,
-    elapsed: Duration,
+    failure: Failure<'_>,
+    watch: Stopwatch,
 ) -> Result<Option<u64>, UnitError> {
-    let report = match within(conn, unit, failure).await {
-        Ok(Verdict::Already) => return Ok(None),
-        Ok(Verdict::Done(rows)) => return Ok(Some(rows)),
-        Ok(Verdict::Failed(report)) => report,
-        Err(error) => return Err(UnitError::new(&error, unit, elapsed)),
+    let failed = |error: &Error| UnitError::new(error, unit, watch.elapsed());
+    let report = match within(conn, unit, failure).await.map_err(|e| failed(&e))? {
+        Verdict::Already => return Ok(None),
+        Verdict::Done(rows) => {
+            let within = expect_within(conn, unit).await;
+            return within.map(|()| Some(rows)).map_err(|e| failed(&e));
+        }
+        Verdict::Failed(report) => report,
     };
-    if let Err(error) = record(conn, unit, failure, &report.rows).await {
-        return Err(UnitError::new(&error, unit, elapsed));
-    }
-    let mut told = UnitError::new(failure, unit, elapsed);
-    told.message = tell(unit, failure, &report);
+    let recorded = record(conn, unit, failure.error, &report.rows).await;
+    recorded.map_err(|e| failed(&e))?;
+    let mut told = failed(failure.error);
+    told.message = tell(unit, failure.error, &report);
     Err(told)
+}
+
+/// Units that search at once do not see each other's rows. So who has committed some counts again: the
+/// last of them sees all, and ends the run.
+async fn expect_within(conn: &mut PgConnection, unit: &UnitContext<'_>) -> Result<()> {
+    let counts = ledger::bad_row::counts(conn, unit.holder.run).await?;
+    let (rows, most) = (counts.quarantined + counts.retried, most(unit));
+    if rows <= u64::from(most) {
+        return Ok(());
+    }
+    Err(Error::Refused(format!(
+        "{rows} rows are quarantined, which is more than --max-bad-rows {most} allows; this unit is done \
+         all the same: see `upshift quarantine list {}`, then roll back, or resume to go on until the \
+         next bad row",
+        unit.holder.run
+    )))
 }
 
 async fn within(
     conn: &mut PgConnection,
     unit: &UnitContext<'_>,
-    failure: &Error,
+    failure: Failure<'_>,
 ) -> Result<Verdict> {
     let millis = unit.options.search_millis;
     let millis = millis.unwrap_or(RunOptions::SEARCH_MILLIS);
@@ -121,12 +151,15 @@ async fn within(
     if super::outside::concerns(&unit.task.operator) {
         return remark("its rows cannot be searched: it is not in a transaction".to_owned());
     }
+    failpoint::at(failpoint::BEFORE_LOCK, unit.task).await;
     let mut tx = begin(conn, unit).await?;
+    failpoint::at(failpoint::AFTER_LOCK, unit.task).await;
     let range = unit.task.operator.cut().map(|_| unit.bounds);
     if ledger::unit::claim(&mut tx, unit.key(), UnitState::Done, range).await? == Claim::Already {
         tx.rollback().await?;
         return Ok(Verdict::Already);
     }
+    failpoint::at(failpoint::AFTER_LEDGER_ROW, unit.task).await;
     let mut subject = match Subject::of(&mut tx, unit).await? {
         Ok(subject) => subject,
         Err(why) => {
@@ -134,35 +167,26 @@ async fn within(
             return remark(format!("its rows cannot be searched: {why}"));
         }
     };
-    // What is checked at the end of a transaction fails where no row is at work any more.
-    let is_deferred =
-        matches!(failure, Error::Database { context, .. } if context.starts_with("committing"));
-    if is_deferred {
-        let why = "with deferred constraints checked at once";
-        subject.doubt.get_or_insert_with(|| why.to_owned());
-        subject.whole.get_or_insert_with(|| why.to_owned());
-        execute_raw(&mut tx, "SET CONSTRAINTS ALL IMMEDIATE")
-            .await
-            .map_err(Error::database("checking deferred constraints"))?;
+    if failure.is_deferred {
+        check_at_once(&mut tx, &mut subject).await?;
     }
     let limit = Limit {
         rows: sought(&mut tx, unit, &subject).await?,
         time: Duration::from_millis(millis),
+        watch: Stopwatch::start(),
     };
+    failpoint::at(failpoint::DURING_SEARCH, unit.task).await;
     let outcome = search::search(&mut tx, unit, &subject, limit).await?;
     let mut rows = Vec::with_capacity(outcome.found.len());
-    let mut namer = Namer::new(&mut tx, unit, &subject).await?;
+    let mut namer = Namer::new(&mut tx, unit, &subject, limit).await?;
     for found in &outcome.found {
         rows.push(namer.name(&mut tx, found).await?);
     }
     if leaves_out(unit, &subject) && outcome.stopped.is_none() {
-        ledger::bad_row::record(&mut tx, unit.key(), BadRowState::Quarantined, &rows).await?;
-        failpoint::reach(failpoint::AFTER_WORK);
-        ledger::unit::finish(&mut tx, unit.key(), outcome.rows).await?;
-        failpoint::reach(failpoint::BEFORE_COMMIT);
-        tx.commit().await?;
-        failpoint::reach(failpoint::AFTER_COMMIT);
-        return Ok(Verdict::Done(outcome.rows));
+        let done = outcome.part.rows;
+        subject.verify(&mut tx, unit, outcome.part).await?;
+        quarantine(tx, unit, &rows, done).await?;
+        return Ok(Verdict::Done(done));
     }
     tx.rollback().await?;
     let remarks = remarks(unit, &subject, (&outcome, limit));
@@ -171,9 +195,38 @@ async fn within(
     Ok(Verdict::Failed(Report {
         rows,
         remarks,
+        is_complete: outcome.stopped.is_none(),
         // What a pass does is done in place then.
         spares: spares && (subject.whole.is_none() || !subject.keeps()),
     }))
+}
+
+/// What is checked at the end of a transaction fails where no row is at work any more.
+async fn check_at_once(tx: &mut PgConnection, subject: &mut Subject<'_>) -> Result<()> {
+    let why = "with deferred constraints checked at once";
+    subject.doubt.get_or_insert_with(|| why.to_owned());
+    subject.whole.get_or_insert_with(|| why.to_owned());
+    execute_raw(tx, "SET CONSTRAINTS ALL IMMEDIATE")
+        .await
+        .map_err(Error::database("checking deferred constraints"))?;
+    Ok(())
+}
+
+/// Records the unit as done, so many rows of it, and these as left out.
+async fn quarantine(
+    mut tx: Transaction<'_>,
+    unit: &UnitContext<'_>,
+    rows: &[BadRow],
+    done: u64,
+) -> Result<()> {
+    ledger::bad_row::record(&mut tx, unit.key(), BadRowState::Quarantined, rows).await?;
+    failpoint::at(failpoint::AFTER_WORK, unit.task).await;
+    ledger::unit::finish(&mut tx, unit.key(), done).await?;
+    failpoint::at(failpoint::BEFORE_COMMIT, unit.task).await;
+    unit.refuse_cancelled()?;
+    tx.commit().await?;
+    failpoint::at(failpoint::AFTER_COMMIT, unit.task).await;
+    Ok(())
 }
 
 /// Whether the unit may be done without its bad rows.
@@ -278,9 +331,14 @@ fn tell(unit: &UnitContext<'_>, failure: &Error, report: &Report) -> String {
             source.map(ToString::to_string).unwrap_or_default()
         }
     };
+    // It may speak of any of them.
     let rows = report.rows.iter().filter_map(|bad| bad.row.as_ref());
-    let rows: Vec<&Value> = rows.collect();
-    let mut text = format!("{source}: {}", described(failure, &rows));
+    let mut rows: Vec<&Value> = rows.collect();
+    if !report.is_complete || rows.len() < report.rows.len() {
+        rows.clear();
+    }
+    let said = described(failure, &rows);
+    let mut text = format!("{source}: {said}");
     for (place, source, count) in places(unit, &report.rows) {
         let rows = if count == 1 { "row" } else { "rows" };
         text.push_str(&format!("\n  {count} bad {rows}: {place}, by {source}"));

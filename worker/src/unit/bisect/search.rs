@@ -17,7 +17,7 @@ use upshift_shared::{
 };
 
 use super::{
-    super::UnitContext,
+    super::{UnitContext, verified::Part},
     is_of_data,
     subject::{Subject, bound_values},
 };
@@ -26,7 +26,7 @@ use super::{
 const KEYS: i64 = 100_000;
 
 /// Keys are read back as they were written: the session's formats are not heeded meanwhile.
-const FORMATS: &str = "SAVEPOINT upshift_piece; SET LOCAL datestyle TO 'ISO'; \
+const FORMATS: &str = "SET LOCAL datestyle TO 'ISO'; \
      SET LOCAL intervalstyle TO 'postgres'; SET LOCAL extra_float_digits TO 1";
 
 /// A row and what was said of it.
@@ -53,14 +53,33 @@ pub(super) struct Limit {
     pub(super) rows: usize,
     /// Time in all.
     pub(super) time: Duration,
+    /// Since the search began.
+    pub(super) watch: Stopwatch,
+}
+
+impl Limit {
+    /// How much time there is still.
+    pub(super) fn left(&self) -> Duration {
+        self.time.saturating_sub(self.watch.elapsed())
+    }
+
+    /// Whether a statement was cancelled because the time is over.
+    fn ended(&self, error: &Error) -> bool {
+        is_cancelled(error) && self.left().is_zero()
+    }
+}
+
+/// Whether a statement was cancelled, by hand or by its timeout.
+pub(super) fn is_cancelled(error: &Error) -> bool {
+    error.sqlstate().as_deref() == Some("57014")
 }
 
 /// What a search found out.
 pub(super) struct Outcome {
     /// Bad rows, in the order of the key.
     pub(super) found: Vec<Found>,
-    /// Rows that were worked on.
-    pub(super) rows: u64,
+    /// What was done to the other rows.
+    pub(super) part: Part,
     /// Why it ended early, if it did.
     pub(super) stopped: Option<Stopped>,
 }
@@ -110,30 +129,45 @@ pub(super) async fn search(
     subject: &Subject<'_>,
     limit: Limit,
 ) -> Result<Outcome> {
-    let watch = Stopwatch::start();
     let mut outcome = Outcome {
         found: Vec::new(),
-        rows: 0,
+        part: Part::NOTHING,
         stopped: None,
     };
+    let mut whole = Some(unit.bounds.clone());
     // A stack with the lowest keys on top: what collides is found in the order of the key.
-    let mut pieces = pieces(tx, subject, unit.bounds.clone()).await?;
-    while let Some(piece) = pieces.pop() {
-        if !piece.fails {
-            let left = limit.time.saturating_sub(watch.elapsed());
-            if left.is_zero() {
-                outcome.stopped = Some(Stopped::Time);
-                break;
+    let mut pieces: Vec<Piece> = Vec::new();
+    loop {
+        unit.refuse_cancelled()?;
+        let left = limit.left();
+        if left.is_zero() {
+            outcome.stopped = Some(Stopped::Time);
+            break;
+        }
+        // A range whose keys are not known yet.
+        if let Some(bounds) = whole.take() {
+            match piece(tx, unit, (subject, bounds), limit).await? {
+                Ok(read) => pieces.extend(read),
+                Err(stopped) => {
+                    outcome.stopped = Some(stopped);
+                    break;
+                }
             }
+        }
+        let Some(piece) = pieces.pop() else {
+            break;
+        };
+        if !piece.fails {
             let bounds = piece.bounds();
             let error = match attempt(tx, unit, subject, &bounds, left).await {
-                Ok(rows) => {
-                    outcome.rows += rows;
+                Ok(part) => {
+                    outcome.part.add(part);
                     continue;
                 }
                 Err(error) => error,
             };
-            if error.sqlstate().as_deref() == Some("57014") && watch.elapsed() >= limit.time {
+            unit.refuse_cancelled()?;
+            if limit.ended(&error) {
                 outcome.stopped = Some(Stopped::Time);
                 break;
             }
@@ -154,7 +188,7 @@ pub(super) async fn search(
                 // The unit has this row alone.
                 pieces.push(piece.part(piece.from, piece.to));
             } else {
-                pieces.extend(self::pieces(tx, subject, piece.bounds()).await?);
+                whole = Some(piece.bounds());
             }
             continue;
         }
@@ -193,7 +227,7 @@ pub(in crate::unit) async fn only(
         casts.join(", "),
         columns("s.", " DESC"),
     );
-    step(tx, FORMATS).await?;
+    step(tx, &format!("SAVEPOINT upshift_piece; {FORMATS}")).await?;
     let mut query = sqlx::query(sql(query)).persistent(false);
     for value in key {
         query = query.bind(value);
@@ -214,23 +248,40 @@ pub(in crate::unit) async fn only(
 }
 
 /// A range as one piece that is known to fail; none where it has no rows.
-async fn pieces(
+async fn piece(
     tx: &mut PgConnection,
-    subject: &Subject<'_>,
-    bounds: Bounds,
-) -> Result<Vec<Piece>> {
-    let (keys, single) = keys(tx, subject, &bounds).await?;
-    if keys.is_empty() {
-        return Ok(Vec::new());
+    unit: &UnitContext<'_>,
+    (subject, bounds): (&Subject<'_>, Bounds),
+    limit: Limit,
+) -> Result<Result<Option<Piece>, Stopped>> {
+    savepoint(tx, unit, limit.left()).await?;
+    let read = keys(tx, subject, &bounds).await;
+    if !matches!(read, Err(Error::Io { .. })) {
+        go_back(tx).await?;
     }
-    Ok(vec![Piece {
+    let (keys, single) = match read {
+        Ok(read) => read,
+        Err(error) => {
+            unit.refuse_cancelled()?;
+            // The unit's own timeout splits it, where that is possible.
+            let is_whole = is_cancelled(&error) && unit.task.operator.cut().is_none();
+            return match limit.ended(&error) || is_whole {
+                true => Ok(Err(Stopped::Time)),
+                false => Err(error),
+            };
+        }
+    };
+    if keys.is_empty() {
+        return Ok(Ok(None));
+    }
+    Ok(Ok(Some(Piece {
         lower: bounds.lower,
         from: 0,
         to: keys.len(),
         keys: keys.into(),
         single,
         fails: true,
-    }])
+    })))
 }
 
 /// The unit's work on a range, behind a savepoint to which it goes back where it fails.
@@ -240,13 +291,16 @@ pub(in crate::unit) async fn attempt(
     subject: &Subject<'_>,
     bounds: &Bounds,
     left: Duration,
-) -> Result<u64> {
+) -> Result<Part> {
     savepoint(tx, unit, left).await?;
     match subject.work(tx, unit, bounds).await {
-        Ok(rows) if subject.keeps() => {
-            step(tx, "RELEASE SAVEPOINT upshift_piece").await?;
-            Ok(rows)
+        Ok(part) if subject.keeps() => {
+            let clear = subject.clear();
+            step(tx, &format!("RELEASE SAVEPOINT upshift_piece{clear}")).await?;
+            Ok(part)
         }
+        // Nobody knows what the server is about to answer.
+        Err(error @ Error::Io { .. }) => Err(error),
         outcome => {
             go_back(tx).await?;
             outcome
@@ -262,7 +316,8 @@ pub(super) async fn savepoint(
 ) -> Result<()> {
     let own = unit.timeouts.statement;
     let left = if own.is_zero() { left } else { own.min(left) };
-    let millis = left.as_millis().max(1);
+    // Rounded up, so that the time is over when the server says so.
+    let millis = left.as_millis() + 1;
     step(
         tx,
         &format!("SAVEPOINT upshift_piece; SET LOCAL statement_timeout TO {millis}"),
@@ -321,8 +376,7 @@ async fn keys(
     for value in bound_values(&subject.key, bounds) {
         query = query.bind(value);
     }
-    let rows = query.fetch_all(&mut *tx).await.map_err(failed())?;
-    go_back(tx).await?;
+    let rows = query.fetch_all(tx).await.map_err(failed())?;
     let mut keys = Vec::with_capacity(rows.len());
     let mut single = true;
     for row in rows {

@@ -1,20 +1,28 @@
 //! What is searched for bad rows: a table and its key, and how the unit's work is done on a range of it.
 
+use std::borrow::Cow;
+
 use serde_json::Value;
 use sqlx::{PgConnection, Postgres, Row, postgres::PgArguments, query::Query};
 use upshift_shared::{
     Error, Result,
     ledger::Bounds,
     pack::narrow,
-    pg::{execute_raw, ident::QualifiedName, sql},
+    pg::{ident::QualifiedName, sql},
     plan::{
-        KeyColumn, Operator, Shadow, ShadowStage, Spare, Statement, TRANSFORMED_ROWS, Transform,
-        key_range,
+        Append, Cut, Fragment, InPlace, KeyColumn, Operator, Shadow, ShadowStage, Spare, Statement,
+        TRANSFORMED_ROWS, Template, Transform, key_range,
     },
 };
 
-use super::super::{UnitContext, shadow, transform};
+use super::super::{
+    UnitContext, shadow, transform,
+    verified::{self, Part},
+};
 use crate::prepare::kept_name;
+
+/// Stands for a kept table while its statement is narrowed.
+const KEPT_HERE: &str = "upshift_kept_here";
 
 /// What is searched.
 pub(in crate::unit) struct Subject<'a> {
@@ -28,12 +36,20 @@ pub(in crate::unit) struct Subject<'a> {
     /// Why its rows cannot be left out, where that is so.
     pub(in crate::unit) whole: Option<String>,
     work: Work<'a>,
+    /// What is digested of its rows.
+    columns: Option<Vec<String>>,
 }
 
 /// How a piece is worked on.
 enum Work<'a> {
     /// SQL, with the unit's number as a parameter or not.
-    Sql { text: String, numbered: bool },
+    Sql {
+        text: String,
+        numbered: bool,
+    },
+    /// As the unit's own work, counted and digested; and the same as SQL.
+    InPlace(Cow<'a, InPlace>, String),
+    Append(Cow<'a, Append>, String),
     /// Values through a function.
     Transform(&'a Transform),
     /// A pass: the new table is filled, and emptied again.
@@ -41,6 +57,7 @@ enum Work<'a> {
 }
 
 const DEPENDENT: &str = "part by part, which this statement is not meant to be done";
+const NOT_CUT: &str = "its rows cannot be told apart by a key";
 const PASS: &str = "a pass builds the table anew, and what it left out would be lost";
 
 impl<'a> Subject<'a> {
@@ -52,24 +69,29 @@ impl<'a> Subject<'a> {
         tx: &mut PgConnection,
         unit: &UnitContext<'a>,
     ) -> Result<Result<Self, String>> {
-        let run = unit.holder.run;
+        let mut subject = match Self::searched(tx, unit).await? {
+            Ok(subject) => subject,
+            Err(why) => return Ok(Err(why)),
+        };
+        // What all pieces need is made before the first savepoint.
+        subject.columns = match &subject.work {
+            Work::InPlace(op, _) => verified::digested(tx, unit, op).await?,
+            Work::Transform(op) => {
+                transform::begin_parts(tx, op).await?;
+                verified::digested(tx, unit, &op.write).await?
+            }
+            Work::Sql { .. } | Work::Append(..) | Work::Fill(_) => None,
+        };
+        Ok(Ok(subject))
+    }
+
+    async fn searched(
+        tx: &mut PgConnection,
+        unit: &UnitContext<'a>,
+    ) -> Result<Result<Self, String>> {
         Ok(match &unit.task.operator {
-            Operator::InPlace(op) => {
-                let text = op.sql.render(&kept_name(run, &op.before_images));
-                match (&op.cut, &op.spare) {
-                    (Some(cut), _) => Ok(Self::cut(&cut.table, &cut.key, text)),
-                    (None, Some(spare)) => Self::spare(unit, spare, &text),
-                    (None, None) => Self::doubtful(unit, (&op.table, &op.key), &text, true),
-                }
-            }
-            Operator::Append(op) => {
-                let text = op.sql.render(&kept_name(run, &op.recorded));
-                match (&op.cut, &op.spare) {
-                    (Some(cut), _) => Ok(Self::cut(&cut.table, &cut.key, text)),
-                    (None, Some(spare)) => Self::spare(unit, spare, &text),
-                    (None, None) => Err("its rows cannot be told apart by a key".to_owned()),
-                }
-            }
+            Operator::InPlace(op) => Self::in_place(unit, op),
+            Operator::Append(op) => Self::append(unit, op),
             Operator::Transform(op) => {
                 let exact = op.write.cut.is_some() || op.write.spare.is_some();
                 Ok(Self {
@@ -78,6 +100,7 @@ impl<'a> Subject<'a> {
                     whole: (!exact).then(|| unit.task.why.clone()),
                     doubt: (!exact).then(|| DEPENDENT.to_owned()),
                     work: Work::Transform(op),
+                    columns: None,
                 })
             }
             Operator::Shadow(op) => match &op.stage {
@@ -87,6 +110,7 @@ impl<'a> Subject<'a> {
                     doubt: None,
                     whole: Some(PASS.to_owned()),
                     work: Work::Fill(op),
+                    columns: None,
                 }),
                 _ => Err("it is not a statement on rows of one table".to_owned()),
             },
@@ -97,24 +121,52 @@ impl<'a> Subject<'a> {
         })
     }
 
-    fn cut(table: &str, key: &[KeyColumn], text: String) -> Self {
-        Self {
-            table: table.to_owned(),
-            key: key.to_vec(),
-            doubt: None,
-            whole: None,
-            work: Work::Sql {
-                text,
-                numbered: true,
-            },
-        }
+    fn in_place(unit: &UnitContext<'_>, op: &'a InPlace) -> Result<Self, String> {
+        let op = match (&op.cut, &op.spare) {
+            (Some(_), _) => Cow::Borrowed(op),
+            (None, Some(spare)) => Cow::Owned(InPlace {
+                sql: narrowed(unit, spare, &op.sql)?,
+                cut: Some(spare.cut.clone()),
+                ..op.clone()
+            }),
+            (None, None) => {
+                let text = op
+                    .sql
+                    .render(&kept_name(unit.holder.run, &op.before_images));
+                return Self::doubtful(unit, (&op.table, &op.key), &text, true);
+            }
+        };
+        let text = op
+            .sql
+            .render(&kept_name(unit.holder.run, &op.before_images));
+        let cut = op.cut.clone().ok_or(NOT_CUT)?;
+        Ok(Self::cut(cut, Work::InPlace(op, text)))
     }
 
-    fn spare(unit: &UnitContext<'_>, spare: &Spare, text: &str) -> Result<Self, String> {
-        let key = &spare.cut.key;
-        let first = first_bound(unit, true);
-        let text = narrow::with_condition(text, |_| key_range(&spare.alias, key, first))?;
-        Ok(Self::cut(&spare.cut.table, key, text))
+    fn append(unit: &UnitContext<'_>, op: &'a Append) -> Result<Self, String> {
+        let op = match (&op.cut, &op.spare) {
+            (Some(_), _) => Cow::Borrowed(op),
+            (None, Some(spare)) => Cow::Owned(Append {
+                sql: narrowed(unit, spare, &op.sql)?,
+                cut: Some(spare.cut.clone()),
+                ..op.clone()
+            }),
+            (None, None) => return Err(NOT_CUT.to_owned()),
+        };
+        let text = op.sql.render(&kept_name(unit.holder.run, &op.recorded));
+        let cut = op.cut.clone().ok_or(NOT_CUT)?;
+        Ok(Self::cut(cut, Work::Append(op, text)))
+    }
+
+    fn cut(cut: Cut, work: Work<'a>) -> Self {
+        Self {
+            table: cut.table,
+            key: cut.key,
+            doubt: None,
+            whole: None,
+            work,
+            columns: None,
+        }
     }
 
     /// A range is added for the search only.
@@ -132,6 +184,7 @@ impl<'a> Subject<'a> {
             doubt: Some(DEPENDENT.to_owned()),
             whole: Some(unit.task.why.clone()),
             work: Work::Sql { text, numbered },
+            columns: None,
         })
     }
 
@@ -160,7 +213,9 @@ impl<'a> Subject<'a> {
     /// The SQL that is worked with, where columns can be told apart in it.
     pub(super) fn text(&self, unit: &UnitContext<'_>) -> Option<String> {
         match &self.work {
-            Work::Sql { text, .. } => Some(text.clone()),
+            Work::Sql { text, .. } | Work::InPlace(_, text) | Work::Append(_, text) => {
+                Some(text.clone())
+            }
             Work::Transform(_) => None,
             Work::Fill(op) => match &op.stage {
                 ShadowStage::Fill { sql, .. } => Some(sql.render(&op.new_table(unit.holder.run))),
@@ -215,7 +270,12 @@ impl<'a> Subject<'a> {
         if unit.task.pinned_now {
             query = query.bind(unit.pinned_now.to_owned());
         }
-        if matches!(&self.work, Work::Sql { numbered: true, .. }) {
+        let numbered = match &self.work {
+            Work::Sql { numbered, .. } => *numbered,
+            Work::InPlace(..) | Work::Append(..) => true,
+            Work::Transform(_) | Work::Fill(_) => false,
+        };
+        if numbered {
             query = query.bind(unit.unit.0.to_string());
         }
         for value in bound_values(&self.key, bounds) {
@@ -247,26 +307,79 @@ impl<'a> Subject<'a> {
         Ok(text.and_then(|text| serde_json::from_str(&text).ok()))
     }
 
-    /// Does the unit's work on a range of it; returns the rows that it touched.
-    pub(in crate::unit) async fn work(
+    /// Does the unit's work on a range of it.
+    pub(super) async fn work(
         &self,
         tx: &mut PgConnection,
         unit: &UnitContext<'_>,
         bounds: &Bounds,
-    ) -> Result<u64> {
+    ) -> Result<Part> {
         let piece = UnitContext { bounds, ..*unit };
+        let columns = self.columns.as_deref();
         match &self.work {
-            Work::Sql { text, .. } => self.execute(tx, unit, text.clone(), bounds).await,
-            Work::Transform(op) => {
-                let rows = transform::run(tx, &piece, op).await?;
-                execute_raw(tx, format!("DROP TABLE IF EXISTS {TRANSFORMED_ROWS}"))
-                    .await
-                    .map_err(Error::database("dropping a temporary table"))?;
-                Ok(rows)
+            Work::Sql { text, .. } => {
+                let rows = self.execute(tx, unit, text.clone(), bounds).await?;
+                Ok(Part::undigested(rows))
             }
-            Work::Fill(op) => shadow::run(tx, &piece, op).await,
+            Work::InPlace(op, _) => verified::change_part(tx, &piece, (op, columns), None).await,
+            Work::Append(op, _) => verified::append_part(tx, &piece, op).await,
+            Work::Transform(op) => transform::part(tx, &piece, (op, columns)).await,
+            Work::Fill(op) => Ok(Part::undigested(shadow::run(tx, &piece, op).await?)),
         }
     }
+
+    /// What is said once a piece has worked and its savepoint is released.
+    pub(super) fn clear(&self) -> String {
+        match &self.work {
+            // Made by this transaction, and not in a savepoint: emptied where it is.
+            Work::Transform(_) => format!("; TRUNCATE {TRANSFORMED_ROWS}"),
+            Work::Sql { .. } | Work::InPlace(..) | Work::Append(..) | Work::Fill(_) => {
+                String::new()
+            }
+        }
+    }
+
+    /// Looks at what all pieces together did, before the unit is recorded as done.
+    pub(in crate::unit) async fn verify(
+        &self,
+        tx: &mut PgConnection,
+        unit: &UnitContext<'_>,
+        part: Part,
+    ) -> Result<()> {
+        let columns = self.columns.as_deref();
+        match &self.work {
+            Work::InPlace(op, _) => verified::changed(tx, unit, (op, columns), part).await,
+            Work::Transform(op) => verified::changed(tx, unit, (&op.write, columns), part).await,
+            Work::Append(op, _) => verified::appended(tx, unit, op, part).await,
+            Work::Sql { .. } | Work::Fill(_) => Ok(()),
+        }
+    }
+}
+
+/// A statement that is not cut, with the range that it could be cut by; it keeps what it kept.
+fn narrowed(
+    unit: &UnitContext<'_>,
+    spare: &Spare,
+    template: &Template,
+) -> Result<Template, String> {
+    let first = first_bound(unit, true);
+    let text: String = template
+        .0
+        .iter()
+        .map(|fragment| match fragment {
+            Fragment::Text(text) => text.as_str(),
+            Fragment::Kept => KEPT_HERE,
+        })
+        .collect();
+    let text = narrow::with_condition(&text, |_| key_range(&spare.alias, &spare.cut.key, first))?;
+    let mut fragments = Vec::new();
+    for (place, part) in text.split(KEPT_HERE).enumerate() {
+        if place > 0 {
+            fragments.push(Fragment::Kept);
+        }
+        fragments.push(Fragment::Text(part.to_owned()));
+    }
+    Ok(Template(fragments))
 }
 
 /// The parameters of a range: the lower bound's columns, then the upper bound's.

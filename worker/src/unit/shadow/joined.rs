@@ -58,7 +58,7 @@ pub(super) async fn run(
             .map_err(Error::database(format!(
                 "{what}: what the statements before it make of the rows"
             )))?;
-        way.refuse_cancelled(unit)?;
+        unit.refuse_cancelled()?;
     }
     bound(unit, way.create_rows(&joined.rows))
         .execute(&mut *tx)
@@ -66,7 +66,7 @@ pub(super) async fn run(
         .map_err(way.making_rows())?;
     let mut passed = Passed::new(&way)?;
     read(tx, unit, (joined, &way), &mut passed).await?;
-    way.refuse_cancelled(unit)?;
+    unit.refuse_cancelled()?;
     let (spool, rows) = match passed.finish().await? {
         Ok(written) => written,
         Err(failure) => return Err(way.refusal(tx, failure).await?),
@@ -85,7 +85,7 @@ pub(super) async fn run(
     execute_raw(tx, analyse)
         .await
         .map_err(Error::database(format!("{what}: counting its values")))?;
-    way.refuse_cancelled(unit)
+    unit.refuse_cancelled()
 }
 
 fn way<'a>(op: &Shadow, joined: &'a JoinedTransform) -> Way<'a> {

@@ -12,7 +12,6 @@ use tempfile::SpooledTempFile;
 use tokio::{sync::oneshot, task::spawn_blocking};
 use upshift_shared::{Error, Result, pg::sql, plan::KeyColumn, transform::Call};
 
-use super::super::UnitContext;
 use crate::transform::{
     Function,
     batch::{self, Batch, Changed, Failure, Shape},
@@ -70,17 +69,6 @@ impl Way<'_> {
         (1..)
             .zip(self.key)
             .map(|(n, column): (u32, _)| (format!("k{n}"), column))
-    }
-
-    /// Between two statements, a cancel by a side connection meets nobody.
-    pub(in crate::unit) fn refuse_cancelled(&self, unit: &UnitContext<'_>) -> Result<()> {
-        if !unit.cancel.is_cancelled() {
-            return Ok(());
-        }
-        Err(Error::Io {
-            context: self.what.clone(),
-            source: io::Error::new(io::ErrorKind::Interrupted, "the unit was cancelled"),
-        })
     }
 
     /// Sends the changed rows.

@@ -4,10 +4,10 @@ use std::collections::BTreeSet;
 
 use pg_query::{
     Node, NodeEnum,
-    protobuf::{InsertStmt, OnConflictAction, SelectStmt},
+    protobuf::{InsertStmt, OnConflictAction, ResTarget, SelectStmt},
 };
 use upshift_shared::{
-    catalog::{Column, RelationKind},
+    catalog::{Column, Relation, RelationKind},
     ids::ColId,
 };
 
@@ -17,9 +17,13 @@ use super::{
     walk::{self, Walked},
 };
 use crate::compile::{
-    analyse::query::{Item, LevelId, Place, Shape, SourceId, Span, Walker, qualified},
+    analyse::query::{
+        Item, LevelId, Place, Shape, SourceId, Span, Walker, domains_of, names_clock, qualified,
+        reads_clock,
+    },
     error::BindError,
     model::Driving,
+    sql::value,
 };
 
 /// An INSERT, walked.
@@ -54,6 +58,12 @@ pub(super) fn walk<'a>(
         rows = Some(walker.levels.len());
         let output = walker.nested(Place::Rows, |walker| walker.select(select, false))?;
         width = (!output.open).then_some(output.columns.len());
+        computed_values(
+            walker,
+            walked.relation,
+            &statement.cols,
+            &select.target_list,
+        )?;
     }
     let lists = lists(select);
     new_rows(walker, &mut walked, &statement.cols, &lists, width)?;
@@ -85,6 +95,54 @@ pub(super) fn walk<'a>(
     })
 }
 
+/// What a SELECT gives to each column, up to a `*`, which stands for several.
+fn computed_values(
+    walker: &mut Walker<'_>,
+    relation: &Relation,
+    named: &[Node],
+    list: &[Node],
+) -> Result<(), BindError> {
+    let named = named_columns(relation, named)?;
+    let all = relation.columns.iter();
+    let columns = named
+        .iter()
+        .copied()
+        .chain(all.skip_while(|_| !named.is_empty()));
+    for (column, node) in columns.zip(list) {
+        match &node.node {
+            Some(NodeEnum::ResTarget(target)) if !is_star(target) => {
+                if let Some(value) = &target.val {
+                    walker.assigned_value(value, column);
+                }
+            }
+            _ => break,
+        }
+    }
+    Ok(())
+}
+
+fn is_star(target: &ResTarget) -> bool {
+    let value = target.val.as_ref().and_then(|value| value.node.as_ref());
+    let Some(NodeEnum::ColumnRef(reference)) = value else {
+        return false;
+    };
+    let last = reference
+        .fields
+        .last()
+        .and_then(|field| field.node.as_ref());
+    matches!(last, Some(NodeEnum::AStar(_)))
+}
+
+fn named_columns<'r>(relation: &'r Relation, named: &[Node]) -> Result<Vec<&'r Column>, BindError> {
+    let mut columns = Vec::new();
+    for node in named {
+        if let Some(NodeEnum::ResTarget(target)) = &node.node {
+            columns.push(walk::column(relation, &target.name, target.location)?);
+        }
+    }
+    Ok(columns)
+}
+
 fn lists(select: Option<&SelectStmt>) -> Vec<&[Node]> {
     let lists = select.map_or(&[][..], |select| &select.values_lists);
     lists
@@ -106,12 +164,7 @@ pub(super) fn new_rows(
     width: Option<usize>,
 ) -> Result<(), BindError> {
     let relation = walked.relation;
-    let mut columns: Vec<&Column> = Vec::new();
-    for node in named {
-        if let Some(NodeEnum::ResTarget(target)) = &node.node {
-            columns.push(walk::column(relation, &target.name, target.location)?);
-        }
-    }
+    let mut columns = named_columns(relation, named)?;
     if columns.is_empty() {
         let width = width.or_else(|| lists.iter().map(|row| row.len()).max());
         columns.extend(relation.columns.iter().take(width.unwrap_or(usize::MAX)));
@@ -150,8 +203,16 @@ pub(super) fn default_value(walker: &mut Walker<'_>, walked: &mut Walked<'_>, co
         return;
     };
     let text = default.to_lowercase();
-    let reads_clock = ["now()", "current_", "localtime", "_timestamp()", "'now'"];
-    if reads_clock.iter().any(|clock| text.contains(clock)) {
+    let calls = ["now()", "current_", "localtime", "_timestamp()"];
+    // What cannot be read may be what it looks like.
+    let is_literal = || {
+        let base_of = domains_of(walker.catalog);
+        let value = value(default);
+        value.map_or(true, |value| {
+            reads_clock(&value, &column.type_name, &base_of)
+        })
+    };
+    if calls.iter().any(|call| text.contains(call)) || names_clock(&text) && is_literal() {
         walker.found.clock.get_or_insert_with(|| {
             format!(
                 "the default of {}.{} ({default})",

@@ -296,7 +296,12 @@ fn assignments(
                     walker.optional_expression(reference.source.as_deref())?;
                 }
             }
-            _ => walker.optional_expression(assignment.val.as_deref())?,
+            _ => {
+                walker.optional_expression(assignment.val.as_deref())?;
+                if let Some(value) = &assignment.val {
+                    walker.assigned_value(value, column);
+                }
+            }
         }
     }
     walked.set_from.extend(&walker.mentioned[before..]);

@@ -5,9 +5,13 @@ use pg_query::{
     Node, NodeEnum,
     protobuf::{SubLink, SubLinkType, TypeCast, TypeName, WindowDef, a_const},
 };
-use upshift_shared::{catalog::Catalog, pg::ident::QualifiedName};
+use upshift_shared::{
+    catalog::{Catalog, Column},
+    pg::ident::QualifiedName,
+};
 
 use super::{
+    clock::{domains_of, is_clock, reads_clock},
     naming::{strings, written_name},
     source::Place,
     walker::Walker,
@@ -139,7 +143,8 @@ impl Walker<'_> {
         if name.starts_with("reg") {
             return self.object_name(name, literal, cast.location);
         }
-        if let Some(literal) = literal.filter(|literal| is_clock(name, literal)) {
+        let base_of = domains_of(self.catalog);
+        if let Some(literal) = literal.filter(|literal| is_clock(name, literal, &base_of)) {
             let what = format!("'{}'::{name}", literal.trim());
             self.found
                 .warnings
@@ -147,6 +152,15 @@ impl Walker<'_> {
             self.found.clock.get_or_insert(what);
         }
         Ok(())
+    }
+
+    /// Literals within a value become what the column is that it is assigned to.
+    pub(crate) fn assigned_value(&mut self, value: &Node, column: &Column) {
+        let base_of = domains_of(self.catalog);
+        if reads_clock(value, &column.type_name, &base_of) {
+            let what = format!("a literal of {}", column.name);
+            self.found.clock.get_or_insert(what);
+        }
     }
 
     /// `'t'::regclass` mentions a relation; other such casts look names up while the statement runs.
@@ -219,18 +233,6 @@ impl Walker<'_> {
             _ => None,
         }
     }
-}
-
-/// Whether a literal of this type, as grammar or catalog call it, is read from the clock (PostgreSQL
-/// manual, 8.5.1.4, special values).
-pub(crate) fn is_clock(type_name: &str, literal: &str) -> bool {
-    let first = type_name.split([' ', '(']).next().unwrap_or_default();
-    let instant = matches!(
-        first,
-        "date" | "time" | "timetz" | "timestamp" | "timestamptz"
-    );
-    let word = literal.trim().to_lowercase();
-    instant && matches!(word.as_str(), "now" | "today" | "tomorrow" | "yesterday")
 }
 
 /// The text of a string literal.

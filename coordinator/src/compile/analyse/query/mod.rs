@@ -2,6 +2,7 @@
 //! called and compared noted down on the way. The binders of DML and of DDL with a query inside
 //! (views, CREATE TABLE AS) share it.
 
+mod clock;
 mod expression;
 mod from;
 mod function;
@@ -19,8 +20,7 @@ mod unique;
 mod uses;
 mod walker;
 
-pub(crate) use expression::{is_clock, literal};
-pub(crate) use naming::strings;
+pub(crate) use clock::{UNKNOWN, domains_of, names_clock, reads_clock};
 pub use read_set::{QueryColumn, ReadSet, read_set};
 pub(crate) use scope::Item;
 pub(crate) use source::{LevelId, Output, OutputColumn, Place, Shape, Source, SourceId, Span};
