@@ -21,7 +21,7 @@ use tempfile::TempDir;
 use upshift_coordinator::coordination::{Etcd, EtcdOptions, EtcdTls};
 use upshift_shared::clock::Stopwatch;
 
-use super::{Authority, Identity};
+use super::{Authority, Host, Identity};
 
 /// The environment variable that names the folder of etcd's programs, where it is not that of `PATH`:
 /// what `deploy/etcd35.sh` prints.
@@ -80,6 +80,8 @@ struct Member {
     client_port: u16,
     peer_port: u16,
     metrics_port: u16,
+    /// Where it is not on this one.
+    host: Option<Host>,
     running: Option<Running>,
 }
 
@@ -106,21 +108,42 @@ impl EtcdCluster {
         Self::start_with(members, true, settings)
     }
 
+    /// Starts a member on each of these hosts.
+    ///
+    /// # Errors
+    /// Where there is no etcd, or it cannot be started.
+    pub fn start_on(hosts: &[&Host]) -> Result<Self> {
+        let members = hosts.iter().map(|host| Member {
+            address: host.address().to_string(),
+            client_port: 2379,
+            peer_port: 2380,
+            metrics_port: 2381,
+            host: Some((*host).clone()),
+            running: None,
+        });
+        Self::start_all(members.collect(), false, &[])
+    }
+
     fn start_with(members: usize, secured: bool, settings: &[&str]) -> Result<Self> {
-        let directory = TempDir::new()?;
-        own(directory.path())?;
         let members = (0..members).map(|_| {
             Ok(Member {
                 address: "127.0.0.1".to_owned(),
                 client_port: free_port()?,
                 peer_port: free_port()?,
                 metrics_port: free_port()?,
+                host: None,
                 running: None,
             })
         });
+        Self::start_all(members.collect::<Result<_>>()?, secured, settings)
+    }
+
+    fn start_all(members: Vec<Member>, secured: bool, settings: &[&str]) -> Result<Self> {
+        let directory = TempDir::new()?;
+        own(directory.path())?;
         let mut cluster = Self {
             directory,
-            members: members.collect::<Result<_>>()?,
+            members,
             security: None,
             settings: settings.iter().map(|&text| text.to_owned()).collect(),
         };
@@ -228,18 +251,23 @@ impl EtcdCluster {
             .iter()
             .filter(|member| member.running.is_some())
         {
-            let text = member.metrics()?;
-            let values = text.lines().filter_map(|line| {
-                let rest = line.strip_prefix(series)?;
-                let (labels, value) = rest.rsplit_once(' ')?;
-                (labels.is_empty() || labels.starts_with('{'))
-                    .then_some(labels)
-                    .filter(|labels| having.iter().all(|text| labels.contains(text)))?;
-                value.parse::<f64>().ok()
-            });
-            sum += values.sum::<f64>();
+            sum += member.counted(series, having)?;
         }
         Ok(sum)
+    }
+
+    /// The members that lead the others by their own account: two, where one has not noticed yet that
+    /// nobody hears it.
+    #[must_use]
+    pub fn leaders(&self) -> Vec<usize> {
+        let members = self.members.iter().enumerate();
+        members
+            .filter(|(_, member)| {
+                let leads = member.counted("etcd_server_is_leader", &[]);
+                leads.is_ok_and(|leads| leads > 0.5)
+            })
+            .map(|(number, _)| number)
+            .collect()
     }
 
     fn url(&self, member: &Member, port: u16) -> String {
@@ -322,7 +350,11 @@ impl EtcdCluster {
         if let Some((uid, gid)) = unprivileged() {
             command.uid(uid).gid(gid);
         }
-        let mut supervisor = command.spawn().context("starting etcd")?;
+        let mut start = || command.spawn().context("starting etcd");
+        let mut supervisor = match &member.host {
+            Some(host) => host.inside(start)?,
+            None => start()?,
+        };
         let output = supervisor.stdout.take().context("its output is piped")?;
         let mut line = String::new();
         std::io::BufRead::read_line(&mut std::io::BufReader::new(output), &mut line)?;
@@ -338,9 +370,26 @@ impl EtcdCluster {
 }
 
 impl Member {
+    fn counted(&self, series: &str, having: &[&str]) -> Result<f64> {
+        let text = self.metrics()?;
+        let values = text.lines().filter_map(|line| {
+            let rest = line.strip_prefix(series)?;
+            let (labels, value) = rest.rsplit_once(' ')?;
+            (labels.is_empty() || labels.starts_with('{'))
+                .then_some(labels)
+                .filter(|labels| having.iter().all(|text| labels.contains(text)))?;
+            value.parse::<f64>().ok()
+        });
+        Ok(values.sum())
+    }
+
     /// What it shows to Prometheus.
     fn metrics(&self) -> Result<String> {
-        let mut stream = TcpStream::connect((&*self.address, self.metrics_port))?;
+        let connect = || Ok(TcpStream::connect((&*self.address, self.metrics_port))?);
+        let mut stream = match &self.host {
+            Some(host) => host.inside(connect)?,
+            None => connect()?,
+        };
         stream.set_read_timeout(Some(METRICS_DEADLINE))?;
         stream.write_all(b"GET /metrics HTTP/1.0\r\n\r\n")?;
         let mut answer = String::new();
