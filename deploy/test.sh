@@ -14,6 +14,7 @@ prepare_machine
 tools=$PWD/target/tools
 PATH="$tools/bin:$PATH"
 prepare_etcd "$tools"
+prepare_hosts
 if ! command -v cargo-nextest >/dev/null 2>&1; then
     cargo install --locked --root "$tools" cargo-nextest
 fi
@@ -47,7 +48,7 @@ if [ -n "${UPSHIFT_ETCD_BIN:-}" ] || [ "$#" -gt 0 ]; then
     echo "skipped: the tests to run, or the etcd to run them on, were chosen"
 elif binaries=$(deploy/etcd35.sh); then
     UPSHIFT_ETCD_BIN=$binaries cargo nextest run --package upshift-tests --profile ci \
-        -E 'binary(coordination)'
+        -E 'binary(coordination) | (binary(hosts) & test(/^etcd::/))'
 else
     echo "skipped: etcd 3.5 cannot be fetched here"
 fi

@@ -24,6 +24,8 @@ async fn a_watch_that_was_cut_off_is_told_what_was_compacted_away() -> Result<()
     writer.put_run(&run("two")).await?;
     writer.put_run(&run("three")).await?;
     let mut operator = cluster.operator(None).await?;
+    // So that what is watched did not change at the revision that remains.
+    operator.put("any", "", None).await?;
     let now = operator.get("any", None).await?;
     let now = now.header().context("no header")?.revision();
     operator.compact(now, None).await?;
@@ -44,6 +46,15 @@ async fn a_watch_that_was_cut_off_is_told_what_was_compacted_away() -> Result<()
     writer.put_run(&run("four")).await?;
     timeout(DEADLINE, runs.recv()).await?.context("it ended")?;
     held.release().await;
+    // Each watch was opened, tried where history was gone, and opened after that.
+    let before = cluster.counted("grpc_server_msg_received_total", &["LeaseKeepAlive"])?;
+    eventually("renewals", async || {
+        let now = cluster.counted("grpc_server_msg_received_total", &["LeaseKeepAlive"])?;
+        Ok(now >= before + 3.0)
+    })
+    .await?;
+    let opened = cluster.counted("grpc_server_started_total", &["\"Watch\""])?;
+    ensure!(opened < 6.5, "two watches were opened {opened} times");
     Ok(())
 }
 
