@@ -138,7 +138,7 @@ impl Etcd {
             match Client::connect(&options.endpoints, Some(connect.clone())).await {
                 Ok(client) => break client,
                 // With a user, this authenticates.
-                Err(error) => patience.bear(&what, error).await?,
+                Err(error) => patience.bear(None, &what, error).await?,
             }
         };
         let etcd = Self {
@@ -188,7 +188,9 @@ impl Etcd {
                     self.seen.fetch_max(revision(&answer), Ordering::AcqRel);
                     return Ok(answer);
                 }
-                Err(error) => patience.bear(what, error).await?,
+                Err(error) => {
+                    patience.bear(Some(&self.client), what, error).await?;
+                }
             }
         }
     }

@@ -81,6 +81,9 @@ async fn a_lost_member_does_not_matter() -> Result<()> {
     for lost in 0..3 {
         cluster.kill_member(lost);
         let entry = run(&format!("db {lost}"));
+        // A client may come while a member is away.
+        let late = timeout(DEADLINE, cluster.client(&prefix(), lease)).await??;
+        ensure!(late.leader().await?.is_none(), "somebody leads");
         timeout(DEADLINE, client.put_run(&entry)).await??;
         ensure!(
             client.runs().await?.contains(&entry),

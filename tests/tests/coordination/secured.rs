@@ -1,9 +1,10 @@
 //! etcd behind TLS, with users whose roles are confined to a prefix.
 
-use std::time::Duration;
+use std::{fs::Permissions, os::unix::fs::PermissionsExt, process::Command, time::Duration};
 
 use anyhow::{Context, Result, ensure};
 use etcd_client::Permission;
+use tempfile::TempDir;
 use tokio::time::timeout;
 use upshift_coordinator::coordination::{Coordination, Etcd, EtcdOptions, Topic, suite};
 use upshift_tests::harness::{Authority, EtcdCluster};
@@ -14,7 +15,12 @@ const PASSWORD: &str = "of a user of etcd, for tests only";
 
 /// A secured member that knows a user who may use this prefix and nothing else.
 async fn confined(prefix: &str) -> Result<EtcdCluster> {
-    let cluster = EtcdCluster::start_secured(1, &["--bcrypt-cost", "4"])?;
+    confined_with(prefix, &[]).await
+}
+
+async fn confined_with(prefix: &str, settings: &[&str]) -> Result<EtcdCluster> {
+    let settings = [&["--bcrypt-cost", "4"], settings].concat();
+    let cluster = EtcdCluster::start_secured(1, &settings)?;
     let mut operator = cluster.operator(None).await?;
     operator.role_add("confined").await?;
     let below = Permission::read_write(format!("{prefix}/")).with_prefix();
@@ -129,6 +135,49 @@ async fn tokens_that_are_no_longer_known_are_asked_for_again() -> Result<()> {
     let registered = holder.register_worker(&member("w")).await?;
     ensure!(watcher.workers().await? == [member("w")], "no worker");
     registered.release().await;
+    held.release().await;
+    Ok(())
+}
+
+/// Signed tokens say which users and roles there were when they were given.
+#[tokio::test(flavor = "multi_thread")]
+async fn tokens_that_are_older_than_a_change_of_roles_are_asked_for_again() -> Result<()> {
+    let folder = TempDir::new()?;
+    std::fs::set_permissions(folder.path(), Permissions::from_mode(0o755))?;
+    let place = |name: &str| folder.path().join(name).display().to_string();
+    let (private, public) = (place("token.key"), place("token.pem"));
+    for words in [
+        vec!["genrsa", "-traditional", "-out", &private, "2048"],
+        vec!["rsa", "-in", &private, "-pubout", "-out", &public],
+    ] {
+        let made = Command::new("openssl").args(&words).output()?;
+        let said = String::from_utf8_lossy(&made.stderr);
+        ensure!(made.status.success(), "openssl {words:?}: {said}");
+    }
+    std::fs::set_permissions(&private, Permissions::from_mode(0o644))?;
+    let tokens = format!("jwt,pub-key={public},priv-key={private},sign-method=RS256,ttl=1h");
+    let prefix = prefix();
+    let cluster = confined_with(&prefix, &["--auth-token", &tokens]).await?;
+    let mut options = as_user(&cluster, &prefix, PASSWORD);
+    options.lease = Duration::from_secs(20);
+    let client = Etcd::connect(&options).await?;
+    let held = granted(&client, "a").await?;
+    let watcher = Etcd::connect(&options).await?;
+
+    let mut operator = cluster.operator(Some(("root", PASSWORD))).await?;
+    operator.role_add("another").await?;
+    client.put_run(&run("db")).await?;
+    let mut runs = timeout(DEADLINE, watcher.watch(Topic::Runs)).await??;
+    let mut operator = cluster.operator(Some(("root", PASSWORD))).await?;
+    operator.role_delete("another").await?;
+    held.release().await;
+    granted(&client, "a").await?.release().await;
+    client.put_run(&run("db")).await?;
+    timeout(DEADLINE, runs.recv()).await?.context("it ended")?;
+    let mut operator = cluster.operator(Some(("root", PASSWORD))).await?;
+    operator.role_add("another").await?;
+    let fresh = Etcd::connect(&options).await?;
+    let held = granted(&fresh, "a").await?;
     held.release().await;
     Ok(())
 }

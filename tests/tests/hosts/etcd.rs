@@ -62,19 +62,19 @@ impl Scene {
     fn options(&self, lease: Duration) -> EtcdOptions {
         self.etcd.options(&self.prefix, lease)
     }
+}
 
-    /// Returns the one member that leads.
-    async fn leader(&self) -> Result<usize> {
-        let found = timeout(DEADLINE, async {
-            loop {
-                if let [leader] = self.etcd.leaders()[..] {
-                    return leader;
-                }
-                tokio::time::sleep(Duration::from_millis(50)).await;
+/// Returns the one member that leads the others.
+async fn leader(etcd: &EtcdCluster) -> Result<usize> {
+    let found = timeout(DEADLINE, async {
+        loop {
+            if let [leader] = etcd.leaders()[..] {
+                return leader;
             }
-        });
-        found.await.context("etcd elects nobody")
-    }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    });
+    found.await.context("etcd elects nobody")
 }
 
 /// Cuts the host of whoever leads off from etcd in one direction: it knows that it leads no more before
@@ -143,7 +143,8 @@ async fn a_leader_is_cut_off(its_words: bool) -> Result<()> {
     );
     let runs = on_new.run(async move { Ok(new.runs().await?) }).await?;
     ensure!(runs.len() == 2 && runs.contains(&written), "{runs:?}");
-    on_new.run(async move { Ok(follows.release().await) }).await
+    on_new.spawn(async move { follows.release().await }).await?;
+    Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -156,14 +157,15 @@ async fn a_leader_that_does_not_hear_etcd_stops_in_time() -> Result<()> {
     a_leader_is_cut_off(false).await
 }
 
-/// The member that leads etcd is cut off from the other ones in either direction, then from the client:
-/// what the client holds outlives it all.
+/// The member that leads etcd is cut off from the other ones in either direction, from the client, paused,
+/// killed: what the client holds outlives it all.
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_held_outlives_a_member_that_is_cut_off() -> Result<()> {
-    let Some(scene) = Scene::or_skip(&["client"])? else {
+async fn what_is_held_outlives_every_fault_of_a_member() -> Result<()> {
+    let Some(mut scene) = Scene::or_skip(&["client"])? else {
         return Ok(());
     };
-    let (network, options) = (&scene.network, scene.options(DEFAULT_LEASE));
+    let options = scene.options(DEFAULT_LEASE);
+    let network = &scene.network;
     let client_host = network.host("client");
     let tasks = client_host.tasks()?;
     let (client, leads) = tasks
@@ -174,18 +176,21 @@ async fn what_is_held_outlives_a_member_that_is_cut_off() -> Result<()> {
         })
         .await?;
     let lost = tasks.spawn(async move { leads.lost().await });
-    for fault in ["unheard", "deaf", "away"] {
-        let leader = network.host(MEMBERS[scene.leader().await?]);
+    for fault in ["unheard", "deaf", "away", "paused", "killed"] {
+        let number = leader(&scene.etcd).await?;
+        let leader = network.host(MEMBERS[number]);
         for name in MEMBERS.iter().filter(|name| **name != leader.name()) {
             let other = network.host(name);
             match fault {
                 "unheard" => network.cut_one_way(leader, other)?,
                 "deaf" => network.cut_one_way(other, leader)?,
-                _ => network.cut(leader, client_host)?,
+                "away" => network.cut(leader, client_host)?,
+                "paused" => leader.pause()?,
+                _ => leader.kill()?,
             }
         }
         let begun = Stopwatch::start();
-        while begun.elapsed() < LEASE * 4 {
+        while begun.elapsed() < DEFAULT_LEASE * 2 {
             let writer = Arc::clone(&client);
             let written = tasks.run(async move { Ok(writer.put_run(&run("db")).await?) });
             timeout(DEADLINE, written)
@@ -198,6 +203,10 @@ async fn what_is_held_outlives_a_member_that_is_cut_off() -> Result<()> {
             tokio::time::sleep(Duration::from_millis(200)).await;
         }
         network.heal_all()?;
+        leader.resume()?;
+        if fault == "killed" {
+            scene.etcd.start_member(number)?;
+        }
     }
     Ok(())
 }

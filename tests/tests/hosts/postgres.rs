@@ -3,11 +3,12 @@
 use std::{
     path::Path,
     process::{Command, Output, Stdio},
+    time::Duration,
 };
 
 use anyhow::{Result, ensure};
 use upshift_coordinator::demo::cluster::find_client;
-use upshift_tests::harness::{Host, HostPostgres, Network};
+use upshift_tests::harness::{Host, HostPostgres, Network, Running, Slowness, Upshift, one_module};
 
 use crate::DEADLINE;
 
@@ -85,7 +86,9 @@ fn servers_are_reached_cut_off_and_killed_one_by_one() -> Result<()> {
     network.heal_all()?;
     ensure!(answers(worker, &first)?, "it is not healed");
 
-    first.psql("postgres", "CREATE TABLE kept AS SELECT 7 AS x; CHECKPOINT")?;
+    first.psql("postgres", "CREATE TABLE kept AS SELECT 7 AS x")?;
+    // Servers of tests commit asynchronously.
+    first.psql("postgres", "CHECKPOINT")?;
     first.host().kill()?;
     ensure!(!answers(worker, &first)?, "it lives");
     ensure!(answers(worker, &second)?, "the other was killed too");
@@ -108,5 +111,67 @@ fn servers_are_reached_cut_off_and_killed_one_by_one() -> Result<()> {
     first.host().pause()?;
     drop(first);
     ensure!(!Path::new(&directory).exists(), "its files are left");
+    Ok(())
+}
+
+/// Waits for so many units more.
+fn units_done(running: &mut Running, count: usize) -> Result<()> {
+    for number in 0..count {
+        let done = running.read_until(|line| line.contains("unit_done"))?;
+        ensure!(done, "it ended after {number} units");
+    }
+    Ok(())
+}
+
+/// A run whose database is on another host, over slow links that are cut in either direction for a while.
+#[test]
+fn a_run_over_links_that_fail_ends_as_over_whole_ones() -> Result<()> {
+    let Some(network) = Network::or_skip(&["db", "worker"])? else {
+        return Ok(());
+    };
+    let (db, worker) = (network.host("db"), network.host("worker"));
+    let server = HostPostgres::start(db)?;
+    server.psql(
+        "postgres",
+        "CREATE TABLE t AS SELECT n AS id, n AS value FROM generate_series(1, 4000) n; \
+         ALTER TABLE t ADD PRIMARY KEY (id)",
+    )?;
+    let pack = one_module(&[("post-t.sql", "UPDATE t SET value = value + 1;\n")])?;
+    let database = format!("postgresql://postgres@{}/postgres", server.place());
+    let upshift = |words: &[&str]| {
+        Upshift::new(words)
+            .arguments(&["--database", &database])
+            .variable("PGPASSWORD", server.cluster().password())
+            .on_host(worker)
+    };
+    for (from, to, seed) in [(db, worker, 1), (worker, db, 2)] {
+        let delay = Duration::from_millis(5);
+        let how = Slowness {
+            delay,
+            loss: 0.005,
+            seed,
+        };
+        network.slow(from, to, how)?;
+    }
+    let workers = ["--workers", "2", "--unit-rows", "20", "--json"];
+    let mut running = upshift(&["run"])
+        .arguments(&workers)
+        .arguments(&["--passes", "in-place"])
+        .argument(pack.path())
+        .start()?;
+    for (from, to) in [(db, worker), (worker, db)] {
+        units_done(&mut running, 5)?;
+        network.cut_one_way(from, to)?;
+        // A fault that lasts: there is nothing to wait for but time.
+        std::thread::sleep(Duration::from_secs(3));
+        network.heal_all()?;
+    }
+    if running.wait()?.code != Some(0) {
+        upshift(&["resume"]).succeed()?;
+    }
+    upshift(&["commit"]).succeed()?;
+    let wrong = "SELECT count(*), count(*) FILTER (WHERE value <> id + 1) FROM t";
+    let found = server.psql("postgres", wrong)?;
+    ensure!(found == "4000|0", "{found}");
     Ok(())
 }

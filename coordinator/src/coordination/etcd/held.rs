@@ -10,7 +10,11 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use super::{background, lease::Lease, patience::is_passing};
+use super::{
+    background,
+    lease::Lease,
+    patience::{authenticates_again, is_passing},
+};
 use crate::coordination::Held;
 
 /// A deletion that is not answered by then is sent again.
@@ -51,11 +55,16 @@ impl Return {
         while self.lease.holds() {
             match timeout(DELETE_DEADLINE, self.client.kv_client().txn(txn.clone())).await {
                 Ok(Ok(_)) => return,
-                Ok(Err(error)) if !is_passing(&error) => {
+                Ok(Err(error))
+                    if is_passing(&error) || authenticates_again(&self.client, &error).await =>
+                {
+                    sleep(DELETE_AGAIN).await;
+                }
+                Ok(Err(error)) => {
                     tracing::warn!(%error, "a key is left to run out with its lease");
                     return;
                 }
-                Ok(Err(_)) | Err(_) => sleep(DELETE_AGAIN).await,
+                Err(_) => sleep(DELETE_AGAIN).await,
             }
         }
         tracing::warn!("a key is left to run out with its lease: etcd did not answer in time");

@@ -50,7 +50,10 @@ impl Lease {
             match client.lease_client().grant(seconds, None).await {
                 // A server may grant more than was asked for: it is relied on only for what was.
                 Ok(answer) => break (asked, answer.id(), answer.ttl().min(seconds)),
-                Err(error) => patience.bear("asking for a lease", error).await?,
+                Err(error) => {
+                    let what = "asking for a lease";
+                    patience.bear(Some(client), what, error).await?;
+                }
             }
         };
         let (tell, lost) = watch::channel(None);

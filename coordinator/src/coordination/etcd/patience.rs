@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use etcd_client::Client;
 use tokio::time::sleep;
 use upshift_shared::{Error, Result, clock::Stopwatch};
 
@@ -26,8 +27,17 @@ impl Default for Patience {
 impl Patience {
     /// Waits a little; or gives the failure back, where asking again cannot help or has been tried for long
     /// enough.
-    pub(super) async fn bear(&mut self, what: &str, error: etcd_client::Error) -> Result<()> {
-        if !is_passing(&error) || self.begun.elapsed() > PATIENCE {
+    pub(super) async fn bear(
+        &mut self,
+        client: Option<&Client>,
+        what: &str,
+        error: etcd_client::Error,
+    ) -> Result<()> {
+        let may_help = match client {
+            Some(client) => is_passing(&error) || authenticates_again(client, &error).await,
+            None => is_passing(&error),
+        };
+        if !may_help || self.begun.elapsed() > PATIENCE {
             return Err(failed(what)(error));
         }
         tracing::debug!(%error, what, "etcd did not answer");
@@ -35,6 +45,19 @@ impl Patience {
         self.pause = (self.pause * 2).min(Duration::from_secs(1));
         Ok(())
     }
+}
+
+/// What etcd says of a signed token that it gave before an operator changed users or roles
+/// (`ErrAuthOldRevision`). Of tokens that it does not know any more it says something else, and the client
+/// asks for another one by itself.
+const OLD_TOKEN: &str = "revision of auth store is old";
+
+/// Asks for another token where etcd calls this one old; whether asking again may help then.
+pub(super) async fn authenticates_again(client: &Client, error: &etcd_client::Error) -> bool {
+    let etcd_client::Error::GRpcStatus(status) = error else {
+        return false;
+    };
+    status.message().contains(OLD_TOKEN) && client.refresh_token().await.is_ok()
 }
 
 /// Whether asking again may help.

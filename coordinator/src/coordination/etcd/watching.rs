@@ -10,6 +10,8 @@ use tokio::{
     time::{sleep, timeout},
 };
 
+use super::patience::authenticates_again;
+
 /// How long after a broken watch the next one is tried.
 const AGAIN_AFTER: Duration = Duration::from_millis(300);
 /// A watch that is not open by then is tried again.
@@ -90,7 +92,8 @@ impl Watching {
         let options = GetOptions::new().with_prefix().with_count_only();
         let mut client = self.client.kv_client();
         if let Err(error) = client.get(self.prefix.clone(), Some(options)).await {
-            tracing::debug!(%error, "etcd did not answer");
+            let again = authenticates_again(&self.client, &error).await;
+            tracing::debug!(%error, again, "etcd did not answer");
         }
     }
 

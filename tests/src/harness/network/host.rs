@@ -65,8 +65,13 @@ impl Host {
     /// # Errors
     /// Where it cannot be started.
     pub fn spawn(&self, mut command: Command) -> Result<Process> {
-        let child = self.namespaces.spawn(&mut command)?;
+        let child = self.start(&mut command)?;
         Ok(Process { child })
+    }
+
+    /// The same, for who looks after it.
+    pub(in crate::harness) fn start(&self, command: &mut Command) -> Result<Child> {
+        self.namespaces.spawn(command)
     }
 
     /// Does something there: sockets that it opens belong to the host, even when they are used elsewhere,
