@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Installs what a fresh Debian machine lacks to build Upshift and to try it: a PostgreSQL server (from the
 # distribution; its own cluster is not touched), build tools, libclang (for pg_query), protoc and its files
-# (for etcd-client), openssl; for tests etcd too, and what deploy/validate.sh needs. Sourced by demo.sh,
-# test.sh and validate.sh.
+# (for etcd-client), openssl; for tests etcd, iproute2 and iptables too, and what deploy/validate.sh needs.
+# Sourced by demo.sh, test.sh and validate.sh.
 
 prepare_as_root() {
     if [ "$(id -u)" -eq 0 ]; then
@@ -83,4 +83,16 @@ prepare_etcd() {
         (cd "$folder" && apt-get download -qq etcd-server && dpkg-deb --extract etcd-server_*.deb .)
         ln -sf "$folder/usr/bin/etcd" "$1/bin/etcd"
     fi
+}
+
+# What the tests make hosts with. Without it, or where the tests do not run as root, they say that they skip
+# what needs hosts.
+prepare_hosts() {
+    local packages=()
+    command -v ip >/dev/null 2>&1 || packages+=(iproute2)
+    command -v iptables-restore >/dev/null 2>&1 || packages+=(iptables)
+    [ "$(id -u)" -eq 0 ] && [ "${#packages[@]}" -gt 0 ] || return 0
+    echo "installing: ${packages[*]}"
+    apt-get update -qq
+    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${packages[@]}"
 }

@@ -65,7 +65,7 @@ impl Client {
         let Some(options) = &self.etcd else {
             return Ok(self.urls.iter().cloned().collect());
         };
-        let leader = Etcd::connect(options).await?.leader().await?;
+        let leader = Box::pin(Etcd::connect(options)).await?.leader().await?;
         Ok(leader.map(|leader| leader.address).into_iter().collect())
     }
 
