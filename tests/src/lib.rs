@@ -2,6 +2,7 @@
 //! two databases.
 
 pub mod bench;
+pub mod chaos;
 pub mod cluster;
 pub mod compare;
 pub mod faults;
