@@ -1,6 +1,7 @@
 //! Whose turn it is: runs that may have a unit to offer stand in queues, one for each kind of run (those
 //! that want the same labels), and the one that was served longest ago goes first. Where a server has as
-//! many units as it may, its runs wait aside, in their order, until one of them has ended.
+//! many units as it may, its runs wait aside, in their order, until one of them has ended; then one of each
+//! kind gets the turn that it had, because workers may be in the wrong place for the others.
 //!
 //! What one unit costs here grows with the number of kinds, never with that of runs.
 
@@ -53,7 +54,8 @@ struct Kind {
 struct Server {
     max_units: Option<u32>,
     in_flight: u32,
-    parked: VecDeque<(u64, RunId)>,
+    /// By their kinds.
+    parked: BTreeMap<usize, VecDeque<(u64, RunId)>>,
 }
 
 impl Server {
@@ -162,7 +164,8 @@ impl Turns {
                 None => return Some(run),
                 Some(server) => {
                     place.standing = Standing::Parked(number);
-                    server.parked.push_back((number, run));
+                    let parked = server.parked.entry(place.kind).or_default();
+                    insert(parked, (number, run));
                 }
             }
         }
@@ -203,12 +206,14 @@ impl Turns {
             .max_units
             .unwrap_or(0)
             .saturating_sub(server.in_flight);
-        for _ in 0..free.min(server.parked.len() as u32) {
+        let parked: usize = server.parked.values().map(VecDeque::len).sum();
+        for _ in 0..free.min(parked as u32) {
             self.wake(id);
         }
     }
 
-    /// Gives the turn of a server to the next run that waits for it.
+    /// Gives the turn of a server to the next runs that wait for it, one of each kind: those for which it
+    /// is too late will wait again.
     fn wake(&mut self, id: ServerId) {
         let Some(server) = self.servers.get_mut(&id) else {
             return;
@@ -216,13 +221,18 @@ impl Turns {
         if server.is_full() {
             return;
         }
-        while let Some((number, run)) = server.parked.pop_front() {
-            let place = self.places.get(&run);
-            if place.is_some_and(|place| place.standing == Standing::Parked(number)) {
-                self.queue(run);
-                return;
+        for (kind, parked) in &mut server.parked {
+            while let Some((number, run)) = parked.pop_front() {
+                let place = self.places.get_mut(&run);
+                let waits = place.filter(|place| place.standing == Standing::Parked(number));
+                if let Some(place) = waits {
+                    place.standing = Standing::Queued(number);
+                    insert(&mut self.kinds[*kind].queue, (number, run));
+                    break;
+                }
             }
         }
+        server.parked.retain(|_, parked| !parked.is_empty());
     }
 
     /// A worker with these labels has come (`true`), or takes no more units.
@@ -245,6 +255,12 @@ impl Turns {
             .filter(move |(_, place)| waits(place))
             .map(|(run, _)| *run)
     }
+}
+
+/// Puts a turn where it belongs: it is among the oldest, as a rule, which are in front.
+fn insert(queue: &mut VecDeque<(u64, RunId)>, turn: (u64, RunId)) {
+    let place = queue.partition_point(|(number, _)| *number < turn.0);
+    queue.insert(place, turn);
 }
 
 #[cfg(test)]
@@ -312,7 +328,7 @@ mod tests {
         assert_eq!(first, expected.map(Some));
         turns.unit_ended(small[0]);
         let next: Vec<_> = (0..2).map(|_| serve(&mut turns)).collect();
-        assert_eq!(next, [Some(other), Some(small[2])], "it waited longest");
+        assert_eq!(next, [Some(small[2]), Some(other)], "it waited longest");
         // The run whose turn comes has nothing, and has ended in the end: others are not forgotten.
         turns.unit_ended(small[1]);
         turns.unit_ended(small[2]);

@@ -149,16 +149,6 @@ impl Standing {
         !self.offering_to(worker).is_empty()
     }
 
-    /// Whether there is such a run on a server without a limit. (Where there is one, its turn may be with a
-    /// run that waits for a worker in the right place.)
-    pub(super) fn has_work_at_once_for(&self, worker: WorkerId) -> bool {
-        let limited = |run: &RunId| {
-            let server = self.runs.get(run).and_then(|run| run.server);
-            server.is_some_and(|server| self.server_limits.contains_key(&server))
-        };
-        !self.offering_to(worker).iter().all(limited)
-    }
-
     /// The engine took an event.
     pub(super) fn told(&mut self, event: &Event) {
         match event {

@@ -17,7 +17,7 @@ pub(in crate::simulation) fn handled(standing: &Standing) -> Verdict {
         .workers
         .iter()
         .filter(|(_, worker)| worker.credits > 0);
-    match free.find(|(worker, _)| standing.has_work_at_once_for(**worker)) {
+    match free.find(|(worker, _)| standing.has_work_for(**worker)) {
         None => Ok(()),
         Some((worker, standing)) => Err(format!(
             "credit: {worker} has {} credits, and a run has units to offer",
