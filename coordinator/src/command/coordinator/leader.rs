@@ -26,6 +26,8 @@ use upshift_shared::{
     pg::{self, PgConnection, Target},
 };
 
+use upshift_worker::failpoint;
+
 use super::{
     super::{
         Failure,
@@ -342,6 +344,7 @@ impl Leading {
                 return Ok(answer("", lines.join("\n")));
             };
             begun.leave().await;
+            failpoint::reach(failpoint::AFTER_SUBMIT);
         }
         let action = Action {
             by,
