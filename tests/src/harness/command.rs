@@ -219,6 +219,12 @@ impl Running {
         Ok(false)
     }
 
+    /// Its number among processes.
+    #[must_use]
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Whether it has ended.
     ///
     /// # Errors
