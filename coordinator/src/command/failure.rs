@@ -58,15 +58,6 @@ impl Failure {
         }
     }
 
-    /// The same, where doing it again may help.
-    #[must_use]
-    pub(super) fn passing(self) -> Self {
-        Self {
-            passing: true,
-            ..self
-        }
-    }
-
     /// What is said of it.
     pub(super) fn message(&self) -> &str {
         &self.message

@@ -165,7 +165,7 @@ impl World {
     pub fn fate(&self, database: u32, task: u32, unit: u32) -> Fate {
         let random = self.random([database, task, unit, 1]);
         match random.checked_rem(self.failures) {
-            Some(0) if random / self.failures % 2 == 0 => Fate::FailsNow,
+            Some(0) if (random / self.failures).is_multiple_of(2) => Fate::FailsNow,
             Some(0) => Fate::FailsLater,
             _ => Fate::Commits,
         }
