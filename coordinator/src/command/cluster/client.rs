@@ -126,6 +126,10 @@ impl Client {
                     }
                     why = format!("{url}: {}", status.message());
                 }
+                // The connection was lost before there was an answer: what was asked is asked again.
+                Err(status) if std::error::Error::source(&status).is_some() => {
+                    why = format!("{url}: {}", status.message());
+                }
                 Err(status) => return Err(Refused::Final(failure(&status))),
             }
         }
