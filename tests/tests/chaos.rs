@@ -11,7 +11,7 @@ use anyhow::{Result, bail};
 use upshift_tests::chaos::{Expected, sequence};
 
 /// So many in CI.
-const CASES: u64 = 6;
+const CASES: u64 = 4;
 
 fn number(name: &str, default: u64) -> u64 {
     let value = std::env::var(name).ok();

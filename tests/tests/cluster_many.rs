@@ -129,12 +129,6 @@ impl Six {
                 units <= CAP_OF_ALL,
                 "more units than the cluster may: {sample:?}"
             );
-            // A server process that was taken leave of goes on for an instant: each may have one behind it.
-            let (on_server, units_there) = of(sample, 0, 3);
-            ensure!(
-                units_there <= CAP_OF_SERVER && on_server <= 2 * CAP_OF_SERVER,
-                "more connections than the server may: {sample:?}"
-            );
             let (on_database, _) = of(sample, 0, 1);
             ensure!(on_database <= 1, "more than the database may: {sample:?}");
             most = most.max(all);
