@@ -14,6 +14,7 @@ prepare_machine
 tools=$PWD/target/tools
 PATH="$tools/bin:$PATH"
 prepare_etcd "$tools"
+prepare_hosts
 if ! command -v cargo-nextest >/dev/null 2>&1; then
     cargo install --locked --root "$tools" cargo-nextest
 fi
@@ -22,6 +23,8 @@ step() { printf '\n== %s\n' "$*"; }
 
 step format
 cargo fmt --all --check
+step "what deploy/ ships"
+deploy/validate.sh
 step lints
 cargo clippy --workspace --all-targets --locked -- -D warnings
 step documentation
@@ -39,6 +42,17 @@ elif binaries=$(deploy/postgres18.sh); then
         --profile ci -E 'binary(/^(catalog_evolution|ddl_undo|kitchen_sink|traps)$/)'
 else
     echo "skipped: PostgreSQL 18 cannot be fetched here"
+fi
+
+step "tests of coordination on etcd 3.5"
+# The distribution's etcd is the one of the main job.
+if [ -n "${UPSHIFT_ETCD_BIN:-}" ] || [ "$#" -gt 0 ]; then
+    echo "skipped: the tests to run, or the etcd to run them on, were chosen"
+elif binaries=$(deploy/etcd35.sh); then
+    UPSHIFT_ETCD_BIN=$binaries cargo nextest run --package upshift-tests --profile ci \
+        -E 'binary(coordination) | (binary(hosts) & test(/^etcd::/))'
+else
+    echo "skipped: etcd 3.5 cannot be fetched here"
 fi
 
 step tests

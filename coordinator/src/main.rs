@@ -8,7 +8,7 @@ use upshift_shared::telemetry;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    telemetry::start();
+    telemetry::start(cli.is_daemon());
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build();

@@ -1,6 +1,13 @@
 //! A cluster on loopback: etcd, coordinators and workers as processes of their own.
 
-use std::{fs, path::PathBuf, time::Duration};
+use std::{
+    collections::BTreeMap,
+    fs,
+    io::{Read, Write},
+    net::TcpStream,
+    path::PathBuf,
+    time::Duration,
+};
 
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
@@ -44,6 +51,25 @@ impl Cluster {
         };
         fs::write(cluster.file(), &cluster.config)?;
         Ok(cluster)
+    }
+
+    /// Adds to what the configuration says of a database.
+    ///
+    /// # Errors
+    /// Where the file cannot be written.
+    pub fn configure(&mut self, database: &str, more: &str) -> Result<()> {
+        let head = format!("[databases.{database}]\n");
+        self.config = self.config.replace(&head, &format!("{head}{more}\n"));
+        Ok(fs::write(self.file(), &self.config)?)
+    }
+
+    /// Says something else in the configuration.
+    ///
+    /// # Errors
+    /// Where the file cannot be written.
+    pub fn replace(&mut self, text: &str, by: &str) -> Result<()> {
+        self.config = self.config.replace(text, by);
+        Ok(fs::write(self.file(), &self.config)?)
     }
 
     /// The configuration of all its parts.
@@ -153,6 +179,45 @@ impl Cluster {
         ensure!(status["state"] == state, "not {state}: {status}");
         Ok(status)
     }
+}
+
+/// What a process prints behind these words, in one of its lines.
+///
+/// # Errors
+/// Where it ends before.
+pub fn told(process: &mut Running, words: &str) -> Result<String> {
+    let mut told = None;
+    process.read_until(|line| {
+        let rest = line.split_once(words).map(|(_, rest)| rest);
+        told = rest.and_then(|rest| rest.split([',', ' ', '/']).next().map(str::to_owned));
+        told.is_some()
+    })?;
+    told.with_context(|| format!("it has ended without \"{words}\""))
+}
+
+/// What is shown to Prometheus at `ADDRESS:PORT`: the values of all series, labels being a part of the name.
+///
+/// # Errors
+/// Where nobody answers, or a line is none of the format.
+pub fn scrape(address: &str) -> Result<BTreeMap<String, f64>> {
+    let mut stream = TcpStream::connect(address)?;
+    stream.set_read_timeout(Some(Duration::from_secs(10)))?;
+    stream.write_all(b"GET /metrics HTTP/1.0\r\n\r\n")?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    let (head, body) = answer.split_once("\r\n\r\n").context("no answer of HTTP")?;
+    ensure!(head.contains(" 200 "), "{head}");
+    let series = body
+        .lines()
+        .filter(|line| !line.starts_with('#') && !line.is_empty());
+    let parsed = series.map(|line| {
+        let (name, value) = line.rsplit_once(' ').with_context(|| line.to_owned())?;
+        Ok((
+            name.to_owned(),
+            value.parse().with_context(|| line.to_owned())?,
+        ))
+    });
+    parsed.collect()
 }
 
 /// Waits until a coordinator leads.

@@ -2,6 +2,7 @@
 //! two databases.
 
 pub mod bench;
+pub mod chaos;
 pub mod cluster;
 pub mod compare;
 pub mod faults;
@@ -10,4 +11,5 @@ pub mod group;
 pub mod harness;
 pub mod odoo;
 pub mod oracle;
+pub mod simulation;
 pub mod small_erp;

@@ -1,10 +1,15 @@
 //! The files that users copy from are good.
 
-use std::{fs, path::PathBuf};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs, io,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use upshift_shared::config::Config;
-use upshift_tests::harness::repository;
+use upshift_tests::harness::{Upshift, binary, repository};
 
 #[test]
 fn the_sample_configuration_is_accepted() -> Result<()> {
@@ -15,10 +20,217 @@ fn the_sample_configuration_is_accepted() -> Result<()> {
     Ok(())
 }
 
+/// The configurations below a folder of the repository, by their paths in there; none where there is no
+/// such folder.
+fn configurations(folder: &str) -> Result<BTreeMap<PathBuf, Config>> {
+    let mut found = BTreeMap::new();
+    let mut folders = vec![repository().join(folder)];
+    while let Some(folder) = folders.pop() {
+        let entries = match fs::read_dir(&folder) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            entries => entries?,
+        };
+        for entry in entries {
+            let path = entry?.path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path
+                .extension()
+                .is_some_and(|extension| extension == "toml")
+            {
+                let text = fs::read_to_string(&path)?;
+                let config = Config::parse(&text, path.clone(), false)?;
+                found.insert(path.strip_prefix(repository())?.to_owned(), config);
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// That a coordinator, or a worker, of this configuration finds the others and is not open to everybody.
+fn expect_a_part_of_a_cluster(path: &Path, config: &Config) {
+    let cluster = &config.cluster;
+    let path = path.display();
+    assert!(cluster.tls.is_some(), "{path}: it has no certificates");
+    let coordinator = cluster.listen.is_some();
+    assert_eq!(
+        coordinator,
+        cluster.advertise.is_some(),
+        "{path}: listen, advertise"
+    );
+    assert_eq!(coordinator, !cluster.etcd.is_empty(), "{path}: etcd");
+    assert_eq!(
+        coordinator,
+        cluster.coordinators.is_empty(),
+        "{path}: coordinators"
+    );
+    let open = cluster.metrics.is_some_and(|at| !at.ip().is_loopback());
+    assert_eq!(
+        open, cluster.insecure,
+        "{path}: plain text, said or needed in vain"
+    );
+}
+
+#[test]
+fn samples_of_a_cluster_fit_each_other() -> Result<()> {
+    let samples = configurations("deploy/samples")?;
+    assert_eq!(samples.len(), 3, "{:?}", samples.keys());
+    let clusters = [
+        ("deploy/samples", "coordinator.toml", "worker.toml"),
+        (
+            "deploy/compose/configuration",
+            "coordinator-1.toml",
+            "worker.toml",
+        ),
+        (
+            "deploy/compose/configuration",
+            "coordinator-2.toml",
+            "worker.toml",
+        ),
+    ];
+    for (folder, coordinator, worker) in clusters {
+        let configs = configurations(folder)?;
+        let config = |name| configs.get(&Path::new(folder).join(name)).context(name);
+        let (coordinator, worker) = (config(coordinator)?, config(worker)?);
+        for (path, config) in &configs {
+            expect_a_part_of_a_cluster(path, config);
+        }
+        assert_eq!(coordinator.cluster.name, worker.cluster.name);
+        let advertised = coordinator
+            .cluster
+            .advertise
+            .as_ref()
+            .context("advertise")?;
+        assert!(
+            worker.cluster.coordinators.contains(advertised),
+            "{advertised}"
+        );
+        let names = |config: &Config| config.names().map(str::to_owned).collect::<BTreeSet<_>>();
+        assert_eq!(names(coordinator), names(worker));
+        assert_eq!(names(worker).len(), 2);
+    }
+    Ok(())
+}
+
+/// What the Helm chart renders, as `deploy/validate.sh` has left it.
+#[test]
+fn the_chart_renders_configurations() -> Result<()> {
+    let rendered = configurations("target/validate/rendered/configurations")?;
+    if rendered.is_empty() {
+        eprintln!("skipped: deploy/validate.sh has rendered nothing");
+        return Ok(());
+    }
+    for (path, config) in &rendered {
+        expect_a_part_of_a_cluster(path, config);
+        assert!(
+            config.names().any(|name| name == "shop"),
+            "{}",
+            path.display()
+        );
+    }
+    let coordinators = rendered
+        .values()
+        .filter_map(|config| config.cluster.advertise.as_ref());
+    assert!(coordinators.count() >= 4, "{:?}", rendered.keys());
+    let most = rendered.values().max_by_key(|config| config.servers.len());
+    assert_eq!(most.context("none")?.servers.len(), 2);
+    Ok(())
+}
+
+/// What services are started with is understood.
+#[test]
+fn services_call_commands_that_exist() -> Result<()> {
+    let services = [
+        (
+            "systemd/upshift-coordinator.service",
+            "coordinator",
+            &["--config"][..],
+        ),
+        (
+            "systemd/upshift-worker@.service",
+            "worker",
+            &["--config", "--slots"],
+        ),
+        ("compose/compose.yaml", "coordinator", &["--config"]),
+        ("compose/compose.yaml", "worker", &["--config", "--slots"]),
+        ("compose/compose.yaml", "certs", &["--keep", "--host"]),
+        (
+            "compose/compose.yaml",
+            "cluster workers",
+            &["--config", "--coordinator"],
+        ),
+        ("compose/compose.yaml", "cluster status", &[]),
+        (
+            "helm/upshift/templates/coordinator.yaml",
+            "coordinator",
+            &["--config"],
+        ),
+        (
+            "helm/upshift/templates/worker.yaml",
+            "worker",
+            &["--config", "--slots", "--label"],
+        ),
+    ];
+    for (file, command, options) in services {
+        let text = fs::read_to_string(repository().join("deploy").join(file))?;
+        let words = command.split(' ').chain(["--help"]);
+        let help = Upshift::new(words).succeed()?.stdout;
+        for option in options {
+            assert!(text.contains(option), "{file}: {option} is not used");
+            assert!(help.contains(option), "{file}: {command} has no {option}");
+        }
+    }
+    Ok(())
+}
+
+/// The image has glibc and libgcc, and nothing else that could be loaded.
+#[test]
+fn the_image_has_the_libraries_that_the_program_loads() -> Result<()> {
+    let output = Command::new("ldd").arg(binary()).output()?;
+    let text = String::from_utf8(output.stdout)?;
+    let loaded = text.lines().filter_map(|line| {
+        let name = line.split_whitespace().next()?;
+        name.rsplit('/').next()
+    });
+    let known = ["linux-vdso", "ld-linux", "libc.", "libm.", "libgcc_s."];
+    let loaded: Vec<&str> = loaded.collect();
+    assert!(
+        loaded.iter().any(|name| name.starts_with("libc.")),
+        "{text}"
+    );
+    for name in loaded {
+        assert!(
+            known.iter().any(|known| name.starts_with(known)),
+            "{name}\n{text}"
+        );
+    }
+    Ok(())
+}
+
+/// A service that makes certificates is started again with the machine.
+#[test]
+fn certificates_are_made_once() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let certs = |more: &[&str]| {
+        Upshift::new(["certs", "--host", "coordinator-1"])
+            .argument(folder.path())
+            .arguments(more)
+            .run()
+    };
+    let read = || fs::read(folder.path().join("coordinator.pem"));
+    assert_eq!(certs(&["--keep"])?.code, Some(0));
+    let first = read()?;
+    assert_ne!(certs(&[])?.code, Some(0), "it would write over them");
+    assert_eq!(certs(&["--keep"])?.code, Some(0));
+    assert_eq!(read()?, first);
+    fs::remove_file(folder.path().join("worker.pem"))?;
+    assert_ne!(certs(&["--keep"])?.code, Some(0), "one is missing");
+    Ok(())
+}
+
 /// Every command of README's table exists, and none is missing there.
 #[test]
 fn the_readme_lists_the_commands() -> Result<()> {
-    use upshift_tests::harness::Upshift;
     let readme = fs::read_to_string(repository().join("README.md"))?;
     let help = Upshift::new(["--help"]).succeed()?.stdout;
     let (_, commands) = help.split_once("Commands:").unwrap_or_default();

@@ -58,7 +58,8 @@ async fn begin(conn: &mut PgConnection) -> Result<()> {
 
 async fn split(conn: &mut PgConnection, key: UnitKey) -> Result<bool> {
     let middle = ["50".to_owned()];
-    Ok(cut::split(conn, key.holder, TASK, UNIT, UPPER_HALF, &middle).await?)
+    let split = cut::split(conn, key.holder, TASK, UNIT, UPPER_HALF, &middle).await?;
+    Ok(split.is_some())
 }
 
 /// Until a session of the database waits for a row lock.
@@ -129,5 +130,28 @@ async fn a_snapshot_from_before_the_split_does_not_help() -> Result<()> {
     let late = unit::claim(&mut zombie, key, UnitState::Done, Some(&up_to("100"))).await;
     let code = late.err().and_then(|error| error.sqlstate());
     ensure!(code.as_deref() == Some("40001"), "{code:?}");
+    Ok(())
+}
+
+/// The connection was lost between a commit and its answer: the driver does it again, and finds other rows.
+#[tokio::test]
+async fn what_was_cut_or_split_before_stands() -> Result<()> {
+    let database = Database::create()?;
+    let (mut conn, key) = cut_unit(&database).await?;
+    let others = [up_to("80"), up_to("90")];
+    let again = cut::insert(&mut conn, key.holder, TASK, UNIT, &others, false).await?;
+    ensure!(again == Some((vec![up_to("100")], false)), "{again:?}");
+    ensure!(split(&mut conn, key).await?);
+    let elsewhere = ["40".to_owned()];
+    let again = cut::split(&mut conn, key.holder, TASK, UNIT, UPPER_HALF, &elsewhere).await?;
+    ensure!(again == Some(vec!["50".to_owned()]), "{again:?}");
+    let uppers =
+        database.psql("SELECT string_agg(upper[1], ' ' ORDER BY unit) FROM upshift.cut")?;
+    ensure!(uppers.trim() == "50 100", "{uppers}");
+    let next = cut::insert(&mut conn, key.holder, TASK, UnitId(2), &others, false).await?;
+    ensure!(next.is_none(), "{next:?}");
+    let units = database.psql("SELECT count(*) FROM upshift.cut")?;
+    ensure!(units.trim() == "4", "{units} units");
+    conn.close().await?;
     Ok(())
 }

@@ -129,6 +129,10 @@ pub const AFTER_NEW_PLAN: &str = "after_new_plan";
 /// Every point of `resume --pack` before it goes on: only that command comes there.
 pub const EDITED: [&str; 3] = [AFTER_REOPEN, AFTER_TAKE_BACK, AFTER_NEW_PLAN];
 
+/// A cluster's coordinator: the ledger has a run that was submitted, and nothing says yet that it is to be
+/// driven. Only coordinators come here, once a submission.
+pub const AFTER_SUBMIT: &str = "after_submit";
+
 /// A cut of a group of databases: nothing is prepared.
 pub const GROUP_BEFORE_PREPARE: &str = "group_before_prepare";
 /// Prepared in one database, not in the next.

@@ -3,6 +3,7 @@
 
 pub mod failpoint;
 pub mod link;
+pub mod metrics;
 mod pool;
 pub mod prepare;
 pub mod program;

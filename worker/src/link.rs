@@ -20,6 +20,9 @@ const CONNECT: Duration = Duration::from_secs(5);
 const KEEPALIVE: Duration = Duration::from_secs(10);
 const KEEPALIVE_ANSWER: Duration = Duration::from_secs(5);
 
+/// The metadata of a request that says of what version of Upshift it comes.
+pub const VERSION: &str = "upshift-version";
+
 /// A connection to a coordinator that says who asks.
 pub type Line = InterceptedService<Channel, Credentials>;
 
@@ -29,8 +32,10 @@ pub struct Credentials(Option<MetadataValue<Ascii>>);
 
 impl Interceptor for Credentials {
     fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
+        let metadata = request.metadata_mut();
+        let version = MetadataValue::from_static(env!("CARGO_PKG_VERSION"));
+        metadata.insert(VERSION, version);
         if let Some(token) = &self.0 {
-            let metadata = request.metadata_mut();
             metadata.insert("authorization", token.clone());
         }
         Ok(request)

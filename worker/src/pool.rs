@@ -2,17 +2,21 @@
 
 use std::{
     collections::VecDeque,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use sqlx::{PgConnection, Row};
 use upshift_shared::{Error, Result, clock::Stopwatch, pg};
 
+use crate::metrics::{Counted, Metrics};
+
 /// What an idle session of a worker is called.
 const IDLE_NAME: &str = "upshift worker";
 /// A connection that nobody has wanted for so long is closed.
 const IDLE: Duration = Duration::from_secs(10);
+/// How long taking leave may take.
+const CLOSE: Duration = Duration::from_secs(2);
 
 /// An open connection.
 pub(crate) struct Connection {
@@ -20,6 +24,18 @@ pub(crate) struct Connection {
     pub(crate) conn: PgConnection,
     /// Its server process.
     pub(crate) process: i32,
+    counted: Counted,
+}
+
+impl Connection {
+    /// Takes leave of the server, which knows then that the connection is free for somebody else.
+    pub(crate) async fn close(self) {
+        let Self { conn, counted, .. } = self;
+        let closed = tokio::time::timeout(CLOSE, sqlx::Connection::close(conn));
+        // One that cannot be told finds out by itself.
+        let _closed = closed.await;
+        drop(counted);
+    }
 }
 
 struct Idle {
@@ -33,14 +49,16 @@ pub(crate) struct Pool {
     idle: Mutex<VecDeque<Idle>>,
     /// So many are kept.
     most: usize,
+    metrics: Arc<Metrics>,
 }
 
 impl Pool {
     /// Keeps so many idle connections at most.
-    pub(crate) fn new(most: usize) -> Self {
+    pub(crate) fn new(most: usize, metrics: Arc<Metrics>) -> Self {
         Self {
             idle: Mutex::default(),
             most,
+            metrics,
         }
     }
 
@@ -65,7 +83,11 @@ impl Pool {
             .await
             .and_then(|row| row.try_get(0))
             .map_err(Error::database("asking for the server process"))?;
-        Ok(Connection { conn, process })
+        Ok(Connection {
+            conn,
+            process,
+            counted: self.metrics.connection(),
+        })
     }
 
     /// Gives a connection back. One that broke is dropped instead.

@@ -11,6 +11,7 @@ use upshift_shared::{Error, Result, clock::Stopwatch};
 
 use crate::{
     link::Link,
+    metrics::Metrics,
     session::{self, Ended, Offer, ResolveDatabase},
 };
 
@@ -48,6 +49,8 @@ pub struct Service {
     pub offer: Offer,
     /// How it reaches databases.
     pub resolver: Arc<dyn ResolveDatabase>,
+    /// What it counts.
+    pub metrics: Arc<Metrics>,
 }
 
 /// What became of the attempt to have a session.
@@ -136,7 +139,7 @@ impl Service {
             () = shutdown.cancelled() => return Ok(Ended::Drained),
         };
         tracing::info!(coordinator = url, slots = self.offer.slots, "connected");
-        let resolver = Arc::clone(&self.resolver);
-        session::run(line, &self.offer, resolver, shutdown.clone()).await
+        let own = (Arc::clone(&self.resolver), &self.metrics);
+        session::run(line, &self.offer, own, shutdown.clone()).await
     }
 }

@@ -31,6 +31,7 @@ use upshift_shared::{Error, Result, pg::Target};
 
 use crate::{
     link::Line,
+    metrics::Metrics,
     unit::{FailureClass, UnitError, UnitReport},
 };
 use message::{Spec, UnitRef};
@@ -95,7 +96,7 @@ const LEADER: &str = "upshift-leader";
 pub async fn run(
     line: Line,
     offer: &Offer,
-    resolver: Arc<dyn ResolveDatabase>,
+    (resolver, metrics): (Arc<dyn ResolveDatabase>, &Arc<Metrics>),
     shutdown: CancellationToken,
 ) -> Result<Ended> {
     let slots = offer.slots;
@@ -128,11 +129,16 @@ pub async fn run(
         units: JoinSet::new(),
         names: HashMap::new(),
         cancels: JoinSet::new(),
-        running: Arc::new(Running::new(slots)),
+        running: Arc::new(Running::new(slots, Arc::clone(metrics))),
+        metrics: Arc::clone(metrics),
         draining: false,
     };
     let heartbeat = Duration::from_millis(u64::from(welcome.heartbeat_millis.max(100)));
-    Box::pin(session.drive(slots, heartbeat, shutdown)).await
+    metrics.session(true, slots);
+    let ended = Box::pin(session.drive(slots, heartbeat, shutdown)).await;
+    metrics.session(false, slots);
+    metrics.in_flight(0);
+    ended
 }
 
 /// Why no session was opened.
@@ -200,6 +206,7 @@ struct Session {
     names: HashMap<Id, UnitRef>,
     cancels: JoinSet<()>,
     running: Arc<Running>,
+    metrics: Arc<Metrics>,
     draining: bool,
 }
 
@@ -321,12 +328,15 @@ impl Session {
             (outcome, watch.elapsed())
         });
         self.names.insert(handle.id(), reference);
+        self.metrics.in_flight(self.names.len());
     }
 
     async fn report(&mut self, id: Id, (outcome, elapsed): Outcome) -> Result<()> {
         let Some(unit) = self.names.remove(&id) else {
             return Ok(());
         };
+        self.metrics.unit_ended(&outcome, elapsed);
+        self.metrics.in_flight(self.names.len());
         if let Err(error) = &outcome {
             tracing::debug!(?unit, class = ?error.class, %error, "unit failed");
         }

@@ -20,7 +20,8 @@ use super::{Failure, database::print_line};
 /// `upshift certs DIR`
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
-    /// Where they go: ca.pem, ca.key, and ROLE.pem and ROLE.key of each role. Files that are there stay
+    /// Where they go: ca.pem, ca.key, and ROLE.pem and ROLE.key of each role. None that is there is
+    /// written over
     #[arg(value_name = "DIR")]
     directory: PathBuf,
     /// A host name or address by which coordinators are reached; may be given several times
@@ -31,10 +32,22 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "DAYS", default_value_t = 365,
           value_parser = clap::value_parser!(u32).range(1..=3650))]
     days: u32,
+    /// Make nothing where ca.pem and the certificates of all roles are there already
+    #[arg(long)]
+    keep: bool,
 }
 
 pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let directory = &arguments.directory;
+    let names = Role::ALL.map(Role::name);
+    let there = |name: &str| directory.join(format!("{name}.pem")).exists();
+    if arguments.keep && there("ca") && names.into_iter().all(there) {
+        print_line(&format!(
+            "certificates are in {} already",
+            directory.display()
+        ));
+        return Ok(());
+    }
     fs::create_dir_all(directory).map_err(|error| cannot("make", directory, &error))?;
     let made = |error: rcgen::Error| Failure::failed(format!("cannot make a certificate: {error}"));
     let (ca_file, ca_key_file) = (directory.join("ca.pem"), directory.join("ca.key"));
@@ -52,10 +65,10 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
         write(&file("key"), &key.serialize_pem(), true)?;
         write(&file("pem"), &certificate.pem(), false)?;
     }
-    let names = Role::ALL.map(Role::name).join(", ");
     print_line(&format!(
-        "certificates of {names}, good for {} days, are in {}; whoever has ca.key can make more: keep \
+        "certificates of {}, good for {} days, are in {}; whoever has ca.key can make more: keep \
          it off the machines of the cluster",
+        names.join(", "),
         arguments.days,
         directory.display()
     ));

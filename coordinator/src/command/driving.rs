@@ -163,10 +163,16 @@ impl Driving {
         {
             Locked::Granted(lock) => lock,
             Locked::Taken { by } => {
-                return Err(Failure::refused(format!(
+                let taken = Failure::refused(format!(
                     "another upshift is at work on this database: {by}; wait for it, or see `upshift \
                      status`"
-                )));
+                ));
+                // An order of a cluster stands until it can be done: the lock of a leader that was lost
+                // may outlive it for a while.
+                return Err(match host {
+                    Host::Process => taken,
+                    Host::Cluster(_) => taken.passing(),
+                });
             }
         };
         let mut conn = chosen.connect("coordinator").await?;
@@ -408,7 +414,8 @@ impl After {
     pub(super) fn outcome(&self, ended: &Ended) -> Result<(), Failure> {
         match ended.ending {
             Ending::Prepared | Ending::Committed | Ending::RolledBack => Ok(()),
-            _ if ended.fenced => Err(Failure::refused(self.failure_text(ended))),
+            // A coordinator that still leads takes it over again, unless somebody else has the database.
+            _ if ended.fenced => Err(Failure::refused(self.failure_text(ended)).passing()),
             _ => Err(Failure::failed(self.failure_text(ended))),
         }
     }

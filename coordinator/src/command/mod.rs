@@ -24,6 +24,7 @@ mod quarantine;
 mod resume;
 mod rollback;
 mod run;
+mod scrape;
 mod selection;
 mod set;
 mod signals;
@@ -61,7 +62,7 @@ Exit codes:
      not what the run left
 
 Environment: PG* variables, service and password files as in libpq; UPSHIFT_CONFIG; UPSHIFT_LOG
-(diagnostics on standard error: error, warn, info, debug, trace).";
+(diagnostics on standard error: error, warn, info, debug, trace), UPSHIFT_LOG_FORMAT=json (as JSON).";
 
 #[derive(Debug, Subcommand)]
 enum Command {
@@ -109,6 +110,14 @@ enum Command {
     Doctor(doctor::Arguments),
     /// Show all of it on a throwaway server with generated data
     Demo(demo::Arguments),
+}
+
+impl Cli {
+    /// Whether it runs until it is told to stop.
+    #[must_use]
+    pub fn is_daemon(&self) -> bool {
+        matches!(self.command, Command::Coordinator(_) | Command::Worker(_))
+    }
 }
 
 /// Runs a subcommand and gives the exit code.

@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
+    net::SocketAddr,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
@@ -18,11 +19,16 @@ use upshift_shared::{
 };
 use upshift_worker::{
     link::Link,
+    metrics::Metrics,
     service::{FindCoordinators, Service},
     session::{Offer, ResolveDatabase},
 };
 
-use super::{Failure, signals};
+use super::{
+    Failure,
+    scrape::{self, Figures},
+    signals,
+};
 use crate::{
     coordination::{Coordination, Etcd, EtcdOptions},
     driver::process::member,
@@ -44,6 +50,9 @@ pub(super) struct Arguments {
     /// asked]
     #[arg(long = "coordinator", value_name = "URL")]
     coordinators: Vec<String>,
+    /// Where metrics are served, over plain HTTP [default: metrics of [cluster], else nowhere]
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    metrics: Option<SocketAddr>,
 }
 
 fn parse_label(text: &str) -> Result<(String, String), String> {
@@ -86,6 +95,10 @@ pub(super) async fn run(arguments: Arguments, config: Option<&Path>) -> Result<(
         Some(etcd) => etcd.register_worker(&member()).await.ok(),
         None => None,
     };
+    let metrics = Arc::new(Metrics::default());
+    let figures: Arc<dyn Figures> = Arc::clone(&metrics) as _;
+    let address = arguments.metrics.or(cluster.metrics);
+    scrape::serve((address, cluster.insecure), figures, &mut background).await?;
     let service = Service {
         finder,
         link: Link::new(cluster, &environment)?,
@@ -94,6 +107,7 @@ pub(super) async fn run(arguments: Arguments, config: Option<&Path>) -> Result<(
             labels: arguments.labels.into_iter().collect::<BTreeMap<_, _>>(),
         },
         resolver: Arc::new(Resolver::new(config)),
+        metrics,
     };
     let done = service.run(shutdown).await;
     background.abort_all();

@@ -2,11 +2,12 @@
 
 use std::future::Future;
 
-/// Runs something that outlives the call that began it, and ends with whoever waits for it.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "watches, keepers of leases and deletions of what was dropped outlive the calls that began them"
-)]
+use tokio::runtime::Handle;
+
+/// Runs something that outlives the call that began it, and ends with whoever waits for it. Where the
+/// runtime is gone nothing is done: what this process held runs out with its lease.
 pub(super) fn spawn(work: impl Future<Output = ()> + Send + 'static) {
-    tokio::spawn(work);
+    if let Ok(runtime) = Handle::try_current() {
+        runtime.spawn(work);
+    }
 }

@@ -4,9 +4,11 @@
 //!
 //! A process has one lease and at most one stream for it, however much it holds.
 
+mod claim;
 mod held;
 mod keys;
 mod lease;
+mod patience;
 mod settings;
 mod watching;
 
@@ -31,25 +33,31 @@ use tokio::{
 use upshift_shared::{Error, Result, clock::Stopwatch, ids::RunId};
 
 use super::{Coordination, Held, Locked, Member, RunEntry, Topic, background};
+use claim::Claim;
 use held::HeldKey;
 use keys::{FORMAT, Keys, Record};
 use lease::Lease;
+use patience::Patience;
 use watching::Watching;
 
 /// A request that is not answered by then is sent again.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(3);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
-/// So long requests are sent again: a cluster that loses a member elects its leader in about a second.
-const PATIENCE: Duration = Duration::from_secs(15);
+/// How often a connection asks whether its member still answers, where a stream waits. etcd ends the
+/// connection of a client that does so more often than every five seconds (`--grpc-keepalive-min-time`)
+/// or where no stream waits.
+const PROBE: Duration = Duration::from_secs(6);
+const PROBE_TIMEOUT: Duration = Duration::from_secs(3);
 /// Whoever drops a lock, instead of releasing it, deletes it from the side.
 const LOCK_PATIENCE: Duration = Duration::from_secs(3);
 /// How often a lock that is taken is asked for within that time.
 const LOCK_AGAIN: Duration = Duration::from_millis(150);
 /// A candidate looks so often even if the watch is silent.
+const LOOK_AGAIN: Duration = Duration::from_secs(2);
+/// So often a write is tried that finds that its key was written by somebody else meanwhile.
+const WRITE_ATTEMPTS: u32 = 10;
 /// Between attempts to reach it at all.
 const CONNECT_AGAIN: Duration = Duration::from_secs(1);
-/// A candidate looks so often even if the watch is silent.
-const LOOK_AGAIN: Duration = Duration::from_secs(5);
 
 /// How to reach etcd.
 #[derive(Clone)]
@@ -84,6 +92,8 @@ pub struct Etcd {
     /// The revision at which this client began to lead, which fences its writes; kept when it no longer
     /// does, so that a write under way is not taken for one of somebody who never led. 0 where it never did.
     leads_since: AtomicI64,
+    /// The newest revision of the store that this client has heard of.
+    seen: AtomicI64,
 }
 
 impl std::fmt::Debug for Etcd {
@@ -100,6 +110,7 @@ impl Clone for Etcd {
             lease_time: self.lease_time,
             lease: Mutex::default(),
             leads_since: AtomicI64::default(),
+            seen: AtomicI64::default(),
         }
     }
 }
@@ -120,8 +131,8 @@ impl Etcd {
         let mut connect = ConnectOptions::new()
             .with_timeout(REQUEST_TIMEOUT)
             .with_connect_timeout(CONNECT_TIMEOUT)
-            .with_keep_alive(Duration::from_secs(2), Duration::from_secs(3))
-            .with_keep_alive_while_idle(true)
+            .with_keep_alive(PROBE, PROBE_TIMEOUT)
+            .with_keep_alive_while_idle(false)
             .with_require_leader(true)
             .with_auto_token_refresh(true);
         if let Some((name, password)) = &options.user {
@@ -130,15 +141,24 @@ impl Etcd {
         if let Some(tls) = &options.tls {
             connect = connect.with_tls(tls_options(tls));
         }
-        let client = Client::connect(&options.endpoints, Some(connect)).await;
+        let what = format!("connecting to etcd at {}", options.endpoints.join(", "));
+        let mut patience = Patience::default();
+        let client = loop {
+            match Client::connect(&options.endpoints, Some(connect.clone())).await {
+                Ok(client) => break client,
+                // With a user, this authenticates.
+                Err(error) => patience.bear(None, &what, error).await?,
+            }
+        };
         let etcd = Self {
-            client: Arc::new(client.map_err(failed("connecting to etcd"))?),
+            client: Arc::new(client),
             keys: Keys::below(&options.prefix),
             lease_time: options.lease.max(Duration::from_secs(1)),
             lease: Mutex::default(),
             leads_since: AtomicI64::default(),
+            seen: AtomicI64::default(),
         };
-        etcd.expect_format().await?;
+        etcd.expect_format(&what).await?;
         Ok(etcd)
     }
 
@@ -148,7 +168,7 @@ impl Etcd {
     /// When a newer program wrote the store.
     pub async fn connect_in_time(options: &EtcdOptions) -> Result<Self> {
         loop {
-            match Self::connect(options).await {
+            match Box::pin(Self::connect(options)).await {
                 Err(error @ Error::Io { .. }) => {
                     tracing::warn!(%error, "etcd cannot be reached");
                     sleep(CONNECT_AGAIN).await;
@@ -158,14 +178,14 @@ impl Etcd {
         }
     }
 
-    async fn expect_format(&self) -> Result<()> {
+    async fn expect_format(&self, what: &str) -> Result<()> {
         let key = self.keys.format();
         let absent = Compare::create_revision(key.clone(), CompareOp::Equal, 0);
         let txn = Txn::new()
             .when([absent])
             .and_then([TxnOp::put(key.clone(), FORMAT.to_string(), None)])
             .or_else([TxnOp::get(key, None)]);
-        let answer = self.txn(txn, "reading the format of the store").await?;
+        let answer = self.txn(txn, what).await?;
         let Some(found) = first(&answer) else {
             return Ok(());
         };
@@ -180,11 +200,22 @@ impl Etcd {
 
     /// Sends a transaction, again where it was not answered: each of ours may be done twice.
     async fn txn(&self, txn: Txn, what: &str) -> Result<TxnResponse> {
+        self.txn_counted(txn, what, &mut 0).await
+    }
+
+    /// The same; counts the copies before they are sent.
+    async fn txn_counted(&self, txn: Txn, what: &str, copies: &mut u32) -> Result<TxnResponse> {
         let mut patience = Patience::default();
         loop {
+            *copies += 1;
             match self.client.kv_client().txn(txn.clone()).await {
-                Ok(answer) => return Ok(answer),
-                Err(error) => patience.bear(what, error).await?,
+                Ok(answer) => {
+                    self.seen.fetch_max(revision(&answer), Ordering::AcqRel);
+                    return Ok(answer);
+                }
+                Err(error) => {
+                    patience.bear(Some(&self.client), what, error).await?;
+                }
             }
         }
     }
@@ -210,48 +241,53 @@ impl Etcd {
     }
 
     /// Writes a key that nobody has, to live with the lease.
-    async fn acquire(&self, key: String, token: &str, member: &Member) -> Result<Acquired> {
+    async fn acquire(&self, key: String, member: &Member) -> Result<Acquired> {
         let lease = self.lease().await?;
         let record = Record {
             member: member.clone(),
-            token: token.to_owned(),
+            token: RunId::generate().to_string(),
         };
-        let absent = Compare::create_revision(key.clone(), CompareOp::Equal, 0);
+        let spent = self.keys.spent(&record.token);
         // To lead is not conditional on having led.
         let leads = self.while_leading().filter(|_| key != self.keys.leader());
-        let conditions: Vec<Compare> = std::iter::once(absent).chain(leads).collect();
-        let options = PutOptions::new().with_lease(lease.id);
+        let with_lease = PutOptions::new().with_lease(lease.id);
+        let put = TxnOp::put(key.clone(), encode(&record), Some(with_lease));
+        let get = TxnOp::get(key.clone(), None);
+        // From here on it may be granted, whether this call ends or is given up.
+        let mut claim = Claim::new(&self.client, key, spent, encode(&record), lease);
         let txn = Txn::new()
-            .when(conditions)
-            .and_then([TxnOp::put(key.clone(), encode(&record), Some(options))])
-            .or_else([TxnOp::get(key.clone(), None)]);
-        let answer = self.txn(txn, "asking for a key").await?;
-        let created = if answer.succeeded() {
-            answer
-                .header()
-                .map_or(0, etcd_client::ResponseHeader::revision)
-        } else {
-            let Some(found) = first(&answer) else {
-                return Err(no_longer_leads());
-            };
-            let there: Record = decode(&found)?;
-            if there.token != token {
-                return Ok(Acquired::Taken(there.member));
-            }
-            found.create_revision()
+            .when(
+                claim
+                    .conditions()
+                    .into_iter()
+                    .chain(leads)
+                    .collect::<Vec<_>>(),
+            )
+            .and_then([put])
+            .or_else([get]);
+        let answer = self
+            .txn_counted(txn, "asking for a key", claim.copies())
+            .await?;
+        if answer.succeeded() {
+            return Ok(Acquired::Ours(claim.granted(revision(&answer))));
+        }
+        let Some(found) = first(&answer) else {
+            claim.refused();
+            return Err(no_longer_leads());
         };
-        let client = Arc::clone(&self.client);
-        Ok(Acquired::Ours(HeldKey::new(client, key, created, lease)))
+        let there: Record = decode(&found)?;
+        if there.token == record.token {
+            // An earlier copy had been carried out, and its answer lost.
+            return Ok(Acquired::Ours(claim.granted(found.create_revision())));
+        }
+        claim.refused();
+        Ok(Acquired::Taken(there.member))
     }
 
     async fn get(&self, key: String, options: Option<GetOptions>) -> Result<Vec<KeyValue>> {
         let txn = Txn::new().and_then([TxnOp::get(key, options)]);
         let answer = self.txn(txn, "reading keys").await?;
-        let all = answer.op_responses().into_iter().flat_map(|op| match op {
-            TxnOpResponse::Get(mut found) => found.take_kvs(),
-            _ => Vec::new(),
-        });
-        Ok(all.collect())
+        Ok(pairs(&answer))
     }
 
     async fn all<T: DeserializeOwned>(&self, prefix: String) -> Result<Vec<T>> {
@@ -264,10 +300,9 @@ impl Etcd {
 #[async_trait]
 impl Coordination for Etcd {
     async fn campaign(&self, member: &Member) -> Result<Box<dyn Held>> {
-        let token = RunId::generate().to_string();
         let mut changes = self.watch(Topic::Leader).await?;
         loop {
-            match self.acquire(self.keys.leader(), &token, member).await? {
+            match self.acquire(self.keys.leader(), member).await? {
                 Acquired::Ours(key) => {
                     self.leads_since.store(key.created(), Ordering::Release);
                     return Ok(Box::new(key));
@@ -287,13 +322,9 @@ impl Coordination for Etcd {
     }
 
     async fn lock_database(&self, database: &str, holder: &Member) -> Result<Locked> {
-        let token = RunId::generate().to_string();
         let begun = Stopwatch::start();
         loop {
-            match self
-                .acquire(self.keys.lock(database), &token, holder)
-                .await?
-            {
+            match self.acquire(self.keys.lock(database), holder).await? {
                 Acquired::Ours(key) => return Ok(Locked::Granted(Box::new(key))),
                 Acquired::Taken(by) if begun.elapsed() > LOCK_PATIENCE => {
                     return Ok(Locked::Taken { by: by.name });
@@ -304,11 +335,8 @@ impl Coordination for Etcd {
     }
 
     async fn register_worker(&self, worker: &Member) -> Result<Box<dyn Held>> {
-        let token = RunId::generate().to_string();
-        match self
-            .acquire(self.keys.worker(&token), &token, worker)
-            .await?
-        {
+        let number = RunId::generate().to_string();
+        match self.acquire(self.keys.worker(&number), worker).await? {
             Acquired::Ours(key) => Ok(Box::new(key)),
             Acquired::Taken(_) => Err(Error::Refused(
                 "two workers have drawn the same number: try again".to_owned(),
@@ -347,15 +375,40 @@ impl Coordination for Etcd {
     }
 
     async fn put_run(&self, entry: &RunEntry) -> Result<()> {
-        let conditions: Vec<Compare> = self.while_leading().into_iter().collect();
-        let put = TxnOp::put(self.keys.run(entry.run), encode(entry), None);
-        let txn = Txn::new().when(conditions).and_then([put]);
-        let answer = self.txn(txn, "writing the index of runs").await?;
-        if answer.succeeded() {
-            Ok(())
-        } else {
-            Err(no_longer_leads())
+        let key = self.keys.run(entry.run);
+        let value = encode(entry);
+        for _ in 0..WRITE_ATTEMPTS {
+            // An earlier write of ours, of which a copy is carried out late, must not undo a later one.
+            let seen = self.seen.load(Ordering::Acquire);
+            let unchanged = Compare::mod_revision(key.clone(), CompareOp::Less, seen + 1);
+            let conditions: Vec<Compare> = std::iter::once(unchanged)
+                .chain(self.while_leading())
+                .collect();
+            let txn = Txn::new()
+                .when(conditions)
+                .and_then([TxnOp::put(key.clone(), value.clone(), None)])
+                .or_else([
+                    TxnOp::get(self.keys.leader(), None),
+                    TxnOp::get(key.clone(), None),
+                ]);
+            let answer = self.txn(txn, "writing the index of runs").await?;
+            if answer.succeeded() {
+                return Ok(());
+            }
+            let found = pairs(&answer);
+            let at = |key: &str| found.iter().find(|pair| pair.key() == key.as_bytes());
+            let since = self.leads_since.load(Ordering::Acquire);
+            let leader = at(&self.keys.leader()).map_or(0, KeyValue::create_revision);
+            if since != 0 && leader != since {
+                return Err(no_longer_leads());
+            }
+            if at(&key).is_some_and(|pair| pair.value() == value) {
+                return Ok(());
+            }
         }
+        Err(Error::Refused(
+            "others write the same run at the same time: only its leader may".to_owned(),
+        ))
     }
 
     async fn forget_run(&self, run: RunId) -> Result<()> {
@@ -378,47 +431,15 @@ impl Coordination for Etcd {
         // From the revision of now on, so that nothing is missed until the stream is open.
         let txn = Txn::new().and_then([TxnOp::get(self.keys.format(), None)]);
         let now = self.txn(txn, "opening a watch").await?;
-        let revision = now
-            .header()
-            .map_or(0, etcd_client::ResponseHeader::revision);
         let (tell, receiver) = mpsc::channel(1);
         let watching = Watching {
             client: Arc::clone(&self.client),
             prefix: self.keys.of_topic(topic),
-            next: revision + 1,
+            next: revision(&now) + 1,
             tell,
         };
         background::spawn(watching.go_on());
         Ok(receiver)
-    }
-}
-
-/// How long requests are sent again that were not answered.
-struct Patience {
-    begun: Stopwatch,
-    pause: Duration,
-}
-
-impl Default for Patience {
-    fn default() -> Self {
-        Self {
-            begun: Stopwatch::start(),
-            pause: Duration::from_millis(100),
-        }
-    }
-}
-
-impl Patience {
-    /// Waits a little; or gives the failure back, where asking again cannot help or has been tried for long
-    /// enough.
-    async fn bear(&mut self, what: &str, error: etcd_client::Error) -> Result<()> {
-        if !is_passing(&error) || self.begun.elapsed() > PATIENCE {
-            return Err(failed(what)(error));
-        }
-        tracing::debug!(%error, what, "etcd did not answer");
-        sleep(self.pause).await;
-        self.pause = (self.pause * 2).min(Duration::from_secs(1));
-        Ok(())
     }
 }
 
@@ -430,12 +451,25 @@ fn tls_options(tls: &EtcdTls) -> TlsOptions {
     }
 }
 
-/// The first pair that a transaction has read.
+/// The pairs that a transaction has read.
+fn pairs(answer: &TxnResponse) -> Vec<KeyValue> {
+    let all = answer.op_responses().into_iter().flat_map(|op| match op {
+        TxnOpResponse::Get(mut found) => found.take_kvs(),
+        _ => Vec::new(),
+    });
+    all.collect()
+}
+
+/// The first of them.
 fn first(answer: &TxnResponse) -> Option<KeyValue> {
-    answer.op_responses().into_iter().find_map(|op| match op {
-        TxnOpResponse::Get(mut found) => found.take_kvs().into_iter().next(),
-        _ => None,
-    })
+    pairs(answer).into_iter().next()
+}
+
+/// The revision of the store that an answer was given at.
+fn revision(answer: &TxnResponse) -> i64 {
+    answer
+        .header()
+        .map_or(0, etcd_client::ResponseHeader::revision)
 }
 
 fn encode<T: Serialize + ?Sized>(value: &T) -> Vec<u8> {
@@ -449,31 +483,6 @@ fn decode<T: DeserializeOwned>(pair: &KeyValue) -> Result<T> {
             "etcd holds at {key} what this program cannot read: {error}"
         ))
     })
-}
-
-/// Whether asking again may help.
-fn is_passing(error: &etcd_client::Error) -> bool {
-    use tonic::Code;
-    match error {
-        etcd_client::Error::GRpcStatus(status) => matches!(
-            status.code(),
-            Code::Unavailable
-                | Code::DeadlineExceeded
-                | Code::Cancelled
-                | Code::Unknown
-                | Code::Internal
-        ),
-        etcd_client::Error::TransportError(_) | etcd_client::Error::IoError(_) => true,
-        _ => false,
-    }
-}
-
-fn failed(what: &str) -> impl FnOnce(etcd_client::Error) -> Error {
-    let context = what.to_owned();
-    move |error| Error::Io {
-        context,
-        source: std::io::Error::other(error.to_string()),
-    }
 }
 
 fn no_longer_leads() -> Error {

@@ -9,7 +9,7 @@ use upshift_shared::{
 };
 
 use super::{
-    Ended, Operation, desk::Desk, drive::Drive, failure, operation::Answer, waits::Ticket,
+    Aim, Ended, Operation, desk::Desk, drive::Drive, failure, operation::Answer, waits::Ticket,
 };
 use crate::{
     engine::{Event, Failure, FailureClass, StopReason},
@@ -20,7 +20,12 @@ impl Drive {
     /// A worker has finished a unit.
     pub(super) fn unit_done(&mut self, worker: WorkerId, done: &v1::UnitDone, desk: &mut Desk) {
         let (task, unit) = (TaskId(done.task), UnitId(done.unit));
-        if !self.knows(task) {
+        // A worker that was believed lost may report what it did before the run turned round.
+        let way = match self.aim {
+            Aim::Forward => v1::Direction::Do,
+            Aim::Back { .. } | Aim::TakeBack => v1::Direction::Undo,
+        };
+        if !self.knows(task) || done.direction() != way {
             return;
         }
         self.returned((task, unit), worker, desk);

@@ -73,7 +73,8 @@ pub(super) async fn cut(
         bounds.push(Bounds { lower, upper: None });
     }
     let first = UnitId(frontier.next);
-    ledger::cut::insert(conn, holder, task, first, &bounds, exhausted).await?;
+    let before = ledger::cut::insert(conn, holder, task, first, &bounds, exhausted).await?;
+    let (bounds, exhausted) = before.unwrap_or((bounds, exhausted));
     Ok(Batch {
         first,
         bounds,
@@ -97,8 +98,7 @@ pub(super) async fn split(
     let Some(middle) = middle else {
         return Ok(None);
     };
-    let split = ledger::cut::split(conn, holder, task, unit, new, &middle).await?;
-    Ok(split.then_some(middle))
+    ledger::cut::split(conn, holder, task, unit, new, &middle).await
 }
 
 async fn bounds(

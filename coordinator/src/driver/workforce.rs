@@ -125,6 +125,8 @@ async fn one_session(
         slots: 1,
         ..Offer::default()
     };
-    session::run(line, &offer, resolver, stop).await?;
+    // Nobody asks a process with one run what its workers count: it tells by itself.
+    let own = (resolver, &Arc::default());
+    session::run(line, &offer, own, stop).await?;
     Ok(())
 }

@@ -135,6 +135,13 @@ impl Engine {
         }
     }
 
+    /// How many entries of queues have been looked at so far to find whose turn it is: what handing out
+    /// units has cost, whatever the machine.
+    #[must_use]
+    pub fn looks(&self) -> u64 {
+        self.turns.looks()
+    }
+
     /// Takes an event and says what the driver must do. `now` is the time since any fixed instant; it
     /// never goes back.
     ///

@@ -1,6 +1,6 @@
 //! When something that failed is tried again, and when that ends the run.
 
-use std::{cmp::Reverse, collections::BinaryHeap, time::Duration};
+use std::{collections::BTreeSet, time::Duration};
 
 use upshift_shared::ids::RunId;
 
@@ -81,20 +81,34 @@ pub(super) struct Sleeper {
 /// Everything that waits for its next attempt, and the one timer that the driver keeps for it.
 #[derive(Debug, Default)]
 pub(super) struct Alarms {
-    sleepers: BinaryHeap<Reverse<(Duration, Sleeper)>>,
+    sleepers: BTreeSet<(Duration, Sleeper)>,
+    /// The same by their runs: the end of one must not cost as much as all others have waiting.
+    by_run: BTreeSet<(Sleeper, Duration)>,
     /// What the driver's timer is set to.
     timer: Option<Duration>,
 }
 
 impl Alarms {
     pub(super) fn set(&mut self, at: Duration, sleeper: Sleeper) {
-        self.sleepers.push(Reverse((at, sleeper)));
+        self.sleepers.insert((at, sleeper));
+        self.by_run.insert((sleeper, at));
     }
 
     /// A run has ended: nothing of it is tried again.
     pub(super) fn forget(&mut self, run: RunId) {
-        self.sleepers
-            .retain(|Reverse((_, sleeper))| sleeper.run != run);
+        // `None` goes before every unit.
+        let first = Sleeper {
+            run,
+            task: 0,
+            unit: None,
+        };
+        let later = self.by_run.range((first, Duration::ZERO)..);
+        let own = later.take_while(|(sleeper, _)| sleeper.run == run);
+        let own: Vec<(Sleeper, Duration)> = own.copied().collect();
+        for (sleeper, at) in own {
+            self.by_run.remove(&(sleeper, at));
+            self.sleepers.remove(&(at, sleeper));
+        }
     }
 
     /// The driver's timer has fired: it is no longer set.
@@ -104,16 +118,18 @@ impl Alarms {
 
     /// The next sleeper whose time has come.
     pub(super) fn due(&mut self, now: Duration) -> Option<Sleeper> {
-        let Reverse((at, _)) = self.sleepers.peek()?;
-        if *at > now {
+        let (at, sleeper) = *self.sleepers.first()?;
+        if at > now {
             return None;
         }
-        self.sleepers.pop().map(|Reverse((_, sleeper))| sleeper)
+        self.sleepers.remove(&(at, sleeper));
+        self.by_run.remove(&(sleeper, at));
+        Some(sleeper)
     }
 
     /// When the timer has to be set to, if that is another time than it is set to now.
     pub(super) fn timer(&mut self) -> Option<Duration> {
-        let next = self.sleepers.peek().map(|Reverse((at, _))| *at)?;
+        let next = self.sleepers.first().map(|(at, _)| *at)?;
         if self.timer.is_some_and(|set| set <= next) {
             return None;
         }
@@ -137,6 +153,28 @@ mod tests {
         let later: Vec<_> = (1..=8).map(|n| millis(FailureClass::Later, n)).collect();
         assert_eq!(later, [500, 1000, 2000, 4000, 8000, 16000, 30000, 30000]);
         assert_eq!(millis(FailureClass::TimedOut, 1), 500);
+    }
+
+    #[test]
+    fn a_run_that_has_ended_wakes_nobody() {
+        let (gone, stays) = (RunId::generate(), RunId::generate());
+        let sleeper = |run, task, unit| Sleeper { run, task, unit };
+        let mut alarms = Alarms::default();
+        let seconds = Duration::from_secs;
+        for (at, sleeper) in [
+            (3, sleeper(gone, 0, None)),
+            (1, sleeper(gone, 2, Some(7))),
+            (2, sleeper(stays, 0, None)),
+            (1, sleeper(stays, 4, Some(0))),
+        ] {
+            alarms.set(seconds(at), sleeper);
+        }
+        alarms.forget(gone);
+        assert_eq!(alarms.due(seconds(1)), Some(sleeper(stays, 4, Some(0))));
+        assert_eq!(alarms.due(seconds(1)), None);
+        assert_eq!(alarms.timer(), Some(seconds(2)));
+        assert_eq!(alarms.due(seconds(9)), Some(sleeper(stays, 0, None)));
+        assert_eq!(alarms.due(seconds(9)), None);
     }
 
     #[test]

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use upshift_shared::ids::{TaskId, UnitId};
+use upshift_shared::ids::{RunId, TaskId, UnitId, WorkerId};
 
 use super::{
-    Direction, Outcome,
+    Command, Direction, Engine, Event, Labels, Outcome, RunGraph, StopReason,
     script::{Cluster, graph, task},
 };
 
@@ -47,4 +47,41 @@ fn a_run_goes_back_to_its_start() {
 fn a_run_without_tasks_is_finished_at_once() {
     let cluster = Cluster::new(graph(Vec::new()), &[]);
     assert_eq!(cluster.outcome, Some(Outcome::Finished));
+}
+
+/// Found by the simulation (`upshift_tests::simulation`): the place of the run that ended stayed in the queue,
+/// and was the run's again beside its new one.
+#[test]
+fn a_run_that_is_submitted_again_has_one_turn() {
+    let mut engine = Engine::new();
+    let now = Duration::ZERO;
+    let mut feed = |event| engine.handle(event, now).expect("the event fits");
+    let [first, second] = [RunId::generate(), RunId::generate()];
+    let of_units = || -> RunGraph {
+        let mut only = task(0, &[]);
+        only.prepared = true;
+        only.cut_exhausted = true;
+        only.cuttable = true;
+        only.units = (0..8).map(|unit| (UnitId(unit), false)).collect();
+        graph(vec![only])
+    };
+    for run in [first, second] {
+        let graph = of_units();
+        feed(Event::RunSubmitted { run, graph });
+    }
+    let (run, reason) = (first, StopReason::Operator);
+    let ended = feed(Event::StopRequested { run, reason });
+    assert!(matches!(ended.as_slice(), [Command::EndRun { .. }]));
+    let graph = of_units();
+    feed(Event::RunSubmitted { run, graph });
+    let worker = WorkerId(0);
+    let labels = Labels::new();
+    feed(Event::WorkerJoined { worker, labels });
+    let leased = feed(Event::CreditGranted { worker, units: 6 });
+    let leased = leased.into_iter().filter_map(|command| match command {
+        Command::LeaseUnit { run, .. } => Some(run == first),
+        _ => None,
+    });
+    let of_first = leased.collect::<Vec<_>>();
+    assert_eq!(of_first, [false, true, false, true, false, true]);
 }

@@ -1,10 +1,12 @@
 //! Whose turn it is: runs that may have a unit to offer stand in queues, one for each kind of run (those
 //! that want the same labels), and the one that was served longest ago goes first. Where a server has as
-//! many units as it may, its runs wait aside, in their order, until one of them has ended.
+//! many units as it may, its runs wait aside until one of them has ended, and keep their place: while a
+//! run waits that has a unit to offer, no other of its kind and server is served twice.
 //!
-//! What one unit costs here grows with the number of kinds, never with that of runs.
+//! What one unit costs here grows with the number of kinds that there are now, never with that of runs;
+//! [`Turns::looks`] counts it.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use upshift_shared::ids::RunId;
 
@@ -39,11 +41,16 @@ struct Place {
     standing: Standing,
 }
 
+/// Runs by the number under which they wait.
+type Queue = BTreeSet<(u64, RunId)>;
+
 /// Runs that want the same labels.
 #[derive(Debug)]
 struct Kind {
     wanted: Labels,
-    queue: VecDeque<(u64, RunId)>,
+    queue: Queue,
+    /// Runs that there are of it.
+    runs: u32,
     /// Workers that are not in the wrong place for it.
     workers: u32,
 }
@@ -53,12 +60,36 @@ struct Kind {
 struct Server {
     max_units: Option<u32>,
     in_flight: u32,
-    parked: VecDeque<(u64, RunId)>,
+    /// By their kinds: a worker that can do nothing for one may be right for another.
+    parked: BTreeMap<usize, Queue>,
 }
 
 impl Server {
     fn is_full(&self) -> bool {
         self.max_units.is_some_and(|max| self.in_flight >= max)
+    }
+
+    fn park(&mut self, kind: usize, entry: (u64, RunId)) {
+        self.parked.entry(kind).or_default().insert(entry);
+    }
+
+    /// The run of a kind that has waited longest, if one of it waits.
+    fn unpark(&mut self, kind: usize) -> Option<(u64, RunId)> {
+        let queue = self.parked.get_mut(&kind)?;
+        let first = queue.pop_first();
+        if queue.is_empty() {
+            self.parked.remove(&kind);
+        }
+        first
+    }
+
+    fn forget(&mut self, kind: usize, entry: (u64, RunId)) {
+        if let Some(queue) = self.parked.get_mut(&kind) {
+            queue.remove(&entry);
+            if queue.is_empty() {
+                self.parked.remove(&kind);
+            }
+        }
     }
 }
 
@@ -69,6 +100,7 @@ pub(super) struct Turns {
     places: HashMap<RunId, Place>,
     servers: BTreeMap<ServerId, Server>,
     next: u64,
+    looks: u64,
 }
 
 impl Turns {
@@ -80,16 +112,8 @@ impl Turns {
         (wanted, server): (Labels, Option<ServerId>),
         workers: impl FnOnce(&Labels) -> u32,
     ) {
-        let known = self.kinds.iter().position(|kind| kind.wanted == wanted);
-        let kind = known.unwrap_or_else(|| {
-            let workers = workers(&wanted);
-            self.kinds.push(Kind {
-                wanted,
-                queue: VecDeque::new(),
-                workers,
-            });
-            self.kinds.len() - 1
-        });
+        let kind = self.kind(wanted, workers);
+        self.kinds[kind].runs += 1;
         let standing = Standing::Out;
         self.places.insert(
             run,
@@ -101,35 +125,75 @@ impl Turns {
         );
     }
 
+    /// The kind that wants this; one that no run is of any more is used anew.
+    fn kind(&mut self, wanted: Labels, workers: impl FnOnce(&Labels) -> u32) -> usize {
+        let known = self.kinds.iter().position(|kind| kind.wanted == wanted);
+        if let Some(known) = known {
+            return known;
+        }
+        let kind = Kind {
+            workers: workers(&wanted),
+            wanted,
+            queue: Queue::new(),
+            runs: 0,
+        };
+        match self.kinds.iter().position(|kind| kind.runs == 0) {
+            Some(place) => {
+                self.kinds[place] = kind;
+                place
+            }
+            None => {
+                self.kinds.push(kind);
+                self.kinds.len() - 1
+            }
+        }
+    }
+
     /// A run has ended.
     pub(super) fn remove(&mut self, run: RunId) {
         let Some(place) = self.places.remove(&run) else {
             return;
         };
-        // It may have been given the turn of another one.
-        if let (Standing::Queued(_), Some(server)) = (place.standing, place.server) {
-            self.wake(server);
+        let (kind, server) = (place.kind, place.server);
+        self.kinds[kind].runs -= 1;
+        match (place.standing, server) {
+            (Standing::Queued(number), _) => {
+                self.kinds[kind].queue.remove(&(number, run));
+                // It may have been given the turn of another one.
+                if let Some(server) = server {
+                    self.wake(server, kind);
+                }
+            }
+            (Standing::Parked(number), Some(server)) => {
+                if let Some(server) = self.servers.get_mut(&server) {
+                    server.forget(kind, (number, run));
+                }
+            }
+            (Standing::Parked(_), None) | (Standing::Out, _) => {}
         }
     }
 
     /// Something has happened to a run: it may have a unit to offer.
     pub(super) fn enter(&mut self, run: RunId) {
-        if self
-            .places
-            .get(&run)
-            .is_some_and(|place| place.standing == Standing::Out)
-        {
-            self.queue(run);
+        let place = self.places.get(&run);
+        if place.is_some_and(|place| place.standing == Standing::Out) {
+            self.queue_last(run);
         }
     }
 
-    fn queue(&mut self, run: RunId) {
+    fn queue_last(&mut self, run: RunId) {
+        let number = self.next;
+        self.next += 1;
+        self.queue(run, number);
+    }
+
+    fn queue(&mut self, run: RunId, number: u64) {
         let Some(place) = self.places.get_mut(&run) else {
             return;
         };
-        place.standing = Standing::Queued(self.next);
-        self.kinds[place.kind].queue.push_back((self.next, run));
-        self.next += 1;
+        place.standing = Standing::Queued(number);
+        self.kinds[place.kind].queue.insert((number, run));
+        self.looks += 1;
     }
 
     /// The run whose turn it is, of those for which a worker with these labels is in the right place, or
@@ -137,21 +201,14 @@ impl Turns {
     /// [`Self::has_nothing`] has to follow.
     pub(super) fn next(&mut self, worker: &Labels) -> Option<RunId> {
         loop {
-            let fits = |kind: &&mut Kind| kind.workers == 0 || !contradicts(worker, &kind.wanted);
-            let places = &self.places;
-            let first = self.kinds.iter_mut().filter(fits).filter_map(|kind| {
-                let stands = |(number, run): &(u64, RunId)| {
-                    let place = places.get(run);
-                    place.is_some_and(|place| place.standing == Standing::Queued(*number))
-                };
-                while kind.queue.front().is_some_and(|entry| !stands(entry)) {
-                    kind.queue.pop_front();
-                }
-                let number = kind.queue.front()?.0;
-                Some((number, kind))
+            self.looks += self.kinds.len() as u64;
+            let waits = self.kinds.iter_mut().filter_map(|kind| {
+                let number = kind.queue.first()?.0;
+                let fits = kind.workers == 0 || !contradicts(worker, &kind.wanted);
+                fits.then_some((number, kind))
             });
-            let (_, kind) = first.min_by_key(|(number, _)| *number)?;
-            let (number, run) = kind.queue.pop_front()?;
+            let (_, kind) = waits.min_by_key(|(number, _)| *number)?;
+            let (number, run) = kind.queue.pop_first()?;
             let place = self.places.get_mut(&run)?;
             place.standing = Standing::Out;
             let full = place.server.and_then(|server| {
@@ -162,7 +219,7 @@ impl Turns {
                 None => return Some(run),
                 Some(server) => {
                     place.standing = Standing::Parked(number);
-                    server.parked.push_back((number, run));
+                    server.park(place.kind, (number, run));
                 }
             }
         }
@@ -174,13 +231,15 @@ impl Turns {
         if let Some(server) = server {
             self.servers.entry(server).or_default().in_flight += 1;
         }
-        self.queue(run);
+        self.queue_last(run);
     }
 
     /// It was the run's turn, and it had nothing: another one of its server may go.
     pub(super) fn has_nothing(&mut self, run: RunId) {
-        if let Some(server) = self.places.get(&run).and_then(|place| place.server) {
-            self.wake(server);
+        if let Some(place) = self.places.get(&run)
+            && let Some(server) = place.server
+        {
+            self.wake(server, place.kind);
         }
     }
 
@@ -192,7 +251,7 @@ impl Turns {
         if let Some(server) = self.servers.get_mut(&id) {
             server.in_flight = server.in_flight.saturating_sub(1);
         }
-        self.wake(id);
+        self.wake_all_kinds(id);
     }
 
     /// From now on at most so many units on a server; those in flight end.
@@ -203,26 +262,38 @@ impl Turns {
             .max_units
             .unwrap_or(0)
             .saturating_sub(server.in_flight);
-        for _ in 0..free.min(server.parked.len() as u32) {
-            self.wake(id);
+        let waiting = server.parked.values().map(BTreeSet::len).max();
+        for _ in 0..(free as usize).min(waiting.unwrap_or(0)) {
+            self.wake_all_kinds(id);
         }
     }
 
-    /// Gives the turn of a server to the next run that waits for it.
-    fn wake(&mut self, id: ServerId) {
-        let Some(server) = self.servers.get_mut(&id) else {
+    /// Gives the turn of a server to the next run of each kind that waits for it: nobody knows yet for
+    /// which of them there will be a worker. Those that come too late wait on, where they stood.
+    fn wake_all_kinds(&mut self, id: ServerId) {
+        let Some(server) = self.servers.get(&id) else {
             return;
         };
-        if server.is_full() {
+        let kinds: Vec<usize> = server.parked.keys().copied().collect();
+        for kind in kinds {
+            self.wake(id, kind);
+        }
+    }
+
+    /// The same for one kind.
+    fn wake(&mut self, id: ServerId, kind: usize) {
+        let Some(server) = self.servers.get_mut(&id).filter(|s| !s.is_full()) else {
             return;
+        };
+        if let Some((number, run)) = server.unpark(kind) {
+            self.queue(run, number);
         }
-        while let Some((number, run)) = server.parked.pop_front() {
-            let place = self.places.get(&run);
-            if place.is_some_and(|place| place.standing == Standing::Parked(number)) {
-                self.queue(run);
-                return;
-            }
-        }
+    }
+
+    /// How many entries of queues have been looked at so far: what handing out units has cost, whatever
+    /// the machine.
+    pub(super) fn looks(&self) -> u64 {
+        self.looks
     }
 
     /// A worker with these labels has come (`true`), or takes no more units.
@@ -312,13 +383,64 @@ mod tests {
         assert_eq!(first, expected.map(Some));
         turns.unit_ended(small[0]);
         let next: Vec<_> = (0..2).map(|_| serve(&mut turns)).collect();
-        assert_eq!(next, [Some(other), Some(small[2])], "it waited longest");
+        assert_eq!(next, [Some(small[2]), Some(other)], "it waited longest");
         // The run whose turn comes has nothing, and has ended in the end: others are not forgotten.
         turns.unit_ended(small[1]);
         turns.unit_ended(small[2]);
         turns.remove(small[0]);
         let left: Vec<_> = (0..3).map(|_| serve(&mut turns)).collect();
         assert!(left.contains(&Some(small[1])), "{left:?}");
+    }
+
+    #[test]
+    fn who_waits_for_a_full_server_keeps_its_place() {
+        let mut turns = Turns::default();
+        turns.limit(ServerId(1), 1);
+        let old = runs(&mut turns, 2, &Labels::new(), Some(1));
+        let first = turns.next(&Labels::new()).expect("one may");
+        turns.served(first);
+        assert_eq!(turns.next(&Labels::new()), None, "it is full");
+        // Others come, and one of them asks before the one that waits is woken.
+        let new = runs(&mut turns, 2, &Labels::new(), Some(1));
+        for expected in [old[1], old[0], new[0], new[1], old[1]] {
+            turns.unit_ended(first);
+            let next = turns.next(&Labels::new());
+            assert_eq!(next, Some(expected));
+            next.inspect(|run| turns.served(*run));
+        }
+    }
+
+    #[test]
+    fn another_kind_may_have_what_a_full_server_has_free_again() {
+        let (eu, us) = (labels(&[("region", "eu")]), labels(&[("region", "us")]));
+        let mut turns = Turns::default();
+        turns.limit(ServerId(1), 1);
+        turns.worker(&eu, true);
+        turns.worker(&us, true);
+        let anywhere = runs(&mut turns, 1, &Labels::new(), Some(1))[0];
+        let near = runs(&mut turns, 1, &eu, Some(1))[0];
+        let first = turns.next(&us).expect("one may");
+        turns.served(first);
+        assert_eq!((first, turns.next(&eu)), (anywhere, None), "it is full");
+        // The one that has waited longest wants a worker that is not free.
+        turns.worker(&eu, true);
+        turns.unit_ended(first);
+        assert_eq!(turns.next(&us), Some(anywhere));
+        turns.served(anywhere);
+        turns.unit_ended(anywhere);
+        assert_eq!(turns.next(&eu), Some(near));
+    }
+
+    #[test]
+    fn kinds_that_no_run_is_of_are_used_anew() {
+        let mut turns = Turns::default();
+        for server in 0..100 {
+            let wanted = labels(&[("server", &server.to_string())]);
+            let run = runs(&mut turns, 1, &wanted, None)[0];
+            assert_eq!(turns.next(&wanted), Some(run));
+            turns.remove(run);
+        }
+        assert_eq!(turns.kinds.len(), 1);
     }
 
     #[test]

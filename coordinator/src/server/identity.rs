@@ -10,6 +10,7 @@ use std::{collections::BTreeMap, fmt::Write as _, sync::Arc};
 use sha2::{Digest, Sha256};
 use tonic::{Request, Status, metadata::MetadataMap, service::Interceptor};
 use upshift_shared::config::{Role, Token};
+use upshift_worker::link::VERSION;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 /// Somebody who asks.
@@ -97,9 +98,28 @@ impl Doorman {
 impl Interceptor for Doorman {
     fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
         let identity = self.identify(&request)?;
+        same_version(&identity, request.metadata())?;
         request.extensions_mut().insert(identity);
         Ok(request)
     }
+}
+
+/// Refuses a part of Upshift that is of another version, which it says of itself; whoever is no part of it
+/// says nothing. Both sides are told: it in the answer, whoever looks after the coordinator in its log.
+fn same_version(who: &Identity, metadata: &MetadataMap) -> Result<(), Status> {
+    let ours = env!("CARGO_PKG_VERSION");
+    let theirs = match metadata.get(VERSION) {
+        Some(version) if version != ours => shown(&String::from_utf8_lossy(version.as_bytes())),
+        _ => return Ok(()),
+    };
+    tracing::warn!(
+        who = who.name,
+        version = theirs,
+        "a part of another version was refused"
+    );
+    Err(Status::failed_precondition(format!(
+        "this coordinator is version {ours}, and who asks is {theirs}: install the same version on both"
+    )))
 }
 
 /// Who asks, where a [`Doorman`] has looked.
@@ -185,6 +205,26 @@ mod tests {
             sha256: hexadecimal(&Sha256::digest("let me look")),
         };
         BTreeMap::from([("screen".to_owned(), token)])
+    }
+
+    #[test]
+    fn another_version_is_refused() {
+        let mut doorman = Doorman::new(BTreeMap::new(), true);
+        let mut asking = |version: Option<&str>| {
+            let mut request = asking(None);
+            if let Some(version) = version {
+                let version = version.parse().expect("a line of text");
+                request.metadata_mut().insert(VERSION, version);
+            }
+            doorman.call(request)
+        };
+        assert!(asking(None).is_ok(), "it may be no part of Upshift");
+        assert!(asking(Some(env!("CARGO_PKG_VERSION"))).is_ok());
+        let refused = asking(Some("0.0.1")).expect_err("it is another version");
+        assert_eq!(refused.code(), tonic::Code::FailedPrecondition);
+        for version in ["0.0.1", env!("CARGO_PKG_VERSION")] {
+            assert!(refused.message().contains(version), "{refused}");
+        }
     }
 
     #[test]

@@ -140,9 +140,15 @@ impl SessionService {
 fn check(hello: &Hello) -> Result<(), Status> {
     let ours = env!("CARGO_PKG_VERSION");
     if hello.version != ours {
+        let theirs: String = hello
+            .version
+            .chars()
+            .filter(|c| !c.is_control())
+            .take(32)
+            .collect();
+        tracing::warn!(version = theirs, "a worker of another version was refused");
         return Err(Status::failed_precondition(format!(
-            "the worker is version {}, the coordinator {ours}: install the same version on both",
-            hello.version
+            "the worker is version {theirs}, the coordinator {ours}: install the same version on both"
         )));
     }
     if hello.slots == 0 || hello.slots > MOST_SLOTS {

@@ -103,7 +103,7 @@ pub struct ClusterSettings {
     pub etcd: Vec<String>,
     /// Who asks etcd.
     pub etcd_user: Option<String>,
-    /// `etcd_password_env`, `etcd_password_command`
+    /// `etcd_password_env`, `etcd_password_file`, `etcd_password_command`
     pub etcd_password: SecretSource,
     /// `[cluster.etcd_tls]`
     pub etcd_tls: Option<TlsFiles>,
@@ -129,7 +129,7 @@ pub struct ClusterSettings {
     pub tls: Option<TlsFiles>,
     /// `[cluster.tokens.NAME]`: who may do what without a certificate. For a coordinator.
     pub tokens: BTreeMap<String, Token>,
-    /// `token_env`, `token_command`: what this part shows to a coordinator.
+    /// `token_env`, `token_file`, `token_command`: what this part shows to a coordinator.
     pub token: SecretSource,
 }
 
@@ -192,11 +192,12 @@ pub struct ServerSettings {
 }
 
 /// The keys of `[cluster]`.
-const KEYS: [&str; 19] = [
+const KEYS: [&str; 21] = [
     "name",
     "etcd",
     "etcd_user",
     "etcd_password_env",
+    "etcd_password_file",
     "etcd_password_command",
     "etcd_tls",
     "lease",
@@ -211,6 +212,7 @@ const KEYS: [&str; 19] = [
     "tls",
     "tokens",
     "token_env",
+    "token_file",
     "token_command",
 ];
 
@@ -225,6 +227,9 @@ impl Source<'_> {
                 "etcd_user" => cluster.etcd_user = Some(self.string(value)?.to_owned()),
                 "etcd_password_env" => {
                     cluster.etcd_password.env = Some(self.string(value)?.to_owned());
+                }
+                "etcd_password_file" => {
+                    cluster.etcd_password.file = Some(self.string(value)?.into());
                 }
                 "etcd_password_command" => {
                     cluster.etcd_password.command = Some(self.strings(value)?);
@@ -242,6 +247,7 @@ impl Source<'_> {
                 "tls" => cluster.tls = Some(self.tls(value, "[cluster.tls]")?),
                 "tokens" => cluster.tokens = self.tokens(value)?,
                 "token_env" => cluster.token.env = Some(self.string(value)?.to_owned()),
+                "token_file" => cluster.token.file = Some(self.string(value)?.into()),
                 "token_command" => cluster.token.command = Some(self.strings(value)?),
                 _ => return Err(self.unknown(key, KEYS)),
             }

@@ -71,8 +71,7 @@ pub struct RunDefaults {
 #[derive(Debug, Clone, Default)]
 pub(super) struct DatabaseEntry {
     pub(super) settings: Settings,
-    password_env: Option<String>,
-    password_command: Option<Vec<String>>,
+    password: SecretSource,
     /// What in a cluster heeds of it.
     pub(super) place: DatabasePlace,
 }
@@ -89,11 +88,8 @@ pub struct DatabasePlace {
 impl DatabaseEntry {
     /// The password that the entry tells where to find.
     pub(super) fn password(&self, name: &str, environment: &Environment) -> Result<Option<Secret>> {
-        SecretSource {
-            env: self.password_env.clone(),
-            command: self.password_command.clone(),
-        }
-        .read(&format!("[databases.{name}]"), "password", environment)
+        let table = format!("[databases.{name}]");
+        self.password.read(&table, "password", environment)
     }
 }
 
@@ -204,8 +200,9 @@ impl Source<'_> {
                     }
                     url = Some(settings);
                 }
-                "password_env" => entry.password_env = Some(self.string(value)?.to_owned()),
-                "password_command" => entry.password_command = Some(self.strings(value)?),
+                "password_env" => entry.password.env = Some(self.string(value)?.to_owned()),
+                "password_file" => entry.password.file = Some(self.string(value)?.into()),
+                "password_command" => entry.password.command = Some(self.strings(value)?),
                 "labels" => entry.place.labels = self.labels(value)?,
                 "max_units" => entry.place.max_units = Some(self.count(value)?),
                 "password" if !private => return Err(self.no_password_here(key.span())),
@@ -217,6 +214,7 @@ impl Source<'_> {
                         let known = [
                             "url",
                             "password_env",
+                            "password_file",
                             "password_command",
                             "labels",
                             "max_units",
@@ -440,7 +438,7 @@ impl Source<'_> {
     fn no_password_here(&self, span: Range<usize>) -> Error {
         let message = format!(
             "a password in a file that others may read: chmod 0600 {}, or use password_env, \
-             password_command or a password file",
+             password_file, password_command or libpq's password file",
             self.path.display()
         );
         // The line holds the password: show its place, not its text.

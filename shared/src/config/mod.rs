@@ -62,7 +62,7 @@ impl Config {
                     warnings.push(
                         "the process list shows the password on the command line: put it in \
                          PGPASSWORD, a password file or upshift.toml (password_env, \
-                         password_command) instead"
+                         password_file, password_command) instead"
                             .to_owned(),
                     );
                 }

@@ -143,7 +143,7 @@ fn configuration_errors_show_their_place() {
         (
             "[databases.a]\nurl = \"postgres://u:geheim@h/d\"\n",
             "a password in a file that others may read: chmod 0600 upshift.toml, or use \
-             password_env, password_command or a password file\n  --> upshift.toml:2:7\n2 | \n  |       ^",
+             password_env, password_file, password_command or libpq's password file\n  --> upshift.toml:2:7\n2 | \n  |       ^",
         ),
         (
             "[databases.a]\nurl = \"postgres://u:geheim%@h/d\"\n",

@@ -33,6 +33,10 @@ pub struct CutRow {
 
 /// Records units that were cut, numbered from `first` on, and whether there will be no more.
 ///
+/// Where an attempt whose answer was lost has recorded units from `first` on, those stand, and are
+/// returned with whether there will be no more: they may have been cut otherwise, and this attempt may
+/// come so late that they have been given out.
+///
 /// # Errors
 /// [`Error::Fenced`] when somebody else drives the run.
 pub async fn insert(
@@ -42,7 +46,7 @@ pub async fn insert(
     first: UnitId,
     cuts: &[Bounds],
     exhausted: bool,
-) -> Result<()> {
+) -> Result<Option<(Vec<Bounds>, bool)>> {
     let side = |pick: fn(&Bounds) -> &Option<Vec<String>>| -> Vec<Option<String>> {
         cuts.iter()
             .map(|bounds| pick(bounds).as_deref().map(array_literal))
@@ -66,21 +70,36 @@ async fn insert_within(
     lower: Vec<Option<String>>,
     upper: Vec<Option<String>>,
     exhausted: bool,
-) -> Result<()> {
-    sqlx::query(
+) -> Result<Option<(Vec<Bounds>, bool)>> {
+    let context = || Error::database(format!("recording cuts of {task}"));
+    let units = i64::try_from(lower.len()).unwrap_or(i64::MAX);
+    // An earlier attempt's transaction that is still open is waited for at the first unit.
+    let begun: i64 = sqlx::query_scalar(
         "-- record cuts
-        INSERT INTO upshift.cut (run, task, unit, lower, upper)
-        SELECT $1::uuid, $2, $3 + c.position::integer - 1, c.lower::text[], c.upper::text[]
-        FROM unnest($4::text[], $5::text[]) WITH ORDINALITY AS c (lower, upper, position)",
+        WITH c AS MATERIALIZED (
+            SELECT $3 + position::integer - 1 AS unit, lower::text[], upper::text[]
+            FROM unnest($4::text[], $5::text[]) WITH ORDINALITY AS c (lower, upper, position)
+        ), begun AS (
+            INSERT INTO upshift.cut (run, task, unit, lower, upper)
+            SELECT $1::uuid, $2, unit, lower, upper FROM c WHERE unit = $3
+            ON CONFLICT (run, task, unit) DO NOTHING RETURNING unit
+        ), rest AS (
+            INSERT INTO upshift.cut (run, task, unit, lower, upper)
+            SELECT $1::uuid, $2, c.unit, c.lower, c.upper FROM c, begun WHERE c.unit > $3
+        )
+        SELECT count(*) FROM begun",
     )
     .bind(run.to_string())
     .bind(signed(task.0))
     .bind(signed(first.0))
     .bind(lower)
     .bind(upper)
-    .execute(&mut *tx)
+    .fetch_one(&mut *tx)
     .await
-    .map_err(Error::database(format!("recording cuts of {task}")))?;
+    .map_err(context())?;
+    if begun == 0 && units > 0 {
+        return recorded_before(tx, run, task, first).await.map(Some);
+    }
     sqlx::query(
         "-- record whether all is cut
         UPDATE upshift.task SET cut_exhausted = cut_exhausted OR $3
@@ -91,12 +110,46 @@ async fn insert_within(
     .bind(exhausted)
     .execute(tx)
     .await
-    .map_err(Error::database(format!("recording cuts of {task}")))?;
-    Ok(())
+    .map_err(context())?;
+    Ok(None)
 }
 
-/// Cuts a unit in two at `middle`: it keeps the lower part, `new` gets the upper one. `false` when it
-/// is done already, by a worker that was believed lost: it stays whole then.
+/// The units from `first` on, and whether there will be no more.
+async fn recorded_before(
+    tx: &mut PgConnection,
+    run: RunId,
+    task: TaskId,
+    first: UnitId,
+) -> Result<(Vec<Bounds>, bool)> {
+    let context = || Error::database(format!("reading cuts of {task}"));
+    let rows = sqlx::query(
+        "-- cuts of an earlier attempt
+        SELECT lower, upper, EXISTS (
+            SELECT FROM upshift.task t WHERE t.run = $1::uuid AND t.task = $2 AND t.cut_exhausted
+        ) AS exhausted
+        FROM upshift.cut WHERE run = $1::uuid AND task = $2 AND unit >= $3 ORDER BY unit",
+    )
+    .bind(run.to_string())
+    .bind(signed(task.0))
+    .bind(signed(first.0))
+    .fetch_all(tx)
+    .await
+    .map_err(context())?;
+    let mut exhausted = false;
+    let mut bounds = Vec::with_capacity(rows.len());
+    for row in &rows {
+        exhausted = row.try_get("exhausted").map_err(context())?;
+        bounds.push(Bounds {
+            lower: row.try_get("lower").map_err(context())?,
+            upper: row.try_get("upper").map_err(context())?,
+        });
+    }
+    Ok((bounds, exhausted))
+}
+
+/// Cuts a unit in two at `middle`: it keeps the lower part, `new` gets the upper one. Returns where it is
+/// split, which is elsewhere when an attempt whose answer was lost has split it; `None` when it is done
+/// already, by a worker that was believed lost: it stays whole then.
 ///
 /// # Errors
 /// [`Error::Fenced`] when somebody else drives the run; [`Error::Refused`] when the unit was never
@@ -108,8 +161,8 @@ pub async fn split(
     unit: UnitId,
     new: UnitId,
     middle: &[String],
-) -> Result<bool> {
-    let middle = array_literal(middle);
+) -> Result<Option<Vec<String>>> {
+    let middle = middle.to_vec();
     fence::run(conn, "split a unit", holder, |tx, _scope| {
         let middle = middle.clone();
         Box::pin(split_within(tx, holder.run, task, unit, new, middle))
@@ -123,8 +176,8 @@ async fn split_within(
     task: TaskId,
     unit: UnitId,
     new: UnitId,
-    middle: String,
-) -> Result<bool> {
+    middle: Vec<String>,
+) -> Result<Option<Vec<String>>> {
     let context = || Error::database(format!("splitting {unit} of {task}"));
     // Waits for whoever works on the unit: see `unit::claim`.
     let locked = sqlx::query(
@@ -142,8 +195,21 @@ async fn split_within(
             "{unit} of {task} has no range to split"
         )));
     }
+    let split_before: Option<Option<Vec<String>>> = sqlx::query_scalar(
+        "-- was it split by an earlier attempt
+        SELECT lower FROM upshift.cut WHERE run = $1::uuid AND task = $2 AND unit = $3",
+    )
+    .bind(run.to_string())
+    .bind(signed(task.0))
+    .bind(signed(new.0))
+    .fetch_optional(&mut *tx)
+    .await
+    .map_err(context())?;
+    if let Some(Some(before)) = split_before {
+        return Ok(Some(before));
+    }
     if super::unit::is_done(&mut *tx, run, task, unit).await? {
-        return Ok(false);
+        return Ok(None);
     }
     sqlx::query(
         "-- split a unit
@@ -160,11 +226,11 @@ async fn split_within(
     .bind(signed(task.0))
     .bind(signed(unit.0))
     .bind(signed(new.0))
-    .bind(middle)
+    .bind(array_literal(&middle))
     .execute(tx)
     .await
     .map_err(context())?;
-    Ok(true)
+    Ok(Some(middle))
 }
 
 /// All cuts of a run, in order.

@@ -5,3 +5,4 @@ pub mod in_place;
 pub mod overhead;
 pub mod plan;
 pub mod rewrite;
+pub mod scale;

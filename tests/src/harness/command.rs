@@ -16,7 +16,7 @@ use nix::{
     unistd::Pid,
 };
 
-use super::database::Database;
+use super::{Host, database::Database};
 
 /// No line and no end of the process may take longer than this, unless [`Upshift::patience`] says so.
 const DEADLINE: Duration = Duration::from_secs(240);
@@ -26,6 +26,7 @@ const DEADLINE: Duration = Duration::from_secs(240);
 pub struct Upshift {
     command: Command,
     patience: Duration,
+    host: Option<Host>,
 }
 
 impl Upshift {
@@ -42,6 +43,7 @@ impl Upshift {
         Self {
             command,
             patience: DEADLINE,
+            host: None,
         }
     }
 
@@ -94,6 +96,13 @@ impl Upshift {
         self
     }
 
+    /// On a host instead of here.
+    #[must_use]
+    pub fn on_host(mut self, host: &Host) -> Self {
+        self.host = Some(host.clone());
+        self
+    }
+
     /// Runs it to its end.
     ///
     /// # Errors
@@ -132,11 +141,12 @@ impl Upshift {
     /// Where it cannot be started.
     pub fn start(mut self) -> Result<Running> {
         let said = format!("{:?}", self.command.get_args().collect::<Vec<_>>());
-        let mut child = self
-            .command
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
+        let command = self.command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        let started = match &self.host {
+            Some(host) => host.start(command),
+            None => command.spawn().map_err(anyhow::Error::from),
+        };
+        let mut child = started
             .with_context(|| format!("starting {}", self.command.get_program().display()))?;
         let stdout = child.stdout.take().context("stdout is piped")?;
         let mut stderr = child.stderr.take().context("stderr is piped")?;
@@ -207,6 +217,12 @@ impl Running {
             }
         }
         Ok(false)
+    }
+
+    /// Its number among processes.
+    #[must_use]
+    pub fn id(&self) -> u32 {
+        self.child.id()
     }
 
     /// Whether it has ended.
@@ -296,7 +312,11 @@ impl Outcome {
 }
 
 /// The command, as cargo built it: `$UPSHIFT_BIN`, else beside this test's own folder.
-fn binary() -> PathBuf {
+///
+/// # Panics
+/// Where it is not built.
+#[must_use]
+pub fn binary() -> PathBuf {
     if let Some(path) = std::env::var_os("UPSHIFT_BIN") {
         return PathBuf::from(path);
     }

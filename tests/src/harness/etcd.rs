@@ -1,21 +1,31 @@
-//! A throwaway cluster of etcd on loopback. Each member runs below a supervising shell that ends with
-//! the test's process, and members can be killed, paused and started again.
+//! A throwaway cluster of etcd, on loopback or spread over hosts. Each member runs below a supervising
+//! shell that ends with the test's process, and members can be killed, paused and started again.
 
 use std::{
-    net::TcpListener,
+    fs,
+    io::{Read, Write},
+    net::{TcpListener, TcpStream},
     os::unix::process::CommandExt,
-    path::Path,
+    path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     time::Duration,
 };
 
 use anyhow::{Context, Result, bail};
+use etcd_client::{Certificate, Client, ConnectOptions, TlsOptions};
 use nix::{
     sys::signal::{Signal, kill},
     unistd::{Pid, User, geteuid},
 };
 use tempfile::TempDir;
-use upshift_coordinator::coordination::{Etcd, EtcdOptions};
+use upshift_coordinator::coordination::{Etcd, EtcdOptions, EtcdTls};
+use upshift_shared::clock::Stopwatch;
+
+use super::{Authority, Host, Identity};
+
+/// The environment variable that names the folder of etcd's programs, where it is not that of `PATH`:
+/// what `deploy/etcd35.sh` prints.
+pub const ETCD_VARIABLE: &str = "UPSHIFT_ETCD_BIN";
 
 /// Says which process the member is, and ends it when its own input ends.
 const SUPERVISOR: &str = r#""$@" >/dev/null 2>&1 &
@@ -26,15 +36,52 @@ kill -KILL "$member"
 wait "$member"
 "#;
 
+/// Arguments of a member with TLS, which is started beside its files.
+const SECURED: [&str; 14] = [
+    "--trusted-ca-file",
+    "authority.pem",
+    "--cert-file",
+    "member.pem",
+    "--key-file",
+    "member.key",
+    "--client-cert-auth",
+    "--peer-trusted-ca-file",
+    "authority.pem",
+    "--peer-cert-file",
+    "member.pem",
+    "--peer-key-file",
+    "member.key",
+    "--peer-client-cert-auth",
+];
+
+/// How long members may take until they answer.
+const START_DEADLINE: Duration = Duration::from_secs(30);
+
+/// How long a member may take to show what it has counted.
+const METRICS_DEADLINE: Duration = Duration::from_secs(10);
+
 /// A cluster of etcd.
 pub struct EtcdCluster {
     directory: TempDir,
     members: Vec<Member>,
+    security: Option<Security>,
+    /// Arguments besides those of every throwaway member.
+    settings: Vec<String>,
+}
+
+/// Whom the members and their clients trust.
+struct Security {
+    authority: Authority,
+    client: Identity,
 }
 
 struct Member {
+    address: String,
     client_port: u16,
     peer_port: u16,
+    metrics_port: u16,
+    /// Where it is not on this one.
+    host: Option<Host>,
     running: Option<Running>,
 }
 
@@ -49,38 +96,187 @@ impl EtcdCluster {
     /// # Errors
     /// Where there is no etcd, or it cannot be started.
     pub fn start(members: usize) -> Result<Self> {
-        let directory = TempDir::new()?;
-        own(directory.path())?;
+        Self::start_with(members, false, &[])
+    }
+
+    /// The same; the members speak TLS only, with their clients and with each other, ask both for a
+    /// certificate, and have these settings besides, as arguments.
+    ///
+    /// # Errors
+    /// Where there is no etcd, or it cannot be started.
+    pub fn start_secured(members: usize, settings: &[&str]) -> Result<Self> {
+        Self::start_with(members, true, settings)
+    }
+
+    /// Starts a member on each of these hosts.
+    ///
+    /// # Errors
+    /// Where there is no etcd, or it cannot be started.
+    pub fn start_on(hosts: &[&Host]) -> Result<Self> {
+        let members = hosts.iter().map(|host| Member {
+            address: host.address().to_string(),
+            client_port: 2379,
+            peer_port: 2380,
+            metrics_port: 2381,
+            host: Some((*host).clone()),
+            running: None,
+        });
+        Self::start_all(members.collect(), false, &[])
+    }
+
+    fn start_with(members: usize, secured: bool, settings: &[&str]) -> Result<Self> {
         let members = (0..members).map(|_| {
             Ok(Member {
+                address: "127.0.0.1".to_owned(),
                 client_port: free_port()?,
                 peer_port: free_port()?,
+                metrics_port: free_port()?,
+                host: None,
                 running: None,
             })
         });
+        Self::start_all(members.collect::<Result<_>>()?, secured, settings)
+    }
+
+    fn start_all(members: Vec<Member>, secured: bool, settings: &[&str]) -> Result<Self> {
+        let directory = TempDir::new()?;
+        own(directory.path())?;
         let mut cluster = Self {
             directory,
-            members: members.collect::<Result<_>>()?,
+            members,
+            security: None,
+            settings: settings.iter().map(|&text| text.to_owned()).collect(),
         };
+        if secured {
+            cluster.security = Some(cluster.secure()?);
+        }
         for member in 0..cluster.members.len() {
             cluster.start_member(member)?;
         }
         Ok(cluster)
     }
 
+    /// Makes the certificates, and leaves those of the members where they look for them.
+    fn secure(&self) -> Result<Security> {
+        let authority = Authority::new()?;
+        let places: Vec<&str> = self.members.iter().map(|member| &*member.address).collect();
+        let member = authority.identity("member", &places)?;
+        let files = [
+            ("authority.pem", authority.certificate()),
+            ("member.pem", &member.certificate),
+            ("member.key", &member.key),
+        ];
+        for (name, text) in files {
+            let file = self.directory.path().join(name);
+            fs::write(&file, text)?;
+            own(&file)?;
+        }
+        Ok(Security {
+            client: authority.identity("client", &[])?,
+            authority,
+        })
+    }
+
     /// How to reach it, below a prefix of its own.
     #[must_use]
     pub fn options(&self, prefix: &str, lease: Duration) -> EtcdOptions {
-        let endpoints = self.members.iter();
+        let tls = self.security.as_ref().map(|security| EtcdTls {
+            authority: security.authority.certificate().to_owned(),
+            identity: Some((
+                security.client.certificate.clone(),
+                security.client.key.clone(),
+            )),
+        });
         EtcdOptions {
-            endpoints: endpoints
-                .map(|member| format!("http://127.0.0.1:{}", member.client_port))
-                .collect(),
+            endpoints: self.endpoints(),
             prefix: prefix.to_owned(),
             lease,
             user: None,
-            tls: None,
+            tls,
         }
+    }
+
+    /// The addresses of its members, for clients.
+    #[must_use]
+    pub fn endpoints(&self) -> Vec<String> {
+        let members = self.members.iter();
+        members
+            .map(|member| self.url(member, member.client_port))
+            .collect()
+    }
+
+    /// The port of a member, for clients.
+    #[must_use]
+    pub fn client_port(&self, member: usize) -> u16 {
+        self.members[member].client_port
+    }
+
+    /// A client of etcd itself, for what operators of a cluster do.
+    ///
+    /// # Errors
+    /// Where it does not answer.
+    pub async fn operator(&self, user: Option<(&str, &str)>) -> Result<Client> {
+        let mut options = ConnectOptions::new().with_timeout(Duration::from_secs(5));
+        if let Some((name, password)) = user {
+            options = options.with_user(name, password);
+        }
+        if let Some(security) = &self.security {
+            let authority = Certificate::from_pem(security.authority.certificate());
+            let identity =
+                etcd_client::Identity::from_pem(&security.client.certificate, &security.client.key);
+            let tls = TlsOptions::new().ca_certificate(authority);
+            options = options.with_tls(tls.identity(identity));
+        }
+        let begun = Stopwatch::start();
+        loop {
+            // A member that has just been started does not answer yet.
+            let client = Client::connect(self.endpoints(), Some(options.clone())).await?;
+            match client.maintenance_client().status().await {
+                Ok(_) => return Ok(client),
+                Err(error) if begun.elapsed() > START_DEADLINE => return Err(error.into()),
+                Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
+            }
+        }
+    }
+
+    /// What the members have counted since they were started, as they show it to Prometheus: the sum of all
+    /// series of this name in which all of these texts occur.
+    ///
+    /// # Errors
+    /// Where a member does not answer.
+    pub fn counted(&self, series: &str, having: &[&str]) -> Result<f64> {
+        let mut sum = 0.0;
+        for member in self
+            .members
+            .iter()
+            .filter(|member| member.running.is_some())
+        {
+            sum += member.counted(series, having)?;
+        }
+        Ok(sum)
+    }
+
+    /// The members that lead the others by their own account: two, where one has not noticed yet that
+    /// nobody hears it.
+    #[must_use]
+    pub fn leaders(&self) -> Vec<usize> {
+        let members = self.members.iter().enumerate();
+        members
+            .filter(|(_, member)| {
+                let leads = member.counted("etcd_server_is_leader", &[]);
+                leads.is_ok_and(|leads| leads > 0.5)
+            })
+            .map(|(number, _)| number)
+            .collect()
+    }
+
+    fn url(&self, member: &Member, port: u16) -> String {
+        let scheme = if self.security.is_some() {
+            "https"
+        } else {
+            "http"
+        };
+        format!("{scheme}://{}:{port}", member.address)
     }
 
     /// A client of it.
@@ -121,27 +317,32 @@ impl EtcdCluster {
     /// # Errors
     /// Where it cannot be started.
     pub fn start_member(&mut self, number: usize) -> Result<()> {
-        let peer = |port: u16| format!("http://127.0.0.1:{port}");
         let all: Vec<String> = self
             .members
             .iter()
             .enumerate()
-            .map(|(number, member)| format!("m{number}={}", peer(member.peer_port)))
+            .map(|(number, member)| format!("m{number}={}", self.url(member, member.peer_port)))
             .collect();
-        let member = &mut self.members[number];
-        let (own_peer, own_client) = (peer(member.peer_port), peer(member.client_port));
+        let member = &self.members[number];
+        let own_peer = self.url(member, member.peer_port);
+        let own_client = self.url(member, member.client_port);
+        let own_metrics = format!("http://{}:{}", member.address, member.metrics_port);
         let mut command = Command::new("/bin/sh");
         command
-            .args(["-c", SUPERVISOR, "etcd-supervisor", "etcd"])
+            .args(["-c", SUPERVISOR, "etcd-supervisor"])
+            .arg(program())
             .args(["--name", &format!("m{number}"), "--data-dir"])
             .arg(self.directory.path().join(format!("m{number}")))
             .args(["--listen-client-urls", &own_client])
             .args(["--advertise-client-urls", &own_client])
             .args(["--listen-peer-urls", &own_peer])
             .args(["--initial-advertise-peer-urls", &own_peer])
+            .args(["--listen-metrics-urls", &own_metrics])
             .args(["--initial-cluster", &all.join(",")])
             .args(["--initial-cluster-state", "new"])
             .args(["--heartbeat-interval", "50", "--election-timeout", "500"])
+            .args(&self.settings)
+            .args(self.security.iter().flat_map(|_| SECURED))
             .current_dir(self.directory.path())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -149,18 +350,51 @@ impl EtcdCluster {
         if let Some((uid, gid)) = unprivileged() {
             command.uid(uid).gid(gid);
         }
-        let mut supervisor = command.spawn().context("starting etcd")?;
+        let mut start = || command.spawn().context("starting etcd");
+        let mut supervisor = match &member.host {
+            Some(host) => host.inside(start)?,
+            None => start()?,
+        };
         let output = supervisor.stdout.take().context("its output is piped")?;
         let mut line = String::new();
         std::io::BufRead::read_line(&mut std::io::BufReader::new(output), &mut line)?;
         let Ok(process) = line.trim().parse() else {
-            bail!("etcd was not started: is Debian's etcd-server installed?");
+            bail!("etcd was not started: install Debian's etcd-server, or see {ETCD_VARIABLE}");
         };
-        member.running = Some(Running {
+        self.members[number].running = Some(Running {
             supervisor,
             process: Pid::from_raw(process),
         });
         Ok(())
+    }
+}
+
+impl Member {
+    fn counted(&self, series: &str, having: &[&str]) -> Result<f64> {
+        let text = self.metrics()?;
+        let values = text.lines().filter_map(|line| {
+            let rest = line.strip_prefix(series)?;
+            let (labels, value) = rest.rsplit_once(' ')?;
+            (labels.is_empty() || labels.starts_with('{'))
+                .then_some(labels)
+                .filter(|labels| having.iter().all(|text| labels.contains(text)))?;
+            value.parse::<f64>().ok()
+        });
+        Ok(values.sum())
+    }
+
+    /// What it shows to Prometheus.
+    fn metrics(&self) -> Result<String> {
+        let connect = || Ok(TcpStream::connect((&*self.address, self.metrics_port))?);
+        let mut stream = match &self.host {
+            Some(host) => host.inside(connect)?,
+            None => connect()?,
+        };
+        stream.set_read_timeout(Some(METRICS_DEADLINE))?;
+        stream.write_all(b"GET /metrics HTTP/1.0\r\n\r\n")?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer)?;
+        Ok(answer)
     }
 }
 
@@ -170,6 +404,14 @@ impl Drop for Running {
         let _gone = kill(self.process, Signal::SIGCONT);
         drop(self.supervisor.stdin.take());
         let _ended = self.supervisor.wait();
+    }
+}
+
+/// etcd itself: of the folder that the environment names, else of `PATH`.
+fn program() -> PathBuf {
+    match std::env::var_os(ETCD_VARIABLE) {
+        Some(folder) => Path::new(&folder).join("etcd"),
+        None => PathBuf::from("etcd"),
     }
 }
 

@@ -3,7 +3,7 @@
 
 use std::{
     collections::HashMap,
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
@@ -17,6 +17,7 @@ use upshift_shared::{
 
 use super::message::{self, Spec, UnitRef};
 use crate::{
+    metrics::Metrics,
     pool::Pool,
     unit::{FailureClass, Timeouts, UnitContext, UnitError, UnitReport, execute},
 };
@@ -38,9 +39,9 @@ pub(super) struct Running {
 
 impl Running {
     /// None yet. `slots` run at once.
-    pub(super) fn new(slots: u32) -> Self {
+    pub(super) fn new(slots: u32, metrics: Arc<Metrics>) -> Self {
         Self {
-            pool: Pool::new(slots as usize),
+            pool: Pool::new(slots as usize, metrics),
             places: Mutex::default(),
         }
     }
@@ -108,7 +109,7 @@ impl Running {
         self.places().remove(&key);
         match &outcome {
             Err(error) if is_broken(error) => self.pool.forget(&spec.database),
-            _ if unit.close_connection => drop(connection),
+            _ if unit.close_connection => connection.close().await,
             _ => self.pool.give_back(&spec.database, connection),
         }
         outcome

@@ -65,7 +65,7 @@ impl Client {
         let Some(options) = &self.etcd else {
             return Ok(self.urls.iter().cloned().collect());
         };
-        let leader = Etcd::connect(options).await?.leader().await?;
+        let leader = Box::pin(Etcd::connect(options)).await?.leader().await?;
         Ok(leader.map(|leader| leader.address).into_iter().collect())
     }
 
@@ -124,6 +124,10 @@ impl Client {
                     if let Some(leader) = leader.and_then(|leader| leader.to_str().ok()) {
                         urls.push_front(leader.to_owned());
                     }
+                    why = format!("{url}: {}", status.message());
+                }
+                // The connection was lost before there was an answer: what was asked is asked again.
+                Err(status) if std::error::Error::source(&status).is_some() => {
                     why = format!("{url}: {}", status.message());
                 }
                 Err(status) => return Err(Refused::Final(failure(&status))),

@@ -88,7 +88,8 @@ fn line(run: &RunStatus) -> String {
     );
     match run.doing.as_str() {
         "" => {}
-        "waiting" => text.push_str(", waits for its turn"),
+        "waiting" => text.push_str(", waits"),
+        doing if run.tasks == 0 => text.push_str(&format!(", {doing}")),
         doing => text.push_str(&format!(
             ", {doing}: {} of {} done, {} rows, {} in flight",
             figures::count(run.tasks_done),

@@ -1,10 +1,12 @@
 //! One run's orders, done one after another by the same code that commands are made of.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{convert::Infallible, panic::AssertUnwindSafe, path::PathBuf, sync::Arc, time::Duration};
 
 use clap::Args;
-use tokio::sync::Semaphore;
+use futures::FutureExt;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use upshift_shared::{
+    Error, Retry,
     config::{Config, Environment},
     ids::RunId,
     ledger::{self, run::RunState},
@@ -24,6 +26,8 @@ use crate::coordination::{RunEntry, RunOrder};
 /// Between attempts while a database is away; doubled up to [`LONGEST_PAUSE`].
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(20);
+/// How often it is looked whether what is being done is still wanted.
+const LOOK: Duration = Duration::from_millis(250);
 
 /// Arguments from words, as a shell would hand them over.
 fn parsed<A: Args>(words: &[String]) -> Result<A, Failure> {
@@ -48,85 +52,195 @@ pub(super) fn run_arguments(
     parsed::<run::Arguments>(&words)?.of_operator(database, host)
 }
 
+/// Runs at once, of all or of one server.
+#[derive(Clone)]
+pub(super) struct Turns {
+    pub(super) permits: Arc<Semaphore>,
+    /// What is said of a run that waits for its turn.
+    pub(super) why: String,
+}
+
+impl Turns {
+    /// So many at once of `whose`.
+    pub(super) fn new(many: u32, whose: &str) -> Self {
+        Self {
+            permits: Arc::new(Semaphore::new(many as usize)),
+            why: format!("{whose} has as many runs as it may, which is {many}"),
+        }
+    }
+}
+
 /// What conducting a run takes.
 pub(super) struct Conducting {
     pub(super) leading: Arc<Leading>,
     pub(super) config: Option<PathBuf>,
     pub(super) host: ClusterHost,
     pub(super) run: RunId,
-    /// Runs at once, of all and of its server.
-    pub(super) turns: Vec<Arc<Semaphore>>,
+    /// What it has to wait for, in this order.
+    pub(super) turns: Vec<Turns>,
 }
 
 impl Conducting {
     /// Does what is ordered until nothing is.
     pub(super) async fn conduct(mut self) {
-        let mut turns = Vec::new();
-        for turn in &self.turns {
-            // They are never closed.
-            turns.extend(turn.acquire().await);
-        }
+        let mut turn = None;
         let mut pause = FIRST_PAUSE;
-        while let Some((entry, order)) = self.ordered() {
-            let done = Box::pin(self.carry_out(&entry, &order)).await;
+        while let Some((entry, order)) = self.next().await {
+            if turn.is_none() {
+                turn = self.turn().await;
+                if turn.is_none() {
+                    return;
+                }
+                // Something else may have been ordered while it waited.
+                continue;
+            }
+            self.leading.set_at_work(self.run, true);
+            let done = self.carried_out(&entry, &order).await;
+            self.leading.set_at_work(self.run, false);
             if self.leading.is_leaving() {
                 return;
             }
-            let next = match done {
+            let (next, message) = match done {
                 Err(failure) if failure.is_passing() => {
                     self.leading.index.remark(self.run, failure.message());
-                    tokio::time::sleep(pause).await;
+                    // A database that is away keeps no other run from its turn.
+                    turn = None;
+                    if !self.rests(pause).await {
+                        return;
+                    }
                     pause = (pause * 2).min(LONGEST_PAUSE);
                     continue;
                 }
-                Ok(next) => self.ended(entry, &order, next, String::new()).await,
-                Err(failure) => {
-                    let message = failure.message().to_owned();
-                    self.ended(entry, &order, None, message).await
-                }
+                Ok(next) => (next, String::new()),
+                Err(failure) => (None, failure.message().to_owned()),
             };
             pause = FIRST_PAUSE;
             self.host.takes_over = false;
-            if next.is_err() {
-                // The store does not take it: the lead is lost, or will be.
+            if !self.ended(&entry, &order, (next, message)).await {
+                // The lead is lost: another one finds the order as it stands.
                 return;
             }
         }
-        // Whoever cannot be told has ended.
-        let _ended = self.host.hub.forget(self.run).await;
     }
 
-    fn ordered(&self) -> Option<(RunEntry, RunOrder)> {
-        let entry = self.leading.index.get(self.run)?;
-        let order = entry.order.clone()?;
-        Some((entry, order))
+    /// What is to be done next; `None` where nothing is, and whoever orders something from then on has
+    /// to have it conducted.
+    async fn next(&self) -> Option<(RunEntry, RunOrder)> {
+        let ordered = || {
+            let entry = self.leading.index.get(self.run)?;
+            let order = entry.order.clone()?;
+            Some((entry, order))
+        };
+        if let Some(ordered) = ordered() {
+            return Some(ordered);
+        }
+        // Whoever cannot be told has ended.
+        let _ended = self.host.hub.forget(self.run).await;
+        self.leading.rest_unless(self.run, ordered)
+    }
+
+    /// Waits for its turn; `None` where another coordinator is to go on.
+    async fn turn(&self) -> Option<Vec<OwnedSemaphorePermit>> {
+        let mut turn = Vec::new();
+        for turns in &self.turns {
+            let permits = Arc::clone(&turns.permits);
+            let permit = match Arc::clone(&permits).try_acquire_owned() {
+                Ok(permit) => permit,
+                Err(_) => {
+                    self.leading.index.remark(self.run, &turns.why);
+                    let waited = self
+                        .leading
+                        .leaving()
+                        .run_until_cancelled(permits.acquire_owned());
+                    // They are never closed.
+                    waited.await?.ok()?
+                }
+            };
+            turn.push(permit);
+        }
+        self.leading.index.remark(self.run, "");
+        Some(turn)
+    }
+
+    /// Waits; `false` where another coordinator is to go on.
+    async fn rests(&self, pause: Duration) -> bool {
+        let rest = tokio::time::sleep(pause);
+        let rested = self.leading.leaving().run_until_cancelled(rest).await;
+        rested.is_some()
+    }
+
+    /// Does one order, whatever becomes of it; what follows from it.
+    async fn carried_out(
+        &self,
+        entry: &RunEntry,
+        order: &RunOrder,
+    ) -> Result<Option<RunOrder>, Failure> {
+        let work = AssertUnwindSafe(Box::pin(self.carry_out(entry, order))).catch_unwind();
+        let done = tokio::select! {
+            done = work => done,
+            never = self.stop_in_time(order) => match never {},
+        };
+        done.unwrap_or_else(|_| {
+            Err(Failure::failed(
+                "the coordinator has a defect, please report it with what it has logged",
+            ))
+        })
+    }
+
+    /// Stops what is driven where something else was ordered, or another coordinator is to go on, however
+    /// long before the drive began that was.
+    async fn stop_in_time(&self, order: &RunOrder) -> Infallible {
+        loop {
+            tokio::time::sleep(LOOK).await;
+            let current = self.leading.index.get(self.run);
+            let other = current.and_then(|entry| entry.order);
+            let hub = &self.host.hub;
+            // Whoever cannot be told has ended.
+            let _ended = match other {
+                _ if self.leading.is_leaving() => hub.hand_over().await,
+                Some(other) if other != *order => hub.stop(self.run).await,
+                _ => Ok(()),
+            };
+        }
     }
 
     /// Writes what has become of an order, and what is to be done next, unless an operator has ordered
-    /// something else meanwhile.
+    /// something else meanwhile. `false` where the store does not take it.
     async fn ended(
         &self,
-        entry: RunEntry,
+        entry: &RunEntry,
         done: &RunOrder,
-        next: Option<RunOrder>,
-        message: String,
-    ) -> upshift_shared::Result<()> {
-        let state = match self.state(&entry.database).await {
-            Ok(Some(state)) => state.to_string(),
-            Ok(None) | Err(_) => entry.state.clone(),
-        };
-        let current = self.leading.index.get(self.run);
-        let order = match current.and_then(|current| current.order) {
-            Some(other) if other != *done => Some(other),
-            _ => next,
-        };
-        let entry = RunEntry {
-            state,
-            order,
-            message,
-            ..entry
-        };
-        self.leading.index.put(entry).await
+        (next, message): (Option<RunOrder>, String),
+    ) -> bool {
+        let state = self.state(&entry.database).await.ok().flatten();
+        let mut pause = FIRST_PAUSE;
+        loop {
+            let written = self.leading.index.change(self.run, |current| {
+                let mut entry = current.unwrap_or_else(|| entry.clone());
+                if entry.order.as_ref() == Some(done) {
+                    entry.order.clone_from(&next);
+                }
+                if let Some(state) = state {
+                    entry.state = state.to_string();
+                }
+                entry.message.clone_from(&message);
+                Ok::<_, Error>(entry)
+            });
+            match written.await {
+                Ok(()) => return true,
+                Err(error) if error.retry() == Retry::Later => {
+                    tracing::warn!(run = %self.run, %error, "the end of an order is not written yet");
+                    if !self.rests(pause).await {
+                        return false;
+                    }
+                    pause = (pause * 2).min(LONGEST_PAUSE);
+                }
+                Err(error) => {
+                    tracing::warn!(run = %self.run, %error, "the end of an order cannot be written");
+                    return false;
+                }
+            }
+        }
     }
 
     async fn state(&self, database: &str) -> Result<Option<RunState>, Failure> {

@@ -13,11 +13,7 @@ use upshift_shared::{
 };
 
 use super::{super::Failure, audit::Action, leader::Leading};
-use crate::{
-    coordination::{RunEntry, RunOrder},
-    driver::commit::is_pending,
-    server::Wish,
-};
+use crate::{coordination::RunOrder, driver::commit::is_pending, server::Wish};
 
 /// A run of which something is wished.
 struct Wished<'a> {
@@ -26,7 +22,6 @@ struct Wished<'a> {
     by: &'a str,
     conn: PgConnection,
     row: RunRow,
-    entry: RunEntry,
     /// Whether it is driven, or about to be.
     busy: bool,
 }
@@ -56,7 +51,6 @@ impl Leading {
             conn,
             row,
             busy: driven || entry.order.is_some(),
-            entry,
         };
         match wish {
             Wish::Pause { reason } => wished.pause(reason.clone()).await,
@@ -65,6 +59,16 @@ impl Leading {
             Wish::Commit => wished.commit().await,
         }
     }
+}
+
+/// What was ordered before, and is not done yet.
+fn in_the_way(run: RunId, order: &RunOrder) -> Failure {
+    let doing = match order {
+        RunOrder::Forward { .. } => "goes forward",
+        RunOrder::Back { .. } => "is being taken back",
+        RunOrder::Commit => "is being committed",
+    };
+    Failure::refused(format!("run {run} {doing}: wait until it has ended"))
 }
 
 impl Wished<'_> {
@@ -109,11 +113,16 @@ impl Wished<'_> {
             }
         }
         self.steer(Pause::End).await?;
-        let forward = RunOrder::Forward {
-            commit: false,
-            options: Vec::new(),
+        let forward = |current: Option<&RunOrder>| match current {
+            // Of two that were given at the same time, the second finds what the first has made.
+            Some(RunOrder::Forward { .. }) => Ok(None),
+            Some(other) => Err(in_the_way(run, other)),
+            None => Ok(Some(RunOrder::Forward {
+                commit: false,
+                options: Vec::new(),
+            })),
         };
-        self.leading.order(self.entry, forward).await?;
+        self.leading.order(run, forward).await?;
         Ok(format!("run {run} goes on"))
     }
 
@@ -124,10 +133,16 @@ impl Wished<'_> {
         let run = self.row.run;
         self.steer(Pause::End).await?;
         let back = RunOrder::Back { to, force };
-        self.leading.order(self.entry, back).await?;
-        // Where it goes forward, that ends first.
-        self.leading.hub.stop(run).await?;
-        Ok(format!("run {run} is taken back"))
+        // Where it goes forward, or back to somewhere else, that ends first.
+        let back = |current: Option<&RunOrder>| match current {
+            Some(same) if *same == back => Ok(None),
+            Some(other @ RunOrder::Commit) => Err(in_the_way(run, other)),
+            _ => Ok(Some(back)),
+        };
+        match self.leading.order(run, back).await? {
+            true => Ok(format!("run {run} is taken back")),
+            false => Ok(format!("run {run} is being taken back already")),
+        }
     }
 
     async fn commit(mut self) -> Result<String, Failure> {
@@ -140,7 +155,13 @@ impl Wished<'_> {
         if !pending {
             return Err(self.refuse("only a prepared run can be committed"));
         }
-        self.leading.order(self.entry, RunOrder::Commit).await?;
+        let commit = |current: Option<&RunOrder>| match current {
+            Some(RunOrder::Commit) => Ok(None),
+            Some(other @ RunOrder::Back { .. }) => Err(in_the_way(run, other)),
+            // It is prepared: what is left of its way forward is to say so.
+            Some(RunOrder::Forward { .. }) | None => Ok(Some(RunOrder::Commit)),
+        };
+        self.leading.order(run, commit).await?;
         Ok(format!("run {run} is committed"))
     }
 }

@@ -2,20 +2,27 @@
 
 use std::{
     collections::BTreeMap,
+    hash::{Hash, Hasher},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use upshift_shared::{Result, ids::RunId};
+use tokio::sync::Mutex as Pen;
+use upshift_shared::{Error, Result, ids::RunId};
 
 use crate::coordination::{Coordination, RunEntry};
 
 /// So many runs that nothing is to be done with stay in the index.
 const KEPT: usize = 1_000;
+/// Entries are written side by side, as far as they do not share a pen.
+const PENS: usize = 64;
 
 /// The index.
 pub(super) struct Index {
     coordination: Arc<dyn Coordination>,
     entries: Mutex<BTreeMap<RunId, RunEntry>>,
+    /// Who changes an entry holds its pen until the store has it: of two orders given at the same time,
+    /// or one given while another ends, none is overwritten by who has read before.
+    pens: Vec<Pen<()>>,
 }
 
 impl Index {
@@ -23,6 +30,7 @@ impl Index {
         Self {
             coordination,
             entries: Mutex::default(),
+            pens: (0..PENS).map(|_| Pen::default()).collect(),
         }
     }
 
@@ -57,10 +65,36 @@ impl Index {
         self.entries().values().cloned().collect()
     }
 
-    /// Writes an entry, durably.
-    pub(super) async fn put(&self, entry: RunEntry) -> Result<()> {
+    fn pen(&self, run: RunId) -> &Pen<()> {
+        let mut hasher = std::hash::DefaultHasher::new();
+        run.hash(&mut hasher);
+        &self.pens[hasher.finish() as usize % PENS]
+    }
+
+    /// Makes an entry of the one that stands, durably; what stands then.
+    ///
+    /// # Errors
+    /// What `change` says; or that the store does not take it: nothing has changed then.
+    pub(super) async fn change<E: From<Error>>(
+        &self,
+        run: RunId,
+        change: impl FnOnce(Option<RunEntry>) -> Result<RunEntry, E>,
+    ) -> Result<(), E> {
+        let _pen = self.pen(run).lock().await;
+        let entry = change(self.get(run))?;
         self.coordination.put_run(&entry).await?;
-        self.entries().insert(entry.run, entry);
+        self.entries().insert(run, entry);
+        Ok(())
+    }
+
+    /// Takes an entry out, durably, unless something was ordered.
+    pub(super) async fn forget(&self, run: RunId) -> Result<()> {
+        let _pen = self.pen(run).lock().await;
+        if self.get(run).is_some_and(|entry| entry.order.is_some()) {
+            return Ok(());
+        }
+        self.coordination.forget_run(run).await?;
+        self.entries().remove(&run);
         Ok(())
     }
 

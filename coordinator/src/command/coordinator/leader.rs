@@ -2,31 +2,31 @@
 //! the cluster's store, and from there are carried out by whoever leads.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
+    io,
     path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
 };
 
 use async_trait::async_trait;
 use futures::StreamExt;
-use tokio::{
-    sync::Semaphore,
-    task::{AbortHandle, JoinSet},
-};
+use tokio::task::{AbortHandle, JoinSet};
 use tokio_stream::wrappers::BroadcastStream;
-use tokio_util::sync::CancellationToken;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tonic::Status;
 use upshift_proto::v1::{
     RunEvent, RunStatus, StatusResponse, SubmitAnswer, SubmitOrder, WorkersResponse,
 };
 use upshift_shared::{
-    Result,
+    Error, Result,
     clock::Stopwatch,
     config::{Config, Environment},
     ids::{RunId, WorkerId},
     ledger::{self, run::RunState},
     pg::{self, PgConnection, Target},
 };
+
+use upshift_worker::failpoint;
 
 use super::{
     super::{
@@ -35,7 +35,7 @@ use super::{
         run,
     },
     audit::Action,
-    conducting::{Conducting, run_arguments},
+    conducting::{Conducting, Turns, run_arguments},
     index::Index,
 };
 use crate::{
@@ -45,6 +45,9 @@ use crate::{
     metrics::Metrics,
     server::{Events, Identity, Leader, Upload, Wish},
 };
+
+/// The state of a run that the ledger does not have yet.
+const SUBMITTED: &str = "submitted";
 
 /// A coordinator that leads.
 pub(super) struct Leading {
@@ -58,18 +61,25 @@ pub(super) struct Leading {
     servers: Arc<BTreeMap<String, (ServerId, u32)>>,
     max_units: Option<u32>,
     /// Runs at once, of all.
-    runs: Arc<Semaphore>,
+    runs: Turns,
     /// And of servers that have a limit of their own.
-    runs_of_server: BTreeMap<String, Arc<Semaphore>>,
+    runs_of_server: BTreeMap<String, Turns>,
     leaving: CancellationToken,
     conducting: Mutex<Conductors>,
+    /// What operators have asked for is seen to whether or not they wait for the answer: where a request
+    /// is cancelled between ledger and index, a run would be in the one and not in the other.
+    requests: TaskTracker,
 }
 
 /// The runs that are conducted.
 #[derive(Default)]
 struct Conductors {
-    tasks: JoinSet<RunId>,
+    tasks: JoinSet<()>,
     of: HashMap<RunId, AbortHandle>,
+    /// Those of which an order is carried out right now.
+    at_work: HashSet<RunId>,
+    /// Runs whose pack is being compiled.
+    submitted: HashSet<RunId>,
 }
 
 impl Leading {
@@ -86,8 +96,8 @@ impl Leading {
             .zip(with_units)
             .map(|(number, (name, max_units))| (name, (ServerId(number), max_units)));
         let runs_of_server = settings.servers.iter().filter_map(|(name, server)| {
-            let max_runs = server.max_runs? as usize;
-            Some((name.clone(), Arc::new(Semaphore::new(max_runs))))
+            let turns = Turns::new(server.max_runs?, &format!("server {name}"));
+            Some((name.clone(), turns))
         });
         Arc::new(Self {
             config,
@@ -99,10 +109,11 @@ impl Leading {
             since: Stopwatch::start(),
             servers: Arc::new(servers.collect()),
             max_units: settings.cluster.max_units,
-            runs: Arc::new(Semaphore::new(settings.cluster.max_runs as usize)),
+            runs: Turns::new(settings.cluster.max_runs, "the cluster"),
             runs_of_server: runs_of_server.collect(),
             leaving: CancellationToken::new(),
             conducting: Mutex::default(),
+            requests: TaskTracker::new(),
         })
     }
 
@@ -113,12 +124,19 @@ impl Leading {
         }
         self.hub.limit_units(self.max_units).await?;
         self.index.load().await?;
+        // Once for all of them: each may have thousands of databases.
+        let config = tokio::task::block_in_place(|| self.config()).ok();
         for entry in self.index.all() {
             if entry.order.is_some() {
-                self.conduct(entry.run, &entry.database, true);
+                let server = self.server(config.as_ref(), &entry.database);
+                self.conduct(entry.run, server.as_deref(), true);
             }
         }
         Ok(())
+    }
+
+    pub(super) fn leaving(&self) -> &CancellationToken {
+        &self.leaving
     }
 
     pub(super) fn is_leaving(&self) -> bool {
@@ -138,6 +156,8 @@ impl Leading {
 
     /// Waits until all that was driven has ended.
     pub(super) async fn left(&self) {
+        self.requests.close();
+        self.requests.wait().await;
         loop {
             let busy = {
                 let conductors = self.conductors();
@@ -156,43 +176,51 @@ impl Leading {
         tasks.shutdown().await;
     }
 
-    fn conduct(self: &Arc<Self>, run: RunId, database: &str, takes_over: bool) {
+    fn conduct(self: &Arc<Self>, run: RunId, server: Option<&str>, takes_over: bool) {
         let mut conductors = self.conductors();
         // Whoever is at it reads the next order from the index.
         if conductors
             .of
             .get(&run)
             .is_some_and(|task| !task.is_finished())
+            || self.is_leaving()
         {
             return;
         }
-        let of_server = self
-            .target(database)
-            .ok()
-            .and_then(|target| self.runs_of_server.get(&target.server()));
-        let turns = of_server.into_iter().chain([&self.runs]).map(Arc::clone);
+        let of_server = server.and_then(|server| self.runs_of_server.get(server));
         let conducting = Conducting {
             leading: Arc::clone(self),
             config: self.config.clone(),
             host: self.host(takes_over),
             run,
-            turns: turns.collect(),
+            turns: of_server.into_iter().chain([&self.runs]).cloned().collect(),
         };
-        let task = conductors.tasks.spawn(async move {
-            conducting.conduct().await;
-            run
-        });
+        let task = conductors.tasks.spawn(conducting.conduct());
         conductors.of.insert(run, task);
-        while let Some(ended) = conductors.tasks.try_join_next() {
-            if let Ok(ended) = ended
-                && conductors
-                    .of
-                    .get(&ended)
-                    .is_some_and(AbortHandle::is_finished)
-            {
-                conductors.of.remove(&ended);
-            }
+        while conductors.tasks.try_join_next().is_some() {}
+    }
+
+    /// What conducts a run has nothing to do and ends, unless something was ordered meanwhile: whoever
+    /// orders something after that finds that nobody conducts it.
+    pub(super) fn rest_unless<T>(
+        &self,
+        run: RunId,
+        ordered: impl FnOnce() -> Option<T>,
+    ) -> Option<T> {
+        let mut conductors = self.conductors();
+        let ordered = ordered();
+        if ordered.is_none() {
+            conductors.of.remove(&run);
         }
+        ordered
+    }
+
+    pub(super) fn set_at_work(&self, run: RunId, at_work: bool) {
+        let mut conductors = self.conductors();
+        match at_work {
+            true => conductors.at_work.insert(run),
+            false => conductors.at_work.remove(&run),
+        };
     }
 
     fn host(&self, takes_over: bool) -> ClusterHost {
@@ -204,10 +232,22 @@ impl Leading {
         }
     }
 
+    fn config(&self) -> Result<Config> {
+        Config::load(self.config.as_deref(), &Environment::capture())
+    }
+
+    /// `host:port` of a database, where runs may have to wait for it.
+    fn server(&self, config: Option<&Config>, database: &str) -> Option<String> {
+        if self.runs_of_server.is_empty() {
+            return None;
+        }
+        let named = config?.named(database, &Environment::capture());
+        Some(named.ok()?.connection.target().server())
+    }
+
     fn target(&self, database: &str) -> Result<Target, Failure> {
-        let environment = Environment::capture();
-        let config = Config::load(self.config.as_deref(), &environment)?;
-        Ok(config.named(database, &environment)?.connection.target())
+        let named = self.config()?.named(database, &Environment::capture())?;
+        Ok(named.connection.target())
     }
 
     pub(super) async fn connect(&self, database: &str) -> Result<PgConnection, Failure> {
@@ -223,21 +263,32 @@ impl Leading {
         })
     }
 
-    /// Writes an order and has it carried out.
+    /// Writes an order and has it carried out. `decide` makes it from the one that stands and is not done
+    /// yet; `None` where that one is to stand. Whether there is a new one.
     pub(super) async fn order(
         self: &Arc<Self>,
-        entry: RunEntry,
-        order: RunOrder,
-    ) -> Result<(), Failure> {
-        let (run, database) = (entry.run, entry.database.clone());
-        let ordered = RunEntry {
-            order: Some(order),
-            message: String::new(),
-            ..entry
-        };
-        self.index.put(ordered).await?;
-        self.conduct(run, &database, false);
-        Ok(())
+        run: RunId,
+        decide: impl FnOnce(Option<&RunOrder>) -> Result<Option<RunOrder>, Failure>,
+    ) -> Result<bool, Failure> {
+        let mut is_new = false;
+        let database = self.entry(run)?.database;
+        let decided = self.index.change(run, |entry| {
+            // Nobody takes out what was there just now.
+            let mut entry = entry.ok_or_else(|| Failure::failed("the index has lost the run"))?;
+            if let Some(order) = decide(entry.order.as_ref())? {
+                is_new = true;
+                entry.order = Some(order);
+                entry.message.clear();
+            }
+            Ok::<_, Failure>(entry)
+        });
+        decided.await?;
+        let server = tokio::task::block_in_place(|| {
+            let config = self.config().ok();
+            self.server(config.as_ref(), &database)
+        });
+        self.conduct(run, server.as_deref(), false);
+        Ok(is_new)
     }
 
     async fn accept(
@@ -245,14 +296,16 @@ impl Leading {
         (by, order): (&Identity, &SubmitOrder),
         (run, pack): (RunId, &Upload),
     ) -> Result<SubmitAnswer, Failure> {
+        let Some(_submission) = Submission::begin(self, run) else {
+            return Err(Failure::from(Error::Io {
+                context: format!("submitting run {run}"),
+                source: io::Error::other("its pack is being compiled: ask again"),
+            }));
+        };
         let answer = |run: &str, summary: String| SubmitAnswer {
             run: run.to_owned(),
             summary,
         };
-        if self.index.get(run).is_some() {
-            let known = format!("run {run} was submitted before");
-            return Ok(answer(&order.run, known));
-        }
         let host = Host::Cluster(Box::new(self.host(false)));
         let place = (order.database.as_str(), host);
         let arguments = run_arguments(&order.options, pack.folder(), place)?;
@@ -267,14 +320,31 @@ impl Leading {
         let mut conn = self.connect(&order.database).await?;
         let stored =
             ledger::exists(&mut conn).await? && ledger::run::read(&mut conn, run).await?.is_some();
+        if stored
+            && self
+                .index
+                .get(run)
+                .is_some_and(|entry| entry.state != SUBMITTED)
+        {
+            let known = format!("run {run} was submitted before");
+            return Ok(answer(&order.run, known));
+        }
         if !stored {
+            // First: what is in the ledger has to be in the index, whenever this process dies.
+            self.index
+                .change(run, |_| Ok::<_, Error>(submitted(run, order)))
+                .await?;
             let config = self.config.as_deref();
-            let begun = Box::pin(run::begin(&arguments, config, run, told)).await?;
-            let Some(begun) = begun else {
+            let begun = Box::pin(run::begin(&arguments, config, run, told)).await;
+            if !matches!(begun, Ok(Some(_))) && !is_stored(&mut conn, run).await {
+                self.index.forget(run).await?;
+            }
+            let Some(begun) = begun? else {
                 let lines = lines.into_inner().unwrap_or_else(PoisonError::into_inner);
                 return Ok(answer("", lines.join("\n")));
             };
             begun.leave().await;
+            failpoint::reach(failpoint::AFTER_SUBMIT);
         }
         let action = Action {
             by,
@@ -284,19 +354,31 @@ impl Leading {
         };
         action.record(&mut conn).await?;
         let entry = RunEntry {
-            run,
-            database: order.database.clone(),
             state: RunState::Running.to_string(),
-            order: None,
             message: String::new(),
+            ..submitted(run, order)
         };
+        self.index.change(run, |_| Ok::<_, Error>(entry)).await?;
         let forward = RunOrder::Forward {
             commit,
             options: order.options.clone(),
         };
-        self.order(entry, forward).await?;
+        self.order(run, |_| Ok(Some(forward))).await?;
         let lines = lines.into_inner().unwrap_or_else(PoisonError::into_inner);
         Ok(answer(&order.run, lines.join("\n")))
+    }
+
+    /// Comes to its end even where whoever asked for it has gone.
+    async fn seen_to<T: Send + 'static>(
+        &self,
+        request: impl Future<Output = Result<T, Failure>> + Send + 'static,
+    ) -> Result<T, Failure> {
+        let seen_to = self.requests.spawn(request).await;
+        seen_to.unwrap_or_else(|_| {
+            Err(Failure::failed(
+                "the coordinator has a defect, please report it with what it has logged",
+            ))
+        })
     }
 
     fn outcome<T>(&self, action: &Action<'_>, outcome: Result<T, Failure>) -> Result<T, Status> {
@@ -304,6 +386,56 @@ impl Leading {
         self.metrics.asked(action.verb, outcome.is_ok());
         action.log(&outcome);
         outcome
+    }
+}
+
+/// A run whose pack is being compiled; another order for the same one has to wait.
+struct Submission<'a> {
+    leading: &'a Leading,
+    run: RunId,
+}
+
+impl<'a> Submission<'a> {
+    fn begin(leading: &'a Leading, run: RunId) -> Option<Self> {
+        let first = leading.conductors().submitted.insert(run);
+        first.then_some(Self { leading, run })
+    }
+}
+
+impl Drop for Submission<'_> {
+    fn drop(&mut self) {
+        self.leading.conductors().submitted.remove(&self.run);
+    }
+}
+
+/// What the index says of a run whose pack is being compiled.
+fn submitted(run: RunId, order: &SubmitOrder) -> RunEntry {
+    RunEntry {
+        run,
+        database: order.database.clone(),
+        state: SUBMITTED.to_owned(),
+        order: None,
+        message: "its submission has not come to its end: submit it again, or resume it".to_owned(),
+    }
+}
+
+/// What a coordinator does with a run that is not driven.
+fn doing(order: Option<&RunOrder>, at_work: bool) -> &'static str {
+    match order {
+        None => "",
+        Some(_) if !at_work => "waiting",
+        Some(RunOrder::Forward { .. }) => "forward",
+        Some(RunOrder::Back { .. }) => "back",
+        Some(RunOrder::Commit) => "commit",
+    }
+}
+
+/// Whether the ledger has a run; where it does not say, it may.
+async fn is_stored(conn: &mut PgConnection, run: RunId) -> bool {
+    match ledger::exists(conn).await {
+        Ok(true) => !matches!(ledger::run::read(conn, run).await, Ok(None)),
+        Ok(false) => false,
+        Err(_) => true,
     }
 }
 
@@ -326,8 +458,11 @@ impl Leader for Arc<Leading> {
             run: Some(run),
             detail: format!("database {}", order.database),
         };
-        let accepted = Box::pin(self.accept((by, &order), (run, &pack))).await;
-        self.outcome(&action, accepted)
+        let leading = Arc::clone(self);
+        let who = by.clone();
+        let accepted = self
+            .seen_to(async move { Box::pin(leading.accept((&who, &order), (run, &pack))).await });
+        self.outcome(&action, accepted.await)
     }
 
     async fn status(&self, run: Option<RunId>) -> Result<StatusResponse, Status> {
@@ -342,15 +477,14 @@ impl Leader for Arc<Leading> {
             Some(run) => vec![self.entry(run).map_err(|failure| failure.status())?],
             None => self.index.all(),
         };
+        let at_work = self.conductors().at_work.clone();
         let runs = entries.into_iter().map(|entry| {
             let of_driver = driven.remove(&entry.run.to_string());
             of_driver.unwrap_or_else(|| RunStatus {
                 run: entry.run.to_string(),
                 database: entry.database,
                 state: entry.state,
-                doing: entry
-                    .order
-                    .map_or_else(String::new, |_| "waiting".to_owned()),
+                doing: doing(entry.order.as_ref(), at_work.contains(&entry.run)).to_owned(),
                 message: entry.message,
                 ..RunStatus::default()
             })
@@ -396,8 +530,17 @@ impl Leader for Arc<Leading> {
             run: Some(run),
             detail,
         };
-        let granted = Box::pin(self.grant(&action, run, &wish)).await;
-        self.outcome(&action, granted)
+        let (leading, who, what) = (Arc::clone(self), by.clone(), action.detail.clone());
+        let granted = self.seen_to(async move {
+            let action = Action {
+                by: &who,
+                verb: wish.verb(),
+                run: Some(run),
+                detail: what,
+            };
+            Box::pin(leading.grant(&action, run, &wish)).await
+        });
+        self.outcome(&action, granted.await)
     }
 
     async fn workers(&self) -> Result<WorkersResponse, Status> {

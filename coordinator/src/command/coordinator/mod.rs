@@ -9,14 +9,15 @@ mod conducting;
 mod granting;
 mod index;
 mod leader;
-mod scrape;
 
 use std::{
+    net::SocketAddr,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
 };
 
+use async_trait::async_trait;
 use clap::Args;
 use tokio::{
     sync::{mpsc, watch},
@@ -29,10 +30,15 @@ use upshift_shared::{
     config::{ClusterSettings, Config, Environment},
 };
 
-use super::{Failure, signals};
+use super::{
+    Failure,
+    scrape::{self, Figures},
+    signals,
+};
 use crate::{
     coordination::{Coordination, Etcd, EtcdOptions, Held, Member, Topic},
     driver::{hub::Hub, process::member},
+    engine::Load,
     metrics::Metrics,
     server::{Door, Entrance, Leader, Listener, OperatorService, SessionEvent, SessionService},
 };
@@ -47,11 +53,16 @@ const CAMPAIGN_AGAIN: Duration = Duration::from_secs(1);
 
 /// `upshift coordinator`
 #[derive(Debug, Args)]
-pub(super) struct Arguments {}
+pub(super) struct Arguments {
+    /// Where metrics are served, over plain HTTP [default: metrics of [cluster], else nowhere]
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    metrics: Option<SocketAddr>,
+}
 
-pub(super) async fn run(_: Arguments, config: Option<&Path>) -> Result<(), Failure> {
+pub(super) async fn run(arguments: Arguments, config: Option<&Path>) -> Result<(), Failure> {
     let environment = Environment::capture();
-    let loaded = Config::load(config, &environment)?;
+    let mut loaded = Config::load(config, &environment)?;
+    loaded.cluster.metrics = arguments.metrics.or(loaded.cluster.metrics);
     let cluster = loaded.cluster.clone();
     let Some(etcd) = EtcdOptions::of(&cluster, &environment)? else {
         return Err(Failure::usage(
@@ -126,6 +137,23 @@ impl Doors {
     }
 }
 
+/// What a coordinator counts, with how much there is to do where it leads.
+struct OfCoordinator {
+    metrics: Arc<Metrics>,
+    leader: Entrance<Arc<dyn Leader>>,
+}
+
+#[async_trait]
+impl Figures for OfCoordinator {
+    async fn text(&self) -> String {
+        let of_leader = match self.leader.enter() {
+            Ok(leader) => leader.figures().await.ok(),
+            Err(_) => None,
+        };
+        of_leader.unwrap_or_else(|| self.metrics.text(Load::default(), 0))
+    }
+}
+
 /// The listener at work.
 struct Served {
     stop: CancellationToken,
@@ -148,14 +176,12 @@ impl Served {
         let stop = CancellationToken::new();
         let mut serving = JoinSet::new();
         serving.spawn(listener.serve(session, operator, stop.clone()));
-        if let Some(address) = cluster.metrics {
-            let scrape = scrape::serve(
-                address,
-                cluster.insecure,
-                (Arc::clone(&process.metrics), operators),
-            );
-            background.spawn(scrape.await?);
-        }
+        let figures = OfCoordinator {
+            metrics: Arc::clone(&process.metrics),
+            leader: operators,
+        };
+        let address = (cluster.metrics, cluster.insecure);
+        scrape::serve(address, Arc::new(figures), background).await?;
         Ok(Self {
             stop,
             serving,
@@ -253,6 +279,8 @@ impl Process {
                 }
                 Err(error) => {
                     tracing::error!(%error, "the index of runs cannot be read");
+                    // Where it cannot lead, another one may be able to.
+                    signals::pause(stop, CAMPAIGN_AGAIN).await;
                     true
                 }
             },

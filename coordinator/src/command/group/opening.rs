@@ -57,7 +57,7 @@ impl Group {
             if found.password_given {
                 return Err(Failure::usage(format!(
                     "member {}: a password does not belong in {}: name an entry of upshift.toml \
-                     (password_env, password_command), or use a password file",
+                     (password_env, password_file, password_command), or use libpq's password file",
                     entry.name,
                     path.display()
                 )));

@@ -6,7 +6,8 @@
 //! | `format` | the version of this layout | for ever |
 //! | `leader` | [`Record`] of the member that leads | with its lease |
 //! | `locks/DATABASE` | [`Record`] of the member that may touch the database | with its lease |
-//! | `workers/TOKEN` | [`Record`] of a worker | with its lease |
+//! | `workers/NUMBER` | [`Record`] of a worker | with its lease |
+//! | `spent/TOKEN` | nothing: no copy of the request with this token is carried out any more | with the lease of who asked |
 //! | `decisions/QUESTION` | the answer | for ever |
 //! | `runs/RUN` | [`crate::coordination::RunEntry`] | for ever |
 //!
@@ -59,8 +60,12 @@ impl Keys {
         format!("{}workers/", self.prefix)
     }
 
-    pub(super) fn worker(&self, token: &str) -> String {
-        format!("{}{token}", self.workers())
+    pub(super) fn worker(&self, number: &str) -> String {
+        format!("{}{number}", self.workers())
+    }
+
+    pub(super) fn spent(&self, token: &str) -> String {
+        format!("{}spent/{token}", self.prefix)
     }
 
     pub(super) fn decisions(&self) -> String {

@@ -5,23 +5,31 @@
 
 use std::{sync::Arc, time::Duration};
 
-use etcd_client::{Client, LeaseKeepAliveStream, LeaseKeeper};
+use etcd_client::{Client, LeaseClient, LeaseKeepAliveStream, LeaseKeeper};
 use tokio::{
     sync::watch,
     time::{sleep, timeout},
 };
 use tokio_util::sync::{CancellationToken, DropGuard};
-use upshift_shared::{Result, clock::Stopwatch};
+use upshift_shared::clock::Stopwatch;
 
-use super::{Patience, background};
+use super::{
+    background,
+    patience::{Patience, is_passing},
+};
 
 /// How long after a broken stream the next one is tried.
 const AGAIN_AFTER: Duration = Duration::from_millis(200);
+/// The least time that an answer is waited for, where nothing runs out before.
+const LEAST_WAIT: Duration = Duration::from_millis(300);
 
 /// A lease. Dropped by its last holder, it is no longer kept alive and runs out.
 #[derive(Debug)]
 pub(super) struct Lease {
     pub(super) id: i64,
+    ttl: Duration,
+    /// Since the last request that etcd answered was sent: the lease holds at least so long after it.
+    renewed: watch::Receiver<Stopwatch>,
     lost: watch::Receiver<Option<String>>,
     _keep: DropGuard,
 }
@@ -31,7 +39,10 @@ impl Lease {
     ///
     /// # Errors
     /// When etcd does not grant it.
-    pub(super) async fn grant(client: &Arc<Client>, ttl: Duration) -> Result<Arc<Self>> {
+    pub(super) async fn grant(
+        client: &Arc<Client>,
+        ttl: Duration,
+    ) -> upshift_shared::Result<Arc<Self>> {
         let seconds = i64::try_from(ttl.as_secs().max(1)).unwrap_or(i64::MAX);
         let mut patience = Patience::default();
         let (granted, id, seconds) = loop {
@@ -39,17 +50,22 @@ impl Lease {
             match client.lease_client().grant(seconds, None).await {
                 // A server may grant more than was asked for: it is relied on only for what was.
                 Ok(answer) => break (asked, answer.id(), answer.ttl().min(seconds)),
-                Err(error) => patience.bear("asking for a lease", error).await?,
+                Err(error) => {
+                    let what = "asking for a lease";
+                    patience.bear(Some(client), what, error).await?;
+                }
             }
         };
         let (tell, lost) = watch::channel(None);
         let stop = CancellationToken::new();
+        // What etcd reckons with, and not a fraction of a second more.
+        let ttl = Duration::from_secs(u64::try_from(seconds).unwrap_or_default());
+        let (tell_renewed, renewed) = watch::channel(granted);
         let keeper = Keeper {
             client: Arc::clone(client),
             id,
-            // What etcd reckons with, and not a fraction of a second more.
-            ttl: Duration::from_secs(u64::try_from(seconds).unwrap_or_default()),
-            last: granted,
+            ttl,
+            renewed: tell_renewed,
         };
         let stopped = stop.clone();
         background::spawn(async move {
@@ -62,14 +78,17 @@ impl Lease {
         });
         Ok(Arc::new(Self {
             id,
+            ttl,
+            renewed,
             lost,
             _keep: stop.drop_guard(),
         }))
     }
 
-    /// Whether it still holds, as far as this process knows.
+    /// Whether it still holds, as far as this process knows: by the clock too, which a process that was
+    /// paused reads before it learns of anything else.
     pub(super) fn holds(&self) -> bool {
-        self.lost.borrow().is_none()
+        self.lost.borrow().is_none() && self.renewed.borrow().elapsed() < self.ttl
     }
 
     /// Returns when it no longer holds, with why.
@@ -86,22 +105,26 @@ struct Keeper {
     client: Arc<Client>,
     id: i64,
     ttl: Duration,
-    /// Since the last request that etcd answered was sent: the lease holds at least so long after it.
-    last: Stopwatch,
+    renewed: watch::Sender<Stopwatch>,
 }
 
 impl Keeper {
     /// Keeps it alive until that is no longer possible; returns why.
-    async fn keep(mut self) -> String {
+    async fn keep(self) -> String {
         let mut why = String::new();
         loop {
-            let Some(left) = self.ttl.checked_sub(self.last.elapsed()) else {
+            let Some(left) = self.left() else {
                 return format!("the lease ran out: etcd did not answer in time {why}");
             };
-            let opened = timeout(left, self.client.lease_client().keep_alive(self.id)).await;
+            let sent = Stopwatch::start();
+            let opening = self.client.lease_client();
+            let opened = timeout(self.patience(left), opened(opening, self.id)).await;
             let ended = match opened {
-                Ok(Ok((keeper, stream))) => self.over(keeper, stream).await,
-                Ok(Err(error)) => Ended::Broken(error.to_string()),
+                Ok(Ok((keeper, stream))) => {
+                    self.renewed.send_replace(sent);
+                    self.over(keeper, stream).await
+                }
+                Ok(Err(ended)) => ended,
                 Err(_) => Ended::Broken("no answer".to_owned()),
             };
             match ended {
@@ -112,27 +135,53 @@ impl Keeper {
         }
     }
 
+    /// How long it holds yet.
+    fn left(&self) -> Option<Duration> {
+        self.ttl.checked_sub(self.renewed.borrow().elapsed())
+    }
+
+    /// How long an answer is waited for: so that a member that is silent leaves time to ask others, of
+    /// which the next one may be silent too.
+    fn patience(&self, left: Duration) -> Duration {
+        left.min((self.ttl / 6).max(LEAST_WAIT))
+    }
+
     /// The same over one stream.
-    async fn over(&mut self, mut keeper: LeaseKeeper, mut stream: LeaseKeepAliveStream) -> Ended {
+    async fn over(&self, mut keeper: LeaseKeeper, mut stream: LeaseKeepAliveStream) -> Ended {
         loop {
+            sleep(self.ttl / 3).await;
             let sent = Stopwatch::start();
-            let Some(left) = self.ttl.checked_sub(self.last.elapsed()) else {
+            let Some(left) = self.left() else {
                 return Ended::Broken("no answer".to_owned());
             };
-            let answer = timeout(left.min(self.ttl / 2), async {
+            let answer = timeout(self.patience(left), async {
                 keeper.keep_alive().await?;
                 stream.message().await
             });
             match answer.await {
-                Ok(Ok(Some(answer))) if answer.ttl() > 0 => self.last = sent,
+                Ok(Ok(Some(answer))) if answer.ttl() > 0 => {
+                    self.renewed.send_replace(sent);
+                }
                 Ok(Ok(Some(_))) => return Ended::Gone,
                 Ok(Ok(None)) => return Ended::Broken("the stream ended".to_owned()),
                 Ok(Err(error)) => return Ended::Broken(error.to_string()),
                 Err(_) => return Ended::Broken("no answer".to_owned()),
             }
-            sleep(self.ttl / 3).await;
         }
     }
+}
+
+/// A stream, on which the first renewal was answered.
+async fn opened(
+    mut client: LeaseClient,
+    id: i64,
+) -> Result<(LeaseKeeper, LeaseKeepAliveStream), Ended> {
+    client.keep_alive(id).await.map_err(|error| match &error {
+        // So the client says that etcd does not know it.
+        etcd_client::Error::LeaseKeepAliveError(_) => Ended::Gone,
+        error if is_passing(error) => Ended::Broken(error.to_string()),
+        error => Ended::Broken(format!("etcd refuses: {error}")),
+    })
 }
 
 enum Ended {

@@ -4,11 +4,18 @@
 
 use std::{sync::Arc, time::Duration};
 
-use etcd_client::{Client, WatchOptions, WatchStream};
-use tokio::{sync::mpsc, time::sleep};
+use etcd_client::{Client, GetOptions, WatchOptions, WatchStream};
+use tokio::{
+    sync::mpsc,
+    time::{sleep, timeout},
+};
+
+use super::patience::authenticates_again;
 
 /// How long after a broken watch the next one is tried.
 const AGAIN_AFTER: Duration = Duration::from_millis(300);
+/// A watch that is not open by then is tried again.
+const OPEN_DEADLINE: Duration = Duration::from_secs(5);
 
 /// Keys that begin alike, watched.
 pub(super) struct Watching {
@@ -30,14 +37,17 @@ impl Watching {
             let mut client = self.client.watch_client();
             tokio::select! {
                 () = gone.closed() => return,
-                opened = client.watch(self.prefix.clone(), Some(options)) => match opened {
-                    Ok(stream) => {
-                        if self.follow(stream).await.is_none() {
-                            return;
+                opened = timeout(OPEN_DEADLINE, client.watch(self.prefix.clone(), Some(options))) => {
+                    match opened {
+                        Ok(Ok(stream)) => {
+                            if self.follow(stream).await.is_none() {
+                                return;
+                            }
                         }
+                        Ok(Err(error)) => tracing::debug!(%error, "a watch could not be opened"),
+                        Err(_) => tracing::debug!("a watch was not opened in time"),
                     }
-                    Err(error) => tracing::debug!(%error, "a watch could not be opened"),
-                },
+                }
             }
             tokio::select! {
                 () = gone.closed() => return,
@@ -61,6 +71,9 @@ impl Watching {
                 if message.compact_revision() > 0 {
                     self.next = message.compact_revision();
                     self.told()?;
+                } else {
+                    tracing::debug!(why = message.cancel_reason(), "etcd ended a watch");
+                    self.authenticate_again().await;
                 }
                 return Some(());
             }
@@ -70,6 +83,17 @@ impl Watching {
             if let Some(header) = message.header().filter(|_| !message.events().is_empty()) {
                 self.next = self.next.max(header.revision() + 1);
             }
+        }
+    }
+
+    /// etcd ends a watch whose token it does not know any more, without saying so. Any request that is
+    /// answered once shows that, and then authenticates again.
+    async fn authenticate_again(&self) {
+        let options = GetOptions::new().with_prefix().with_count_only();
+        let mut client = self.client.kv_client();
+        if let Err(error) = client.get(self.prefix.clone(), Some(options)).await {
+            let again = authenticates_again(&self.client, &error).await;
+            tracing::debug!(%error, again, "etcd did not answer");
         }
     }
 

@@ -1,11 +1,19 @@
 //! Coordination by etcd: the suite that the embedded backend passes, and what only a store with members
-//! can do: lose one, or keep its clients waiting.
+//! can do: lose one, or keep its clients waiting. `UPSHIFT_ETCD_BIN` names the programs of the etcd that
+//! is tested, where it is not the distribution's.
+
+mod late;
+mod secured;
+mod traffic;
+mod watched;
 
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use tokio::time::timeout;
-use upshift_coordinator::coordination::{Coordination, Etcd, Locked, Member, RunEntry, suite};
+use upshift_coordinator::coordination::{
+    Coordination, Etcd, Held, Locked, Member, RunEntry, suite,
+};
 use upshift_shared::ids::RunId;
 use upshift_tests::harness::EtcdCluster;
 
@@ -24,10 +32,30 @@ fn prefix() -> String {
     format!("/upshift-test/{}", RunId::generate())
 }
 
-async fn granted(
-    etcd: &Etcd,
-    name: &str,
-) -> Result<Box<dyn upshift_coordinator::coordination::Held>> {
+fn run(database: &str) -> RunEntry {
+    RunEntry {
+        run: RunId::generate(),
+        database: database.to_owned(),
+        state: "running".to_owned(),
+        order: None,
+        message: String::new(),
+    }
+}
+
+/// Returns when the condition holds.
+async fn eventually(what: &str, holds: impl AsyncFn() -> Result<bool>) -> Result<()> {
+    let waited = timeout(DEADLINE, async {
+        while !holds().await? {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        Ok(())
+    });
+    waited
+        .await
+        .unwrap_or_else(|_| anyhow::bail!("{what}: not within {DEADLINE:?}"))
+}
+
+async fn granted(etcd: &Etcd, name: &str) -> Result<Box<dyn Held>> {
     match etcd.lock_database("db", &member(name)).await? {
         Locked::Granted(held) => Ok(held),
         Locked::Taken { by } => anyhow::bail!("{by} holds it"),
@@ -54,13 +82,10 @@ async fn a_lost_member_does_not_matter() -> Result<()> {
     let leads = client.campaign(&member("a")).await?;
     for lost in 0..3 {
         cluster.kill_member(lost);
-        let entry = RunEntry {
-            run: RunId::generate(),
-            database: format!("db {lost}"),
-            state: "running".to_owned(),
-            order: None,
-            message: String::new(),
-        };
+        let entry = run(&format!("db {lost}"));
+        // A client may come while a member is away.
+        let late = timeout(DEADLINE, cluster.client(&prefix(), lease)).await??;
+        ensure!(late.leader().await?.is_none(), "somebody leads");
         timeout(DEADLINE, client.put_run(&entry)).await??;
         ensure!(
             client.runs().await?.contains(&entry),
@@ -119,13 +144,7 @@ async fn who_has_lost_the_lead_writes_nothing() -> Result<()> {
     cluster.pause(false)?;
     let new = cluster.client(&prefix, LEASE).await?;
     let follows = timeout(DEADLINE, new.campaign(&member("new"))).await??;
-    let entry = RunEntry {
-        run: RunId::generate(),
-        database: "db".to_owned(),
-        state: "running".to_owned(),
-        order: None,
-        message: String::new(),
-    };
+    let entry = run("db");
     let refused = old.put_run(&entry).await;
     ensure!(refused.is_err(), "the old leader wrote");
     let refused = old.decide("q", "old").await;
@@ -147,6 +166,39 @@ async fn who_has_lost_the_lead_writes_nothing() -> Result<()> {
     let leads = timeout(DEADLINE, old.campaign(&member("old"))).await??;
     old.put_run(&entry).await?;
     ensure!(old.decide("p", "old").await? == "old", "another decided");
+    leads.release().await;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_has_given_back_the_lead_writes_nothing() -> Result<()> {
+    let cluster = EtcdCluster::start(1)?;
+    let prefix = prefix();
+    let client = cluster.client(&prefix, LEASE).await?;
+    let entry = run("db");
+    // Whoever never led is not fenced: a command that runs alone.
+    client.put_run(&entry).await?;
+    let leads = client.campaign(&member("a")).await?;
+    client.put_run(&entry).await?;
+    leads.release().await;
+    for term in 0..2 {
+        let refused = client.put_run(&run("db")).await;
+        ensure!(refused.is_err(), "it wrote without leading, {term}");
+        let refused = client.decide("q", "commit").await;
+        ensure!(refused.is_err(), "it decided without leading, {term}");
+        let refused = granted(&client, "a").await;
+        ensure!(refused.is_err(), "it locked without leading, {term}");
+        let refused = client.register_worker(&member("w")).await;
+        ensure!(refused.is_err(), "it registered without leading, {term}");
+        let other = cluster.client(&prefix, LEASE).await?;
+        let leads = timeout(DEADLINE, other.campaign(&member("b"))).await??;
+        leads.release().await;
+    }
+    ensure!(client.runs().await? == [entry], "a run was written");
+    ensure!(client.decision("q").await?.is_none(), "it was decided");
+    let leads = timeout(DEADLINE, client.campaign(&member("a"))).await??;
+    client.put_run(&run("db")).await?;
+    granted(&client, "a").await?.release().await;
     leads.release().await;
     Ok(())
 }

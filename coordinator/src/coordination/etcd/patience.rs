@@ -1,0 +1,86 @@
+//! How requests are sent again that were not answered, and what their failures mean.
+
+use std::time::Duration;
+
+use etcd_client::Client;
+use tokio::time::sleep;
+use upshift_shared::{Error, Result, clock::Stopwatch};
+
+/// So long requests are sent again: a cluster that loses a member elects its leader in about a second.
+const PATIENCE: Duration = Duration::from_secs(15);
+
+/// How long requests are sent again that were not answered.
+pub(super) struct Patience {
+    begun: Stopwatch,
+    pause: Duration,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Self {
+            begun: Stopwatch::start(),
+            pause: Duration::from_millis(100),
+        }
+    }
+}
+
+impl Patience {
+    /// Waits a little; or gives the failure back, where asking again cannot help or has been tried for long
+    /// enough.
+    pub(super) async fn bear(
+        &mut self,
+        client: Option<&Client>,
+        what: &str,
+        error: etcd_client::Error,
+    ) -> Result<()> {
+        let may_help = match client {
+            Some(client) => is_passing(&error) || authenticates_again(client, &error).await,
+            None => is_passing(&error),
+        };
+        if !may_help || self.begun.elapsed() > PATIENCE {
+            return Err(failed(what)(error));
+        }
+        tracing::debug!(%error, what, "etcd did not answer");
+        sleep(self.pause).await;
+        self.pause = (self.pause * 2).min(Duration::from_secs(1));
+        Ok(())
+    }
+}
+
+/// What etcd says of a signed token that it gave before an operator changed users or roles
+/// (`ErrAuthOldRevision`). Of tokens that it does not know any more it says something else, and the client
+/// asks for another one by itself.
+const OLD_TOKEN: &str = "revision of auth store is old";
+
+/// Asks for another token where etcd calls this one old; whether asking again may help then.
+pub(super) async fn authenticates_again(client: &Client, error: &etcd_client::Error) -> bool {
+    let etcd_client::Error::GRpcStatus(status) = error else {
+        return false;
+    };
+    status.message().contains(OLD_TOKEN) && client.refresh_token().await.is_ok()
+}
+
+/// Whether asking again may help.
+pub(super) fn is_passing(error: &etcd_client::Error) -> bool {
+    use tonic::Code;
+    match error {
+        etcd_client::Error::GRpcStatus(status) => matches!(
+            status.code(),
+            Code::Unavailable
+                | Code::DeadlineExceeded
+                | Code::Cancelled
+                | Code::Unknown
+                | Code::Internal
+        ),
+        etcd_client::Error::TransportError(_) | etcd_client::Error::IoError(_) => true,
+        _ => false,
+    }
+}
+
+pub(super) fn failed(what: &str) -> impl FnOnce(etcd_client::Error) -> Error {
+    let context = what.to_owned();
+    move |error| Error::Io {
+        context,
+        source: std::io::Error::other(error.to_string()),
+    }
+}

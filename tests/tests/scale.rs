@@ -1,0 +1,46 @@
+//! The engine with many runs, workers and units in virtual time: what holds at every event, and what a unit
+//! costs. Counted, never timed.
+
+use anyhow::{Result, ensure};
+use upshift_tests::bench::scale::{simulation::Simulation, world::World};
+
+fn world(seed: u64, databases: u32, workers: u32, units: u64) -> World {
+    World {
+        databases,
+        workers,
+        slots: 4,
+        units,
+        servers: 5,
+        failures: 50,
+        seed,
+    }
+}
+
+/// The rules: a slot is free only where no unit may run there, no limit is passed, and no run is served twice
+/// while another one waits that wants the same.
+#[test]
+fn nobody_idles_and_nobody_is_passed_over() -> Result<()> {
+    for (seed, databases, workers) in [(1, 3, 10), (2, 40, 7), (3, 40, 23), (4, 90, 10), (5, 1, 9)]
+    {
+        let world = world(seed, databases, workers, 3_000);
+        let report = Simulation::new(world, true).run();
+        let report = report.map_err(|error| error.context(format!("seed {seed}")))?;
+        ensure!(report.failures > 0, "some fail: {report:?}");
+        ensure!(report.makespan >= report.bound, "{report:?}");
+    }
+    Ok(())
+}
+
+/// What is looked at to find whose turn it is grows with units, not with the runs that stand in the queues.
+#[test]
+fn a_unit_costs_as_much_with_many_runs() -> Result<()> {
+    let looks = |databases| -> Result<f64> {
+        let world = world(7, databases, 50, 20_000);
+        let report = Simulation::new(world, false).run()?;
+        Ok(report.looks as f64 / report.units as f64)
+    };
+    let (few, many) = (looks(10)?, looks(2_000)?);
+    // With ten units each, what a run costs once shows.
+    ensure!(many < few * 2.0 + 10.0, "{few} and {many} entries a unit");
+    Ok(())
+}
