@@ -10,7 +10,12 @@ use std::{collections::BTreeMap, fmt::Write as _, sync::Arc};
 use sha2::{Digest, Sha256};
 use tonic::{Request, Status, metadata::MetadataMap, service::Interceptor};
 use upshift_shared::config::{Role, Token};
+
+use super::rates::Log;
 use x509_parser::prelude::{FromDer, X509Certificate};
+
+/// Characters of a holder's name.
+const NAME_LENGTH: usize = 128;
 
 /// Somebody who asks.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,6 +59,7 @@ pub struct Doorman {
     tokens: Arc<BTreeMap<String, Token>>,
     /// Whether somebody without certificate and token is let in.
     anybody: bool,
+    log: Arc<Log>,
 }
 
 impl Doorman {
@@ -64,6 +70,7 @@ impl Doorman {
         Self {
             anybody: anybody && tokens.is_empty(),
             tokens: Arc::new(tokens),
+            log: Arc::default(),
         }
     }
 
@@ -96,7 +103,13 @@ impl Doorman {
 
 impl Interceptor for Doorman {
     fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
-        let identity = self.identify(&request)?;
+        let identity = self.identify(&request).inspect_err(|refusal| {
+            // Nothing of what was shown: it may be a token of another cluster.
+            if self.log.has_room() {
+                let from = request.remote_addr();
+                tracing::warn!(?from, why = refusal.message(), "somebody was turned away");
+            }
+        })?;
         request.extensions_mut().insert(identity);
         Ok(request)
     }
@@ -148,15 +161,21 @@ fn of_certificate(der: &[u8]) -> Result<Identity, Status> {
         name: shown(
             name.and_then(|name| name.as_str().ok())
                 .unwrap_or("unnamed"),
+            NAME_LENGTH,
         ),
         role: Some(role),
     })
 }
 
-/// A name of somebody else's making, fit for a log.
-fn shown(name: &str) -> String {
-    let plain = name.chars().filter(|c| !c.is_control());
-    plain.take(128).collect()
+/// A text of somebody else's making, fit for a line of a log and for a terminal: without control characters,
+/// without those that break lines or turn the direction of writing (Unicode, "General Category" Zl and Zp,
+/// and UAX #9), and no longer than that.
+pub(super) fn shown(text: &str, length: usize) -> String {
+    let plain = text.chars().filter(|c| {
+        let turns = matches!(c, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{200e}' | '\u{200f}');
+        !c.is_control() && !turns
+    });
+    plain.take(length).collect()
 }
 
 pub(super) fn hexadecimal(bytes: &[u8]) -> String {
