@@ -23,9 +23,7 @@ use upshift_shared::{
     config::{ClusterSettings, TlsFiles},
 };
 
-use super::{
-    OperatorService, SessionService, connection::Counted, identity::Doorman, rates::Log,
-};
+use super::{OperatorService, SessionService, connection::Counted, identity::Doorman, rates::Log};
 
 /// A message may be so large: a unit's bounds and a piece of a pack are far smaller.
 const MESSAGE_BYTES: usize = 4 * 1024 * 1024;

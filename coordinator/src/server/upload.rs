@@ -186,7 +186,7 @@ mod tests {
             &deep,
         ];
         for path in bad {
-            let mut upload = Upload::begin(1000).expect("a folder");
+            let mut upload = Upload::begin(10_000).expect("a folder");
             let refused = upload.take(&piece(path, "x")).expect_err(path);
             assert_eq!(refused.code(), tonic::Code::InvalidArgument, "{path}");
             let left = fs::read_dir(upload.folder()).expect("it is there").count();

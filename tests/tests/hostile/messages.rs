@@ -90,7 +90,11 @@ fn framed(compressed: u8, length: u32, message: &[u8]) -> Vec<u8> {
 }
 
 fn proper(message: &[u8]) -> Vec<u8> {
-    framed(0, u32::try_from(message.len()).expect("it is short"), message)
+    framed(
+        0,
+        u32::try_from(message.len()).expect("it is short"),
+        message,
+    )
 }
 
 /// A message that could be meant for one of the methods.
@@ -127,7 +131,9 @@ fn meant(random: &mut StdRng) -> Vec<u8> {
 fn body(random: &mut StdRng) -> Vec<u8> {
     let mut message: Vec<u8> = match random.random_bool(0.5) {
         true => meant(random),
-        false => (0..random.random_range(0..300)).map(|_| random.random()).collect(),
+        false => (0..random.random_range(0..300))
+            .map(|_| random.random())
+            .collect(),
     };
     for _ in 0..random.random_range(0..4) {
         if !message.is_empty() {
@@ -137,7 +143,11 @@ fn body(random: &mut StdRng) -> Vec<u8> {
     }
     match random.random_range(0..6) {
         0 => framed(random.random(), random.random(), &message),
-        1 => framed(1, u32::try_from(message.len()).expect("it is short"), &message),
+        1 => framed(
+            1,
+            u32::try_from(message.len()).expect("it is short"),
+            &message,
+        ),
         2 => proper(&message)[..random.random_range(0..message.len() + 5)].to_vec(),
         3 => [proper(&message), proper(&message)].concat(),
         _ => proper(&message),

@@ -59,7 +59,12 @@ fn hello() -> Vec<u8> {
 fn proper() -> Vec<u8> {
     [
         hello(),
-        frame(HEADERS, END_HEADERS, 1, &request("/upshift.v1.Operator/Status")),
+        frame(
+            HEADERS,
+            END_HEADERS,
+            1,
+            &request("/upshift.v1.Operator/Status"),
+        ),
         frame(DATA, END_STREAM, 1, &[0, 0, 0, 0, 0]),
         frame(PING, 0, 0, &[7; 8]),
     ]
@@ -124,20 +129,33 @@ async fn what_is_no_http2_harms_nobody() -> Result<()> {
     let sane = exchange(&mut rig.connect(3).await?, &proper()).await;
     ensure!(sane.len() > 50, "a proper call is answered: {sane:?}");
     for (what, bytes) in [
-        ("HTTP/1", b"GET / HTTP/1.1\r\nHost: upshift\r\n\r\n".to_vec()),
+        (
+            "HTTP/1",
+            b"GET / HTTP/1.1\r\nHost: upshift\r\n\r\n".to_vec(),
+        ),
         ("a line without end", vec![b'A'; 1 << 20]),
-        ("a greeting of TLS, cut off", b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03abcdef".to_vec()),
+        (
+            "a greeting of TLS, cut off",
+            b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03abcdef".to_vec(),
+        ),
         ("half a preface", PREFACE[..12].to_vec()),
         ("a preface and no more", PREFACE.to_vec()),
     ] {
         let answer = exchange(&mut rig.connect(3).await?, &bytes).await;
         let text = String::from_utf8_lossy(&answer);
-        ensure!(!text.contains("grpc-status") && !text.contains("200 OK"), "{what}: {text}");
+        ensure!(
+            !text.contains("grpc-status") && !text.contains("200 OK"),
+            "{what}: {text}"
+        );
         rig.is_well(what).await?;
     }
     for seed in seeds(60) {
         let mut random = StdRng::seed_from_u64(seed);
-        for bytes in [noise(&mut random, 1 << 14), fuzzed(&mut random), mutated(&mut random)] {
+        for bytes in [
+            noise(&mut random, 1 << 14),
+            fuzzed(&mut random),
+            mutated(&mut random),
+        ] {
             exchange(&mut rig.connect(4).await?, &bytes).await;
         }
         if seed % 20 == 0 {
@@ -145,9 +163,18 @@ async fn what_is_no_http2_harms_nobody() -> Result<()> {
         }
     }
     // hyper itself would wait for ever.
-    ensure!(is_closed(&mut silent, Duration::from_secs(20)).await, "silent");
-    ensure!(is_closed(&mut hesitant, Duration::from_secs(5)).await, "hesitant");
-    ensure!(begun.elapsed() > Duration::from_secs(5), "it was given time");
+    ensure!(
+        is_closed(&mut silent, Duration::from_secs(20)).await,
+        "silent"
+    );
+    ensure!(
+        is_closed(&mut hesitant, Duration::from_secs(5)).await,
+        "hesitant"
+    );
+    ensure!(
+        begun.elapsed() > Duration::from_secs(5),
+        "it was given time"
+    );
     rig.is_well("all").await?;
     rig.end()?;
     Ok(())
@@ -180,23 +207,35 @@ async fn floods_are_cut_off() -> Result<()> {
             break;
         }
     }
-    ensure!(is_closed(&mut stream, Duration::from_secs(5)).await, "resets go on");
+    ensure!(
+        is_closed(&mut stream, Duration::from_secs(5)).await,
+        "resets go on"
+    );
     rig.is_well("a flood of RST_STREAM").await?;
     // CVE-2024-27316: headers without an end.
     let mut stream = rig.connect(6).await?;
     stream.write_all(&hello()).await?;
     stream.write_all(&frame(HEADERS, 0, 1, &open)).await?;
-    let more = frame(CONTINUATION, 0, 1, &field("x", &"y".repeat(100)).repeat(100));
+    let more = frame(
+        CONTINUATION,
+        0,
+        1,
+        &field("x", &"y".repeat(100)).repeat(100),
+    );
     let poured = pour(&mut stream, &more, 20_000).await;
     ensure!(poured < 100 << 20, "{poured} bytes of headers were taken");
-    ensure!(is_closed(&mut stream, Duration::from_secs(5)).await, "headers go on");
+    ensure!(
+        is_closed(&mut stream, Duration::from_secs(5)).await,
+        "headers go on"
+    );
     rig.is_well("headers without an end").await?;
     // Answers that nobody reads: pings, settings.
     for (kind, payload) in [(PING, vec![1; 8]), (SETTINGS, Vec::new())] {
         let mut stream = rig.connect(7).await?;
         stream.write_all(&hello()).await?;
         pour(&mut stream, &frame(kind, 0, 0, &payload).repeat(1000), 1000).await;
-        rig.is_well(&format!("a flood of frames of kind {kind}")).await?;
+        rig.is_well(&format!("a flood of frames of kind {kind}"))
+            .await?;
     }
     rig.end()?;
     Ok(())
@@ -213,12 +252,18 @@ async fn one_address_has_so_many_connections_and_no_more() -> Result<()> {
     for stream in streams.iter_mut().rev().take(88) {
         closed += usize::from(is_closed(stream, Duration::from_secs(2)).await);
     }
-    ensure!(closed == 88, "{closed} of those beyond the limit were turned away");
+    ensure!(
+        closed == 88,
+        "{closed} of those beyond the limit were turned away"
+    );
     rig.is_well("600 connections of one address").await?;
     drop(streams);
     tokio::time::sleep(Duration::from_millis(300)).await;
     let again = exchange(&mut rig.connect(8).await?, &proper()).await;
-    ensure!(again.len() > 50, "they are gone, and one more is let in: {again:?}");
+    ensure!(
+        again.len() > 50,
+        "they are gone, and one more is let in: {again:?}"
+    );
     let said = rig.end()?;
     let lines = said.matches("one was turned away").count();
     ensure!((1..=40).contains(&lines), "{lines} lines of the log");

@@ -95,7 +95,10 @@ impl Rig {
     /// A channel from that address of loopback.
     pub(crate) async fn channel(&self, from: u8) -> Result<Channel> {
         let endpoint = Endpoint::try_from(format!("http://{}", self.address))?;
-        Ok(endpoint.local_address(Some(loopback(from))).connect().await?)
+        Ok(endpoint
+            .local_address(Some(loopback(from)))
+            .connect()
+            .await?)
     }
 
     /// An operator who comes from there.
