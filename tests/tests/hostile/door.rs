@@ -25,7 +25,7 @@ async fn who_asks_too_often_is_told_to_wait() -> Result<()> {
     }
     ensure!(refused > 100, "{refused} of 400");
     rig.is_well("a flood of requests").await?;
-    rig.end()?;
+    rig.end().await?;
     Ok(())
 }
 
@@ -85,6 +85,6 @@ async fn watchers_and_packs_on_their_way_are_counted() -> Result<()> {
     calls.shutdown().await;
     drop((held, again));
     tokio::time::sleep(Duration::from_millis(500)).await;
-    rig.end()?;
+    rig.end().await?;
     Ok(())
 }

@@ -176,7 +176,7 @@ async fn what_is_no_http2_harms_nobody() -> Result<()> {
         "it was given time"
     );
     rig.is_well("all").await?;
-    rig.end()?;
+    rig.end().await?;
     Ok(())
 }
 
@@ -237,7 +237,7 @@ async fn floods_are_cut_off() -> Result<()> {
         rig.is_well(&format!("a flood of frames of kind {kind}"))
             .await?;
     }
-    rig.end()?;
+    rig.end().await?;
     Ok(())
 }
 
@@ -264,7 +264,7 @@ async fn one_address_has_so_many_connections_and_no_more() -> Result<()> {
         again.len() > 50,
         "they are gone, and one more is let in: {again:?}"
     );
-    let said = rig.end()?;
+    let said = rig.end().await?;
     let lines = said.matches("one was turned away").count();
     ensure!((1..=40).contains(&lines), "{lines} lines of the log");
     Ok(())

@@ -104,7 +104,7 @@ fn failed(run: &str, task: u32, unit: u32, class: FailureClass) -> UnitFailed {
         unit,
         direction: 1,
         class: class.into(),
-        message: format!("{FORGED}{}", "x".repeat(100_000)),
+        message: format!("{FORGED}{}", "x".repeat(20_000)),
         sqlstate: format!("{FORGED}40001"),
         micros: u64::MAX,
     }
@@ -189,7 +189,7 @@ async fn who_is_no_worker_gets_no_session() -> Result<()> {
         env!("CARGO_PKG_VERSION")
     );
     ensure!(status.message() == told, "{status:?}");
-    let said = rig.end()?;
+    let said = rig.end().await?;
     ensure!(
         said.contains(&told),
         "the coordinator says so as well: {said}"
@@ -254,7 +254,7 @@ async fn a_worker_that_says_too_much_harms_nobody() -> Result<()> {
         }
     }
     rig.is_well("one who does not read").await?;
-    let said = rig.end()?;
+    let said = rig.end().await?;
     ensure!(said.len() < 50_000, "{} bytes of log", said.len());
     Ok(())
 }
@@ -306,7 +306,7 @@ async fn nobody_finishes_the_units_of_others() -> Result<()> {
     compare::expect_same(&naive, &rig.database, "with a liar").await?;
     drop((honest, liar));
     rig.is_well("a run with a liar").await?;
-    rig.end()?;
+    rig.end().await?;
     Ok(())
 }
 
@@ -341,6 +341,6 @@ async fn the_way_back_believes_the_ledger() -> Result<()> {
         .succeed()?;
     rig.cluster.expect(&run, "rolled_back")?;
     before.expect_same(&Snapshot::take(&rig.database).await?, "rolled back")?;
-    rig.end()?;
+    rig.end().await?;
     Ok(())
 }
