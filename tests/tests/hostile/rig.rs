@@ -145,10 +145,7 @@ impl Rig {
     /// As far as memory goes.
     pub(crate) fn memory_is_bounded(&self, after: &str) -> Result<()> {
         let memory = self.memory()?;
-        println!(
-            "{memory} MiB after {after} at {:?}",
-            std::time::SystemTime::now()
-        );
+        println!("{memory} MiB after {after}");
         ensure!(memory < MOST_MEMORY, "{memory} MiB were resident: {after}");
         Ok(())
     }

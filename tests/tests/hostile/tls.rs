@@ -100,7 +100,7 @@ impl Guarded {
 }
 
 /// What somebody shows.
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct Shown {
     identity: Option<Identity>,
     token: Option<String>,
@@ -258,21 +258,18 @@ fn certificate(
     })
 }
 
-#[tokio::test]
-async fn strangers_are_not_let_in() -> Result<()> {
-    let mut guarded = Guarded::new(&TOKENS).await?;
-    let key = fs::read_to_string(guarded.certs().join("ca.key"))?;
-    let ca = || anyhow::Ok(("upshift test CA", KeyPair::from_pem(&key)?));
-    // What the test makes is right, as far as it is not made wrong.
-    let sane = certificate(ca()?, |_| {})?;
-    guarded.ask(&sane, "Status").await?;
+type Stranger = (&'static str, Shown, &'static [Code]);
+
+/// Certificates that are not right, made by the CA with that key.
+fn wrong_certificates(key: &str) -> Result<Vec<Stranger>> {
+    let ca = || anyhow::Ok(("upshift test CA", KeyPair::from_pem(key)?));
     let role = |role: &'static str| {
         move |parameters: &mut CertificateParams| {
             let name = &mut parameters.distinguished_name;
             name.push(DnType::OrganizationName, role);
         }
     };
-    let strangers = [
+    Ok(vec![
         (
             "expired",
             certificate(ca()?, |p| {
@@ -323,6 +320,11 @@ async fn strangers_are_not_let_in() -> Result<()> {
             certificate(ca()?, role("UPSHIFT-OPERATOR"))?,
             &[Code::PermissionDenied],
         ),
+    ])
+}
+
+fn wrong_tokens() -> Vec<Stranger> {
+    vec![
         ("nothing", Shown::default(), &[Code::Unauthenticated]),
         (
             "another token",
@@ -340,7 +342,17 @@ async fn strangers_are_not_let_in() -> Result<()> {
             token(&"x".repeat(8_000)),
             &[Code::Unauthenticated],
         ),
-    ];
+    ]
+}
+
+#[tokio::test]
+async fn strangers_are_not_let_in() -> Result<()> {
+    let mut guarded = Guarded::new(&TOKENS).await?;
+    let key = fs::read_to_string(guarded.certs().join("ca.key"))?;
+    // What the test makes is right, as far as it is not made wrong.
+    let sane = certificate(("upshift test CA", KeyPair::from_pem(&key)?), |_| {})?;
+    guarded.ask(&sane, "Status").await?;
+    let strangers = [wrong_certificates(&key)?, wrong_tokens()].concat();
     for (what, shown, codes) in &strangers {
         for method in METHODS {
             let answer = guarded.ask(shown, method).await;
