@@ -16,8 +16,16 @@ use crate::{
     progress::{Ending, ProgressEvent},
 };
 
+/// No table has more rows: 2^32 pages (PostgreSQL's documentation, "PostgreSQL Limits") of at most 2^9 rows.
+/// A worker that says more has not counted, and sums have to hold.
+const MOST_ROWS: u64 = 1 << 41;
+/// A year.
+const MOST_MICROS: u64 = 365 * 24 * 60 * 60 * 1_000_000;
+
 impl Drive {
-    /// A worker has finished a unit.
+    /// A worker has finished a unit. It is believed of the one that has the unit and of nobody else: a unit
+    /// that another one says it has finished is still to be done, and where it was done (the report of a
+    /// session that was lost), the ledger tells the next worker so.
     pub(super) fn unit_done(&mut self, worker: WorkerId, done: &v1::UnitDone, desk: &mut Desk) {
         let (task, unit) = (TaskId(done.task), UnitId(done.unit));
         // A worker that was believed lost may report what it did before the run turned round.
@@ -28,15 +36,18 @@ impl Drive {
         if !self.knows(task) || done.direction() != way {
             return;
         }
-        self.returned((task, unit), worker, desk);
+        if !self.returned((task, unit), worker, desk) {
+            return;
+        }
         self.units.page(task).finished(unit);
-        let elapsed = Duration::from_micros(done.micros);
+        let elapsed = Duration::from_micros(done.micros.min(MOST_MICROS));
+        let rows = done.rows.min(MOST_ROWS);
         let at = desk.now();
         let seconds = elapsed.as_secs_f64();
         self.report
-            .unit_done(at, (task, unit, worker), done.rows, seconds);
-        desk.metrics.unit_done(done.rows, elapsed);
-        let (run, rows) = (self.run, done.rows);
+            .unit_done(at, (task, unit, worker), rows, seconds);
+        desk.metrics.unit_done(rows, elapsed);
+        let run = self.run;
         desk.feed(Event::UnitFinished {
             run,
             worker,
@@ -47,7 +58,7 @@ impl Drive {
         });
     }
 
-    /// A worker has failed on a unit.
+    /// A worker has failed on a unit that it has.
     pub(super) fn unit_failed(
         &mut self,
         worker: WorkerId,
@@ -58,7 +69,9 @@ impl Drive {
         if !self.knows(task) {
             return;
         }
-        self.returned((task, unit), worker, desk);
+        if !self.returned((task, unit), worker, desk) {
+            return;
+        }
         let failure = unit_failure(failed);
         let run = self.run;
         desk.feed(Event::UnitFailed {

@@ -277,10 +277,12 @@ impl Driver {
                 self.desk.feed(Event::CreditGranted { worker, units });
             }
             Message::Draining(_) => {
-                if let Some(link) = self.desk.workers.get_mut(&worker) {
+                // Once is enough, however often it says so.
+                let link = self.desk.workers.get_mut(&worker);
+                if let Some(link) = link.filter(|link| !link.draining) {
                     link.draining = true;
+                    self.desk.feed(Event::WorkerDraining { worker });
                 }
-                self.desk.feed(Event::WorkerDraining { worker });
             }
             Message::UnitDone(done) => {
                 if let Some(drive) = drive(&mut self.drives, &done.run) {

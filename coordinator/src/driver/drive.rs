@@ -291,13 +291,20 @@ impl Drive {
         }
     }
 
-    /// A worker has reported on a unit of it.
-    pub(super) fn returned(&mut self, unit: (TaskId, UnitId), worker: WorkerId, desk: &mut Desk) {
-        if self.leases.returned(unit, worker)
-            && let Some(link) = desk.workers.get_mut(&worker)
-        {
+    /// A worker has reported on a unit of it; whether it is that worker's.
+    pub(super) fn returned(
+        &mut self,
+        unit: (TaskId, UnitId),
+        worker: WorkerId,
+        desk: &mut Desk,
+    ) -> bool {
+        let held = self.leases.returned(unit, worker);
+        if !held {
+            tracing::debug!(%worker, "a report on a unit that the worker does not have");
+        } else if let Some(link) = desk.workers.get_mut(&worker) {
             link.held = link.held.saturating_sub(1);
         }
+        held
     }
 
     /// No new units; those in flight end.

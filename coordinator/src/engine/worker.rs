@@ -6,6 +6,10 @@ use upshift_shared::ids::{RunId, WorkerId};
 
 use super::turn::{Labels, contradicts};
 
+/// A worker has no more credit than that, however much it grants: the credits of all are summed up, and the
+/// sum has to hold. Workers have up to 1,024 slots.
+const MOST_CREDITS: u32 = 4_096;
+
 /// A unit in a worker's hands: run, place of the task in the run, unit.
 pub(super) type Held = (RunId, u32, u32);
 
@@ -110,8 +114,9 @@ impl Workers {
         if worker.draining {
             return true;
         }
-        worker.credits = worker.credits.saturating_add(units);
-        self.credits = self.credits.saturating_add(units);
+        let units = units.min(MOST_CREDITS.saturating_sub(worker.credits));
+        worker.credits += units;
+        self.credits += units;
         if !worker.queued {
             worker.queued = true;
             self.kinds[worker.kind].queue.push_back(id);

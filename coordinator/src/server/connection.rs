@@ -1,4 +1,5 @@
-//! A connection that is counted as long as it lives.
+//! A connection that is counted as long as it lives, and ended where nothing comes: hyper waits for ever for
+//! the first bytes of HTTP/2 (its keepalive begins behind them).
 
 use std::{
     io::{self, IoSlice},
@@ -6,15 +7,23 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
+    time::Duration,
 };
 
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::TcpStream,
+    time::{Sleep, sleep},
 };
 use tonic::transport::server::{Connected, TcpConnectInfo};
 
 use super::listener::Connections;
+
+/// How long the beginning of a conversation may take.
+const BEGINNING: Duration = Duration::from_secs(10);
+/// What a client sends first: the preface of HTTP/2 and a frame of settings (RFC 9113, sections 3.4 and 4.1),
+/// or a longer greeting of TLS, which has a deadline of its own.
+const FIRST_BYTES: usize = 24 + 9;
 
 /// A connection, and what counts it.
 #[derive(Debug)]
@@ -22,6 +31,10 @@ pub(super) struct Counted {
     stream: TcpStream,
     from: SocketAddr,
     connections: Arc<Connections>,
+    /// Bytes that have come, up to the first ones.
+    come: usize,
+    /// When they have to be here; `None` when they are.
+    deadline: Option<Pin<Box<Sleep>>>,
 }
 
 impl Counted {
@@ -31,6 +44,8 @@ impl Counted {
             stream,
             from,
             connections,
+            come: 0,
+            deadline: Some(Box::pin(sleep(BEGINNING))),
         }
     }
 
@@ -59,7 +74,19 @@ impl AsyncRead for Counted {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(cx, buffer)
+        let before = buffer.filled().len();
+        let read = Pin::new(&mut self.stream).poll_read(cx, buffer);
+        if let Some(deadline) = &mut self.deadline {
+            let late = read.is_pending() && deadline.as_mut().poll(cx).is_ready();
+            if late {
+                return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+            }
+            self.come += buffer.filled().len() - before;
+            if self.come >= FIRST_BYTES {
+                self.deadline = None;
+            }
+        }
+        read
     }
 }
 

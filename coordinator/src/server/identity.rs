@@ -13,6 +13,13 @@ use upshift_shared::config::{Role, Token};
 use upshift_worker::link::VERSION;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
+use super::rates::Log;
+
+/// Characters of a holder's name.
+const NAME_LENGTH: usize = 128;
+/// And of a version.
+const VERSION_LENGTH: usize = 32;
+
 /// Somebody who asks.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Identity {
@@ -55,6 +62,7 @@ pub struct Doorman {
     tokens: Arc<BTreeMap<String, Token>>,
     /// Whether somebody without certificate and token is let in.
     anybody: bool,
+    log: Arc<Log>,
 }
 
 impl Doorman {
@@ -65,6 +73,7 @@ impl Doorman {
         Self {
             anybody: anybody && tokens.is_empty(),
             tokens: Arc::new(tokens),
+            log: Arc::default(),
         }
     }
 
@@ -97,8 +106,15 @@ impl Doorman {
 
 impl Interceptor for Doorman {
     fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
-        let identity = self.identify(&request)?;
-        same_version(&identity, request.metadata())?;
+        let known = self.identify(&request);
+        let known = known.and_then(|who| same_version(request.metadata()).map(|()| who));
+        let identity = known.inspect_err(|refusal| {
+            // Nothing of what was shown: it may be a token of another cluster.
+            if self.log.has_room() {
+                let from = request.remote_addr();
+                tracing::warn!(?from, why = refusal.message(), "somebody was turned away");
+            }
+        })?;
         request.extensions_mut().insert(identity);
         Ok(request)
     }
@@ -106,17 +122,14 @@ impl Interceptor for Doorman {
 
 /// Refuses a part of Upshift that is of another version, which it says of itself; whoever is no part of it
 /// says nothing. Both sides are told: it in the answer, whoever looks after the coordinator in its log.
-fn same_version(who: &Identity, metadata: &MetadataMap) -> Result<(), Status> {
+fn same_version(metadata: &MetadataMap) -> Result<(), Status> {
     let ours = env!("CARGO_PKG_VERSION");
     let theirs = match metadata.get(VERSION) {
-        Some(version) if version != ours => shown(&String::from_utf8_lossy(version.as_bytes())),
+        Some(version) if version != ours => {
+            shown(&String::from_utf8_lossy(version.as_bytes()), VERSION_LENGTH)
+        }
         _ => return Ok(()),
     };
-    tracing::warn!(
-        who = who.name,
-        version = theirs,
-        "a part of another version was refused"
-    );
     Err(Status::failed_precondition(format!(
         "this coordinator is version {ours}, and who asks is {theirs}: install the same version on both"
     )))
@@ -168,15 +181,21 @@ fn of_certificate(der: &[u8]) -> Result<Identity, Status> {
         name: shown(
             name.and_then(|name| name.as_str().ok())
                 .unwrap_or("unnamed"),
+            NAME_LENGTH,
         ),
         role: Some(role),
     })
 }
 
-/// A name of somebody else's making, fit for a log.
-fn shown(name: &str) -> String {
-    let plain = name.chars().filter(|c| !c.is_control());
-    plain.take(128).collect()
+/// A text of somebody else's making, fit for a line of a log and for a terminal: without control characters,
+/// without those that break lines or turn the direction of writing (Unicode, "General Category" Zl and Zp,
+/// and UAX #9), and no longer than that.
+pub(super) fn shown(text: &str, length: usize) -> String {
+    let plain = text.chars().filter(|c| {
+        let turns = matches!(c, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{200e}' | '\u{200f}');
+        !c.is_control() && !turns
+    });
+    plain.take(length).collect()
 }
 
 pub(super) fn hexadecimal(bytes: &[u8]) -> String {

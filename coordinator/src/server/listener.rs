@@ -23,10 +23,12 @@ use upshift_shared::{
     config::{ClusterSettings, TlsFiles},
 };
 
-use super::{OperatorService, SessionService, connection::Counted, identity::Doorman};
+use super::{OperatorService, SessionService, connection::Counted, identity::Doorman, rates::Log};
 
 /// A message may be so large: a unit's bounds and a piece of a pack are far smaller.
 const MESSAGE_BYTES: usize = 4 * 1024 * 1024;
+/// Messages of workers are smaller still: the longest says what PostgreSQL said.
+const WORKER_MESSAGE_BYTES: usize = 256 * 1024;
 /// Headers of a request, all together.
 const HEADER_BYTES: u32 = 16 * 1024;
 /// Streams that one connection may have open.
@@ -115,7 +117,7 @@ impl Listener {
         if let Some(tls) = self.tls {
             builder = builder.tls_config(tls).map_err(failed)?;
         }
-        let session = SessionServer::new(session).max_decoding_message_size(MESSAGE_BYTES);
+        let session = SessionServer::new(session).max_decoding_message_size(WORKER_MESSAGE_BYTES);
         let operator = OperatorServer::new(operator).max_decoding_message_size(MESSAGE_BYTES);
         let (health, health_service) = tonic_health::server::health_reporter();
         health.set_serving::<SessionServer<SessionService>>().await;
@@ -182,10 +184,11 @@ impl Connections {
     fn admit(&self, from: IpAddr) -> bool {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let sum: usize = all.values().sum();
-        let own = all.entry(from).or_default();
-        let admitted = sum < CONNECTIONS && *own < CONNECTIONS_OF_ONE;
+        let own = all.get(&from).copied().unwrap_or_default();
+        let admitted = sum < CONNECTIONS && own < CONNECTIONS_OF_ONE;
+        // Whoever is turned away leaves nothing behind.
         if admitted {
-            *own += 1;
+            all.insert(from, own + 1);
         }
         admitted
     }
@@ -204,24 +207,29 @@ impl Connections {
 /// Connections as they come, as far as there are not too many.
 fn incoming(tcp: TcpListener) -> impl Stream<Item = io::Result<Counted>> {
     let connections = Arc::new(Connections::default());
+    let log = Arc::new(Log::default());
     stream::unfold(tcp, |tcp| async move {
         let accepted = tcp.accept().await;
         Some((accepted, tcp))
     })
     .filter_map(move |accepted: io::Result<(TcpStream, SocketAddr)>| {
-        let connections = Arc::clone(&connections);
+        let (connections, log) = (Arc::clone(&connections), Arc::clone(&log));
         async move {
             let (stream, from) = match accepted {
                 Ok(accepted) => accepted,
                 // One that was gone before it was taken up, or no descriptor is left: the next one.
                 Err(error) => {
-                    tracing::warn!(%error, "a connection could not be taken up");
+                    if log.has_room() {
+                        tracing::warn!(%error, "a connection could not be taken up");
+                    }
                     tokio::time::sleep(Duration::from_millis(50)).await;
                     return None;
                 }
             };
             if !connections.admit(from.ip()) {
-                tracing::warn!(from = %from.ip(), "too many connections: one was turned away");
+                if log.has_room() {
+                    tracing::warn!(from = %from.ip(), "too many connections: one was turned away");
+                }
                 return None;
             }
             let counted = Counted::new(stream, from, connections);

@@ -1,10 +1,13 @@
 //! The `Operator` service: looks who asks and what for, and hands it to the coordinator that leads.
 
-use std::{pin::Pin, sync::Arc, time::Duration};
+use std::{fmt, pin::Pin, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
-use futures::Stream;
-use tokio::time::timeout;
+use futures::{Stream, StreamExt};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::timeout,
+};
 use tonic::{Request, Response, Status, Streaming};
 use upshift_proto::v1::{
     Accepted, CommitRequest, DrainRequest, PauseRequest, ResumeRequest, RollbackRequest, RunEvent,
@@ -18,13 +21,23 @@ use upshift_shared::{
 
 use super::{
     door::Entrance,
-    identity::{Identity, identity},
-    rates::Rates,
+    identity::{Identity, identity, shown},
+    rates::{Log, Rates},
     upload::Upload,
 };
 
 /// How long the next part of a pack may take.
 const PART_DEADLINE: Duration = Duration::from_secs(30);
+/// And a whole one.
+const PACK_DEADLINE: Duration = Duration::from_secs(15 * 60);
+/// Packs that may be on their way at once: each takes disk.
+const PACKS: usize = 16;
+/// Streams of events at once: each event is made for each of them.
+const WATCHERS: usize = 256;
+/// Bytes of a name, a reason or an option that an operator may send.
+const TEXT_LENGTH: usize = 1024;
+/// Options of a run.
+const OPTIONS: usize = 256;
 
 /// What an operator wants of a run.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -97,6 +110,9 @@ pub trait Leader: Send + Sync {
 pub struct OperatorService {
     leader: Entrance<Arc<dyn Leader>>,
     rates: Rates,
+    log: Log,
+    packs: Arc<Semaphore>,
+    watchers: Arc<Semaphore>,
     max_pack_bytes: u64,
 }
 
@@ -107,6 +123,9 @@ impl OperatorService {
         Self {
             leader,
             rates: Rates::default(),
+            log: Log::default(),
+            packs: Arc::new(Semaphore::new(PACKS)),
+            watchers: Arc::new(Semaphore::new(WATCHERS)),
             max_pack_bytes,
         }
     }
@@ -119,7 +138,12 @@ impl OperatorService {
     ) -> Result<(Identity, Arc<dyn Leader>), Status> {
         let who = identity(request)?;
         self.rates.count(&who, request)?;
-        who.expect(role)?;
+        who.expect(role).inspect_err(|refusal| {
+            if self.log.has_room() {
+                let from = request.remote_addr();
+                tracing::warn!(?from, why = refusal.message(), "a call was refused");
+            }
+        })?;
         Ok((who, self.leader.enter()?))
     }
 
@@ -130,21 +154,86 @@ impl OperatorService {
         wish: Wish,
     ) -> Result<Response<Accepted>, Status> {
         let (who, leader) = self.admit(request, Role::Operator)?;
+        if let Wish::Pause { reason: Some(text) } | Wish::Rollback { to: Some(text), .. } = &wish {
+            fits(text)?;
+        }
         let message = leader.wish(&who, parse(run)?, wish).await?;
         Ok(Response::new(Accepted { message }))
     }
 }
 
-impl std::fmt::Debug for OperatorService {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Debug for OperatorService {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("OperatorService").finish_non_exhaustive()
     }
 }
 
 fn parse(run: &str) -> Result<RunId, Status> {
-    let shown: String = run.chars().filter(|c| !c.is_control()).take(64).collect();
-    run.parse()
-        .map_err(|_| Status::invalid_argument(format!("\"{shown}\" is not the id of a run")))
+    run.parse().map_err(|_| {
+        let shown = shown(run, 64);
+        Status::invalid_argument(format!("\"{shown}\" is not the id of a run"))
+    })
+}
+
+/// A text that goes into logs, ledgers and onto terminals.
+fn fits(text: &str) -> Result<(), Status> {
+    if text.len() <= TEXT_LENGTH && shown(text, TEXT_LENGTH) == text {
+        return Ok(());
+    }
+    Err(Status::invalid_argument(format!(
+        "\"{}\" is longer than {TEXT_LENGTH} bytes, or has control characters",
+        shown(text, 64)
+    )))
+}
+
+/// A connection string may carry a password: it goes no further, so that no log has it.
+fn named_database(name: &str) -> Result<(), Status> {
+    if name.contains("://") || name.contains('=') {
+        return Err(Status::invalid_argument(
+            "a database of a cluster is named by its entry [databases.NAME], not by a connection string",
+        ));
+    }
+    fits(name)
+}
+
+/// A place among so many, or word that there is none.
+fn place(among: &Arc<Semaphore>, what: &str) -> Result<OwnedSemaphorePermit, Status> {
+    let place = Arc::clone(among).try_acquire_owned();
+    place.map_err(|_| Status::resource_exhausted(format!("too many {what} at once: try later")))
+}
+
+/// What is to be done, and the pack.
+async fn receive(
+    parts: &mut Streaming<SubmitPart>,
+    max_pack_bytes: u64,
+) -> Result<(SubmitOrder, Upload), Status> {
+    let Some(Part::Order(order)) = next_part(parts).await? else {
+        return Err(Status::invalid_argument(
+            "the first part has to be the order",
+        ));
+    };
+    parse(&order.run)?;
+    let ours = env!("CARGO_PKG_VERSION");
+    if order.version != ours {
+        return Err(Status::failed_precondition(format!(
+            "the order comes from version {}, the coordinator is {ours}: use the same version",
+            shown(&order.version, 32)
+        )));
+    }
+    named_database(&order.database)?;
+    if order.options.len() > OPTIONS {
+        let message = format!("more than {OPTIONS} options");
+        return Err(Status::invalid_argument(message));
+    }
+    order.options.iter().try_for_each(|option| fits(option))?;
+    let mut pack = Upload::begin(max_pack_bytes)?;
+    while let Some(part) = next_part(parts).await? {
+        match part {
+            Part::File(piece) => pack.take(&piece)?,
+            Part::Order(_) => return Err(Status::invalid_argument("a second order")),
+        }
+    }
+    Ok((order, pack))
 }
 
 /// The run that is named, if one is.
@@ -170,27 +259,11 @@ impl Operator for OperatorService {
         request: Request<Streaming<SubmitPart>>,
     ) -> Result<Response<SubmitAnswer>, Status> {
         let (who, leader) = self.admit(&request, Role::Operator)?;
+        let _place = place(&self.packs, "packs")?;
         let mut parts = request.into_inner();
-        let Some(Part::Order(order)) = next_part(&mut parts).await? else {
-            return Err(Status::invalid_argument(
-                "the first part has to be the order",
-            ));
-        };
-        parse(&order.run)?;
-        let ours = env!("CARGO_PKG_VERSION");
-        if order.version != ours {
-            return Err(Status::failed_precondition(format!(
-                "the order comes from version {}, the coordinator is {ours}: use the same version",
-                order.version.chars().take(32).collect::<String>()
-            )));
-        }
-        let mut pack = Upload::begin(self.max_pack_bytes)?;
-        while let Some(part) = next_part(&mut parts).await? {
-            match part {
-                Part::File(piece) => pack.take(&piece)?,
-                Part::Order(_) => return Err(Status::invalid_argument("a second order")),
-            }
-        }
+        let received = timeout(PACK_DEADLINE, receive(&mut parts, self.max_pack_bytes)).await;
+        let (order, pack) =
+            received.map_err(|_| Status::deadline_exceeded("the pack takes too long"))??;
         Ok(Response::new(leader.submit(&who, order, pack).await?))
     }
 
@@ -208,7 +281,13 @@ impl Operator for OperatorService {
     async fn watch(&self, request: Request<WatchRequest>) -> Result<Response<Events>, Status> {
         let (_, leader) = self.admit(&request, Role::Viewer)?;
         let run = named(&request.get_ref().run)?;
-        Ok(Response::new(leader.watch(run).await?))
+        let place = place(&self.watchers, "watchers")?;
+        let events = leader.watch(run).await?;
+        // Held as long as the stream is.
+        let events = events.inspect(move |_| {
+            let _held = &place;
+        });
+        Ok(Response::new(Box::pin(events)))
     }
 
     async fn pause(&self, request: Request<PauseRequest>) -> Result<Response<Accepted>, Status> {

@@ -23,7 +23,8 @@ use upshift_shared::{config::Role, ids::WorkerId};
 
 use super::{
     door::Entrance,
-    identity::{Identity, identity},
+    identity::{Identity, identity, shown},
+    rates::{Log, Rates},
 };
 
 /// A worker sends a heartbeat at least this often.
@@ -37,6 +38,9 @@ const MOST_SLOTS: u32 = 1024;
 /// Labels of a worker, and characters of one.
 const MOST_LABELS: usize = 32;
 const LABEL_LENGTH: usize = 128;
+/// Of what PostgreSQL said to a worker, in bytes: messages wait in a queue, are logged, and go into the
+/// ledger.
+const SAID_BYTES: usize = 16 * 1024;
 
 /// A worker that opened a session.
 #[derive(Debug)]
@@ -97,6 +101,8 @@ pub struct SessionService {
     events: Entrance<mpsc::Sender<SessionEvent>>,
     next_worker: AtomicU32,
     readers: TaskTracker,
+    rates: Rates,
+    log: Log,
     heartbeat_deadline: Duration,
     /// Whether a doorman has looked who asks.
     guarded: bool,
@@ -120,8 +126,18 @@ impl SessionService {
             events,
             next_worker: AtomicU32::new(0),
             readers,
+            rates: Rates::of_sessions(),
+            log: Log::default(),
             heartbeat_deadline: HEARTBEAT_DEADLINE,
             guarded: true,
+        }
+    }
+
+    /// The log of the coordinator tells it as well: whoever looks into a worker's may be somebody else.
+    fn refused<T>(&self, request: &Request<T>, refusal: &Status) {
+        if self.log.has_room() {
+            let from = request.remote_addr();
+            tracing::warn!(?from, why = refusal.message(), "a worker was refused");
         }
     }
 
@@ -131,7 +147,9 @@ impl SessionService {
             return Ok(Identity::local());
         }
         let who = identity(request)?;
-        who.expect(Role::Worker)?;
+        self.rates.count(&who, request)?;
+        who.expect(Role::Worker)
+            .inspect_err(|refusal| self.refused(request, refusal))?;
         Ok(who)
     }
 }
@@ -140,15 +158,9 @@ impl SessionService {
 fn check(hello: &Hello) -> Result<(), Status> {
     let ours = env!("CARGO_PKG_VERSION");
     if hello.version != ours {
-        let theirs: String = hello
-            .version
-            .chars()
-            .filter(|c| !c.is_control())
-            .take(32)
-            .collect();
-        tracing::warn!(version = theirs, "a worker of another version was refused");
         return Err(Status::failed_precondition(format!(
-            "the worker is version {theirs}, the coordinator {ours}: install the same version on both"
+            "the worker is version {}, the coordinator {ours}: install the same version on both",
+            shown(&hello.version, 32)
         )));
     }
     if hello.slots == 0 || hello.slots > MOST_SLOTS {
@@ -157,7 +169,7 @@ fn check(hello: &Hello) -> Result<(), Status> {
             hello.slots
         )));
     }
-    let fits = |text: &String| text.len() <= LABEL_LENGTH && !text.chars().any(char::is_control);
+    let fits = |text: &String| text.len() <= LABEL_LENGTH && shown(text, LABEL_LENGTH) == *text;
     let labels = hello.labels.iter();
     if hello.labels.len() > MOST_LABELS
         || !labels
@@ -183,14 +195,15 @@ impl Session for SessionService {
     ) -> Result<Response<Self::OpenStream>, Status> {
         let who = self.admit(&request)?;
         let events = self.events.enter()?;
-        let mut inbound = request.into_inner();
+        let (metadata, extensions, mut inbound) = request.into_parts();
+        let asked = Request::from_parts(metadata, extensions, ());
         let first = timeout(self.heartbeat_deadline, inbound.message())
             .await
             .map_err(|_| Status::deadline_exceeded("no Hello"))??;
         let Some(worker_message::Message::Hello(hello)) = first.and_then(|m| m.message) else {
             return Err(Status::invalid_argument("the first message must be Hello"));
         };
-        check(&hello)?;
+        check(&hello).inspect_err(|refusal| self.refused(&asked, refusal))?;
         let worker = WorkerId(self.next_worker.fetch_add(1, Ordering::Relaxed));
         let capacity = hello.slots as usize * 2 + OUTBOX_SLACK;
         let (sender, receiver) = mpsc::channel(capacity);
@@ -222,6 +235,28 @@ impl Session for SessionService {
     }
 }
 
+/// What a worker says about a failure, no longer than it has to be, and without what moves a terminal's
+/// cursor. Queued messages are small then, whatever was sent.
+fn shorten(message: &mut worker_message::Message) {
+    let worker_message::Message::UnitFailed(failed) = message else {
+        return;
+    };
+    let lines = failed.message.split('\n');
+    let lines: Vec<String> = lines.map(|line| shown(line, SAID_BYTES)).collect();
+    failed.message = lines.join("\n");
+    if failed.message.len() > SAID_BYTES {
+        let end = failed.message.floor_char_boundary(SAID_BYTES);
+        failed.message.truncate(end);
+        failed.message.shrink_to_fit();
+    }
+    failed.sqlstate = failed
+        .sqlstate
+        .chars()
+        .filter(char::is_ascii_alphanumeric)
+        .take(5)
+        .collect();
+}
+
 type Downgraded = mpsc::WeakSender<Result<CoordinatorMessage, Status>>;
 
 /// Forwards what a worker says until its session ends, and then says so.
@@ -235,7 +270,7 @@ async fn read(
     let reason = loop {
         let message = match timeout(deadline, inbound.message()).await {
             Err(_) => break format!("silent for {} s", deadline.as_secs()),
-            Ok(Err(status)) => break status.message().to_owned(),
+            Ok(Err(status)) => break shown(status.message(), 256),
             Ok(Ok(None)) => break "the session was closed".to_owned(),
             Ok(Ok(Some(message))) => message,
         };
@@ -249,7 +284,8 @@ async fn read(
                     break "the worker does not read".to_owned();
                 }
             }
-            Some(message) => {
+            Some(mut message) => {
+                shorten(&mut message);
                 if events
                     .send(SessionEvent::Said { worker, message })
                     .await

@@ -12,18 +12,20 @@ use tempfile::TempDir;
 use tonic::Status;
 use upshift_proto::v1::PackFile;
 
+use super::identity::shown;
+
 /// A path may be so long, in bytes.
 const PATH_BYTES: usize = 1024;
 /// And lie so deep.
 const DEPTH: usize = 16;
-/// Files of a pack.
-const FILES: usize = 200_000;
+/// Files of a pack, each with the folders that its path names: what an upload can cost in inodes.
+const ENTRIES: usize = 200_000;
 
 /// A pack that is being received.
 pub struct Upload {
     folder: TempDir,
     open: Option<(String, File)>,
-    files: usize,
+    entries: usize,
     bytes: u64,
     max_bytes: u64,
 }
@@ -38,7 +40,7 @@ impl Upload {
         Ok(Self {
             folder: folder.map_err(|error| disk(&error))?,
             open: None,
-            files: 0,
+            entries: 0,
             bytes: 0,
             max_bytes,
         })
@@ -56,7 +58,9 @@ impl Upload {
     /// `INVALID_ARGUMENT` for a path that is not one of a pack, `RESOURCE_EXHAUSTED` for a pack that is
     /// too large.
     pub fn take(&mut self, piece: &PackFile) -> Result<(), Status> {
-        self.bytes = self.bytes.saturating_add(piece.content.len() as u64);
+        // The path counts: pieces without content would never come to an end.
+        let size = piece.content.len() + piece.path.len();
+        self.bytes = self.bytes.saturating_add(size as u64);
         if self.bytes > self.max_bytes {
             return Err(Status::resource_exhausted(format!(
                 "the pack is larger than {} bytes: max_pack of [cluster] says how large one may be",
@@ -68,12 +72,13 @@ impl Upload {
             .as_ref()
             .is_some_and(|(path, _)| *path == piece.path);
         if !goes_on {
-            self.files += 1;
-            if self.files > FILES {
-                let message = format!("the pack has more than {FILES} files");
+            let relative = relative(&piece.path)?;
+            self.entries += relative.components().count();
+            if self.entries > ENTRIES {
+                let message = format!("the pack has more than {ENTRIES} files and folders");
                 return Err(Status::resource_exhausted(message));
             }
-            let place = self.folder.path().join(relative(&piece.path)?);
+            let place = self.folder.path().join(relative);
             self.open = Some((piece.path.clone(), create(&piece.path, &place)?));
         }
         if let Some((_, file)) = &mut self.open {
@@ -95,7 +100,7 @@ fn create(path: &str, place: &Path) -> Result<File, Status> {
 /// The path, if it stays within its folder.
 fn relative(path: &str) -> Result<PathBuf, Status> {
     let refuse = |why: &str| {
-        let shown: String = path.chars().filter(|c| !c.is_control()).take(200).collect();
+        let shown = shown(path, 200);
         Err(Status::invalid_argument(format!(
             "\"{shown}\" is no path of a pack: {why}"
         )))
@@ -123,6 +128,7 @@ fn relative(path: &str) -> Result<PathBuf, Status> {
 }
 
 fn in_the_way(path: &str) -> Status {
+    let path = shown(path, 200);
     Status::invalid_argument(format!(
         "\"{path}\" comes twice, or is both a file and a folder, or cannot be made here"
     ))
@@ -180,7 +186,7 @@ mod tests {
             &deep,
         ];
         for path in bad {
-            let mut upload = Upload::begin(1000).expect("a folder");
+            let mut upload = Upload::begin(10_000).expect("a folder");
             let refused = upload.take(&piece(path, "x")).expect_err(path);
             assert_eq!(refused.code(), tonic::Code::InvalidArgument, "{path}");
             let left = fs::read_dir(upload.folder()).expect("it is there").count();
@@ -190,13 +196,13 @@ mod tests {
 
     #[test]
     fn what_comes_twice_and_what_is_too_large_is_refused() {
-        let mut upload = Upload::begin(10).expect("a folder");
+        let mut upload = Upload::begin(16).expect("a folder");
         upload.take(&piece("a", "12345")).expect("it is in order");
         upload.take(&piece("b", "1")).expect("it is in order");
         assert!(upload.take(&piece("a", "1")).is_err(), "it comes twice");
         assert!(upload.take(&piece("b/c", "1")).is_err(), "b is a file");
         let refused = upload
-            .take(&piece("d", "123"))
+            .take(&piece("d", "12345678"))
             .expect_err("it is too large");
         assert_eq!(refused.code(), tonic::Code::ResourceExhausted);
     }
