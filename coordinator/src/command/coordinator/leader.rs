@@ -283,12 +283,17 @@ impl Leading {
             Ok::<_, Failure>(entry)
         });
         decided.await?;
+        self.conduct_on(run, &database);
+        Ok(is_new)
+    }
+
+    /// Has a run conducted of which something was ordered just now.
+    fn conduct_on(self: &Arc<Self>, run: RunId, database: &str) {
         let server = tokio::task::block_in_place(|| {
             let config = self.config().ok();
-            self.server(config.as_ref(), &database)
+            self.server(config.as_ref(), database)
         });
         self.conduct(run, server.as_deref(), false);
-        Ok(is_new)
     }
 
     async fn accept(
@@ -312,39 +317,23 @@ impl Leading {
         // So that a connection string does not pass for a name.
         tokio::task::block_in_place(|| self.target(&order.database))?;
         let (_, commit) = arguments.driven();
-        let lines = Mutex::new(Vec::new());
-        let told = |text: &str| {
-            let mut lines = lines.lock().unwrap_or_else(PoisonError::into_inner);
-            lines.push(text.to_owned());
-        };
         let mut conn = self.connect(&order.database).await?;
         let stored =
             ledger::exists(&mut conn).await? && ledger::run::read(&mut conn, run).await?.is_some();
-        if stored
-            && self
-                .index
-                .get(run)
-                .is_some_and(|entry| entry.state != SUBMITTED)
-        {
+        let known = self.index.get(run);
+        if stored && known.is_some_and(|entry| entry.state != SUBMITTED) {
             let known = format!("run {run} was submitted before");
             return Ok(answer(&order.run, known));
         }
+        let mut summary = String::new();
         if !stored {
-            // First: what is in the ledger has to be in the index, whenever this process dies.
-            self.index
-                .change(run, |_| Ok::<_, Error>(submitted(run, order)))
-                .await?;
-            let config = self.config.as_deref();
-            let begun = Box::pin(run::begin(&arguments, config, run, told)).await;
-            if !matches!(begun, Ok(Some(_))) && !is_stored(&mut conn, run).await {
-                self.index.forget(run).await?;
+            let begun = self.begun(&arguments, (run, order), &mut conn).await?;
+            let (is_anything, told) = begun;
+            if !is_anything {
+                return Ok(answer("", told));
             }
-            let Some(begun) = begun? else {
-                let lines = lines.into_inner().unwrap_or_else(PoisonError::into_inner);
-                return Ok(answer("", lines.join("\n")));
-            };
-            begun.leave().await;
             failpoint::reach(failpoint::AFTER_SUBMIT);
+            summary = told;
         }
         let action = Action {
             by,
@@ -355,17 +344,48 @@ impl Leading {
         action.record(&mut conn).await?;
         let entry = RunEntry {
             state: RunState::Running.to_string(),
+            order: Some(RunOrder::Forward {
+                commit,
+                options: order.options.clone(),
+            }),
             message: String::new(),
             ..submitted(run, order)
         };
         self.index.change(run, |_| Ok::<_, Error>(entry)).await?;
-        let forward = RunOrder::Forward {
-            commit,
-            options: order.options.clone(),
+        self.conduct_on(run, &order.database);
+        Ok(answer(&order.run, summary))
+    }
+
+    /// Compiles the pack and stores the run: whether there is anything to do, and what its operator is told.
+    async fn begun(
+        &self,
+        arguments: &run::Arguments,
+        (run, order): (RunId, &SubmitOrder),
+        conn: &mut PgConnection,
+    ) -> Result<(bool, String), Failure> {
+        let lines = Mutex::new(Vec::new());
+        let told = |text: &str| {
+            let mut lines = lines.lock().unwrap_or_else(PoisonError::into_inner);
+            lines.push(text.to_owned());
         };
-        self.order(run, |_| Ok(Some(forward))).await?;
+        // First: what is in the ledger has to be in the index, whenever this process dies.
+        self.index
+            .change(run, |_| Ok::<_, Error>(submitted(run, order)))
+            .await?;
+        let config = self.config.as_deref();
+        let begun = Box::pin(run::begin(arguments, config, run, told)).await;
+        if !matches!(begun, Ok(Some(_))) && !is_stored(conn, run).await {
+            self.index.forget(run).await?;
+        }
+        let is_anything = match begun? {
+            Some(begun) => {
+                begun.leave().await;
+                true
+            }
+            None => false,
+        };
         let lines = lines.into_inner().unwrap_or_else(PoisonError::into_inner);
-        Ok(answer(&order.run, lines.join("\n")))
+        Ok((is_anything, lines.join("\n")))
     }
 
     /// Comes to its end even where whoever asked for it has gone.
