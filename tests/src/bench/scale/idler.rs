@@ -82,7 +82,7 @@ pub(super) struct Opened {
 }
 
 impl Opened {
-    async fn say(&self, message: Up) -> Result<()> {
+    async fn say(&mut self, message: Up) -> Result<()> {
         let message = Some(message);
         let sent = self.up.send(WorkerMessage { message }).await;
         sent.context("the session has ended")
