@@ -60,6 +60,8 @@ pub struct Driver {
     engine: Engine,
     desk: Desk,
     drives: BTreeMap<RunId, Drive>,
+    /// Runs that may have ended: the others are not looked at.
+    maybe_over: Vec<RunId>,
     watchers: broadcast::Sender<Watched>,
     /// When the engine's timer is due, since the desk's clock began.
     timer: Option<Duration>,
@@ -78,6 +80,7 @@ impl Driver {
             engine: Engine::new(),
             desk: Desk::new(metrics),
             drives: BTreeMap::new(),
+            maybe_over: Vec::new(),
             watchers,
             timer: None,
             inboxes,
@@ -139,6 +142,7 @@ impl Driver {
                 let (run, ticket, operation, result) = *operated;
                 if let Some(drive) = self.drives.get_mut(&run) {
                     drive.operated(ticket, operation, result, desk);
+                    self.maybe_over.push(run);
                 }
             }
             Input::Broken(run, what) => {
@@ -192,13 +196,11 @@ impl Driver {
             };
             self.lose(deaf, "it does not read");
         }
-        let over: Vec<RunId> = self
-            .drives
-            .iter()
-            .filter(|(_, drive)| drive.ended.is_some())
-            .map(|(run, _)| *run)
-            .collect();
-        for run in over {
+        for run in std::mem::take(&mut self.maybe_over) {
+            let drive = self.drives.get(&run);
+            if drive.is_none_or(|drive| drive.ended.is_none()) {
+                continue;
+            }
             if let Some(mut drive) = self.drives.remove(&run)
                 && let Some(ended) = drive.ended.take()
             {
@@ -222,6 +224,9 @@ impl Driver {
             | Command::ReportRetry { run, .. }
             | Command::EndRun { run, .. } => *run,
         };
+        if matches!(command, Command::EndRun { .. }) {
+            self.maybe_over.push(run);
+        }
         if let Some(drive) = self.drives.get_mut(&run) {
             drive.execute(command, &mut self.desk);
         }

@@ -34,7 +34,7 @@ mod unit;
 mod worker;
 
 use std::{
-    collections::{BTreeMap, BTreeSet, VecDeque},
+    collections::{BTreeSet, HashMap, VecDeque},
     time::Duration,
 };
 
@@ -68,7 +68,9 @@ pub struct IllegalTransition {
 /// All runs and workers of one coordinator.
 #[derive(Debug, Default)]
 pub struct Engine {
-    runs: BTreeMap<RunId, Run>,
+    /// By hash, and never gone through: with ten thousand of them, a tree's way to one is many cache
+    /// lines long.
+    runs: HashMap<RunId, Box<Run>>,
     ended: Ended,
     turns: Turns,
     workers: Workers,
@@ -301,7 +303,7 @@ impl Engine {
         let run = Run::submit(id, graph, &mut cx)?;
         let workers = &self.workers;
         self.turns.add(id, place, |wanted| workers.near(wanted));
-        self.runs.insert(id, run);
+        self.runs.insert(id, Box::new(run));
         Ok(())
     }
 
