@@ -100,7 +100,7 @@ impl Host {
     ) -> Result<Ended> {
         match self {
             Self::Process => process::drive(order, last_words).await,
-            Self::Cluster(cluster) => cluster.hub.drive(order, last_words).await,
+            Self::Cluster(cluster) => cluster.hub.drive(order, last_words).await?.release().await,
         }
     }
 }

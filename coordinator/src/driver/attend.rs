@@ -1,7 +1,7 @@
 //! The one loop that drives all runs of a process: receives, makes an `Input` of it, and handles that.
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     sync::Arc,
     time::Duration,
 };
@@ -12,7 +12,10 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 use upshift_proto::v1::{Forget, WorkerStatus, coordinator_message, worker_message};
-use upshift_shared::ids::{RunId, WorkerId};
+use upshift_shared::{
+    ids::{RunId, WorkerId},
+    ledger::Holder,
+};
 
 use super::{
     Ended,
@@ -68,6 +71,8 @@ pub struct Driver {
     inboxes: Inboxes,
     /// Whether those who watch a run hear of the workers that come: those of the run's own process.
     tell_of_workers: bool,
+    /// Whether the process was asked to stop.
+    interrupted: bool,
 }
 
 impl Driver {
@@ -85,6 +90,7 @@ impl Driver {
             timer: None,
             inboxes,
             tell_of_workers: false,
+            interrupted: false,
         }
     }
 
@@ -118,7 +124,7 @@ impl Driver {
                 Some(input) = inboxes.inputs.recv() => input,
                 Some(done) = self.desk.next_operated() => match done {
                     Ok(operated) => Input::Operated(Box::new(operated)),
-                    Err((run, what)) => Input::Broken(run, what),
+                    Err((holder, what)) => Input::Broken(holder, what),
                 },
                 Some(input) = ended_of(workforce) => input,
                 () = sleep(timer.unwrap_or_default()), if timer.is_some() => Input::Timer,
@@ -139,15 +145,16 @@ impl Driver {
         match input {
             Input::Session(event) => self.session(event),
             Input::Operated(operated) => {
-                let (run, ticket, operation, result) = *operated;
-                if let Some(drive) = self.drives.get_mut(&run) {
+                let (holder, ticket, operation, result) = *operated;
+                if let Some(drive) = of(&mut self.drives, holder) {
                     drive.operated(ticket, operation, result, desk);
-                    self.maybe_over.push(run);
+                    self.maybe_over.push(holder.run);
                 }
             }
-            Input::Broken(run, what) => {
-                if let Some(drive) = self.drives.get_mut(&run) {
-                    drive.stop(driver_failure(FailureClass::Never, what), desk);
+            Input::Broken(holder, what) => {
+                if let Some(drive) = of(&mut self.drives, holder) {
+                    drive.broken(what, desk);
+                    self.maybe_over.push(holder.run);
                 }
             }
             Input::Timer => {
@@ -162,6 +169,8 @@ impl Driver {
                 }
             }
             Input::Interrupt => {
+                // It may come before there is anything to interrupt.
+                self.interrupted = true;
                 let drives = self.drives.values_mut();
                 drives.for_each(|drive| drive.interrupt(desk));
             }
@@ -204,6 +213,8 @@ impl Driver {
             if let Some(mut drive) = self.drives.remove(&run)
                 && let Some(ended) = drive.ended.take()
             {
+                self.desk.abandon(drive.scene.holder);
+                self.forget(run);
                 drive.finish(ended, self.desk.now());
             }
         }
@@ -243,7 +254,10 @@ impl Driver {
             let _gone = job.ended.send(ended);
             return;
         }
-        let drive = Drive::begin(job, self.watchers.clone(), &mut self.desk);
+        let mut drive = Drive::begin(job, self.watchers.clone(), &mut self.desk);
+        if self.interrupted {
+            drive.interrupt(&mut self.desk);
+        }
         self.drives.insert(run, drive);
     }
 
@@ -262,7 +276,7 @@ impl Driver {
         let link = Link {
             worker: joined,
             specs: HashSet::new(),
-            held: 0,
+            held: HashSet::new(),
             draining: false,
         };
         self.desk.workers.insert(worker, link);
@@ -309,12 +323,26 @@ impl Driver {
             return;
         };
         tracing::info!(%worker, name = link.worker.name, reason, "a worker's session has ended");
-        for drive in self.drives.values_mut() {
-            let held = drive.leases.lose(worker);
-            if held > 0 || (self.tell_of_workers && !drive.stopping && !link.draining) {
+        let mut hit = BTreeSet::new();
+        for (run, task, unit) in &link.held {
+            if let Some(drive) = self.drives.get_mut(run) {
+                drive.leases.returned((*task, *unit), worker);
+                hit.insert(*run);
+            }
+        }
+        if self.tell_of_workers {
+            // What it does not hold is told of a run's own workers too.
+            hit.extend(self.drives.keys());
+        }
+        for run in hit {
+            let Some(drive) = self.drives.get_mut(&run) else {
+                continue;
+            };
+            let held = link.held.iter().any(|(of, ..)| *of == run);
+            if held || (!drive.stopping && !link.draining) {
                 let reason = reason.to_owned();
                 drive.show(&self.desk, &ProgressEvent::WorkerLost { worker, reason });
-            } else if self.tell_of_workers && link.draining {
+            } else if link.draining {
                 drive.show(&self.desk, &ProgressEvent::WorkerLeft { worker });
             }
         }
@@ -353,10 +381,10 @@ impl Driver {
                     drive.interrupt(&mut self.desk);
                 }
             }
-            Question::Forget(run) => self.forget(run),
         }
     }
 
+    /// What workers keep for a drive is of no more use: a later one may prepare its tasks anew.
     fn forget(&mut self, run: RunId) {
         for link in self.desk.workers.values_mut() {
             let knew = link.specs.len();
@@ -371,6 +399,12 @@ impl Driver {
             }
         }
     }
+}
+
+/// What another drive of the same run has begun says nothing.
+fn of(drives: &mut BTreeMap<RunId, Drive>, holder: Holder) -> Option<&mut Drive> {
+    let drive = drives.get_mut(&holder.run)?;
+    (drive.scene.holder == holder).then_some(drive)
 }
 
 /// Reports on runs that are not driven here say nothing.
@@ -397,7 +431,7 @@ fn worker_status(link: &Link) -> WorkerStatus {
         known_as: worker.known_as.clone(),
         labels: worker.labels.clone().into_iter().collect::<HashMap<_, _>>(),
         slots: worker.slots,
-        units_in_flight: link.held,
+        units_in_flight: u32::try_from(link.held.len()).unwrap_or(u32::MAX),
         draining: link.draining,
         version: env!("CARGO_PKG_VERSION").to_owned(),
     }

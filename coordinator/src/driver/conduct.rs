@@ -9,7 +9,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 use upshift_shared::{
-    Error, Result,
+    Result,
     ledger::{Holder, control::Control, options::RunOptions},
     pg::Target,
     plan::Plan,
@@ -19,7 +19,7 @@ use super::{
     Aim, Ended, Limits, Rebuilt,
     drive::{Job, Notice},
     group,
-    hub::{Hub, Input, Told},
+    hub::{Hub, Input, Told, ended as ended_before},
     monitor::Monitor,
     operation::Scene,
     process::member,
@@ -88,12 +88,12 @@ impl Hub {
     /// the user is shown last.
     ///
     /// # Errors
-    /// When the loop has ended before. How the run ended is in [`Ended`].
+    /// When the loop has ended before it began.
     pub async fn drive(
         &self,
         order: Order,
         last_words: impl FnOnce(&Ended) -> String + Send + 'static,
-    ) -> Result<Ended> {
+    ) -> Result<Conducted> {
         let run = order.holder.run;
         let told = self.told(run);
         let release = CancellationToken::new();
@@ -108,13 +108,8 @@ impl Hub {
             told.clone(),
             in_force,
         );
-        beside.spawn(monitor.run(release.clone()));
-        if let Some(seat) = order.seat.clone() {
-            beside.spawn(group::listen(seat, told.clone(), release.clone()));
-        }
-        let lock = (order.coordination, order.lock);
-        let keeping = keep_lock(lock, order.database.clone(), told.clone(), release.clone());
-        beside.spawn(keeping);
+        let (lock, seat) = ((order.coordination, order.lock), order.seat.clone());
+        let database = order.database.clone();
         let (ended, end) = oneshot::channel();
         let job = Job {
             scene: Arc::new(Scene {
@@ -123,7 +118,7 @@ impl Hub {
                 options: order.options,
                 sessions: sessions(order.target.clone(), "coordinator"),
                 aside: sessions(order.target, "events"),
-                told,
+                told: told.clone(),
                 seat: order.seat,
             }),
             database: order.database,
@@ -140,19 +135,41 @@ impl Hub {
             last_words: Box::new(last_words),
             ended,
         };
-        let begun = self.send(Input::Begin(Box::new(job))).await;
-        let outcome = match begun {
-            Ok(()) => end.await.map_err(|_| {
-                Error::Refused("the driver ended before the run did; it can be resumed".to_owned())
-            }),
-            Err(error) => Err(error),
-        };
-        release.cancel();
-        let all = async { while beside.join_next().await.is_some() {} };
+        // Before what works beside the run, whose notices would find nobody.
+        self.send(Input::Begin(Box::new(job))).await?;
+        beside.spawn(monitor.run(release.clone()));
+        if let Some(seat) = seat {
+            beside.spawn(group::listen(seat, told.clone(), release.clone()));
+        }
+        beside.spawn(keep_lock(lock, database, told, release.clone()));
+        let ended = end.await.map_err(|_| ended_before());
+        Ok(Conducted {
+            ended,
+            release,
+            beside,
+        })
+    }
+}
+
+/// A run that is driven no more; its database's lock is still held.
+pub struct Conducted {
+    ended: Result<Ended>,
+    release: CancellationToken,
+    beside: JoinSet<()>,
+}
+
+impl Conducted {
+    /// Gives the lock back; how the run ended.
+    ///
+    /// # Errors
+    /// When the loop has ended before the run.
+    pub async fn release(mut self) -> Result<Ended> {
+        self.release.cancel();
+        let all = async { while self.beside.join_next().await.is_some() {} };
         if timeout(DISMISSAL, all).await.is_err() {
             tracing::warn!("what worked beside the run did not end in time");
         }
-        outcome
+        self.ended
     }
 }
 

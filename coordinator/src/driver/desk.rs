@@ -7,11 +7,12 @@ use std::{
     time::Duration,
 };
 
-use tokio::task::{Id, JoinSet};
+use tokio::task::{AbortHandle, Id, JoinSet};
 use upshift_shared::{
     Result,
     clock::Stopwatch,
-    ids::{RunId, TaskId, WorkerId},
+    ids::{RunId, TaskId, UnitId, WorkerId},
+    ledger::Holder,
 };
 
 use super::{Answer, Operation, operation::Scene, waits::Ticket};
@@ -23,13 +24,13 @@ pub(super) struct Link {
     /// Tasks whose specification it has.
     pub(super) specs: HashSet<(RunId, TaskId)>,
     /// Units that it holds.
-    pub(super) held: u32,
+    pub(super) held: HashSet<(RunId, TaskId, UnitId)>,
     /// It finishes what it has and leaves.
     pub(super) draining: bool,
 }
 
 /// What has become of an operation.
-pub(super) type Operated = (RunId, Option<Ticket>, Operation, Result<Answer>);
+pub(super) type Operated = (Holder, Option<Ticket>, Operation, Result<Answer>);
 
 /// What the drives of one process share.
 pub(super) struct Desk {
@@ -40,11 +41,11 @@ pub(super) struct Desk {
     /// Workers that do not read what is sent to them.
     pub(super) deaf: Vec<WorkerId>,
     operations: JoinSet<Operated>,
-    /// Whose operations are under way: one that breaks cannot say it itself.
-    of: HashMap<Id, RunId>,
+    /// Whose operations are under way: one that breaks cannot say it itself, and those of a drive that has
+    /// ended are ended too.
+    of: HashMap<Id, (Holder, AbortHandle)>,
     /// The process is to have so many workers of its own, and has not been told.
     pub(super) workers_wanted: Option<u32>,
-    /// Connections are closed behind their units where a server allows no more.
     pub(super) metrics: Arc<Metrics>,
 }
 
@@ -78,26 +79,35 @@ impl Desk {
         ticket: Option<Ticket>,
         operation: Operation,
     ) {
-        let (scene, run) = (Arc::clone(scene), scene.holder.run);
+        let (scene, holder) = (Arc::clone(scene), scene.holder);
         let handle = self.operations.spawn(async move {
             let result = scene.execute(&operation).await;
-            (run, ticket, operation, result)
+            (holder, ticket, operation, result)
         });
-        self.of.insert(handle.id(), run);
+        self.of.insert(handle.id(), (holder, handle));
     }
 
-    /// The next operation that ends; `Err` with its run for one that broke.
-    pub(super) async fn next_operated(&mut self) -> Option<Result<Operated, (RunId, String)>> {
-        let ended = self.operations.join_next_with_id().await?;
-        Some(match ended {
-            Ok((id, operated)) => {
-                self.of.remove(&id);
-                Ok(operated)
+    /// The next operation that ends; `Err` with its run's holder for one that broke.
+    pub(super) async fn next_operated(&mut self) -> Option<Result<Operated, (Holder, String)>> {
+        loop {
+            match self.operations.join_next_with_id().await? {
+                Ok((id, operated)) => {
+                    self.of.remove(&id);
+                    return Some(Ok(operated));
+                }
+                Err(error) => {
+                    let of = self.of.remove(&error.id());
+                    if let Some((holder, _)) = of.filter(|_| !error.is_cancelled()) {
+                        return Some(Err((holder, format!("a defect in the driver: {error}"))));
+                    }
+                }
             }
-            Err(error) => {
-                let run = self.of.remove(&error.id())?;
-                Err((run, format!("a defect in the driver: {error}")))
-            }
-        })
+        }
+    }
+
+    /// A drive has ended: nobody waits for what it has begun.
+    pub(super) fn abandon(&mut self, holder: Holder) {
+        let of_it = self.of.values().filter(|(of, _)| *of == holder);
+        of_it.for_each(|(_, operation)| operation.abort());
     }
 }

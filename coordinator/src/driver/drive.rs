@@ -108,6 +108,7 @@ impl Drive {
         } = job.rebuilt;
         graph.server = job.server;
         graph.wants = job.wants;
+        graph.paused = job.steering.is_paused();
         let run = job.scene.holder.run;
         let journal = Journal::new(desk.watch, job.last_event);
         let shown = (job.progress, (run, watchers), Arc::clone(&desk.metrics));
@@ -137,7 +138,7 @@ impl Drive {
         drive.report.waits.in_group = drive.scene.seat.is_some();
         drive.show(desk, &started);
         desk.feed(Event::RunSubmitted { run, graph });
-        drive.begin_steered(desk);
+        drive.tell_of_pause(desk);
         drive
     }
 
@@ -283,7 +284,7 @@ impl Drive {
             .leases
             .unit((task, unit), how, &self.units, &self.limits);
         if sent && outbox.send(message) {
-            link.held += 1;
+            link.held.insert((self.run, task, unit));
             self.leases.given((task, unit), worker);
         } else {
             // Its queue holds more than its credit: it does not read.
@@ -302,7 +303,7 @@ impl Drive {
         if !held {
             tracing::debug!(%worker, "a report on a unit that the worker does not have");
         } else if let Some(link) = desk.workers.get_mut(&worker) {
-            link.held = link.held.saturating_sub(1);
+            link.held.remove(&(self.run, unit.0, unit.1));
         }
         held
     }
@@ -326,6 +327,19 @@ impl Drive {
         self.show(desk, &ProgressEvent::Stopping { reason: why, units });
         let run = self.run;
         desk.feed(Event::StopRequested { run, reason });
+    }
+
+    /// An operation broke, which is a defect.
+    pub(super) fn broken(&mut self, what: String, desk: &mut Desk) {
+        if let Some(ending) = self.ending.take() {
+            // It was the one that records the end.
+            self.ended = Some(Ended {
+                message: what,
+                ..ending
+            });
+        } else {
+            self.stop(driver_failure(FailureClass::Never, what), desk);
+        }
     }
 
     /// The second Ctrl-C: units in flight are cancelled; each leaves nothing behind.

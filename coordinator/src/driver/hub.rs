@@ -7,6 +7,7 @@ use upshift_proto::v1::{RunStatus, WorkerStatus};
 use upshift_shared::{
     Error, Result,
     ids::{RunId, WorkerId},
+    ledger::Holder,
 };
 
 use super::{
@@ -34,7 +35,7 @@ pub(super) enum Input {
     /// An operation has ended.
     Operated(Box<Operated>),
     /// One broke.
-    Broken(RunId, String),
+    Broken(Holder, String),
     /// The engine's timer is due.
     Timer,
     /// Drives look what they have to do by themselves.
@@ -69,8 +70,6 @@ pub(super) enum Question {
     LimitUnits(Option<u32>),
     /// A run is to stop, as by Ctrl-C.
     Stop(RunId),
-    /// A run's workers forget it.
-    Forget(RunId),
 }
 
 /// How to tell the loop what happens to one run.
@@ -112,8 +111,12 @@ impl std::fmt::Debug for Hub {
     }
 }
 
-fn ended() -> Error {
-    Error::Refused("this process drives no runs any more".to_owned())
+/// Another process may drive them, or this one again.
+pub(super) fn ended() -> Error {
+    Error::Io {
+        context: "driving a run".to_owned(),
+        source: std::io::Error::other("this process drives no runs any more"),
+    }
 }
 
 impl Hub {
@@ -224,14 +227,6 @@ impl Hub {
     /// See [`Self::status`].
     pub async fn stop(&self, run: RunId) -> Result<()> {
         self.send(Input::Ask(Question::Stop(run))).await
-    }
-
-    /// What workers keep for a run is of no more use.
-    ///
-    /// # Errors
-    /// See [`Self::status`].
-    pub async fn forget(&self, run: RunId) -> Result<()> {
-        self.send(Input::Ask(Question::Forget(run))).await
     }
 
     /// No run begins anything any more; each ends when its units have, as it stands.

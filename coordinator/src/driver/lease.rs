@@ -94,13 +94,6 @@ impl Leases {
         held
     }
 
-    /// A worker is lost; how many units it held.
-    pub(super) fn lose(&mut self, worker: WorkerId) -> usize {
-        let before = self.held.len();
-        self.held.retain(|_, (holder, _)| *holder != worker);
-        before - self.held.len()
-    }
-
     /// Whether a worker has the unit.
     pub(super) fn holds(&self, task: TaskId, unit: UnitId) -> bool {
         self.held.contains_key(&(task, unit))

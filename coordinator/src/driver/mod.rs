@@ -37,7 +37,7 @@ use upshift_shared::{Error, Retry, throttle::ThrottleLimits};
 use upshift_worker::unit::described;
 
 pub use attend::Driver;
-pub use conduct::{Order, Place};
+pub use conduct::{Conducted, Order, Place};
 pub use rebuild::{Rebuilt, back, forward};
 
 use crate::{

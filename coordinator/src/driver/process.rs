@@ -52,9 +52,9 @@ pub async fn drive(
 ) -> Result<Ended> {
     let known = (order.database.clone(), order.target.clone());
     let (crew, hub) = Crew::assemble(known, order.limits.workers)?;
-    let ended = hub.drive(order, last_words).await;
+    let conducted = hub.drive(order, last_words).await;
     crew.dismiss().await;
-    ended
+    conducted?.release().await
 }
 
 /// Everything in this process that works beside the run.

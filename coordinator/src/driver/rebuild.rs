@@ -146,6 +146,7 @@ fn graph(direction: Direction, tasks: Vec<GraphTask>, plan: &Plan, limits: &Limi
         max_attempts: limits.max_attempts,
         first_unit_rows: limits.first_unit_rows,
         server: None,
+        paused: false,
         wants: Labels::new(),
     }
 }

@@ -60,12 +60,17 @@ impl Steering {
             paused: control.paused,
             reason: control.reason.clone(),
             outlook: Outlook::default(),
-            engine_paused: false,
+            engine_paused: control.paused,
             engine_units: (limits.max_units, limits.max_units_per_task),
             in_force,
         };
         steering.publish(limits);
         (steering, receiver)
+    }
+
+    /// Whether an operator wants a pause.
+    pub(super) fn is_paused(&self) -> bool {
+        self.paused
     }
 
     /// Units at once that the health of the server allows; zero: none begins.
@@ -112,12 +117,11 @@ impl Steering {
 }
 
 impl Drive {
-    /// The engine and those who watch are told of a pause that is wanted from the beginning.
-    pub(super) fn begin_steered(&mut self, desk: &mut Desk) {
+    /// Those who watch are told of a pause that is wanted from the beginning.
+    pub(super) fn tell_of_pause(&mut self, desk: &Desk) {
         if self.steering.paused {
             let reason = self.steering.reason.clone();
             self.show(desk, &ProgressEvent::Paused { reason });
-            self.steer(desk);
         }
     }
 

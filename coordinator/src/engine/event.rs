@@ -32,6 +32,8 @@ pub struct RunGraph {
     /// Rows of the first units of each task; `None` for the engine's own choice. It finds the right
     /// size from there.
     pub first_unit_rows: Option<u64>,
+    /// Whether it begins paused.
+    pub paused: bool,
     /// The server that its database is on, where that has a limit of its own.
     pub server: Option<ServerId>,
     /// Where workers should be: none that says otherwise gets a unit while there are others.

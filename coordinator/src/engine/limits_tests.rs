@@ -1,9 +1,11 @@
 //! Limits that change while a run goes on: exact commands.
 
-use upshift_shared::ids::{TaskId, UnitId, WorkerId};
+use std::time::Duration;
+
+use upshift_shared::ids::{RunId, TaskId, UnitId, WorkerId};
 
 use super::{
-    Command, Event, GraphTask, RunGraph, StopReason,
+    Command, Engine, Event, GraphTask, Labels, RunGraph, StopReason,
     bench::{Bench, T0, T1, U0, U1, W1, W2, cuttable, stop_by},
     script::{graph, task},
 };
@@ -94,6 +96,28 @@ fn zero_is_one_and_a_pause_holds_whatever_the_limits() {
         [(W1, T0, U1), (W1, T0, UnitId(2))],
         "the limit from during the pause"
     );
+}
+
+#[test]
+fn a_run_that_begins_paused_begins_nothing() {
+    let mut engine = Engine::new();
+    let mut feed = |event| engine.handle(event, Duration::ZERO).expect("it fits");
+    feed(Event::WorkerJoined {
+        worker: W1,
+        labels: Labels::new(),
+    });
+    feed(Event::CreditGranted {
+        worker: W1,
+        units: 4,
+    });
+    let run = RunId::generate();
+    let graph = RunGraph {
+        paused: true,
+        ..two_of_many(2, 2)
+    };
+    assert_eq!(feed(Event::RunSubmitted { run, graph }), []);
+    let resumed = feed(Event::ResumeRequested { run });
+    assert_eq!(leased(&resumed), [(W1, T0, U0), (W1, T0, U1)]);
 }
 
 #[test]

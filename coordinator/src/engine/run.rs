@@ -110,7 +110,10 @@ impl Run {
         let mut run = Self {
             id,
             direction: graph.direction,
-            state: RunState::Running,
+            state: match graph.paused {
+                true => RunState::Paused,
+                false => RunState::Running,
+            },
             max_units: graph.max_units.max(1),
             max_units_per_task: graph.max_units_per_task.max(1),
             max_attempts: graph.max_attempts,

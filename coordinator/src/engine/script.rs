@@ -87,6 +87,7 @@ pub(super) fn graph(tasks: Vec<GraphTask>) -> RunGraph {
         max_attempts: 3,
         first_unit_rows: None,
         server: None,
+        paused: false,
         wants: Labels::new(),
     }
 }

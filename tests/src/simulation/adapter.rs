@@ -22,6 +22,7 @@ pub(super) fn graph(
 ) -> RunGraph {
     let Place { server, wants } = plan.place;
     RunGraph {
+        paused: false,
         direction,
         tasks,
         modules: plan.modules,

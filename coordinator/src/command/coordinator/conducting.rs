@@ -85,7 +85,7 @@ impl Conducting {
     pub(super) async fn conduct(mut self) {
         let mut turn = None;
         let mut pause = FIRST_PAUSE;
-        while let Some((entry, order)) = self.next().await {
+        while let Some((entry, order)) = self.next() {
             if turn.is_none() {
                 turn = self.turn().await;
                 if turn.is_none() {
@@ -125,7 +125,7 @@ impl Conducting {
 
     /// What is to be done next; `None` where nothing is, and whoever orders something from then on has
     /// to have it conducted.
-    async fn next(&self) -> Option<(RunEntry, RunOrder)> {
+    fn next(&self) -> Option<(RunEntry, RunOrder)> {
         let ordered = || {
             let entry = self.leading.index.get(self.run)?;
             let order = entry.order.clone()?;
@@ -134,8 +134,6 @@ impl Conducting {
         if let Some(ordered) = ordered() {
             return Some(ordered);
         }
-        // Whoever cannot be told has ended.
-        let _ended = self.host.hub.forget(self.run).await;
         self.leading.rest_unless(self.run, ordered)
     }
 

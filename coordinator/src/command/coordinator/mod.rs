@@ -250,6 +250,17 @@ impl Process {
         }
     }
 
+    /// Lets everybody in once it has gone on with what earlier leaders were at; returns where it cannot.
+    async fn serve(&self, hub: &Hub, leading: &Arc<Leading>, stop: &CancellationToken) {
+        if let Err(error) = leading.begin().await {
+            tracing::error!(%error, "the index of runs cannot be read");
+            // Another one may be able to.
+            return signals::pause(stop, CAMPAIGN_AGAIN).await;
+        }
+        self.doors.open(hub, Arc::new(Arc::clone(leading)));
+        std::future::pending().await
+    }
+
     /// Leads until it is told to stop, or has lost the lead.
     async fn lead(&self, etcd: Etcd, lead: Box<dyn Held>, stop: &CancellationToken) {
         tracing::info!(name = self.member.name, "leads");
@@ -266,25 +277,12 @@ impl Process {
             (self.member.clone(), Arc::clone(&self.metrics)),
         );
         let kept = tokio::select! {
-            begun = leading.begin() => match begun {
-                Ok(()) => {
-                    self.doors.open(&hub, Arc::new(Arc::clone(&leading)));
-                    tokio::select! {
-                        () = stop.cancelled() => true,
-                        why = lead.lost() => {
-                            println!("{} no longer leads: {why}", self.member.name);
-                            false
-                        }
-                    }
-                }
-                Err(error) => {
-                    tracing::error!(%error, "the index of runs cannot be read");
-                    // Where it cannot lead, another one may be able to.
-                    signals::pause(stop, CAMPAIGN_AGAIN).await;
-                    true
-                }
-            },
+            () = self.serve(&hub, &leading, stop) => true,
             () = stop.cancelled() => true,
+            Some(ended) = driving.join_next() => {
+                tracing::error!(?ended, "a defect in the driver: another coordinator is to lead");
+                true
+            }
             why = lead.lost() => {
                 println!("{} no longer leads: {why}", self.member.name);
                 false

@@ -132,6 +132,7 @@ impl World {
     pub fn graph(&self, database: u32) -> RunGraph {
         let units = self.task_units(database);
         RunGraph {
+            paused: false,
             direction: Direction::Do,
             tasks: vec![
                 task(0, &[], 2, false),
