@@ -301,6 +301,7 @@ impl Driving {
     ) -> Result<(), Failure> {
         let mut progress = arguments.progress();
         let target = &self.chosen.target;
+        self.limits.workers = self.host.commit_sessions(self.limits.workers);
         let limits = &self.limits;
         let done =
             commit::commit(&mut self.conn, target, holder, plan, limits, &mut *progress).await;

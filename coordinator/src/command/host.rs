@@ -64,6 +64,14 @@ impl Host {
         }
     }
 
+    /// Sessions in which a run is committed. A coordinator does that itself, beside all limits of units.
+    pub(super) fn commit_sessions(&self, workers: u32) -> u32 {
+        match self {
+            Self::Process => workers,
+            Self::Cluster(_) => 1,
+        }
+    }
+
     /// What whoever drives a run wants of it beside `change`: a command wants it to go on; a coordinator
     /// was told separately, and what was wanted of a run that another one has driven holds.
     pub(super) fn wanted(&self, change: Change) -> Option<Change> {

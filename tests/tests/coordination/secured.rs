@@ -139,9 +139,8 @@ async fn tokens_that_are_no_longer_known_are_asked_for_again() -> Result<()> {
     Ok(())
 }
 
-/// Signed tokens say which users and roles there were when they were given.
-#[tokio::test(flavor = "multi_thread")]
-async fn tokens_that_are_older_than_a_change_of_roles_are_asked_for_again() -> Result<()> {
+/// A folder with a key for signing tokens, and the setting that has etcd use it.
+fn signed_tokens() -> Result<(TempDir, String)> {
     let folder = TempDir::new()?;
     std::fs::set_permissions(folder.path(), Permissions::from_mode(0o755))?;
     let place = |name: &str| folder.path().join(name).display().to_string();
@@ -156,6 +155,13 @@ async fn tokens_that_are_older_than_a_change_of_roles_are_asked_for_again() -> R
     }
     std::fs::set_permissions(&private, Permissions::from_mode(0o644))?;
     let tokens = format!("jwt,pub-key={public},priv-key={private},sign-method=RS256,ttl=1h");
+    Ok((folder, tokens))
+}
+
+/// Signed tokens say which users and roles there were when they were given.
+#[tokio::test(flavor = "multi_thread")]
+async fn tokens_that_are_older_than_a_change_of_roles_are_asked_for_again() -> Result<()> {
+    let (_folder, tokens) = signed_tokens()?;
     let prefix = prefix();
     let cluster = confined_with(&prefix, &["--auth-token", &tokens]).await?;
     let mut options = as_user(&cluster, &prefix, PASSWORD);
@@ -179,5 +185,37 @@ async fn tokens_that_are_older_than_a_change_of_roles_are_asked_for_again() -> R
     let fresh = Etcd::connect(&options).await?;
     let held = granted(&fresh, "a").await?;
     held.release().await;
+    Ok(())
+}
+
+/// etcd checks a token where a request comes in and once more where it is carried out: roles that are
+/// changed in between are told of in other words.
+#[tokio::test(flavor = "multi_thread")]
+async fn requests_that_are_on_their_way_while_roles_are_changed_are_asked_for_again() -> Result<()>
+{
+    let (_folder, tokens) = signed_tokens()?;
+    let prefix = prefix();
+    let cluster = confined_with(&prefix, &["--auth-token", &tokens]).await?;
+    let client = Etcd::connect(&as_user(&cluster, &prefix, PASSWORD)).await?;
+    let changing = async {
+        for round in 0..60 {
+            let mut operator = cluster.operator(Some(("root", PASSWORD))).await?;
+            operator.role_add(format!("role {round}")).await?;
+        }
+        anyhow::Ok(())
+    };
+    let writing = async {
+        let begun = tokio::time::Instant::now();
+        for round in 0..400 {
+            client.put_run(&run(&format!("db{}", round % 8))).await?;
+            if begun.elapsed() > DEADLINE {
+                break;
+            }
+        }
+        anyhow::Ok(())
+    };
+    let (changed, written) = futures::join!(changing, writing);
+    changed?;
+    written?;
     Ok(())
 }

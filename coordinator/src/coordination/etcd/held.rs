@@ -56,7 +56,7 @@ impl Return {
             match timeout(DELETE_DEADLINE, self.client.kv_client().txn(txn.clone())).await {
                 Ok(Ok(_)) => return,
                 Ok(Err(error))
-                    if is_passing(&error) || authenticates_again(&self.client, &error).await =>
+                    if authenticates_again(&self.client, &error).await || is_passing(&error) =>
                 {
                     sleep(DELETE_AGAIN).await;
                 }

@@ -34,7 +34,7 @@ impl Patience {
         error: etcd_client::Error,
     ) -> Result<()> {
         let may_help = match client {
-            Some(client) => is_passing(&error) || authenticates_again(client, &error).await,
+            Some(client) => authenticates_again(client, &error).await || is_passing(&error),
             None => is_passing(&error),
         };
         if !may_help || self.begun.elapsed() > PATIENCE {
@@ -48,16 +48,20 @@ impl Patience {
 }
 
 /// What etcd says of a signed token that it gave before an operator changed users or roles
-/// (`ErrAuthOldRevision`). Of tokens that it does not know any more it says something else, and the client
-/// asks for another one by itself.
-const OLD_TOKEN: &str = "revision of auth store is old";
+/// (`ErrAuthOldRevision`): where a request comes in, and, in words that reach clients as an unknown error,
+/// where a write is carried out (3.5 says no more than that). Of tokens that it does not know any more it
+/// says something else, and the client asks for another one by itself.
+const OLD_TOKEN: [&str; 2] = ["revision of auth store is old", "revision in header is old"];
 
 /// Asks for another token where etcd calls this one old; whether asking again may help then.
 pub(super) async fn authenticates_again(client: &Client, error: &etcd_client::Error) -> bool {
     let etcd_client::Error::GRpcStatus(status) = error else {
         return false;
     };
-    status.message().contains(OLD_TOKEN) && client.refresh_token().await.is_ok()
+    OLD_TOKEN
+        .iter()
+        .any(|words| status.message().contains(words))
+        && client.refresh_token().await.is_ok()
 }
 
 /// Whether asking again may help.
