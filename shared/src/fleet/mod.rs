@@ -165,13 +165,24 @@ pub struct Caps {
     pub max_databases: Option<u32>,
     /// `max_databases_per_server`
     pub per_server: Option<u32>,
-    /// `[caps.servers]`: of single servers, by entry.
+    /// `[caps.servers]`: of single servers, by entry, or as `HOST:PORT`.
     pub servers: BTreeMap<String, u32>,
+    /// `connections`: sessions on a server that look at its databases at once, to plan or to see
+    /// how they stand; those of runs are not among them.
+    pub connections: Option<u32>,
 }
 
 impl Caps {
     /// Databases at once where the file does not say: what a coordinator drives by default.
     pub const DATABASES: u32 = 100;
+    /// Sessions that look at databases of a server at once, where the file does not say.
+    pub const CONNECTIONS: u32 = 4;
+
+    /// Sessions that look at databases of a server at once.
+    #[must_use]
+    pub fn looking(&self) -> u32 {
+        self.connections.unwrap_or(Self::CONNECTIONS)
+    }
 
     /// Databases at once on all servers.
     #[must_use]
@@ -179,10 +190,11 @@ impl Caps {
         self.max_databases.unwrap_or(Self::DATABASES)
     }
 
-    /// Databases at once on a server.
+    /// Databases at once on a server, where a member of it is reached by that entry.
     #[must_use]
-    pub fn of_server(&self, server: &str) -> u32 {
-        let own = self.servers.get(server).copied();
+    pub fn of_server(&self, server: &str, entry: &str) -> u32 {
+        let own = [server, entry].into_iter().filter_map(|name| self.servers.get(name));
+        let own = own.min().copied();
         own.or(self.per_server).unwrap_or(u32::MAX)
     }
 }

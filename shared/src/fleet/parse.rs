@@ -371,6 +371,7 @@ impl Reader<'_> {
             match key.get_ref().as_ref() {
                 "max_databases" => caps.max_databases = Some(self.number(value)?),
                 "max_databases_per_server" => caps.per_server = Some(self.number(value)?),
+                "connections" => caps.connections = Some(self.number(value)?),
                 "servers" => {
                     for (name, cap) in self.source.table(value, "[caps.servers]")? {
                         let cap = self.number(cap)?;
@@ -378,7 +379,12 @@ impl Reader<'_> {
                     }
                 }
                 _ => {
-                    let known = ["max_databases", "max_databases_per_server", "servers"];
+                    let known = [
+                        "max_databases",
+                        "max_databases_per_server",
+                        "connections",
+                        "servers",
+                    ];
                     return Err(self.source.unknown(key, known));
                 }
             }
