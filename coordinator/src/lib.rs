@@ -9,6 +9,7 @@ pub mod doctor;
 pub mod driver;
 pub mod engine;
 pub mod figures;
+pub mod fleet;
 pub mod group;
 pub mod health;
 pub mod lint;

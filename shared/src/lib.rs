@@ -6,6 +6,7 @@ pub mod clock;
 pub mod config;
 pub mod digest;
 pub mod error;
+pub mod fleet;
 pub mod ids;
 pub mod ledger;
 pub mod pack;

@@ -269,7 +269,7 @@ impl Source<'_> {
     }
 
     /// A table of strings.
-    pub(super) fn labels(&self, value: &Spanned<DeValue<'_>>) -> Result<BTreeMap<String, String>> {
+    pub(crate) fn labels(&self, value: &Spanned<DeValue<'_>>) -> Result<BTreeMap<String, String>> {
         let table = self.table(value, "labels = { region = \"eu\" }")?;
         let pairs = table.iter().map(|(key, value)| {
             let text = self.string(value)?;
@@ -391,12 +391,12 @@ impl Source<'_> {
         })
     }
 
-    fn boolean(&self, value: &Spanned<DeValue<'_>>) -> Result<bool> {
+    pub(crate) fn boolean(&self, value: &Spanned<DeValue<'_>>) -> Result<bool> {
         let flag = value.get_ref().as_bool();
         flag.ok_or_else(|| self.complain(value.span(), "expected true or false".to_owned()))
     }
 
-    fn size(&self, value: &Spanned<DeValue<'_>>) -> Result<u64> {
+    pub(crate) fn size(&self, value: &Spanned<DeValue<'_>>) -> Result<u64> {
         let text = value.get_ref().as_str().unwrap_or_default();
         super::parse_size(text).map_err(|message| self.complain(value.span(), message))
     }

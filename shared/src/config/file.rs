@@ -178,10 +178,10 @@ impl Config {
     }
 }
 
-/// The text, for showing the place of what is wrong.
-pub(super) struct Source<'a> {
-    text: &'a str,
-    pub(super) path: &'a Path,
+/// The text, for showing the place of what is wrong. `fleet.toml` is read by it too.
+pub(crate) struct Source<'a> {
+    pub(crate) text: &'a str,
+    pub(crate) path: &'a Path,
 }
 
 pub(super) type Key<'a> = Spanned<std::borrow::Cow<'a, str>>;
@@ -370,7 +370,7 @@ impl Source<'_> {
         }
     }
 
-    pub(super) fn table<'v>(
+    pub(crate) fn table<'v>(
         &self,
         value: &'v Spanned<DeValue<'_>>,
         what: &str,
@@ -379,12 +379,12 @@ impl Source<'_> {
         table.ok_or_else(|| self.complain(value.span(), format!("expected a table: {what}")))
     }
 
-    pub(super) fn string<'v>(&self, value: &'v Spanned<DeValue<'_>>) -> Result<&'v str> {
+    pub(crate) fn string<'v>(&self, value: &'v Spanned<DeValue<'_>>) -> Result<&'v str> {
         let text = value.get_ref().as_str();
         text.ok_or_else(|| self.complain(value.span(), "expected a string".to_owned()))
     }
 
-    pub(super) fn strings(&self, value: &Spanned<DeValue<'_>>) -> Result<Vec<String>> {
+    pub(crate) fn strings(&self, value: &Spanned<DeValue<'_>>) -> Result<Vec<String>> {
         let items = value.get_ref().as_array().filter(|items| !items.is_empty());
         items
             .ok_or_else(|| {
@@ -403,7 +403,7 @@ impl Source<'_> {
         }
     }
 
-    pub(super) fn count(&self, value: &Spanned<DeValue<'_>>) -> Result<u32> {
+    pub(crate) fn count(&self, value: &Spanned<DeValue<'_>>) -> Result<u32> {
         let number = value.get_ref().as_integer();
         number
             .and_then(|number| number.as_str().parse().ok())
@@ -420,12 +420,12 @@ impl Source<'_> {
         })
     }
 
-    pub(super) fn duration(&self, value: &Spanned<DeValue<'_>>) -> Result<Duration> {
+    pub(crate) fn duration(&self, value: &Spanned<DeValue<'_>>) -> Result<Duration> {
         let text = value.get_ref().as_str().unwrap_or_default();
         parse_duration(text).map_err(|message| self.complain(value.span(), message))
     }
 
-    pub(super) fn unknown<'k>(
+    pub(crate) fn unknown<'k>(
         &self,
         key: &Key<'_>,
         known: impl IntoIterator<Item = &'k str>,
@@ -451,7 +451,7 @@ impl Source<'_> {
         )
     }
 
-    pub(super) fn complain(&self, span: Range<usize>, message: String) -> Error {
+    pub(crate) fn complain(&self, span: Range<usize>, message: String) -> Error {
         Error::Config(self.complaint(span, message).to_string())
     }
 

@@ -22,6 +22,7 @@ pub use cluster::{ClusterSettings, Role, ServerSettings, TlsFiles, Token};
 pub use connection::{Connection, Secret};
 pub use environment::Environment;
 pub use file::{Config, DatabasePlace, RunDefaults};
+pub(crate) use file::Source;
 pub use secret::SecretSource;
 pub use snapshot::SnapshotSettings;
 pub use value::{parse_duration, parse_size};

@@ -1,0 +1,64 @@
+//! What is durable of a fleet outside of the ledgers: its place in the waves and what an operator
+//! ordered. It is small, whatever the number of members. If it is lost the ledgers say the rest, and
+//! approvals are asked for again.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+use upshift_shared::fleet::MemberName;
+
+use super::event::{FleetOrder, HookKind};
+
+/// The version that is written.
+pub const VERSION: u32 = 1;
+
+/// Where a fleet is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FleetPlace {
+    /// The version of this format.
+    pub version: u32,
+    /// Waves whose members may begin: the first so many.
+    pub opened: u32,
+    /// Waves that were approved.
+    pub approved: BTreeSet<u32>,
+    /// All were, those to come too.
+    pub approved_all: bool,
+    /// Nothing begins.
+    pub paused: bool,
+    /// Nothing is upgraded any more.
+    pub aborted: bool,
+    /// Failed members of waves in spite of which an operator lets them go on.
+    pub forgiven: BTreeMap<u32, u32>,
+    /// What was ordered of members and is not done yet, in this order: retries, ways back, commits.
+    pub wanted: Vec<FleetOrder>,
+    /// Members around which hooks are: the last one that was begun, and that has not been done with.
+    pub attended: BTreeMap<MemberName, HookKind>,
+    /// Members that an operator took back by name before anything was done to them: they are not
+    /// begun.
+    pub left_out: BTreeSet<MemberName>,
+}
+
+impl Default for FleetPlace {
+    fn default() -> Self {
+        Self {
+            version: VERSION,
+            opened: 0,
+            approved: BTreeSet::new(),
+            approved_all: false,
+            paused: false,
+            aborted: false,
+            forgiven: BTreeMap::new(),
+            wanted: Vec::new(),
+            attended: BTreeMap::new(),
+            left_out: BTreeSet::new(),
+        }
+    }
+}
+
+impl FleetPlace {
+    /// Whether what comes after a wave was approved.
+    #[must_use]
+    pub fn is_approved(&self, wave: u32) -> bool {
+        self.approved_all || self.approved.contains(&wave)
+    }
+}

@@ -1,0 +1,1 @@
+//! Tables: what a file says → what is understood, or the complaint.
