@@ -19,6 +19,7 @@ use upshift_shared::{
 };
 
 use super::{Failure, snapshotting::SnapshotArgument};
+pub(super) use estimates::Estimate;
 use crate::compile::{self, Options, Passes};
 
 /// Which pack, and how it is ordered.
@@ -119,22 +120,51 @@ pub(super) fn load(path: &Path) -> Result<Pack, Failure> {
     Ok(pack::load(path)?)
 }
 
+/// What the compiler needs from one database, beside the pack.
+pub(super) struct Read {
+    pub(super) installed: BTreeMap<String, Version>,
+    pub(super) catalog: Catalog,
+    /// As PostgreSQL's planner has it, for statements on large tables.
+    pub(super) estimates: BTreeMap<StepId, Estimate>,
+    pub(super) rates: Rates,
+}
+
+impl Read {
+    /// Asks the database.
+    pub(super) async fn of(conn: &mut PgConnection, pack: &Pack) -> Result<Self, Failure> {
+        let catalog = catalog::snapshot::read(conn).await?;
+        let installed =
+            catalog::installed::installed(conn, &catalog, pack.installed.as_ref()).await?;
+        // What is wrong with the pack, the compiler says.
+        let estimates = match compile::resolve::resolve(pack, &installed) {
+            Ok(resolved) => estimates::ask(conn, &catalog, &resolved).await,
+            Err(_) => BTreeMap::new(),
+        };
+        let measured = ledger::rates::load(conn).await?;
+        Ok(Self {
+            rates: measured.map(|(rates, _)| rates).unwrap_or_default(),
+            installed,
+            catalog,
+            estimates,
+        })
+    }
+}
+
 /// Reads what the compiler needs from the database.
 pub(super) async fn read(conn: &mut PgConnection, pack: Pack) -> Result<Sources, Failure> {
-    let catalog = catalog::snapshot::read(conn).await?;
-    let installed = catalog::installed::installed(conn, &catalog, pack.installed.as_ref()).await?;
-    // What is wrong with the pack, the compiler says.
-    let estimates = match compile::resolve::resolve(&pack, &installed) {
-        Ok(resolved) => estimates::ask(conn, &catalog, &resolved).await,
-        Err(_) => BTreeMap::new(),
-    };
-    let measured = ledger::rates::load(conn).await?;
-    Ok(Sources {
-        rates: measured.map(|(rates, _)| rates).unwrap_or_default(),
-        pack,
+    let Read {
         installed,
         catalog,
         estimates,
+        rates,
+    } = Read::of(conn, &pack).await?;
+    let rows = |(step, estimate): (StepId, Estimate)| (step, estimate.rows);
+    Ok(Sources {
+        pack,
+        installed,
+        catalog,
+        estimates: estimates.into_iter().map(rows).collect(),
+        rates,
     })
 }
 

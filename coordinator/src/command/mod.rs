@@ -14,6 +14,7 @@ mod doctor;
 mod driving;
 mod events;
 mod failure;
+mod fleet;
 mod group;
 mod host;
 mod ordering;

@@ -23,6 +23,7 @@ use upshift_shared::{
 
 pub use error::CompileError;
 pub use model::{Options, Passes, SnapshotRequest};
+pub use snapshots::place as place_snapshots;
 
 /// All stages, one after another.
 ///

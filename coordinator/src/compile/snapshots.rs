@@ -16,7 +16,7 @@ use super::model::SnapshotRequest;
 use crate::figures;
 
 /// Puts the snapshots into the plan; the way back is whole then.
-pub(super) fn place(plan: &mut Plan, request: SnapshotRequest) {
+pub fn place(plan: &mut Plan, request: SnapshotRequest) {
     let mut groups: BTreeMap<(u32, bool), Vec<TaskId>> = BTreeMap::new();
     for task in &plan.tasks {
         if task.undo == UndoKind::Irreversible {

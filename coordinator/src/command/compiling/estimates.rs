@@ -30,12 +30,20 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// One statement that takes longer to plan is given up.
 const ONE: Duration = Duration::from_secs(5);
 
+/// How many rows a statement touches.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(in crate::command) struct Estimate {
+    pub(in crate::command) rows: u64,
+    /// Rows of its table.
+    pub(in crate::command) of: f64,
+}
+
 /// Rows that UPDATEs and DELETEs on large tables touch.
 pub(super) async fn ask(
     conn: &mut PgConnection,
     catalog: &Catalog,
     resolved: &Resolved,
-) -> BTreeMap<StepId, u64> {
+) -> BTreeMap<StepId, Estimate> {
     let mut estimates = BTreeMap::new();
     let large = |relation: &upshift_shared::catalog::Relation| {
         relation.kind == RelationKind::Table && relation.rows >= LARGE
@@ -58,7 +66,8 @@ pub(super) async fn ask(
         }
         if let Some(rows) = rows(conn, step).await {
             // A row that meets several of FROM is changed once.
-            estimates.insert(step.id, rows.min(most as u64));
+            let rows = rows.min(most as u64);
+            estimates.insert(step.id, Estimate { rows, of: most });
         }
     }
     estimates

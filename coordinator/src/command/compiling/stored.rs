@@ -8,7 +8,7 @@ use upshift_shared::{
     Error,
     catalog::Catalog,
     ids::RunId,
-    pack::Version,
+    pack::{Pack, Version},
     plan::{Rates, Strategy},
 };
 
@@ -43,7 +43,18 @@ pub(in crate::command) struct Stored<'a> {
 /// # Errors
 /// When the pack does not fit the database.
 pub(in crate::command) fn text(sources: &Sources, options: &Options) -> Result<String, Failure> {
-    let resolved = resolve::resolve(&sources.pack, &sources.installed)?;
+    of((&sources.pack, &sources.installed, &sources.catalog), options)
+}
+
+/// The same of what is not in one place.
+///
+/// # Errors
+/// When the pack does not fit the database.
+pub(in crate::command) fn of(
+    (pack, installed, catalog): (&Pack, &BTreeMap<String, Version>, &Catalog),
+    options: &Options,
+) -> Result<String, Failure> {
+    let resolved = resolve::resolve(pack, installed)?;
     let steps = edit::known_steps(&resolved);
     let estimates = options.estimates.iter().filter_map(|(step, rows)| {
         let step = steps.get(step.0 as usize)?;
@@ -53,12 +64,12 @@ pub(in crate::command) fn text(sources: &Sources, options: &Options) -> Result<S
         format: FORMAT,
         estimates: estimates.collect(),
         steps,
-        installed: Cow::Borrowed(&sources.installed),
+        installed: Cow::Borrowed(installed),
         strategy: options.strategy,
         passes: options.passes,
         disk_budget: options.disk_budget,
         rates: options.rates,
-        catalog: Cow::Borrowed(&sources.catalog),
+        catalog: Cow::Borrowed(catalog),
     };
     Ok(stored.to_text())
 }
