@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// Units of a run at once in a cluster, where nobody says how many.
-const CLUSTER_UNITS: u32 = 8;
+pub(crate) const CLUSTER_UNITS: u32 = 8;
 
 /// Where runs are driven.
 #[derive(Debug, Clone, Default)]
@@ -38,6 +38,8 @@ pub(crate) struct ClusterHost {
     pub(crate) servers: Arc<BTreeMap<String, (ServerId, u32)>>,
     /// Whether another coordinator has driven the run before: what was wanted of it then holds.
     pub(crate) takes_over: bool,
+    /// Units of a run at once, where nobody says how many.
+    pub(crate) units: u32,
 }
 
 impl Host {
@@ -57,9 +59,9 @@ impl Host {
     pub(super) fn units(&self, name: &str, config: &Config) -> Option<u32> {
         match self {
             Self::Process => config.run.workers,
-            Self::Cluster(_) => {
+            Self::Cluster(cluster) => {
                 let place = config.place(name).and_then(|place| place.max_units);
-                Some(place.or(config.run.workers).unwrap_or(CLUSTER_UNITS))
+                Some(place.or(config.run.workers).unwrap_or(cluster.units))
             }
         }
     }

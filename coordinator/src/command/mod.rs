@@ -176,3 +176,14 @@ pub async fn run(cli: Cli) -> u8 {
         Err(failure) => failure.report(json),
     }
 }
+
+/// Arguments from words, as a shell would hand them over.
+fn parsed<A: clap::Args>(words: &[String]) -> Result<A, Failure> {
+    let command = clap::Command::new("order")
+        .no_binary_name(true)
+        .disable_help_flag(true)
+        .disable_version_flag(true);
+    let matches = A::augment_args(command).try_get_matches_from(words);
+    let parsed = matches.and_then(|matches| A::from_arg_matches(&matches));
+    parsed.map_err(|error| Failure::usage(error.render().to_string().trim_end().to_owned()))
+}

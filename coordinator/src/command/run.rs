@@ -67,6 +67,28 @@ impl Arguments {
         Ok(self)
     }
 
+    /// As a fleet takes them: for whatever database of it is at hand, driven among the others.
+    pub(super) fn of_fleet(mut self, host: Host) -> Result<Self, Failure> {
+        if self.group.group.is_some() || self.commit {
+            return Err(Failure::usage(
+                "--group and --commit are not for a fleet: when it is committed, commit in its file says",
+            ));
+        }
+        self.driving.of_coordinator("", host)?;
+        self.yes = true;
+        Ok(self)
+    }
+
+    /// What the pack is compiled with.
+    pub(super) fn pack(&self) -> &PackArguments {
+        &self.pack
+    }
+
+    /// What the run keeps.
+    pub(super) fn ordering(&self) -> &OrderingArguments {
+        &self.ordering
+    }
+
     /// How it is driven, and whether it is committed then.
     pub(super) fn driven(&self) -> (&DrivingArguments, bool) {
         (&self.driving, self.commit)
@@ -157,6 +179,23 @@ pub(super) async fn begin(
         holder,
         plan,
     }))
+}
+
+/// The same with a plan that is at hand, of a database that is locked.
+pub(super) async fn begin_with(
+    mut driving: Driving,
+    plan: Plan,
+    run: RunId,
+    (options, stored, commit): (&RunOptions, &str, bool),
+) -> Result<Begun, Failure> {
+    snapshotting::refuse_impossible(&mut driving, &plan).await?;
+    let plan = Arc::new(plan);
+    let holder = store(&mut driving, &plan, run, (options, stored, commit)).await?;
+    Ok(Begun {
+        driving,
+        holder,
+        plan,
+    })
 }
 
 async fn run_group(

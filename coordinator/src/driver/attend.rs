@@ -376,6 +376,11 @@ impl Driver {
                 self.desk.feed(Event::ServerLimited { server, max_units });
             }
             Question::LimitUnits(max_units) => self.desk.feed(Event::UnitsLimited { max_units }),
+            Question::HandOver(run) => {
+                if let Some(drive) = self.drives.get_mut(&run) {
+                    drive.hand_over(&mut self.desk);
+                }
+            }
             Question::Stop(run) => {
                 if let Some(drive) = self.drives.get_mut(&run).filter(|drive| !drive.stopping) {
                     drive.interrupt(&mut self.desk);

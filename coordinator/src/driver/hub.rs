@@ -70,6 +70,8 @@ pub(super) enum Question {
     LimitUnits(Option<u32>),
     /// A run is to stop, as by Ctrl-C.
     Stop(RunId),
+    /// A run is to be gone on with later.
+    HandOver(RunId),
 }
 
 /// How to tell the loop what happens to one run.
@@ -227,6 +229,14 @@ impl Hub {
     /// See [`Self::status`].
     pub async fn stop(&self, run: RunId) -> Result<()> {
         self.send(Input::Ask(Question::Stop(run))).await
+    }
+
+    /// A run begins nothing any more, if it is driven, and ends when its units have, as it stands.
+    ///
+    /// # Errors
+    /// See [`Self::status`].
+    pub async fn hand_over_run(&self, run: RunId) -> Result<()> {
+        self.send(Input::Ask(Question::HandOver(run))).await
     }
 
     /// No run begins anything any more; each ends when its units have, as it stands.

@@ -2,7 +2,6 @@
 
 use std::{convert::Infallible, panic::AssertUnwindSafe, path::PathBuf, sync::Arc, time::Duration};
 
-use clap::Args;
 use futures::FutureExt;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use upshift_shared::{
@@ -17,7 +16,7 @@ use super::{
         Failure, commit,
         driving::DrivingArguments,
         host::{ClusterHost, Host},
-        resume, rollback, run,
+        parsed, resume, rollback, run,
     },
     leader::Leading,
 };
@@ -28,17 +27,6 @@ const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(20);
 /// How often it is looked whether what is being done is still wanted.
 const LOOK: Duration = Duration::from_millis(250);
-
-/// Arguments from words, as a shell would hand them over.
-fn parsed<A: Args>(words: &[String]) -> Result<A, Failure> {
-    let command = clap::Command::new("order")
-        .no_binary_name(true)
-        .disable_help_flag(true)
-        .disable_version_flag(true);
-    let matches = A::augment_args(command).try_get_matches_from(words);
-    let parsed = matches.and_then(|matches| A::from_arg_matches(&matches));
-    parsed.map_err(|error| Failure::usage(error.render().to_string().trim_end().to_owned()))
-}
 
 /// The arguments of `upshift run` that an operator's options are, for a pack in that folder.
 pub(super) fn run_arguments(

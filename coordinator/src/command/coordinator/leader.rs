@@ -31,7 +31,7 @@ use upshift_worker::failpoint;
 use super::{
     super::{
         Failure,
-        host::{ClusterHost, Host},
+        host::{CLUSTER_UNITS, ClusterHost, Host},
         run,
     },
     audit::Action,
@@ -229,6 +229,7 @@ impl Leading {
             coordination: Arc::clone(&self.coordination),
             servers: Arc::clone(&self.servers),
             takes_over,
+            units: CLUSTER_UNITS,
         }
     }
 
