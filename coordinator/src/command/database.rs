@@ -3,6 +3,7 @@
 use std::{
     io::{self, Write},
     path::Path,
+    sync::Arc,
 };
 
 use clap::Args;
@@ -21,11 +22,15 @@ pub(super) struct DatabaseArguments {
     /// upshift.toml [default: what PGDATABASE and the like say]
     #[arg(long, short, value_name = "DATABASE")]
     pub(super) database: Option<String>,
+    /// Where it is resolved already: one of many, for which the configuration is read once.
+    #[arg(skip)]
+    pub(super) chosen: Option<Box<Chosen>>,
 }
 
 /// A database and the configuration that it was found by.
+#[derive(Debug, Clone)]
 pub(super) struct Chosen {
-    pub(super) config: Config,
+    pub(super) config: Arc<Config>,
     pub(super) name: String,
     pub(super) target: Target,
     /// ` --database …`, for commands that the user is told to say next; without a password.
@@ -35,6 +40,9 @@ pub(super) struct Chosen {
 impl DatabaseArguments {
     /// Reads the configuration and resolves the database; warnings go to standard error.
     pub(super) fn resolve(&self, config: Option<&Path>) -> Result<Chosen, Failure> {
+        if let Some(chosen) = &self.chosen {
+            return Ok((**chosen).clone());
+        }
         let environment = Environment::capture();
         let config = Config::load(config, &environment).map_err(misconfigured)?;
         let ResolvedDatabase {
@@ -54,7 +62,7 @@ impl DatabaseArguments {
             eprintln!("upshift: warning: {warning}");
         }
         Ok(Chosen {
-            config,
+            config: Arc::new(config),
             name,
             target: connection.target(),
             hint,

@@ -28,7 +28,7 @@ use super::{
     ordering::OrderingArguments,
     snapshotting::{self, SnapshotArgument},
 };
-use crate::{figures, progress::Ending, verification::cost};
+use crate::{driver::Ended, figures, progress::Ending, verification::cost};
 
 /// `upshift run PACK`
 #[derive(Debug, Args)]
@@ -86,14 +86,8 @@ pub(super) async fn run(arguments: Arguments, config: Option<&Path>) -> Result<(
     let Some(begun) = begin(&arguments, config, run, told).await? else {
         return Ok(());
     };
-    let Begun {
-        driving,
-        holder,
-        plan,
-    } = begun;
-    let after = driving.after(run);
-    let called = (&arguments.driving, config);
-    let ended = snapshotting::forward(driving, called, (holder, plan), false).await?;
+    let after = begun.driving.after(run);
+    let ended = begun.drive((&arguments.driving, config)).await?;
     after.outcome(&ended)?;
     if arguments.commit && ended.ending == Ending::Prepared {
         super::commit::commit_run(&arguments.driving, config, run).await?;
@@ -109,6 +103,12 @@ pub(super) struct Begun {
 }
 
 impl Begun {
+    /// Drives it to `prepared`.
+    pub(super) async fn drive(self, called: snapshotting::Called<'_>) -> Result<Ended, Failure> {
+        let job = (self.holder, self.plan);
+        snapshotting::forward(self.driving, called, job, false).await
+    }
+
     /// Leaves it to whoever drives it next.
     pub(super) async fn leave(self) {
         self.driving.close().await;

@@ -50,15 +50,19 @@ pub async fn drive(
     order: Order,
     last_words: impl FnOnce(&Ended) -> String + Send + 'static,
 ) -> Result<Ended> {
-    let known = (order.database.clone(), order.target.clone());
-    let (crew, hub) = Crew::assemble(known, order.limits.workers)?;
+    let known = OneDatabase {
+        name: order.database.clone(),
+        target: order.target.clone(),
+    };
+    let (mut crew, hub) = Crew::assemble(Arc::new(known), order.limits.workers)?;
+    crew.heed_signals(&hub)?;
     let conducted = hub.drive(order, last_words).await;
     crew.dismiss().await;
     conducted?.release().await
 }
 
-/// Everything in this process that works beside the run.
-struct Crew {
+/// Everything in this process that works beside its runs.
+pub struct Crew {
     /// The loop.
     driving: JoinSet<()>,
     /// The server, the listener to signals.
@@ -70,8 +74,19 @@ struct Crew {
     _socket: PrivateSocket,
 }
 
+impl std::fmt::Debug for Crew {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Crew").finish_non_exhaustive()
+    }
+}
+
 impl Crew {
-    fn assemble((name, target): (String, Target), workers: u32) -> Result<(Self, Hub)> {
+    /// The loop, the session server and so many workers, which resolve the names of databases so; and the
+    /// way to the loop.
+    ///
+    /// # Errors
+    /// When there can be no private socket.
+    pub fn assemble(resolver: Arc<dyn ResolveDatabase>, workers: u32) -> Result<(Self, Hub)> {
         let io = |context: &str| {
             let context = context.to_owned();
             move |source| Error::Io { context, source }
@@ -82,7 +97,7 @@ impl Crew {
             .map_err(io("listening on a private socket"))?;
         let address = format!("unix:{}", socket.path().display());
         let (hub, driver) = Hub::new(Arc::new(Metrics::default()));
-        let mut workforce = Workforce::new(address, Arc::new(OneDatabase { name, target }));
+        let mut workforce = Workforce::new(address, resolver);
         let mut crew = Self {
             driving: JoinSet::new(),
             beside: JoinSet::new(),
@@ -100,16 +115,21 @@ impl Crew {
                 let _ended = failed.send(Input::WorkersEnded(what)).await;
             }
         });
-        let signals = listen_to_signals(hub.clone(), crew.stop_server.clone())?;
-        crew.beside.spawn(signals);
         workforce.set(workers);
         let stop = crew.stop_loop.clone();
         crew.driving.spawn(driver.with(workforce, stop));
         Ok((crew, hub))
     }
 
+    /// From now on Ctrl-C and SIGTERM stop all runs.
+    fn heed_signals(&mut self, hub: &Hub) -> Result<()> {
+        let signals = listen_to_signals(hub.clone(), self.stop_server.clone())?;
+        self.beside.spawn(signals);
+        Ok(())
+    }
+
     /// The loop and its workers first, then the server that they speak to.
-    async fn dismiss(mut self) {
+    pub async fn dismiss(mut self) {
         self.stop_loop.cancel();
         let driven = async { while self.driving.join_next().await.is_some() {} };
         if timeout(DISMISSAL, driven).await.is_err() {

@@ -45,7 +45,7 @@ pub struct ResolvedDatabase {
 
 impl Config {
     /// Resolves the value of `--database`: a libpq URL, a keyword/value string, or the name of an
-    /// entry of `upshift.toml`. Without one, PGSERVICE or PGDATABASE must say which database.
+    /// entry of `upshift.toml`, or `ENTRY/DATABASE` for another database that its settings reach. Without one, PGSERVICE or PGDATABASE must say which database.
     ///
     /// # Errors
     /// [`Error::Config`] when it cannot be understood or names nothing.
@@ -70,9 +70,14 @@ impl Config {
                 ("default".to_owned(), settings, None)
             }
             Some(name) => {
-                let entry = self.entry(name)?;
-                let secret = entry.password(name, environment)?;
-                (name.to_owned(), entry.settings.clone(), secret)
+                let (of, database) = self.parted(name);
+                let entry = self.entry(of)?;
+                let secret = entry.password(of, environment)?;
+                let mut settings = entry.settings.clone();
+                if let Some(database) = database {
+                    settings.insert("dbname", database.to_owned());
+                }
+                (name.to_owned(), settings, secret)
             }
         };
         let password_given = settings.contains_key("password");
@@ -85,12 +90,12 @@ impl Config {
         })
     }
 
-    /// Resolves an entry of that name, and nothing else: names come from other machines.
+    /// Resolves an entry of that name, or another database of one, and nothing else: names come from other machines.
     ///
     /// # Errors
     /// [`Error::Config`] when there is no such entry, or it cannot be understood.
     pub fn named(&self, name: &str, environment: &Environment) -> Result<ResolvedDatabase> {
-        self.entry(name)?;
+        self.entry(self.parted(name).0)?;
         if conninfo::is_conninfo(name) {
             return Err(Error::Config(format!(
                 "\"{name}\" is no name of a database"
@@ -102,12 +107,23 @@ impl Config {
     /// What a cluster heeds of the entry of that name, and the entry is there.
     #[must_use]
     pub fn place(&self, name: &str) -> Option<&DatabasePlace> {
-        self.databases.get(name).map(|entry| &entry.place)
+        let (of, _) = self.parted(name);
+        self.databases.get(of).map(|entry| &entry.place)
     }
 
     /// The names of all entries `[databases.NAME]`, in order.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.databases.keys().map(String::as_str)
+    }
+
+    /// `ENTRY/DATABASE` in its parts; an entry whose own name has a slash comes first.
+    fn parted<'a>(&self, name: &'a str) -> (&'a str, Option<&'a str>) {
+        match name.split_once('/') {
+            Some((entry, database)) if !self.databases.contains_key(name) => {
+                (entry, Some(database))
+            }
+            _ => (name, None),
+        }
     }
 
     fn entry(&self, name: &str) -> Result<&file::DatabaseEntry> {

@@ -25,6 +25,18 @@ pub struct RunOptions {
     /// The group of databases that the run belongs to.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub group: Option<Membership>,
+    /// The fleet whose order began the run.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fleet: Option<OfFleet>,
+}
+
+/// What a run says of the fleet whose order began it: it is found again by this, and counted in its wave.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OfFleet {
+    /// The fleet's name.
+    pub name: String,
+    /// The wave, counted from 0.
+    pub wave: u32,
 }
 
 impl RunOptions {
