@@ -1,0 +1,262 @@
+//! Finds the members of a fleet: what `[[members]]` of its file names, servers asked where it says so,
+//! less what it excludes. How each of them stands, `look.rs` finds.
+
+mod look;
+mod sources;
+
+use std::{
+    collections::{BTreeMap, HashMap, btree_map::Entry as Slot},
+    fs,
+    path::Path,
+    sync::Arc,
+};
+
+use futures::{StreamExt, stream};
+use upshift_shared::{
+    config::{Config, Environment},
+    fleet::{self, FleetFile, Labels, MemberName, MembersSource},
+    pg::Target,
+};
+
+pub(in crate::command) use look::{Looked, look};
+
+use super::super::Failure;
+
+/// Servers that are asked for their databases at once.
+const ASKED_AT_ONCE: usize = 16;
+
+/// Databases found, in the order of their names.
+pub(in crate::command) struct Found {
+    /// Each once, however often it is named.
+    pub(in crate::command) members: Vec<Named>,
+    /// How they are reached.
+    pub(in crate::command) entries: Entries,
+    /// Sources that could not be asked: what would be there nobody knows.
+    pub(in crate::command) unasked: Vec<Unasked>,
+}
+
+/// A database that was found, and not yet looked at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in crate::command) struct Named {
+    pub(in crate::command) name: MemberName,
+    pub(in crate::command) labels: Labels,
+}
+
+/// A source of members that could not be asked.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub(in crate::command) struct Unasked {
+    /// What was to be asked.
+    pub(in crate::command) source: String,
+    /// Why it was not to be had.
+    pub(in crate::command) why: String,
+}
+
+/// The entries of `upshift.toml` that members are reached by, each resolved once: a password may come from
+/// a program.
+pub(in crate::command) struct Entries {
+    config: Arc<Config>,
+    environment: Environment,
+    resolved: BTreeMap<String, Result<Entry, Failure>>,
+}
+
+#[derive(Debug, Clone)]
+struct Entry {
+    target: Target,
+    server: Arc<str>,
+}
+
+impl Entries {
+    pub(in crate::command) fn new(config: Arc<Config>) -> Self {
+        Self {
+            config,
+            environment: Environment::capture(),
+            resolved: BTreeMap::new(),
+        }
+    }
+
+    /// Resolves an entry, where that is not done yet.
+    fn resolve(&mut self, entry: &str) -> Result<&Entry, Failure> {
+        let found = match self.resolved.entry(entry.to_owned()) {
+            Slot::Occupied(there) => there.into_mut(),
+            Slot::Vacant(free) => {
+                let named = self.config.named(entry, &self.environment);
+                free.insert(match named {
+                    Ok(found) => {
+                        for warning in &found.warnings {
+                            eprintln!("upshift: warning: {entry}: {warning}");
+                        }
+                        let target = found.connection.target();
+                        let server = Arc::from(target.server());
+                        Ok(Entry { target, server })
+                    }
+                    Err(error) => Err(Failure::usage(error.to_string())),
+                })
+            }
+        };
+        found.as_ref().map_err(Clone::clone)
+    }
+
+    fn of(&self, name: &MemberName) -> Result<&Entry, Failure> {
+        match self.resolved.get(&name.entry) {
+            Some(found) => found.as_ref().map_err(Clone::clone),
+            None => Err(Failure::usage(format!("nobody has resolved entry {}", name.entry))),
+        }
+    }
+
+    /// How a member is reached.
+    ///
+    /// # Errors
+    /// Where its entry is not there or cannot be understood.
+    pub(in crate::command) fn target(&self, name: &MemberName) -> Result<Target, Failure> {
+        let entry = self.of(name)?;
+        Ok(match &name.database {
+            Some(database) => entry.target.on_database(database),
+            None => entry.target.clone(),
+        })
+    }
+
+    /// The server of a member, `host:port`.
+    ///
+    /// # Errors
+    /// As [`Self::target`].
+    pub(in crate::command) fn server(&self, name: &MemberName) -> Result<Arc<str>, Failure> {
+        Ok(Arc::clone(&self.of(name)?.server))
+    }
+
+    /// The labels that `upshift.toml` has for an entry.
+    fn labels(&self, entry: &str) -> Labels {
+        let place = self.config.place(entry);
+        place.map(|place| place.labels.clone()).unwrap_or_default()
+    }
+
+    /// Where a member is: by this, two names of one database are found.
+    fn place(&self, name: &MemberName) -> Option<(Arc<str>, String)> {
+        let entry = self.of(name).ok()?;
+        let own = || entry.target.database().to_owned();
+        let database = name.database.clone().unwrap_or_else(own);
+        Some((Arc::clone(&entry.server), database))
+    }
+}
+
+/// Finds the members.
+///
+/// # Errors
+/// Where the file names what is not there: an entry, a file; or one database by two names.
+pub(in crate::command) async fn find(
+    file: &FleetFile,
+    config: Arc<Config>,
+) -> Result<Found, Failure> {
+    let mut entries = Entries::new(config);
+    let mut collected = BTreeMap::<MemberName, Labels>::new();
+    let mut unasked = Vec::new();
+    for members in &file.members {
+        let found = of_source(&members.source, &mut entries, &mut unasked).await?;
+        for (name, own) in found {
+            if file.exclude.iter().any(|pattern| pattern.fits_member(&name)) {
+                continue;
+            }
+            // A name that comes out of a query need not be an entry: that is said of this member.
+            let _resolved = entries.resolve(&name.entry);
+            let of_entry = || entries.labels(&name.entry);
+            let labels = collected.entry(name).or_insert_with(of_entry);
+            labels.extend(members.labels.clone());
+            labels.extend(own);
+        }
+    }
+    let mut places = HashMap::with_capacity(collected.len());
+    for name in collected.keys() {
+        if let Some(place) = entries.place(name)
+            && let Some(other) = places.insert(place, name)
+        {
+            return Err(Failure::usage(format!(
+                "members {other} and {name} are the same database: name it once, or exclude one of the \
+                 names"
+            )));
+        }
+    }
+    let members = collected.into_iter().map(|(name, mut labels)| {
+        for rule in &file.labels {
+            if rule.patterns.iter().any(|pattern| pattern.fits_member(&name)) {
+                labels.extend(rule.set.clone());
+            }
+        }
+        Named { name, labels }
+    });
+    Ok(Found {
+        members: members.collect(),
+        entries,
+        unasked,
+    })
+}
+
+/// What one source has.
+async fn of_source(
+    source: &MembersSource,
+    entries: &mut Entries,
+    unasked: &mut Vec<Unasked>,
+) -> Result<Vec<(MemberName, Labels)>, Failure> {
+    match source {
+        MembersSource::Listed(names) => {
+            for name in names {
+                entries.resolve(&name.entry)?;
+            }
+            let names = names.iter().cloned();
+            Ok(names.map(|name| (name, Labels::new())).collect())
+        }
+        MembersSource::Like { servers, like } => {
+            let mut targets = Vec::with_capacity(servers.len());
+            for server in servers {
+                targets.push((server, entries.resolve(server)?.target.clone()));
+            }
+            let asked = targets.into_iter().map(|(server, target)| async move {
+                (server, sources::databases(&target).await)
+            });
+            let asked: Vec<_> = stream::iter(asked).buffered(ASKED_AT_ONCE).collect().await;
+            let mut found = Vec::new();
+            for (server, databases) in asked {
+                match databases {
+                    Ok(databases) => {
+                        let fit = databases
+                            .into_iter()
+                            .filter(|name| like.iter().any(|pattern| pattern.fits(name)));
+                        found.extend(fit.map(|database| {
+                            (MemberName::on(server, &database), Labels::new())
+                        }));
+                    }
+                    Err(failure) => unasked.push(Unasked {
+                        source: format!("the databases of server {server}"),
+                        why: failure.message().to_owned(),
+                    }),
+                }
+            }
+            Ok(found)
+        }
+        MembersSource::Query { server, query } => {
+            let target = entries.resolve(server)?.target.clone();
+            match sources::query(&target, query, server).await {
+                Ok(found) => Ok(found),
+                Err(failure) => {
+                    unasked.push(Unasked {
+                        source: format!("the query of [[members]] on server {server}"),
+                        why: failure.message().to_owned(),
+                    });
+                    Ok(Vec::new())
+                }
+            }
+        }
+        MembersSource::File { path, server } => {
+            let found = listed(path, server.as_deref())?;
+            for (name, _) in &found {
+                entries.resolve(&name.entry)?;
+            }
+            Ok(found)
+        }
+    }
+}
+
+fn listed(path: &Path, server: Option<&str>) -> Result<Vec<(MemberName, Labels)>, Failure> {
+    let text = fs::read_to_string(path).map_err(|error| {
+        Failure::usage(format!("cannot read {}: {error}", path.display()))
+    })?;
+    fleet::parse_members_file(&text, path, server).map_err(|error| Failure::usage(error.to_string()))
+}
