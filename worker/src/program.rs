@@ -48,6 +48,14 @@ impl Program<'_> {
     /// [`Error::Refused`] when it is not there, fails or does not end in time, with the end of its
     /// output; [`Error::Io`] when it was cancelled.
     pub async fn run(self, cancel: &CancellationToken) -> Result<()> {
+        self.output(cancel).await.map(|_| ())
+    }
+
+    /// The same; the end of its output.
+    ///
+    /// # Errors
+    /// See [`Self::run`].
+    pub async fn output(self, cancel: &CancellationToken) -> Result<String> {
         let Self {
             words,
             target,
@@ -115,15 +123,15 @@ fn judge(
     program: &str,
     (status, out, err): (ExitStatus, String, String),
     target: &Target,
-) -> Result<()> {
-    if status.success() {
-        return Ok(());
-    }
+) -> Result<String> {
     let output = if err.trim().is_empty() { out } else { err };
     let output = match target.password() {
         Some(password) if !password.is_empty() => output.replace(password, "…"),
         _ => output,
     };
+    if status.success() {
+        return Ok(output);
+    }
     Err(Error::Refused(format!(
         "{program} failed ({status}); mend the cause, then resume. The end of its output:\n{}",
         output.trim_end()

@@ -1,0 +1,299 @@
+//! One member's way: what is to be done to it is done by the code that commands are made of, among the
+//! others and by one engine; how it stands then, its ledger says.
+
+use std::{
+    convert::Infallible,
+    panic::AssertUnwindSafe,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use futures::FutureExt;
+use tokio_util::sync::CancellationToken;
+use upshift_shared::{
+    clock::Stopwatch,
+    config::Config,
+    fleet::MemberName,
+    ids::RunId,
+    ledger::options::{OfFleet, RunOptions},
+    pg,
+};
+
+use super::{
+    super::{
+        Failure, commit,
+        compiling::Read,
+        database::{Chosen, shell_quoted},
+        driving::{Driving, DrivingArguments},
+        resume, rollback, run, snapshotting,
+    },
+    finding::{Entries, Looked, look},
+    variants::Variants,
+};
+use crate::{driver::hub::Hub, fleet::Found};
+
+/// Between attempts while a database is away; doubled up to [`LONGEST_PAUSE`].
+const FIRST_PAUSE: Duration = Duration::from_millis(500);
+const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+/// A member that is away for so long has failed, and keeps no place among those that are worked on.
+const PATIENCE: Duration = Duration::from_secs(90);
+/// How often a run that is to stop is told so, until it drives no more.
+const TELL: Duration = Duration::from_millis(250);
+
+/// What is to be done to a member.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Work {
+    /// Upgrade it: begin, or go on.
+    Upgrade {
+        /// The wave that its run is begun in.
+        wave: u32,
+    },
+    /// Close its way back.
+    Commit,
+    /// Bring it back.
+    RollBack,
+}
+
+impl Work {
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Upgrade { .. } => "upgrade",
+            Self::Commit => "commit",
+            Self::RollBack => "roll_back",
+        }
+    }
+}
+
+/// What conducting the members of a fleet takes; all of them share it.
+pub(super) struct Conductor {
+    pub(super) fleet: String,
+    pub(super) config: Arc<Config>,
+    pub(super) entries: Arc<Entries>,
+    pub(super) variants: Variants,
+    /// How runs are driven.
+    pub(super) arguments: run::Arguments,
+    /// What runs keep.
+    pub(super) options: RunOptions,
+    pub(super) hub: Hub,
+}
+
+/// The run that a member is at, if it has come to that.
+#[derive(Default)]
+struct AtWork(Mutex<Option<RunId>>);
+
+impl AtWork {
+    fn set(&self, run: RunId) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(run);
+    }
+
+    fn run(&self) -> Option<RunId> {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Conductor {
+    /// Does it; how the member stands then. With `stop` cancelled its run ends when its units have, and is
+    /// left as it stands.
+    pub(super) async fn conduct(
+        &self,
+        name: &MemberName,
+        work: Work,
+        stop: &CancellationToken,
+    ) -> Found {
+        let at = AtWork::default();
+        let done = AssertUnwindSafe(Box::pin(self.patiently(name, work, (stop, &at)))).catch_unwind();
+        let done = tokio::select! {
+            done = done => done,
+            never = self.stop_in_time(stop, &at) => match never {},
+        };
+        done.unwrap_or_else(|_| {
+            Found::Failed("upshift has a defect, please report it with what it has logged".to_owned())
+        })
+    }
+
+    /// Tells a run to stop for as long as it is driven: it may begin to be only later.
+    async fn stop_in_time(&self, stop: &CancellationToken, at: &AtWork) -> Infallible {
+        stop.cancelled().await;
+        loop {
+            if let Some(run) = at.run() {
+                // Where the loop has ended, so has the run.
+                let _ended = self.hub.hand_over_run(run).await;
+            }
+            tokio::time::sleep(TELL).await;
+        }
+    }
+
+    /// Does it, again where that may help.
+    async fn patiently(
+        &self,
+        name: &MemberName,
+        work: Work,
+        (stop, at): (&CancellationToken, &AtWork),
+    ) -> Found {
+        let watch = Stopwatch::start();
+        let mut pause = FIRST_PAUSE;
+        loop {
+            let failure = match self.attempt(name, work, at).await {
+                Ok(found) => return found,
+                Err(failure) => failure,
+            };
+            let again = failure.is_passing() && watch.elapsed() < PATIENCE && !stop.is_cancelled();
+            if !again {
+                return self.stands(name, work, (failure, stop.is_cancelled())).await;
+            }
+            tracing::info!(member = %name, why = failure.message(), "a member is tried again");
+            let rest = tokio::time::sleep(pause);
+            // Told to stop, it is looked once more how it stands.
+            let _stopped = stop.run_until_cancelled(rest).await;
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+    }
+
+    /// How a member stands that could not be brought where it was to be.
+    async fn stands(
+        &self,
+        name: &MemberName,
+        work: Work,
+        (failure, stopped): (Failure, bool),
+    ) -> Found {
+        let why = first_lines(failure.message());
+        let found = match self.look(name).await {
+            Ok(looked) => looked.found,
+            Err(_) => None,
+        };
+        match (found, work) {
+            (Some(found @ (Found::Running | Found::RollingBack)), _) if stopped => found,
+            (None, _) if stopped => Found::Untouched,
+            // Whoever tried has given up.
+            (Some(Found::RollingBack), _) | (_, Work::RollBack) => Found::Stuck(why),
+            (None | Some(Found::Running | Found::Untouched | Found::RolledBack(_)), _) => {
+                Found::Failed(why)
+            }
+            // What could not be committed is still prepared.
+            (Some(Found::Prepared), Work::Commit) => Found::Failed(why),
+            (Some(found), _) => found,
+        }
+    }
+
+    async fn look(&self, name: &MemberName) -> Result<Looked, Failure> {
+        let target = self.entries.target(name)?;
+        let mut conn = pg::connect(&target, "upshift fleet").await?;
+        look(&mut conn, &self.fleet, &name.to_string()).await
+    }
+
+    /// How the runs of a member are driven.
+    fn driving(&self, name: &MemberName) -> Result<DrivingArguments, Failure> {
+        let (driving, _) = self.arguments.driven();
+        let mut driving = driving.clone();
+        driving.database.chosen = Some(Box::new(Chosen {
+            config: Arc::clone(&self.config),
+            name: name.to_string(),
+            target: self.entries.target(name)?,
+            hint: format!(" --database {}", shell_quoted(&name.to_string())),
+        }));
+        Ok(driving)
+    }
+
+    /// Does it once.
+    async fn attempt(&self, name: &MemberName, work: Work, at: &AtWork) -> Result<Found, Failure> {
+        let arguments = self.driving(name)?;
+        let mut driving = Driving::open(&arguments, None).await?;
+        let Looked { found, run, .. } =
+            look(&mut driving.conn, &self.fleet, &name.to_string()).await?;
+        let run = run.map(|row| row.run);
+        if let Some(run) = run {
+            at.set(run);
+        }
+        match (work, found, run) {
+            (Work::Upgrade { wave }, None | Some(Found::Untouched | Found::RolledBack(_)), _) => {
+                Box::pin(self.begin(driving, &arguments, (wave, at))).await
+            }
+            (Work::Upgrade { .. }, Some(Found::Running | Found::Failed(_)), Some(run)) => {
+                driving.close().await;
+                let resume = resume::Arguments::of(run, arguments);
+                Box::pin(resume::run(resume, None)).await?;
+                Ok(Found::Prepared)
+            }
+            (Work::Commit, Some(Found::Prepared), Some(run)) => {
+                driving.close().await;
+                Box::pin(commit::commit_run(&arguments, None, run)).await?;
+                Ok(Found::Committed)
+            }
+            (
+                Work::RollBack,
+                Some(
+                    found @ (Found::Running
+                    | Found::Failed(_)
+                    | Found::Prepared
+                    | Found::RollingBack
+                    | Found::Stuck(_)),
+                ),
+                Some(run),
+            ) => {
+                driving.close().await;
+                let back = rollback::Arguments::of(run, (None, false), arguments);
+                Box::pin(rollback::run(back, None)).await?;
+                let why = match found {
+                    Found::Failed(why) | Found::Stuck(why) => Some(why),
+                    _ => None,
+                };
+                Ok(Found::RolledBack(why))
+            }
+            // It is there already, or nothing can be done about it.
+            (_, found, _) => {
+                driving.close().await;
+                Ok(found.unwrap_or(Found::Untouched))
+            }
+        }
+    }
+
+    /// Begins a run, and drives it to `prepared`.
+    async fn begin(
+        &self,
+        mut driving: Driving,
+        arguments: &DrivingArguments,
+        (wave, at): (u32, &AtWork),
+    ) -> Result<Found, Failure> {
+        let hint = driving.chosen.hint.clone();
+        run::refuse_unfinished(&mut driving.conn, &hint).await?;
+        let read = Read::of(&mut driving.conn, self.variants.pack()).await?;
+        let Some(compiled) = self.variants.compiled(read).await? else {
+            driving.close().await;
+            return Ok(Found::Current);
+        };
+        let wanted = self.arguments.pack().snapshot;
+        let settings = &self.config.snapshot;
+        let snapshot = snapshotting::request(&mut driving.conn, wanted, settings).await?;
+        let begun = tokio::task::block_in_place(|| self.variants.begin(compiled, snapshot))?;
+        if begun.plan.tasks.is_empty() {
+            driving.close().await;
+            return Ok(Found::Current);
+        }
+        let options = RunOptions {
+            fleet: Some(OfFleet {
+                name: self.fleet.clone(),
+                wave,
+            }),
+            ..self.options.clone()
+        };
+        let run = RunId::generate();
+        let after = driving.after(run);
+        let kept = (&options, begun.stored.as_str(), false);
+        let begun = run::begin_with(driving, begun.plan, run, kept).await?;
+        at.set(run);
+        let ended = Box::pin(begun.drive((arguments, None))).await?;
+        after.outcome(&ended)?;
+        Ok(Found::Prepared)
+    }
+}
+
+/// What failed, without what to do about it: that is a fleet's business here.
+fn first_lines(message: &str) -> String {
+    let told = |line: &&str| {
+        ["when the cause", "when it is mended", "or take it back", "stopped; resume"]
+            .iter()
+            .all(|advice| !line.starts_with(advice))
+    };
+    let lines: Vec<&str> = message.lines().take_while(told).collect();
+    lines.join("\n")
+}

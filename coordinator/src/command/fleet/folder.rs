@@ -1,0 +1,325 @@
+//! The folder in which a fleet that one process conducts has its place, and where its operators leave
+//! their orders for that process. The ledgers say what became of each database; this only says what was
+//! ordered, and tells.
+
+use std::{
+    fs::{self, File, OpenOptions, TryLockError},
+    io::{self, BufRead, BufReader, Write},
+    path::{Path, PathBuf},
+};
+
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use upshift_shared::{clock, fleet::MemberName};
+
+use super::super::Failure;
+use crate::fleet::{FleetOrder, FleetPlace};
+
+/// Where the folders of fleets are, beside their files.
+const FLEETS: &str = ".upshift/fleets";
+/// The format of the place that this program knows.
+const PLACE_VERSION: u32 = 1;
+
+/// The folder of a fleet.
+#[derive(Debug, Clone)]
+pub(super) struct Folder {
+    path: PathBuf,
+}
+
+/// Whoever has it conducts the fleet; the system takes it back when the process ends.
+#[derive(Debug)]
+pub(super) struct Lock(#[expect(dead_code, reason = "closing it gives the lock back")] File);
+
+/// An order that somebody has left, and where the answer goes.
+#[derive(Debug)]
+pub(super) struct Left {
+    pub(super) order: FleetOrder,
+    path: PathBuf,
+}
+
+/// What became of an order.
+#[derive(Debug, Serialize, Deserialize)]
+struct Answer {
+    /// Why it was refused, where it was.
+    refused: Option<String>,
+}
+
+/// Something that was done to a member and has ended: one line of the folder's log.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct Done {
+    pub(super) member: MemberName,
+    /// `upgrade`, `commit`, `roll_back`, `hook_before`, `hook_after`.
+    pub(super) what: String,
+    /// How the member stands then; `done` or `failed` for a hook.
+    pub(super) outcome: String,
+    /// Why, where it failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) why: Option<String>,
+    /// How long it took.
+    pub(super) seconds: f64,
+    /// When it ended, in seconds since 1970.
+    pub(super) at: u64,
+    /// The end of a hook's output.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) output: Vec<String>,
+}
+
+impl Folder {
+    /// Of the fleet of that name and file; `state` names another folder.
+    pub(super) fn of(file: &Path, name: &str, state: Option<&Path>) -> Self {
+        let path = match state {
+            Some(state) => state.to_owned(),
+            None => {
+                let beside = file.parent().unwrap_or(Path::new(""));
+                beside.join(FLEETS).join(name)
+            }
+        };
+        Self { path }
+    }
+
+    fn cannot(&self, what: &str, error: &io::Error) -> Failure {
+        Failure::failed(format!(
+            "cannot {what} {}, where the fleet keeps its place: {error}",
+            self.path.display()
+        ))
+    }
+
+    fn orders(&self) -> PathBuf {
+        self.path.join("orders")
+    }
+
+    fn make(&self) -> Result<(), Failure> {
+        fs::create_dir_all(self.orders()).map_err(|error| self.cannot("make", &error))
+    }
+
+    /// Takes the fleet; two processes cannot conduct one.
+    pub(super) fn lock(&self) -> Result<Lock, Failure> {
+        match self.try_lock()? {
+            Some(lock) => Ok(lock),
+            None => Err(Failure::refused(
+                "another process conducts this fleet: see upshift fleet status",
+            )),
+        }
+    }
+
+    /// The same; `None` where another process has it.
+    pub(super) fn try_lock(&self) -> Result<Option<Lock>, Failure> {
+        self.make()?;
+        let file = OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(self.path.join("lock"))
+            .map_err(|error| self.cannot("write", &error))?;
+        match file.try_lock() {
+            Ok(()) => Ok(Some(Lock(file))),
+            Err(TryLockError::WouldBlock) => Ok(None),
+            Err(TryLockError::Error(error)) => Err(self.cannot("lock", &error)),
+        }
+    }
+
+    /// Where the fleet is; at its beginning where nothing is said.
+    pub(super) fn place(&self) -> Result<FleetPlace, Failure> {
+        let path = self.path.join("place.json");
+        let text = match fs::read_to_string(&path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Ok(FleetPlace::default());
+            }
+            Err(error) => return Err(self.cannot("read", &error)),
+        };
+        #[derive(Deserialize)]
+        struct Version {
+            version: u32,
+        }
+        let version: Option<Version> = serde_json::from_str(&text).ok();
+        if let Some(Version { version }) = version
+            && version > PLACE_VERSION
+        {
+            return Err(Failure::refused(format!(
+                "{} has format {version}, this program knows up to {PLACE_VERSION}: use a newer one",
+                path.display()
+            )));
+        }
+        serde_json::from_str(&text).map_err(|error| {
+            Failure::refused(format!(
+                "{} cannot be read: {error}; without it the ledgers of the databases say how they stand, \
+                 and approvals are asked for again: move it away for that",
+                path.display()
+            ))
+        })
+    }
+
+    /// Keeps the place: durable when this returns.
+    pub(super) fn record(&self, place: &FleetPlace) -> Result<(), Failure> {
+        self.write("place.json", place, true)
+            .map_err(|error| self.cannot("write", &error))
+    }
+
+    /// Writes a file anew beside the old one and renames it, so that readers see the one or the other.
+    fn write(&self, name: &str, value: &impl Serialize, durable: bool) -> io::Result<()> {
+        let mut file = tempfile::NamedTempFile::new_in(&self.path)?;
+        serde_json::to_writer(&mut file, value)?;
+        file.flush()?;
+        if durable {
+            file.as_file().sync_all()?;
+        }
+        file.persist(self.path.join(name))?;
+        if durable {
+            File::open(&self.path)?.sync_all()?;
+        }
+        Ok(())
+    }
+
+    /// Leaves an order for whoever conducts the fleet.
+    pub(super) fn leave(&self, order: &FleetOrder) -> Result<Left, Failure> {
+        self.make()?;
+        let name = format!(
+            "orders/{:020}-{}.json",
+            clock::since_epoch().as_nanos(),
+            std::process::id()
+        );
+        self.write(&name, order, true)
+            .map_err(|error| self.cannot("write", &error))?;
+        Ok(Left {
+            order: order.clone(),
+            path: self.path.join(name),
+        })
+    }
+
+    /// Orders that were left and not taken up, the oldest first.
+    pub(super) fn left(&self) -> Vec<Left> {
+        let mut found = Vec::new();
+        let Ok(entries) = fs::read_dir(self.orders()) else {
+            return found;
+        };
+        for entry in entries.filter_map(Result::ok) {
+            let path = entry.path();
+            if path.extension().is_none_or(|extension| extension != "json") {
+                continue;
+            }
+            match read::<FleetOrder>(&path) {
+                Some(order) => found.push(Left { order, path }),
+                None => {
+                    tracing::warn!(path = %path.display(), "an order that cannot be read is left");
+                }
+            }
+        }
+        found.sort_by(|one, other| one.path.cmp(&other.path));
+        found
+    }
+
+    /// Says of a member what was done to it.
+    pub(super) fn note(&self, done: &Done) {
+        let line = serde_json::to_string(done).expect("it is plain data");
+        let file = OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(self.path.join("done.jsonl"));
+        // The ledgers have what counts.
+        if let Err(error) = file.and_then(|mut file| writeln!(file, "{line}")) {
+            tracing::warn!(%error, "what was done to a member cannot be noted");
+        }
+    }
+
+    /// All that was noted, in order. A line that was cut off by a crash is left out.
+    pub(super) fn noted(&self, mut take: impl FnMut(Done)) {
+        let Ok(file) = File::open(self.path.join("done.jsonl")) else {
+            return;
+        };
+        for line in BufReader::new(file).lines().map_while(Result::ok) {
+            if let Ok(done) = serde_json::from_str(&line) {
+                take(done);
+            }
+        }
+    }
+
+    /// Tells other processes how the fleet stands, as far as this one knows.
+    pub(super) fn tell(&self, shown: &impl Serialize) {
+        if let Err(error) = self.write("status.json", shown, false) {
+            tracing::warn!(%error, "how the fleet stands cannot be told");
+        }
+    }
+
+    /// What whoever conducts the fleet has told last.
+    pub(super) fn told<T: DeserializeOwned>(&self) -> Option<T> {
+        read(&self.path.join("status.json"))
+    }
+}
+
+impl Left {
+    /// Whoever left it is told what became of it.
+    pub(super) fn answer(&self, refused: Option<String>) {
+        let answer = serde_json::to_string(&Answer { refused }).expect("it is plain data");
+        let answered = self.path.with_extension("answer");
+        let written = fs::write(&answered, answer).and_then(|()| fs::remove_file(&self.path));
+        if let Err(error) = written {
+            tracing::warn!(%error, "an order cannot be answered");
+        }
+    }
+
+    /// What became of it, once somebody has taken it up.
+    pub(super) fn answered(&self) -> Option<Result<(), Failure>> {
+        if self.path.exists() {
+            return None;
+        }
+        let path = self.path.with_extension("answer");
+        let answer: Option<Answer> = read(&path);
+        // Nobody else reads it.
+        let _left = fs::remove_file(&path);
+        Some(match answer.and_then(|answer| answer.refused) {
+            Some(why) => Err(Failure::refused(why)),
+            None => Ok(()),
+        })
+    }
+}
+
+fn read<T: DeserializeOwned>(path: &Path) -> Option<T> {
+    serde_json::from_slice(&fs::read(path).ok()?).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fleet::Which;
+
+    #[test]
+    fn orders_are_taken_up_in_turn_and_answered() {
+        let folder = tempfile::tempdir().unwrap();
+        let folder = Folder::of(&folder.path().join("fleet.toml"), "night", None);
+        assert!(folder.left().is_empty());
+        let pause = folder.leave(&FleetOrder::Pause).unwrap();
+        let retry = folder.leave(&FleetOrder::Retry(Which::All)).unwrap();
+        let left = folder.left();
+        assert_eq!(left.len(), 2);
+        assert_eq!(left[0].order, FleetOrder::Pause);
+        assert!(pause.answered().is_none());
+        left[0].answer(None);
+        left[1].answer(Some("nothing has failed".to_owned()));
+        assert_eq!(pause.answered(), Some(Ok(())));
+        assert_eq!(
+            retry.answered(),
+            Some(Err(Failure::refused("nothing has failed")))
+        );
+        assert!(folder.left().is_empty());
+    }
+
+    #[test]
+    fn one_process_conducts_and_the_place_is_kept() {
+        let base = tempfile::tempdir().unwrap();
+        let folder = Folder::of(Path::new("fleet.toml"), "night", Some(base.path()));
+        let lock = folder.lock().unwrap();
+        // Another open file is another holder, in one process too.
+        assert!(folder.try_lock().unwrap().is_none());
+        drop(lock);
+        assert!(folder.try_lock().unwrap().is_some());
+        let place = FleetPlace {
+            opened: 2,
+            paused: true,
+            ..FleetPlace::default()
+        };
+        folder.record(&place).unwrap();
+        assert_eq!(folder.place().unwrap(), place);
+        fs::write(base.path().join("place.json"), "{\"version\": 99}").unwrap();
+        assert!(folder.place().unwrap_err().message().contains("newer"));
+    }
+}

@@ -1,0 +1,176 @@
+//! The members of a fleet as they stand by their ledgers: what `fleet run` begins with, and what is shown
+//! where no process conducts the fleet. Nothing is compiled for it.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use clap::Args;
+use futures::{StreamExt, stream};
+use tokio::sync::Semaphore;
+use upshift_shared::{
+    Error,
+    config::{Config, Environment},
+    fleet::{FleetFile, MemberName},
+    ledger::run::RunRow,
+    pg,
+};
+
+use super::{
+    super::Failure,
+    finding::{self, Entries, Looked, Named, Unasked},
+    folder::Folder,
+};
+use crate::fleet::{Found, Member};
+
+/// Databases looked at at once, on all servers together.
+const LOOKED_AT: usize = 64;
+
+/// Which fleet.
+#[derive(Debug, Clone, Args)]
+pub(super) struct FleetArguments {
+    /// The order: fleet.toml
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+    /// The folder in which the fleet keeps its place [default: .upshift/fleets/NAME beside the file]
+    #[arg(long, value_name = "DIR")]
+    state: Option<PathBuf>,
+}
+
+/// A fleet's order, and where its place is.
+pub(super) struct Chosen {
+    pub(super) order: FleetFile,
+    pub(super) folder: Folder,
+    /// As the command line has it, for commands that the user is told to say next.
+    hint: String,
+}
+
+impl FleetArguments {
+    pub(super) fn open(&self) -> Result<Chosen, Failure> {
+        let order =
+            FleetFile::load(&self.file).map_err(|error| Failure::usage(error.to_string()))?;
+        let state = self.state.as_deref();
+        let quoted = |path: &Path| super::super::database::shell_quoted(&path.display().to_string());
+        let mut hint = quoted(&self.file);
+        if let Some(state) = state {
+            hint.push_str(&format!(" --state {}", quoted(state)));
+        }
+        Ok(Chosen {
+            folder: Folder::of(&self.file, &order.name, state),
+            order,
+            hint,
+        })
+    }
+}
+
+impl Chosen {
+    /// `upshift fleet VERB FILE`
+    pub(super) fn command(&self, verb: &str) -> String {
+        format!("upshift fleet {verb} {}", self.hint)
+    }
+}
+
+/// Reads `upshift.toml`.
+pub(super) fn configured(config: Option<&Path>) -> Result<Arc<Config>, Failure> {
+    let config = Config::load(config, &Environment::capture());
+    Ok(Arc::new(config.map_err(|error| Failure::usage(error.to_string()))?))
+}
+
+/// All members as they were found.
+pub(super) struct Surveyed {
+    pub(super) members: Vec<Member>,
+    pub(super) entries: Arc<Entries>,
+    pub(super) unasked: Vec<Unasked>,
+    /// The runs of this fleet, where they were asked for.
+    pub(super) runs: BTreeMap<MemberName, RunRow>,
+}
+
+/// Looks at all of them, a few of each server at once; one that cannot be looked at costs no other.
+pub(super) async fn survey(
+    order: &FleetFile,
+    config: Arc<Config>,
+    keep_runs: bool,
+) -> Result<Surveyed, Failure> {
+    let found = finding::find(order, config).await?;
+    let entries = Arc::new(found.entries);
+    let sessions = order.caps.looking().max(1) as usize;
+    let mut servers = HashMap::<Arc<str>, Arc<Semaphore>>::new();
+    let mut looking = Vec::with_capacity(found.members.len());
+    for named in found.members {
+        let server = entries.server(&named.name).unwrap_or_else(|_| Arc::from("?"));
+        let turns = servers.entry(Arc::clone(&server));
+        let turns = turns.or_insert_with(|| Arc::new(Semaphore::new(sessions)));
+        let (entries, fleet) = (Arc::clone(&entries), order.name.as_str());
+        let turns = Arc::clone(turns);
+        looking.push(async move {
+            // It is never closed.
+            let _turn = turns.acquire_owned().await;
+            look_at(&entries, (named, server), fleet).await
+        });
+    }
+    let mut looked = stream::iter(looking).buffer_unordered(LOOKED_AT);
+    let mut surveyed = Surveyed {
+        members: Vec::new(),
+        entries,
+        unasked: found.unasked,
+        runs: BTreeMap::new(),
+    };
+    while let Some((member, run)) = looked.next().await {
+        if let Some(run) = run.filter(|_| keep_runs) {
+            surveyed.runs.insert(member.name.clone(), run);
+        }
+        surveyed.members.push(member);
+    }
+    drop(looked);
+    surveyed.members.sort_by(|one, other| one.name.cmp(&other.name));
+    Ok(surveyed)
+}
+
+async fn look_at(
+    entries: &Entries,
+    (named, server): (Named, Arc<str>),
+    fleet: &str,
+) -> (Member, Option<RunRow>) {
+    let mut member = Member {
+        name: named.name,
+        server: server.to_string(),
+        labels: named.labels,
+        bytes: 0,
+        seconds: 0.0,
+        found: Found::Untouched,
+        wave: None,
+    };
+    match asked(entries, &member.name, fleet).await {
+        Ok((looked, bytes)) => {
+            member.bytes = bytes;
+            member.wave = looked.wave;
+            member.found = looked.found.unwrap_or(Found::Untouched);
+            (member, looked.run)
+        }
+        Err(failure) => {
+            member.found = Found::Unknown(failure.message().to_owned());
+            (member, None)
+        }
+    }
+}
+
+async fn asked(
+    entries: &Entries,
+    name: &MemberName,
+    fleet: &str,
+) -> Result<(Looked, u64), Failure> {
+    let target = entries.target(name)?;
+    let mut conn = pg::connect(&target, "upshift fleet").await?;
+    let looked = finding::look(&mut conn, fleet, &name.to_string()).await?;
+    let bytes: i64 = sqlx::query_scalar(
+        "-- upshift: how large is the database
+         SELECT pg_catalog.pg_database_size(pg_catalog.current_database())",
+    )
+    .persistent(false)
+    .fetch_one(&mut conn)
+    .await
+    .map_err(Error::database("asking how large the database is"))?;
+    Ok((looked, u64::try_from(bytes).unwrap_or_default()))
+}

@@ -1,0 +1,112 @@
+//! `upshift fleet run FILE`: upgrades a fleet, or goes on with it, wherever an earlier process left it.
+
+use std::path::Path;
+
+use clap::Args;
+
+use super::{
+    super::{Failure, database::print_line},
+    members::{FleetArguments, configured},
+    running::{Asked, conduct},
+    shown::Shown,
+    telling::Telling,
+};
+use crate::fleet::FleetOrder;
+
+/// `upshift fleet run FILE`
+#[derive(Debug, Args)]
+pub(in crate::command) struct Arguments {
+    #[command(flatten)]
+    fleet: FleetArguments,
+    #[command(flatten)]
+    how: HowArguments,
+    /// Do not wait for waves to be approved
+    #[arg(long, short)]
+    yes: bool,
+    /// Begin again though the fleet was aborted
+    #[arg(long)]
+    anew: bool,
+    /// Options of `upshift run`, such as --passes shadow --verify full
+    #[arg(last = true, value_name = "OPTIONS")]
+    options: Vec<String>,
+}
+
+/// How a process conducts a fleet.
+#[derive(Debug, Clone, Args)]
+pub(super) struct HowArguments {
+    /// Workers, for all databases together [default: as many as processors, at most 8]
+    #[arg(long, short, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=256))]
+    workers: Option<u32>,
+    /// One line of JSON for every event, on standard output
+    #[arg(long)]
+    pub(super) json: bool,
+    /// Tell nothing on the way
+    #[arg(long, short, conflicts_with = "json")]
+    quiet: bool,
+}
+
+impl HowArguments {
+    pub(super) fn workers(&self) -> u32 {
+        let processors = std::thread::available_parallelism().map_or(2, |n| n.get().min(8) as u32);
+        self.workers.unwrap_or(processors)
+    }
+
+    pub(super) fn telling(&self, approve: String) -> Telling {
+        Telling::new(self.json, self.quiet, approve)
+    }
+
+    /// Shows how the fleet stands when a process is done with it, and makes an outcome of it.
+    pub(super) fn outcome(&self, shown: &Shown, next: &Next) -> Result<(), Failure> {
+        if self.json {
+            let line = serde_json::json!({"event": "fleet_ended", "standing": shown.standing,
+                "states": shown.states, "failed": shown.failed, "waves": shown.waves});
+            print_line(&line.to_string());
+        } else {
+            print_line(shown.text(false).trim_end());
+        }
+        let failed: u32 = ["failed", "stuck"].iter().filter_map(|s| shown.states.get(*s)).sum();
+        if failed > 0 {
+            return Err(Failure::failed(format!(
+                "{failed} failed; when the cause is mended: {}\nor take back: {}",
+                next.retry, next.rollback
+            )));
+        }
+        match shown.standing.as_str() {
+            "done" | "what was ordered is done" => Ok(()),
+            standing => Err(Failure::failed(format!("the fleet is {standing}"))),
+        }
+    }
+}
+
+/// The commands that come next.
+pub(super) struct Next {
+    pub(super) retry: String,
+    pub(super) rollback: String,
+}
+
+pub(in crate::command) async fn run(
+    arguments: Arguments,
+    config: Option<&Path>,
+) -> Result<(), Failure> {
+    let chosen = arguments.fleet.open()?;
+    let config = configured(config)?;
+    let approve = arguments.yes.then_some(FleetOrder::Approve { wave: None });
+    let asked = Asked {
+        workers: arguments.how.workers(),
+        options: arguments.options,
+        orders: approve.into_iter().collect(),
+        only_orders: false,
+        anew: arguments.anew,
+    };
+    let telling = arguments.how.telling(chosen.command("approve"));
+    let conducted = Box::pin(conduct(&chosen, asked, (config, telling))).await;
+    let shown = conducted.map_err(|failure| match failure.message() {
+        "stopped" => Failure::failed(format!("stopped; go on with: {}", chosen.command("run"))),
+        _ => failure,
+    })?;
+    let next = Next {
+        retry: chosen.command("retry"),
+        rollback: chosen.command("rollback"),
+    };
+    arguments.how.outcome(&shown, &next)
+}

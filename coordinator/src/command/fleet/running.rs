@@ -1,0 +1,491 @@
+//! Conducts a fleet: the one loop that hands what happens to its state machine and does what that says.
+//!
+//! Order of shutdown: no member begins any more, runs end when their units have and stay as they stand,
+//! the loop that drives them ends, its workers do, the folder is given back.
+
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use tokio::{
+    task::JoinSet,
+    time::{Interval, MissedTickBehavior, interval, sleep, timeout},
+};
+use tokio_util::sync::CancellationToken;
+use upshift_shared::{
+    Error,
+    clock::{self, Stopwatch},
+    config::Config,
+    fleet::{FleetFile, Hook, MemberName},
+    pack::Pack,
+    pg::Target,
+};
+
+use super::{
+    super::{
+        Failure, bad_data, compiling,
+        host::{ClusterHost, Host},
+        parsed, run, signals,
+    },
+    budget,
+    conducting::{Conductor, Work},
+    finding::Entries,
+    folder::{Done, Folder},
+    hooks,
+    members::{Chosen, Surveyed, survey},
+    shown::Shown,
+    telling::Telling,
+    variants::Variants,
+};
+use crate::{
+    coordination::Embedded,
+    driver::{hub::Hub, process::Crew},
+    fleet::{
+        Fleet, FleetCommand, FleetEvent, FleetOrder, Found, HookKind, MemberId, Standing,
+    },
+};
+
+/// How often it is looked for orders that were left.
+const LOOK: Duration = Duration::from_millis(500);
+/// How often it is told how the fleet stands, where that has changed; with many members less often.
+const TELL: Duration = Duration::from_secs(1);
+/// So many members are written out in a second at most.
+const TOLD_IN_A_SECOND: u32 = 1000;
+/// How long units in flight, and hooks, may take when the process is to end.
+const LEAVE: Duration = Duration::from_secs(120);
+/// Databases that are worked on at once, for each worker, where the file does not say less: while one is
+/// begun or ends its workers are another's.
+const PER_WORKER: u32 = 2;
+/// Units of one database at once, where nobody says: others want workers too.
+const UNITS: u32 = 4;
+
+/// What a process is to do with a fleet.
+pub(super) struct Asked {
+    /// Workers of this process.
+    pub(super) workers: u32,
+    /// Options of `upshift run`.
+    pub(super) options: Vec<String>,
+    /// What is ordered first.
+    pub(super) orders: Vec<FleetOrder>,
+    /// Whether nothing is done but that.
+    pub(super) only_orders: bool,
+    /// Whether an earlier abort is over.
+    pub(super) anew: bool,
+}
+
+/// A fleet that this process conducts.
+struct Running {
+    fleet: Fleet,
+    folder: Folder,
+    conductor: Arc<Conductor>,
+    entries: Arc<Entries>,
+    work: JoinSet<Ended>,
+    /// How to stop what is being done to each member.
+    stops: HashMap<MemberId, CancellationToken>,
+    leaving: CancellationToken,
+    wake: Option<Duration>,
+    telling: Telling,
+    looks: Interval,
+    /// When it was last told how the fleet stands; and whether that has changed since.
+    told: (Stopwatch, bool),
+}
+
+/// Something that was done to a member has ended.
+struct Ended {
+    event: FleetEvent,
+    member: MemberId,
+    done: Done,
+}
+
+/// What can happen.
+enum Happened {
+    Ended(Ended),
+    Broken(String),
+    Due,
+    Look,
+    ToldToStop,
+}
+
+/// Conducts a fleet until there is nothing more to do, or it is told to stop.
+pub(super) async fn conduct(
+    chosen: &Chosen,
+    asked: Asked,
+    (config, mut telling): (Arc<Config>, Telling),
+) -> Result<Shown, Failure> {
+    let _lock = chosen.folder.lock()?;
+    let stop = CancellationToken::new();
+    let mut background = JoinSet::new();
+    signals::cancel_on_signal(&mut background, stop.clone())?;
+    let mut order = chosen.order.clone();
+    let mut place = chosen.folder.place()?;
+    if asked.anew {
+        place.aborted = false;
+    }
+    // What is wrong with the pack is said before anything is looked at.
+    let pack = compiling::load(&order.pack)?;
+    let surveyed = Box::pin(survey(&order, Arc::clone(&config), false)).await?;
+    let Surveyed {
+        members,
+        entries,
+        unasked,
+        ..
+    } = surveyed;
+    for unasked in &unasked {
+        telling.warn(&format!("{} cannot be had: {}", unasked.source, unasked.why));
+    }
+    let limits = budget::heed(&mut order, (&members, &entries), asked.workers).await;
+    limits.iter().for_each(|line| telling.say(line));
+    let resolver = Arc::clone(&entries);
+    let resolve = move |name: &str| {
+        let found = resolver.target(&MemberName::from(name.to_owned()));
+        found.map_err(|failure| Error::Config(failure.message().to_owned()))
+    };
+    let (crew, hub) = Crew::assemble(Arc::new(resolve), asked.workers)?;
+    let with = (config, Arc::clone(&entries));
+    let conducted = match conductor(&asked.options, (&order, pack), with, hub) {
+        Ok(conductor) => {
+            let fleet = Fleet::new(order, members, place, clock::since_epoch());
+            let folder = chosen.folder.clone();
+            let mut running = Running::new(fleet, folder, (conductor, entries), telling);
+            let run = Box::pin(running.run(asked, &stop)).await;
+            chosen.folder.tell(&running.shown(false));
+            run.map(|()| running.shown(false))
+        }
+        Err(failure) => Err(failure),
+    };
+    crew.dismiss().await;
+    background.abort_all();
+    match unasked.is_empty() {
+        true => conducted,
+        false => conducted.and(Err(Failure::failed(
+            "not all that [[members]] names could be asked: what is there was not upgraded",
+        ))),
+    }
+}
+
+/// What conducts its members, by options of `upshift run`.
+fn conductor(
+    options: &[String],
+    (order, pack): (&FleetFile, Pack),
+    (config, entries): (Arc<Config>, Arc<Entries>),
+    hub: Hub,
+) -> Result<Conductor, Failure> {
+    let mut words = options.to_vec();
+    words.push("--".to_owned());
+    words.push(order.pack.display().to_string());
+    let host = Host::Cluster(Box::new(ClusterHost {
+        hub: hub.clone(),
+        coordination: Arc::new(Embedded::default()),
+        servers: Arc::default(),
+        takes_over: false,
+        units: UNITS,
+    }));
+    let arguments = parsed::<run::Arguments>(&words)?.of_fleet(host)?;
+    let options = arguments.ordering().options(&config.run);
+    let mut compiled = arguments.pack().options();
+    let remark = bad_data::heed(&options, &mut compiled)?;
+    Ok(Conductor {
+        fleet: order.name.clone(),
+        variants: Variants::new(pack, compiled, remark),
+        config,
+        entries,
+        arguments,
+        options,
+        hub,
+    })
+}
+
+impl Running {
+    fn new(
+        fleet: Fleet,
+        folder: Folder,
+        (conductor, entries): (Conductor, Arc<Entries>),
+        telling: Telling,
+    ) -> Self {
+        let mut looks = interval(LOOK);
+        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        Self {
+            fleet,
+            folder,
+            conductor: Arc::new(conductor),
+            entries,
+            work: JoinSet::new(),
+            stops: HashMap::new(),
+            leaving: CancellationToken::new(),
+            wake: None,
+            telling,
+            looks,
+            told: (Stopwatch::start(), true),
+        }
+    }
+
+    fn shown(&self, conducted: bool) -> Shown {
+        Shown::of(&self.fleet, clock::since_epoch(), conducted)
+    }
+
+    /// Until there is nothing more to do, or it is told to stop.
+    async fn run(&mut self, asked: Asked, stop: &CancellationToken) -> Result<(), Failure> {
+        if asked.only_orders {
+            self.fleet.only_orders();
+        }
+        let max_databases = Some(asked.workers.saturating_mul(PER_WORKER).max(2));
+        self.feed(FleetEvent::Limited { max_databases })?;
+        for order in asked.orders {
+            if let Some(why) = self.feed(FleetEvent::Ordered(order))? {
+                return Err(Failure::refused(why));
+            }
+        }
+        self.feed(FleetEvent::Tick)?;
+        self.tell(true);
+        loop {
+            if self.work.is_empty() && matches!(self.fleet.standing(), Standing::Ended(_)) {
+                // One that was left in the last moment is not left behind.
+                if !self.take_orders()? {
+                    return Ok(());
+                }
+                continue;
+            }
+            match self.next(stop).await {
+                Happened::Ended(ended) => self.ended(ended)?,
+                Happened::Broken(what) => return Err(Failure::failed(what)),
+                Happened::Due => {
+                    self.wake = None;
+                    self.feed(FleetEvent::Tick)?;
+                }
+                Happened::Look => {
+                    self.take_orders()?;
+                    self.tell(false);
+                }
+                Happened::ToldToStop => {
+                    self.leave().await?;
+                    return Err(Failure::failed("stopped"));
+                }
+            }
+        }
+    }
+
+    async fn next(&mut self, stop: &CancellationToken) -> Happened {
+        let due = self.wake.map(|at| at.saturating_sub(clock::since_epoch()));
+        tokio::select! {
+            Some(ended) = self.work.join_next() => match ended {
+                Ok(ended) => Happened::Ended(ended),
+                Err(error) => Happened::Broken(format!("a defect in what conducts a fleet: {error}")),
+            },
+            () = sleep(due.unwrap_or_default()), if due.is_some() => Happened::Due,
+            _ = self.looks.tick() => Happened::Look,
+            () = stop.cancelled() => Happened::ToldToStop,
+        }
+    }
+
+    /// Nothing begins any more, and what is being done ends, or is left to be gone on with.
+    async fn leave(&mut self) -> Result<(), Failure> {
+        self.telling.say("stops when the units in flight have ended");
+        self.leaving.cancel();
+        let ended = async {
+            while let Some(ended) = self.work.join_next().await {
+                if let Ok(ended) = ended {
+                    self.ended(ended)?;
+                }
+            }
+            Ok(())
+        };
+        // What takes longer is found in the ledgers.
+        timeout(LEAVE, ended).await.unwrap_or(Ok(()))
+    }
+
+    /// Takes up what operators have left; whether there was anything.
+    fn take_orders(&mut self) -> Result<bool, Failure> {
+        let left = self.folder.left();
+        for left in &left {
+            self.telling.ordered(&left.order);
+            let refused = self.feed(FleetEvent::Ordered(left.order.clone()))?;
+            left.answer(refused);
+        }
+        Ok(!left.is_empty())
+    }
+
+    fn ended(&mut self, ended: Ended) -> Result<(), Failure> {
+        self.stops.remove(&ended.member);
+        self.folder.note(&ended.done);
+        self.telling.ended(&ended.done);
+        if let Some(why) = self.feed(ended.event)? {
+            tracing::warn!(why, "what a member came to was not expected");
+        }
+        Ok(())
+    }
+
+    /// Tells the state machine of something and does what it says; why it refused, where it did.
+    fn feed(&mut self, event: FleetEvent) -> Result<Option<String>, Failure> {
+        let commands = match self.fleet.handle(event, clock::since_epoch()) {
+            Ok(commands) => commands,
+            Err(refusal) => return Ok(Some(refusal.to_string())),
+        };
+        self.told.1 = true;
+        for command in commands {
+            self.execute(command)?;
+        }
+        Ok(None)
+    }
+
+    fn execute(&mut self, command: FleetCommand) -> Result<(), Failure> {
+        match command {
+            FleetCommand::Record => return self.folder.record(self.fleet.place()),
+            FleetCommand::Wake { at } => self.wake = Some(at),
+            FleetCommand::WaveEnded { wave } => {
+                let tally = self.fleet.tally(Some(wave));
+                self.telling.wave_ended(&self.wave_name(wave), &tally);
+            }
+            FleetCommand::AwaitApproval { wave } => {
+                self.telling.awaits_approval(&self.wave_name(wave));
+            }
+            FleetCommand::Ended(_) => {}
+            FleetCommand::Stop { member } => {
+                if let Some(stop) = self.stops.get(&member) {
+                    stop.cancel();
+                }
+            }
+            // Another process does it.
+            _ if self.leaving.is_cancelled() => {}
+            FleetCommand::Begin { member } => {
+                let wave = self.fleet.wave(member).unwrap_or_default();
+                self.work_on(member, Work::Upgrade { wave });
+            }
+            FleetCommand::Commit { member } => self.work_on(member, Work::Commit),
+            FleetCommand::RollBack { member } => self.work_on(member, Work::RollBack),
+            FleetCommand::Hook {
+                member,
+                hook,
+                outcome,
+            } => self.hook(member, hook, outcome),
+        }
+        Ok(())
+    }
+
+    fn wave_name(&self, wave: u32) -> String {
+        let wave = self.fleet.order().waves.get(wave as usize);
+        wave.map(|wave| wave.name.clone()).unwrap_or_default()
+    }
+
+    fn work_on(&mut self, member: MemberId, work: Work) {
+        let stop = self.leaving.child_token();
+        self.stops.insert(member, stop.clone());
+        let (name, conductor) = (self.fleet.name(member), Arc::clone(&self.conductor));
+        self.work.spawn(async move {
+            let watch = Stopwatch::start();
+            let found = Box::pin(conductor.conduct(&name, work, &stop)).await;
+            let (outcome, why) = in_words(&found);
+            let done = Done {
+                why,
+                ..done(name, work.name(), outcome, &watch)
+            };
+            let event = FleetEvent::Ended { member, found };
+            Ended {
+                event,
+                member,
+                done,
+            }
+        });
+    }
+
+    fn hook(&mut self, member: MemberId, kind: HookKind, outcome: &'static str) {
+        let hooks = &self.fleet.order().hooks;
+        let (hook, what) = match kind {
+            HookKind::Before => (hooks.before.clone(), "hook_before"),
+            HookKind::After => (hooks.after.clone(), "hook_after"),
+        };
+        let wave = self.fleet.wave(member).map(|wave| self.wave_name(wave));
+        let call = Call {
+            fleet: self.fleet.order().name.clone(),
+            wave: wave.unwrap_or_default(),
+            server: self.fleet.server(member).to_owned(),
+            name: self.fleet.name(member),
+            outcome,
+        };
+        let target = self.entries.target(&call.name);
+        self.work.spawn(async move {
+            let watch = Stopwatch::start();
+            let (result, output) = match (hook, target) {
+                // The order was given without it.
+                (None, _) => (Ok(()), Vec::new()),
+                (Some(_), Err(failure)) => (Err(failure.message().to_owned()), Vec::new()),
+                (Some(hook), Ok(target)) => call.run(&hook, &target).await,
+            };
+            let outcome = if result.is_ok() { "done" } else { "failed" };
+            let done = Done {
+                why: result.as_ref().err().cloned(),
+                output,
+                ..done(call.name, what, outcome, &watch)
+            };
+            let event = FleetEvent::HookEnded { member, result };
+            Ended {
+                event,
+                member,
+                done,
+            }
+        });
+    }
+
+    /// Tells how the fleet stands: whoever asks for it in other processes, and on the terminal.
+    fn tell(&mut self, first: bool) {
+        let members = u32::try_from(self.fleet.members().count()).unwrap_or(u32::MAX);
+        let every = TELL * (members / TOLD_IN_A_SECOND).max(1);
+        if !first && (!self.told.1 || self.told.0.elapsed() < every) {
+            return;
+        }
+        self.told = (Stopwatch::start(), false);
+        self.telling.progress(&self.fleet.tally(None));
+        self.folder.tell(&self.shown(true));
+    }
+}
+
+/// A call of a hook.
+struct Call {
+    fleet: String,
+    wave: String,
+    server: String,
+    name: MemberName,
+    outcome: &'static str,
+}
+
+impl Call {
+    async fn run(&self, hook: &Hook, target: &Target) -> (Result<(), String>, Vec<String>) {
+        let told = hooks::Told {
+            fleet: &self.fleet,
+            wave: &self.wave,
+            member: &self.name,
+            server: &self.server,
+            outcome: self.outcome,
+        };
+        // A process that ends drops it, and the program ends with it.
+        let ended = hooks::run(hook, &told, (target, &CancellationToken::new())).await;
+        (ended.result, ended.output)
+    }
+}
+
+fn done(member: MemberName, what: &str, outcome: &str, watch: &Stopwatch) -> Done {
+    Done {
+        member,
+        what: what.to_owned(),
+        outcome: outcome.to_owned(),
+        why: None,
+        seconds: watch.elapsed().as_secs_f64(),
+        at: clock::since_epoch().as_secs(),
+        output: Vec::new(),
+    }
+}
+
+/// How a member stands, and why.
+fn in_words(found: &Found) -> (&'static str, Option<String>) {
+    let (word, why) = match found {
+        Found::Untouched => ("untouched", None),
+        Found::Unknown(why) => ("unknown", Some(why)),
+        Found::Current => ("current", None),
+        Found::Refused(why) => ("refused", Some(why)),
+        Found::Running => ("running", None),
+        Found::Failed(why) => ("failed", Some(why)),
+        Found::Prepared => ("prepared", None),
+        Found::Committed => ("committed", None),
+        Found::RollingBack => ("rolling_back", None),
+        Found::RolledBack(why) => ("rolled_back", why.as_ref()),
+        Found::Stuck(why) => ("stuck", Some(why)),
+    };
+    (word, why.cloned())
+}
