@@ -19,7 +19,12 @@ pub fn assign(waves: &[Wave], members: &[Member]) -> Vec<Option<u32>> {
     let last = u32::try_from(waves.len().saturating_sub(1)).unwrap_or(u32::MAX);
     let mut assigned: Vec<Option<u32>> = members
         .iter()
-        .map(|member| member.wave.filter(|_| taking(member)).map(|wave| wave.min(last)))
+        .map(|member| {
+            member
+                .wave
+                .filter(|_| taking(member))
+                .map(|wave| wave.min(last))
+        })
         .collect();
     let all = members.iter().filter(|member| taking(member)).count();
     let all = u32::try_from(all).unwrap_or(u32::MAX);
@@ -54,5 +59,8 @@ pub fn assign(waves: &[Wave], members: &[Member]) -> Vec<Option<u32>> {
 
 fn hash(member: &Member) -> u64 {
     let digest = Sha256::digest(member.name.to_string());
-    digest.iter().take(8).fold(0, |hash, byte| hash << 8 | u64::from(*byte))
+    digest
+        .iter()
+        .take(8)
+        .fold(0, |hash, byte| hash << 8 | u64::from(*byte))
 }

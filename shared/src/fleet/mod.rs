@@ -193,7 +193,9 @@ impl Caps {
     /// Databases at once on a server, where a member of it is reached by that entry.
     #[must_use]
     pub fn of_server(&self, server: &str, entry: &str) -> u32 {
-        let own = [server, entry].into_iter().filter_map(|name| self.servers.get(name));
+        let own = [server, entry]
+            .into_iter()
+            .filter_map(|name| self.servers.get(name));
         let own = own.min().copied();
         own.or(self.per_server).unwrap_or(u32::MAX)
     }

@@ -16,10 +16,7 @@ use super::{
     AtEnd, Caps, CommitPolicy, FleetFile, Hook, Hooks, LabelRule, Labels, MemberName, Members,
     MembersSource, OnFailure, Order, Pattern, Share, StopAfter, Then, Wave, Weekday, Window,
 };
-use crate::{
-    Error, Result,
-    config::Source,
-};
+use crate::{Error, Result, config::Source};
 
 /// Hooks may take so long where the file does not say.
 const HOOK_TIMEOUT: Duration = Duration::from_secs(60);
@@ -46,7 +43,13 @@ const KEYS: [&str; 13] = [
 ];
 /// Those of `[[members]]`.
 const MEMBERS: [&str; 7] = [
-    "databases", "server", "servers", "like", "query", "file", "labels",
+    "databases",
+    "server",
+    "servers",
+    "like",
+    "query",
+    "file",
+    "labels",
 ];
 /// Those of `[[waves]]`.
 const WAVE: [&str; 8] = [
@@ -191,7 +194,10 @@ impl Reader<'_> {
         }
         let stem = self.source.path.file_stem().and_then(|stem| stem.to_str());
         Ok(FleetFile {
-            name: stem.filter(|name| is_plain(name)).unwrap_or("fleet").to_owned(),
+            name: stem
+                .filter(|name| is_plain(name))
+                .unwrap_or("fleet")
+                .to_owned(),
             pack: PathBuf::new(),
             members: Vec::new(),
             exclude: Vec::new(),
@@ -267,7 +273,10 @@ impl Reader<'_> {
         }
         match (patterns, set) {
             (Some(patterns), Some(set)) => Ok(LabelRule { patterns, set }),
-            _ => self.wrong(table.span(), "[[labels]] has match = [\"PATTERN\"] and set = { … }"),
+            _ => self.wrong(
+                table.span(),
+                "[[labels]] has match = [\"PATTERN\"] and set = { … }",
+            ),
         }
     }
 
@@ -434,7 +443,10 @@ impl Reader<'_> {
             }
         }
         let (Some(from), Some(to)) = (from, to) else {
-            return self.wrong(table.span(), "a window has from = \"22:00\" and to = \"05:00\"");
+            return self.wrong(
+                table.span(),
+                "a window has from = \"22:00\" and to = \"05:00\"",
+            );
         };
         Ok(Window {
             from,
@@ -447,22 +459,35 @@ impl Reader<'_> {
 
     fn weekday(&self, value: &Value<'_>) -> Result<Weekday> {
         let day = Weekday::parse(self.source.string(value)?);
-        day.map_or_else(|| self.wrong(value.span(), "expected a day: \"saturday\" or \"sat\""), Ok)
+        day.map_or_else(
+            || self.wrong(value.span(), "expected a day: \"saturday\" or \"sat\""),
+            Ok,
+        )
     }
 
     fn time(&self, value: &Value<'_>) -> Result<u32> {
         let minutes = value.get_ref().as_str().and_then(minutes);
-        minutes.map_or_else(|| self.wrong(value.span(), "expected a time of day: \"22:00\""), Ok)
+        minutes.map_or_else(
+            || self.wrong(value.span(), "expected a time of day: \"22:00\""),
+            Ok,
+        )
     }
 
     fn utc_offset(&self, value: &Value<'_>) -> Result<i32> {
         let text = value.get_ref().as_str().unwrap_or_default();
-        let signed = [("+", 1), ("-", -1)].into_iter().find_map(|(sign, factor)| {
-            let minutes = minutes(text.strip_prefix(sign)?)?;
-            Some(factor * i32::try_from(minutes).ok().filter(|m| *m <= 14 * 60)?)
-        });
+        let signed = [("+", 1), ("-", -1)]
+            .into_iter()
+            .find_map(|(sign, factor)| {
+                let minutes = minutes(text.strip_prefix(sign)?)?;
+                Some(factor * i32::try_from(minutes).ok().filter(|m| *m <= 14 * 60)?)
+            });
         signed.map_or_else(
-            || self.wrong(value.span(), "expected the distance to UTC: \"+01:00\", \"-05:00\""),
+            || {
+                self.wrong(
+                    value.span(),
+                    "expected the distance to UTC: \"+01:00\", \"-05:00\"",
+                )
+            },
             Ok,
         )
     }
@@ -494,7 +519,10 @@ impl Reader<'_> {
                 self.wrong(table.span(), "a hook has a timeout that is not zero")
             }
             Some(command) => Ok(Hook { command, timeout }),
-            None => self.wrong(table.span(), "a hook has command = [\"program\", \"argument\", …]"),
+            None => self.wrong(
+                table.span(),
+                "a hook has command = [\"program\", \"argument\", …]",
+            ),
         }
     }
 
@@ -561,7 +589,11 @@ impl Reader<'_> {
     fn patterns(&self, value: &Value<'_>) -> Result<Vec<Pattern>> {
         match value.get_ref().as_str() {
             Some(_) => Ok(vec![Pattern::new(&self.text(value)?)]),
-            None => Ok(self.texts(value)?.iter().map(|text| Pattern::new(text)).collect()),
+            None => Ok(self
+                .texts(value)?
+                .iter()
+                .map(|text| Pattern::new(text))
+                .collect()),
         }
     }
 
@@ -569,7 +601,10 @@ impl Reader<'_> {
         let number = value.get_ref().as_integer();
         let number = number.and_then(|number| number.as_str().parse().ok());
         let number = number.filter(|number| (1..=1_000_000).contains(number));
-        number.map_or_else(|| self.wrong(value.span(), "expected a number from 1 to 1000000"), Ok)
+        number.map_or_else(
+            || self.wrong(value.span(), "expected a number from 1 to 1000000"),
+            Ok,
+        )
     }
 
     /// `5 %` as hundredths of a percent.
@@ -580,7 +615,11 @@ impl Reader<'_> {
             let digits = |text: &str| text.chars().all(|c| c.is_ascii_digit());
             let fits = digits(whole) && digits(rest) && (1..=2).contains(&rest.len());
             let rest: u32 = fits.then(|| format!("{rest:0<2}").parse().ok())??;
-            whole.parse::<u32>().ok()?.checked_mul(100)?.checked_add(rest)
+            whole
+                .parse::<u32>()
+                .ok()?
+                .checked_mul(100)?
+                .checked_add(rest)
         });
         let part = part.filter(|part| (1..=10_000).contains(part));
         let message = "expected a part: \"5 %\", \"0.5 %\", at most \"100 %\"";
@@ -593,7 +632,10 @@ impl Reader<'_> {
         found.map_or_else(
             || {
                 let names: Vec<&str> = known.iter().map(|(name, _)| *name).collect();
-                self.wrong(value.span(), &format!("expected one of {}", names.join(", ")))
+                self.wrong(
+                    value.span(),
+                    &format!("expected one of {}", names.join(", ")),
+                )
             },
             |(_, what)| Ok(*what),
         )
@@ -637,4 +679,3 @@ fn is_plain(name: &str) -> bool {
     let plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
     (1..=64).contains(&name.len()) && name.chars().all(plain)
 }
-

@@ -42,7 +42,8 @@ impl Pattern {
 /// Goes back to the last `*` alone, so that hostile patterns cost no more than the product of both
 /// lengths.
 fn fits(pattern: &str, text: &str) -> bool {
-    let (pattern, text): (Vec<char>, Vec<char>) = (pattern.chars().collect(), text.chars().collect());
+    let (pattern, text): (Vec<char>, Vec<char>) =
+        (pattern.chars().collect(), text.chars().collect());
     let (mut p, mut t) = (0, 0);
     let mut star = None;
     while t < text.len() {
@@ -85,7 +86,11 @@ mod tests {
             ("*", "", true),
             ("ä?", "äö", true),
         ] {
-            assert_eq!(Pattern::new(pattern).fits(text), expected, "{pattern} {text}");
+            assert_eq!(
+                Pattern::new(pattern).fits(text),
+                expected,
+                "{pattern} {text}"
+            );
         }
         let name = MemberName::on("db1", "tenant_1");
         assert!(Pattern::new("tenant_*").fits_member(&name));

@@ -67,7 +67,13 @@ impl Weekday {
     pub fn parse(text: &str) -> Option<Self> {
         let text = text.to_ascii_lowercase();
         let days = [
-            "thursday", "friday", "saturday", "sunday", "monday", "tuesday", "wednesday",
+            "thursday",
+            "friday",
+            "saturday",
+            "sunday",
+            "monday",
+            "tuesday",
+            "wednesday",
         ];
         let place = days.iter().position(|day| *day == text || day[..3] == text);
         place.map(|place| Self::SINCE_EPOCH[place])
@@ -108,7 +114,9 @@ impl Window {
 
     /// Days since 1970 by its clock.
     fn day(&self, now: Duration) -> u64 {
-        now.as_secs().saturating_add_signed(i64::from(self.utc_offset) * 60) / DAY
+        now.as_secs()
+            .saturating_add_signed(i64::from(self.utc_offset) * 60)
+            / DAY
     }
 
     /// When the window of a day opens and ends.

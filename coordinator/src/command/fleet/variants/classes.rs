@@ -147,7 +147,10 @@ fn rows(rows: f64, bytes: u64) -> f64 {
 
 /// Bytes, never less than there are: a budget of disk has to hold.
 fn bytes(bytes: u64) -> u64 {
-    bytes.max(BYTES).checked_next_power_of_two().unwrap_or(bytes)
+    bytes
+        .max(BYTES)
+        .checked_next_power_of_two()
+        .unwrap_or(bytes)
 }
 
 /// Rates of a server that was measured, to a fifth: no two measurements agree.
@@ -185,7 +188,10 @@ mod tests {
             (1e9, 1 << 40, 20_000.0 * 32_768.0 * 1.5),
         ] {
             let told = rows(actual, size);
-            assert!((told - class).abs() < 0.5, "{actual} rows, {size} bytes: {told}");
+            assert!(
+                (told - class).abs() < 0.5,
+                "{actual} rows, {size} bytes: {told}"
+            );
         }
         assert_eq!(bytes(1), 1 << 20);
         assert_eq!(bytes((1 << 20) + 1), 1 << 21);
