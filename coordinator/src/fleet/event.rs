@@ -159,4 +159,6 @@ pub enum FleetEnd {
     },
     /// By order.
     Aborted,
+    /// What was ordered of a fleet that nobody drives is done ([`super::Fleet::only_orders`]).
+    Ordered,
 }

@@ -77,6 +77,8 @@ pub enum MemberState {
     WaitsForCommit,
     /// It waits to be rolled back.
     WaitsForRollback,
+    /// It waits for its hook `after`, which nobody has seen the end of.
+    WaitsForHook,
     /// Upgraded; it can be rolled back.
     Prepared,
     /// Upgraded for good.
@@ -95,7 +97,7 @@ pub enum MemberState {
 
 impl MemberState {
     /// All, in the order in which a summary shows them.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::Waiting,
         Self::HookBefore,
         Self::Running,
@@ -104,6 +106,7 @@ impl MemberState {
         Self::HookAfter,
         Self::WaitsForCommit,
         Self::WaitsForRollback,
+        Self::WaitsForHook,
         Self::Prepared,
         Self::Committed,
         Self::RolledBack,
@@ -125,6 +128,7 @@ impl MemberState {
             Self::HookAfter => "hook_after",
             Self::WaitsForCommit => "waits_for_commit",
             Self::WaitsForRollback => "waits_for_rollback",
+            Self::WaitsForHook => "waits_for_hook",
             Self::Prepared => "prepared",
             Self::Committed => "committed",
             Self::RolledBack => "rolled_back",
@@ -153,7 +157,7 @@ impl MemberState {
     pub fn waits(self) -> bool {
         matches!(
             self,
-            Self::Waiting | Self::WaitsForCommit | Self::WaitsForRollback
+            Self::Waiting | Self::WaitsForCommit | Self::WaitsForRollback | Self::WaitsForHook
         )
     }
 
@@ -161,11 +165,5 @@ impl MemberState {
     #[must_use]
     pub fn has_ended(self) -> bool {
         !self.is_active() && !self.waits()
-    }
-
-    /// Whether it counts as failed, for the policies.
-    #[must_use]
-    pub fn has_failed(self) -> bool {
-        matches!(self, Self::Failed | Self::Stuck)
     }
 }

@@ -4,13 +4,26 @@
 //! What is durable is [`FleetPlace`] and the ledgers of the members; everything else here is made anew
 //! from them.
 
+mod dispatch;
+mod estimate;
 mod event;
+mod lines;
+mod machine;
 mod member;
 mod order;
+mod orders;
 mod place;
+mod reason;
+mod roster;
+mod step;
+mod tally;
 mod waves;
 
+pub use estimate::{Estimate, makespan};
 pub use event::{FleetCommand, FleetEnd, FleetEvent, FleetOrder, HookKind, Which};
+pub use machine::{Fleet, Refusal};
 pub use member::{Found, Member, MemberId, MemberState};
 pub use place::FleetPlace;
+pub use reason::{Reason, Standing};
+pub use tally::Tally;
 pub use waves::assign;

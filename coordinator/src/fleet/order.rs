@@ -8,8 +8,7 @@ use super::member::Member;
 
 /// Compares two members of a wave. Where nobody knows how long they take, their sizes stand for it;
 /// names decide in the end, so that the order is the same whenever it is asked for.
-#[must_use]
-pub fn compare(order: Order, one: &Member, other: &Member) -> Ordering {
+pub(super) fn compare(order: Order, one: &Member, other: &Member) -> Ordering {
     let by_length = || {
         let seconds = one.seconds.total_cmp(&other.seconds);
         seconds.then_with(|| one.bytes.cmp(&other.bytes))

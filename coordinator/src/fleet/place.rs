@@ -10,7 +10,7 @@ use upshift_shared::fleet::MemberName;
 use super::event::{FleetOrder, HookKind};
 
 /// The version that is written.
-pub const VERSION: u32 = 1;
+pub(super) const VERSION: u32 = 1;
 
 /// Where a fleet is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

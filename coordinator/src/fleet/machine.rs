@@ -1,0 +1,573 @@
+//! A fleet under way: what it knows, and how an event leads to commands.
+//!
+//! ```text
+//!            ┌──────────── HookBefore ◄─────────────┐
+//!            ▼                                      │ its wave is open, caps, window, policy
+//!   Running ──► Committing ──► HookAfter ──► at rest ├── Waiting
+//!      │  failed, or ordered       ▲     (Prepared,  ├── WaitsForCommit, WaitsForRollback,
+//!      └────► RollingBack ─────────┘      Failed, …) ┘   WaitsForHook   (by order, by policy)
+//! ```
+//!
+//! How a member comes from one state to the next is in `step`, which members begin when in `dispatch`,
+//! what operators order in `orders`.
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    time::Duration,
+};
+
+use upshift_shared::fleet::{CommitPolicy, FleetFile, MemberName, Then};
+
+use super::{
+    event::{FleetCommand, FleetEnd, FleetEvent},
+    lines::{Kind, Lines},
+    member::{Found, Member, MemberId, MemberState},
+    place::FleetPlace,
+    roster::{Ledger, NO_WAVE, Roster, number},
+    tally::{Tally, WaveSide},
+};
+
+/// What does not fit: nothing has changed. Either an order came too late, or whoever conducts the fleet
+/// has a defect.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Refusal(pub String);
+
+/// What is being done to a member.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Goal {
+    Upgrade,
+    Commit,
+    RollBack,
+    /// What is left to do after something: commit where that is due, and the hook after.
+    Settle,
+}
+
+/// What has come in between.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Turn {
+    /// An operator wants it back.
+    Back,
+    /// The window has ended.
+    Window,
+    /// The fleet was aborted.
+    Abort,
+}
+
+/// A member that something is being done to.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Activity {
+    pub(super) goal: Goal,
+    pub(super) turn: Option<Turn>,
+}
+
+/// A fleet under way.
+#[derive(Debug)]
+pub struct Fleet {
+    pub(super) order: FleetFile,
+    pub(super) roster: Roster,
+    pub(super) place: FleetPlace,
+    pub(super) waves: Vec<WaveSide>,
+    /// Of members that are left alone.
+    pub(super) apart: Tally,
+    pub(super) lines: Lines,
+    /// Members whose turn came, and that would not have been through by the end of the window.
+    pub(super) parked: Vec<MemberId>,
+    pub(super) active: HashMap<MemberId, Activity>,
+    /// Waves of which so many have failed that nothing begins.
+    pub(super) stopped: BTreeSet<u32>,
+    /// Waves, the first so many, that have ended, were approved, and whose commits may be made.
+    pub(super) passed: u32,
+    /// Members with orders that are not done yet.
+    pub(super) ordered: u32,
+    /// Nothing is done but what is ordered.
+    pub(super) only_orders: bool,
+    pub(super) limit: Option<u32>,
+    pub(super) now: Duration,
+    /// When the window that is open ends.
+    pub(super) open_until: Option<Duration>,
+    pub(super) end: Option<FleetEnd>,
+    wake: Option<Duration>,
+    pub(super) dirty: bool,
+    pub(super) out: Vec<FleetCommand>,
+}
+
+impl Fleet {
+    /// A fleet that begins, or goes on from its place and the ledgers of its members. Nothing is
+    /// commanded before the first event: send [`FleetEvent::Tick`]. `now` is the time since 1970.
+    ///
+    /// Of members of the same name the first counts.
+    #[must_use]
+    pub fn new(
+        order: FleetFile,
+        members: Vec<Member>,
+        mut place: FleetPlace,
+        now: Duration,
+    ) -> Self {
+        let (roster, found) = Roster::new(&order, members);
+        let mut waves = Vec::new();
+        let mut first = 0;
+        for wave in 0..number(order.waves.len()) {
+            let own = roster.entries.iter().skip(first as usize);
+            let count = number(own.take_while(|entry| entry.wave == wave).count());
+            waves.push(WaveSide::new(first..first + count));
+            first += count;
+        }
+        place.opened = place.opened.min(number(waves.len()));
+        let wanted = place.wanted.clone();
+        let mut fleet = Self {
+            passed: place.opened.saturating_sub(1),
+            roster,
+            place,
+            waves,
+            apart: Tally::default(),
+            lines: Lines::default(),
+            parked: Vec::new(),
+            active: HashMap::new(),
+            stopped: BTreeSet::new(),
+            ordered: 0,
+            only_orders: false,
+            limit: None,
+            now,
+            open_until: None,
+            end: None,
+            wake: None,
+            dirty: false,
+            out: Vec::new(),
+            order,
+        };
+        fleet.look_at_window();
+        for (member, found) in (0..).map(MemberId).zip(found) {
+            fleet.enter(member, MemberState::Waiting);
+            fleet.adopt(member, found);
+        }
+        for order in &wanted {
+            // What was possible then may be done by now.
+            let _ = fleet.apply_to_members(order);
+        }
+        fleet
+    }
+
+    /// From now on nothing is done but what is ordered, paused or not: for a process that carries out an
+    /// order while nobody drives the fleet. [`FleetEnd::Ordered`] comes when it is done.
+    pub fn only_orders(&mut self) {
+        self.only_orders = true;
+        self.lines = Lines::default();
+        for member in self.members() {
+            self.wait_for(member, self.state(member));
+        }
+    }
+
+    /// Takes an event and says what is to be done. `now` is the time since 1970.
+    ///
+    /// # Errors
+    /// When the event does not fit; nothing has changed then.
+    pub fn handle(
+        &mut self,
+        event: FleetEvent,
+        now: Duration,
+    ) -> Result<Vec<FleetCommand>, Refusal> {
+        self.now = self.now.max(now);
+        self.look_at_window();
+        self.apply(event)?;
+        self.go_on();
+        if self.dirty {
+            self.dirty = false;
+            self.out.insert(0, FleetCommand::Record);
+        }
+        Ok(std::mem::take(&mut self.out))
+    }
+
+    fn apply(&mut self, event: FleetEvent) -> Result<(), Refusal> {
+        match event {
+            FleetEvent::HookEnded { member, result } => self.hook_ended(member, result),
+            FleetEvent::Ended { member, found } => self.ended(member, found),
+            FleetEvent::Found { member, found } => {
+                self.known(member)?;
+                if !self.active.contains_key(&member) {
+                    self.take_out_of_line(member);
+                    self.adopt(member, found);
+                }
+                Ok(())
+            }
+            FleetEvent::Ordered(order) => self.ordered(order),
+            FleetEvent::Limited { max_databases } => {
+                self.limit = max_databases;
+                Ok(())
+            }
+            FleetEvent::Tick => Ok(()),
+        }
+    }
+
+    /// What follows from any event.
+    fn go_on(&mut self) {
+        loop {
+            let opened = (self.place.opened, self.passed);
+            self.advance();
+            self.dispatch();
+            if opened == (self.place.opened, self.passed) {
+                break;
+            }
+        }
+        if self.ordered == 0 && !self.place.wanted.is_empty() {
+            self.place.wanted.clear();
+            self.dirty = true;
+        }
+        self.conclude();
+        self.set_timer();
+    }
+
+    /// Opens waves, one after the other.
+    fn advance(&mut self) {
+        if self.only_orders {
+            return;
+        }
+        if self.place.opened == 0 {
+            self.open_next();
+        }
+        while self.passed < self.place.opened {
+            let front = self.passed;
+            let side = &mut self.waves[front as usize];
+            if !side.has_ended() {
+                return;
+            }
+            let is_empty = side.members.is_empty();
+            if !side.end_told && !is_empty {
+                side.end_told = true;
+                self.out.push(FleetCommand::WaveEnded { wave: front });
+            }
+            if !self.has_something_behind(front) {
+                self.passed += 1;
+                return;
+            }
+            if self.place.aborted || self.stopped.contains(&front) {
+                return;
+            }
+            if self.waits_for_approval(front) {
+                let side = &mut self.waves[front as usize];
+                if !std::mem::replace(&mut side.approval_told, true) {
+                    self.out.push(FleetCommand::AwaitApproval { wave: front });
+                }
+                return;
+            }
+            if self.commits_are_due_in(front) {
+                return;
+            }
+            self.passed += 1;
+            self.open_next();
+        }
+    }
+
+    /// Whether anything follows a wave: another one, or commits.
+    fn has_something_behind(&self, wave: u32) -> bool {
+        let is_last = wave as usize + 1 == self.waves.len();
+        !is_last || self.order.commit == CommitPolicy::AfterWave
+    }
+
+    /// Whether a wave that has ended waits to be approved.
+    pub(super) fn waits_for_approval(&self, wave: u32) -> bool {
+        let side = &self.waves[wave as usize];
+        self.order.waves[wave as usize].approval
+            && !self.place.is_approved(wave)
+            && !side.members.is_empty()
+            && self.has_something_behind(wave)
+    }
+
+    /// Puts those of a wave that has ended, and that are to be committed, into a line.
+    fn commits_are_due_in(&mut self, wave: u32) -> bool {
+        if self.order.commit != CommitPolicy::AfterWave {
+            return false;
+        }
+        let side = &self.waves[wave as usize];
+        if side.tally.of(MemberState::Prepared) == 0 {
+            return false;
+        }
+        for member in side.members.clone().map(MemberId) {
+            if self.state(member) == MemberState::Prepared {
+                self.wait_for(member, MemberState::WaitsForCommit);
+            }
+        }
+        true
+    }
+
+    fn open_next(&mut self) {
+        let wave = self.place.opened;
+        let Some(side) = self.waves.get(wave as usize) else {
+            return;
+        };
+        self.place.opened += 1;
+        self.dirty = true;
+        for member in side.members.clone().map(MemberId) {
+            if self.state(member) == MemberState::Waiting {
+                self.wait_for(member, MemberState::Waiting);
+            }
+        }
+    }
+
+    /// Says so when there is nothing more to do.
+    fn conclude(&mut self) {
+        let end = self.find_end();
+        if end != self.end {
+            self.end = end;
+            self.out.extend(end.map(FleetCommand::Ended));
+        }
+    }
+
+    fn find_end(&self) -> Option<FleetEnd> {
+        if !self.active.is_empty() || !self.lines.is_empty(Kind::Orders) {
+            return None;
+        }
+        // Those that an operator wants again go on after the window opens, or a pause.
+        let goes_on = !self.place.aborted && !self.lines.is_empty(Kind::Going);
+        if self.only_orders {
+            return (!goes_on).then_some(FleetEnd::Ordered);
+        }
+        if goes_on {
+            return None;
+        }
+        if self.passed as usize == self.waves.len() && self.waves.iter().all(WaveSide::has_ended) {
+            return Some(FleetEnd::Done);
+        }
+        if self.place.aborted {
+            return Some(FleetEnd::Aborted);
+        }
+        let wave = *self.stopped.first()?;
+        Some(FleetEnd::Stopped { wave })
+    }
+
+    fn set_timer(&mut self) {
+        let at = self.next_change_of_window();
+        if at != self.wake {
+            self.wake = at;
+            self.out.extend(at.map(|at| FleetCommand::Wake { at }));
+        }
+    }
+
+    /// Makes a member what its ledger says, and puts it where it belongs.
+    fn adopt(&mut self, member: MemberId, found: Found) {
+        let then = self.policy_of(member).then;
+        let (ledger, why, failed) = match found {
+            Found::Untouched | Found::Unknown(_) => (Ledger::Untouched, None, false),
+            Found::Current => (Ledger::Current, None, false),
+            Found::Refused(why) => (Ledger::Refused, Some(why), false),
+            Found::Running if self.place.aborted => {
+                let why = "the fleet was aborted".to_owned();
+                (Ledger::Begun, Some(why), true)
+            }
+            Found::Running => (Ledger::Begun, None, false),
+            Found::Failed(why) => (Ledger::Begun, Some(why), true),
+            Found::Prepared => (Ledger::Prepared, None, false),
+            Found::Committed => (Ledger::Committed, None, false),
+            Found::RollingBack => (Ledger::RollingBack, None, false),
+            Found::RolledBack(why) => {
+                let failed = why.is_some();
+                (Ledger::RolledBack, why, failed)
+            }
+            Found::Stuck(why) => (Ledger::RollingBack, Some(why), true),
+        };
+        let entry = self.roster.entry_mut(member);
+        entry.ledger = ledger;
+        entry.hook_failed = false;
+        self.set_failed(member, failed);
+        match why {
+            Some(why) => self.roster.reasons.insert(member.0, why.into()),
+            None => self.roster.reasons.remove(&member.0),
+        };
+        let name = self.name(member);
+        let attended = self.place.attended.contains_key(&name);
+        let state = match (ledger, failed) {
+            (Ledger::Untouched, _) if self.place.left_out.contains(&name) => {
+                MemberState::RolledBack
+            }
+            (Ledger::Untouched, _) | (Ledger::Begun, false) => MemberState::Waiting,
+            (Ledger::Begun, true) if then == Then::RollBack => MemberState::WaitsForRollback,
+            (Ledger::RollingBack, false) => MemberState::WaitsForRollback,
+            _ if attended => MemberState::WaitsForHook,
+            (Ledger::Prepared, _) if self.commit_is_due(member) => MemberState::WaitsForCommit,
+            _ => self.roster.entry(member).at_rest(),
+        };
+        let entry = self.roster.entry_mut(member);
+        if entry.wave == NO_WAVE && state == MemberState::Waiting && !entry.ordered {
+            entry.ledger = Ledger::Refused;
+            let why = "it was left alone when the fleet began, and can be upgraded now: `upshift fleet \
+                       retry` with its name";
+            self.roster.reasons.insert(member.0, why.into());
+            return self.wait_for(member, MemberState::Refused);
+        }
+        self.wait_for(member, state);
+    }
+
+    /// Whether a prepared member is to be committed now, by the order's policy.
+    pub(super) fn commit_is_due(&self, member: MemberId) -> bool {
+        let entry = self.roster.entry(member);
+        entry.ledger == Ledger::Prepared
+            && match self.order.commit {
+                CommitPolicy::AfterRun => true,
+                CommitPolicy::AfterWave => entry.wave < self.passed,
+                CommitPolicy::ByHand => false,
+            }
+    }
+
+    /// Gives a member a state in which nothing is being done to it, and its place in a line.
+    pub(super) fn wait_for(&mut self, member: MemberId, state: MemberState) {
+        self.set_state(member, state);
+        let opened = self.place.opened;
+        let entry = self.roster.entry(member);
+        let kind = match state {
+            MemberState::Waiting if entry.wave >= opened && entry.wave != NO_WAVE => return,
+            state if state.waits() && self.only_orders && !entry.ordered => return,
+            MemberState::Waiting if self.is_going(member) => Kind::Going,
+            MemberState::Waiting => Kind::Forward,
+            state if state.waits() => Kind::Orders,
+            _ => return,
+        };
+        self.lines.push(kind, entry.wave, entry.server, member.0);
+    }
+
+    /// Whether it goes on whatever the policies say.
+    pub(super) fn is_going(&self, member: MemberId) -> bool {
+        self.roster.entry(member).ordered || self.is_under_way(member)
+    }
+
+    /// Whether it has begun, or its hook has been run: it is not left standing by policies.
+    fn is_under_way(&self, member: MemberId) -> bool {
+        let attended = &self.place.attended;
+        self.roster.entry(member).ledger == Ledger::Begun
+            || (!attended.is_empty() && attended.contains_key(&self.name(member)))
+    }
+
+    pub(super) fn take_out_of_line(&mut self, member: MemberId) {
+        let entry = self.roster.entry(member);
+        for kind in Kind::ALL {
+            self.lines.remove(kind, entry.wave, entry.server, member.0);
+        }
+        self.parked.retain(|parked| *parked != member);
+    }
+
+    /// Counts a member that has no state yet.
+    fn enter(&mut self, member: MemberId, state: MemberState) {
+        let entry = self.roster.entry_mut(member);
+        entry.state = state;
+        match self.waves.get_mut(entry.wave as usize) {
+            Some(wave) => wave.enter(state),
+            None => self.apart.enter(state),
+        }
+    }
+
+    pub(super) fn set_state(&mut self, member: MemberId, state: MemberState) {
+        let entry = self.roster.entry(member);
+        match self.waves.get_mut(entry.wave as usize) {
+            Some(wave) => wave.leave(entry.state),
+            None => self.apart.leave(entry.state),
+        }
+        self.enter(member, state);
+    }
+
+    /// Whether it counts as failed, and what that means for its wave.
+    pub(super) fn set_failed(&mut self, member: MemberId, failed: bool) {
+        let entry = self.roster.entry_mut(member);
+        let before = std::mem::replace(&mut entry.failed, failed);
+        let wave = entry.wave;
+        let Some(side) = self.waves.get_mut(wave as usize) else {
+            return;
+        };
+        side.tally.failed += u32::from(failed);
+        side.tally.failed -= u32::from(before);
+        self.look_at_policy(wave);
+    }
+
+    pub(super) fn look_at_policy(&mut self, wave: u32) {
+        let Some(side) = self.waves.get(wave as usize) else {
+            return;
+        };
+        let forgiven = self.place.forgiven.get(&wave).copied().unwrap_or(0);
+        let failed = side.tally.failed.saturating_sub(forgiven);
+        let policy = self.order.waves[wave as usize].on_failure.stop_after;
+        match policy.stops(side.tally.members(), failed) {
+            true => self.stopped.insert(wave),
+            false => self.stopped.remove(&wave),
+        };
+    }
+
+    pub(super) fn policy_of(&self, member: MemberId) -> upshift_shared::fleet::OnFailure {
+        let wave = self.roster.entry(member).wave;
+        let wave = self.order.waves.get(wave as usize);
+        wave.map(|wave| wave.on_failure).unwrap_or_default()
+    }
+
+    pub(super) fn known(&self, member: MemberId) -> Result<(), Refusal> {
+        match (member.0 as usize) < self.roster.entries.len() {
+            true => Ok(()),
+            false => Err(Refusal(format!("there is no member {}", member.0))),
+        }
+    }
+
+    /// What is durable of it; to be stored when [`FleetCommand::Record`] says so.
+    #[must_use]
+    pub fn place(&self) -> &FleetPlace {
+        &self.place
+    }
+
+    /// The order.
+    #[must_use]
+    pub fn order(&self) -> &FleetFile {
+        &self.order
+    }
+
+    /// All members, waves first.
+    pub fn members(&self) -> impl Iterator<Item = MemberId> + use<> {
+        (0..number(self.roster.entries.len())).map(MemberId)
+    }
+
+    /// The member of that name.
+    #[must_use]
+    pub fn find(&self, name: &MemberName) -> Option<MemberId> {
+        self.roster.find(name)
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn name(&self, member: MemberId) -> MemberName {
+        self.roster.name(member)
+    }
+
+    /// What it is at.
+    #[must_use]
+    pub fn state(&self, member: MemberId) -> MemberState {
+        self.roster.entry(member).state
+    }
+
+    /// Whether it counts as failed, rolled back by now or not.
+    #[must_use]
+    pub fn has_failed(&self, member: MemberId) -> bool {
+        self.roster.entry(member).failed
+    }
+
+    /// Its wave, from 0; none where it is left alone.
+    #[must_use]
+    pub fn wave(&self, member: MemberId) -> Option<u32> {
+        let wave = self.roster.entry(member).wave;
+        (wave != NO_WAVE).then_some(wave)
+    }
+
+    /// Its server.
+    #[must_use]
+    pub fn server(&self, member: MemberId) -> &str {
+        &self.roster.servers[self.roster.entry(member).server as usize].name
+    }
+
+    /// How many members of a wave stand how; of the whole fleet, those that are left alone among them.
+    #[must_use]
+    pub fn tally(&self, wave: Option<u32>) -> Tally {
+        match wave {
+            Some(wave) => {
+                let side = self.waves.get(wave as usize);
+                side.map(|side| side.tally).unwrap_or_default()
+            }
+            None => self.waves.iter().fold(self.apart, |mut sum, wave| {
+                sum.add(&wave.tally);
+                sum
+            }),
+        }
+    }
+}

@@ -1,0 +1,241 @@
+//! What operators order of a fleet under way.
+
+use super::{
+    event::{FleetCommand, FleetOrder, Which},
+    machine::{Fleet, Refusal, Turn},
+    member::{MemberId, MemberState},
+    roster::Ledger,
+};
+
+impl Fleet {
+    pub(super) fn ordered(&mut self, order: FleetOrder) -> Result<(), Refusal> {
+        match &order {
+            FleetOrder::Pause => {
+                self.dirty |= !std::mem::replace(&mut self.place.paused, true);
+            }
+            FleetOrder::Resume => self.resume()?,
+            FleetOrder::Approve { wave } => self.approve(*wave)?,
+            FleetOrder::Abort => self.abort(),
+            FleetOrder::Retry(_) | FleetOrder::RollBack(_) | FleetOrder::Commit(_) => {
+                self.apply_to_members(&order)?;
+                self.place.wanted.push(order);
+                self.dirty = true;
+            }
+        }
+        Ok(())
+    }
+
+    fn resume(&mut self) -> Result<(), Refusal> {
+        if self.place.aborted {
+            return Err(Refusal(
+                "the fleet was aborted: `upshift fleet run` begins it anew".to_owned(),
+            ));
+        }
+        self.place.paused = false;
+        for wave in std::mem::take(&mut self.stopped) {
+            let failed = self.waves[wave as usize].tally.failed;
+            self.place.forgiven.insert(wave, failed);
+            self.look_at_policy(wave);
+        }
+        self.dirty = true;
+        Ok(())
+    }
+
+    fn approve(&mut self, wave: Option<u32>) -> Result<(), Refusal> {
+        match wave {
+            None => self.place.approved_all = true,
+            Some(wave) if (wave as usize) < self.waves.len() => {
+                self.place.approved.insert(wave);
+            }
+            Some(wave) => return Err(self.no_wave(wave)),
+        }
+        self.dirty = true;
+        Ok(())
+    }
+
+    fn abort(&mut self) {
+        self.place.aborted = true;
+        self.dirty = true;
+        self.stop_upgrades(Turn::Abort);
+        // Those whose hook was run, and that were to go on, do not: their hook after is owed.
+        let attended: Vec<_> = self.place.attended.keys().cloned().collect();
+        for name in attended {
+            let Some(member) = self.find(&name) else {
+                continue;
+            };
+            if self.state(member) == MemberState::Waiting {
+                self.take_out_of_line(member);
+                self.order_is_done(member);
+                let back = upshift_shared::fleet::Then::RollBack;
+                let begun = self.roster.entry(member).ledger == Ledger::Begun;
+                let state = match begun && self.policy_of(member).then == back {
+                    true => MemberState::WaitsForRollback,
+                    false => MemberState::WaitsForHook,
+                };
+                self.roster
+                    .reasons
+                    .insert(member.0, "the fleet was aborted".into());
+                self.set_failed(member, true);
+                self.wait_for(member, state);
+            }
+        }
+    }
+
+    /// Retries, ways back, commits: of each member that they mean, as far as they fit. Nothing
+    /// changes where one that is named does not fit.
+    pub(super) fn apply_to_members(&mut self, order: &FleetOrder) -> Result<(), Refusal> {
+        let (FleetOrder::Retry(which) | FleetOrder::RollBack(which) | FleetOrder::Commit(which)) =
+            order
+        else {
+            return Ok(());
+        };
+        let by_name = matches!(which, Which::These(_));
+        let members = self.meant(which)?;
+        if let FleetOrder::Retry(_) = order
+            && self.place.aborted
+        {
+            return Err(Refusal(
+                "the fleet was aborted: `upshift fleet run` begins it anew".to_owned(),
+            ));
+        }
+        if by_name {
+            for member in &members {
+                self.check(order, *member)?;
+            }
+        }
+        match (order, which) {
+            // Nothing is begun behind the back of whoever wants all of it, or a wave, back.
+            (FleetOrder::RollBack(_), Which::All) => self.abort(),
+            (FleetOrder::RollBack(_), Which::Wave(_)) => self.place.paused = true,
+            _ => {}
+        }
+        for member in members {
+            match order {
+                FleetOrder::Retry(_) => self.retry(member, by_name),
+                FleetOrder::RollBack(_) => self.bring_back(member, by_name),
+                _ => self.commit(member),
+            }
+        }
+        Ok(())
+    }
+
+    fn meant(&self, which: &Which) -> Result<Vec<MemberId>, Refusal> {
+        match which {
+            Which::All => Ok(self.members().collect()),
+            Which::Wave(wave) => {
+                let side = self.waves.get(*wave as usize);
+                let side = side.ok_or_else(|| self.no_wave(*wave))?;
+                Ok(side.members.clone().map(MemberId).collect())
+            }
+            Which::These(names) => names
+                .iter()
+                .map(|name| {
+                    let found = self.find(name);
+                    found.ok_or_else(|| {
+                        Refusal(format!("{name} is no member of this fleet: see its status"))
+                    })
+                })
+                .collect(),
+        }
+    }
+
+    /// Whether an order that names a member can be carried out.
+    fn check(&self, order: &FleetOrder, member: MemberId) -> Result<(), Refusal> {
+        let entry = self.roster.entry(member);
+        let what = match (order, entry.ledger) {
+            (FleetOrder::RollBack(_), Ledger::Committed) => {
+                "is committed: there is no way back any more"
+            }
+            (FleetOrder::RollBack(_), Ledger::Current | Ledger::Refused) => {
+                "was left alone: there is nothing to bring back"
+            }
+            (FleetOrder::Commit(_), ledger)
+                if ledger != Ledger::Prepared && ledger != Ledger::Committed =>
+            {
+                "is not prepared: there is nothing to commit"
+            }
+            (FleetOrder::Retry(_), Ledger::Current) => "is at the target already",
+            _ => return Ok(()),
+        };
+        Err(Refusal(format!("{} {what}", entry.name)))
+    }
+
+    fn no_wave(&self, wave: u32) -> Refusal {
+        Refusal(format!(
+            "there is no wave {wave}: this fleet has {}",
+            self.waves.len()
+        ))
+    }
+
+    fn mark_ordered(&mut self, member: MemberId) {
+        let entry = self.roster.entry_mut(member);
+        if !std::mem::replace(&mut entry.ordered, true) {
+            self.ordered += 1;
+        }
+    }
+
+    fn retry(&mut self, member: MemberId, by_name: bool) {
+        let state = self.state(member);
+        let entry = self.roster.entry(member);
+        let is_meant = entry.failed
+            || (by_name && matches!(state, MemberState::RolledBack | MemberState::Refused));
+        if !is_meant || !state.has_ended() {
+            return;
+        }
+        let next = match entry.ledger {
+            Ledger::RollingBack => MemberState::WaitsForRollback,
+            Ledger::Prepared | Ledger::Committed => MemberState::WaitsForHook,
+            _ => MemberState::Waiting,
+        };
+        self.mark_ordered(member);
+        self.roster.entry_mut(member).hook_failed = false;
+        self.roster.reasons.remove(&member.0);
+        self.set_failed(member, false);
+        let name = self.name(member);
+        self.dirty |= self.place.left_out.remove(&name);
+        self.wait_for(member, next);
+    }
+
+    fn bring_back(&mut self, member: MemberId, by_name: bool) {
+        let state = self.state(member);
+        if let Some(activity) = self.active.get_mut(&member) {
+            let was_asked = activity.turn.replace(Turn::Back).is_some();
+            if state == MemberState::Running && !was_asked {
+                self.out.push(FleetCommand::Stop { member });
+            }
+            self.mark_ordered(member);
+            return;
+        }
+        match self.roster.entry(member).ledger {
+            Ledger::Begun | Ledger::Prepared | Ledger::RollingBack => {
+                self.take_out_of_line(member);
+                self.mark_ordered(member);
+                self.wait_for(member, MemberState::WaitsForRollback);
+            }
+            Ledger::Untouched if by_name && state == MemberState::Waiting => {
+                self.take_out_of_line(member);
+                self.order_is_done(member);
+                let name = self.name(member);
+                self.place.left_out.insert(name.clone());
+                let state = match self.place.attended.contains_key(&name) {
+                    true => MemberState::WaitsForHook,
+                    false => MemberState::RolledBack,
+                };
+                self.wait_for(member, state);
+            }
+            _ => {}
+        }
+    }
+
+    fn commit(&mut self, member: MemberId) {
+        let state = self.state(member);
+        let is_prepared = self.roster.entry(member).ledger == Ledger::Prepared;
+        if is_prepared && state.has_ended() {
+            self.mark_ordered(member);
+            self.roster.entry_mut(member).hook_failed = false;
+            self.roster.reasons.remove(&member.0);
+            self.set_failed(member, false);
+            self.wait_for(member, MemberState::WaitsForCommit);
+        }
+    }
+}
