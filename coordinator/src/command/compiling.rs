@@ -19,8 +19,8 @@ use upshift_shared::{
 };
 
 use super::{Failure, snapshotting::SnapshotArgument};
-pub(super) use estimates::Estimate;
 use crate::compile::{self, Options, Passes};
+pub(super) use estimates::Estimate;
 
 /// Which pack, and how it is ordered.
 #[derive(Debug, Clone, Args)]

@@ -105,6 +105,9 @@ enum Command {
     /// drain
     #[command(subcommand)]
     Cluster(cluster::ClusterCommand),
+    /// Upgrade many databases by one order, in waves: plan
+    #[command(subcommand)]
+    Fleet(fleet::FleetCommand),
     /// Make a CA and certificates for a cluster, to try it with
     Certs(certs::Arguments),
     /// Look at server and database for what would get in a run's way
@@ -167,6 +170,7 @@ pub async fn run(cli: Cli) -> u8 {
             command.json(),
             Box::pin(cluster::run(command, config)).await,
         ),
+        Command::Fleet(command) => (command.json(), Box::pin(fleet::run(command, config)).await),
         Command::Certs(arguments) => (false, certs::run(&arguments)),
         Command::Doctor(arguments) => (arguments.json, doctor::run(arguments, config).await),
         Command::Demo(arguments) => (false, Box::pin(demo::run(arguments)).await),

@@ -43,7 +43,10 @@ pub(in crate::command) struct Stored<'a> {
 /// # Errors
 /// When the pack does not fit the database.
 pub(in crate::command) fn text(sources: &Sources, options: &Options) -> Result<String, Failure> {
-    of((&sources.pack, &sources.installed, &sources.catalog), options)
+    of(
+        (&sources.pack, &sources.installed, &sources.catalog),
+        options,
+    )
 }
 
 /// The same of what is not in one place.

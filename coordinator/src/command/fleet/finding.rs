@@ -18,7 +18,7 @@ use upshift_shared::{
     pg::Target,
 };
 
-pub(in crate::command) use look::{Looked, look};
+pub(in crate::command) use look::look;
 
 use super::super::Failure;
 
@@ -99,7 +99,10 @@ impl Entries {
     fn of(&self, name: &MemberName) -> Result<&Entry, Failure> {
         match self.resolved.get(&name.entry) {
             Some(found) => found.as_ref().map_err(Clone::clone),
-            None => Err(Failure::usage(format!("nobody has resolved entry {}", name.entry))),
+            None => Err(Failure::usage(format!(
+                "nobody has resolved entry {}",
+                name.entry
+            ))),
         }
     }
 
@@ -152,13 +155,22 @@ pub(in crate::command) async fn find(
     for members in &file.members {
         let found = of_source(&members.source, &mut entries, &mut unasked).await?;
         for (name, own) in found {
-            if file.exclude.iter().any(|pattern| pattern.fits_member(&name)) {
+            if file
+                .exclude
+                .iter()
+                .any(|pattern| pattern.fits_member(&name))
+            {
                 continue;
             }
             // A name that comes out of a query need not be an entry: that is said of this member.
             let _resolved = entries.resolve(&name.entry);
-            let of_entry = || entries.labels(&name.entry);
-            let labels = collected.entry(name).or_insert_with(of_entry);
+            let labels = match collected.entry(name) {
+                Slot::Occupied(there) => there.into_mut(),
+                Slot::Vacant(free) => {
+                    let of_entry = entries.labels(&free.key().entry);
+                    free.insert(of_entry)
+                }
+            };
             labels.extend(members.labels.clone());
             labels.extend(own);
         }
@@ -176,7 +188,11 @@ pub(in crate::command) async fn find(
     }
     let members = collected.into_iter().map(|(name, mut labels)| {
         for rule in &file.labels {
-            if rule.patterns.iter().any(|pattern| pattern.fits_member(&name)) {
+            if rule
+                .patterns
+                .iter()
+                .any(|pattern| pattern.fits_member(&name))
+            {
                 labels.extend(rule.set.clone());
             }
         }
@@ -208,9 +224,9 @@ async fn of_source(
             for server in servers {
                 targets.push((server, entries.resolve(server)?.target.clone()));
             }
-            let asked = targets.into_iter().map(|(server, target)| async move {
-                (server, sources::databases(&target).await)
-            });
+            let asked = targets
+                .into_iter()
+                .map(|(server, target)| async move { (server, sources::databases(&target).await) });
             let asked: Vec<_> = stream::iter(asked).buffered(ASKED_AT_ONCE).collect().await;
             let mut found = Vec::new();
             for (server, databases) in asked {
@@ -219,9 +235,9 @@ async fn of_source(
                         let fit = databases
                             .into_iter()
                             .filter(|name| like.iter().any(|pattern| pattern.fits(name)));
-                        found.extend(fit.map(|database| {
-                            (MemberName::on(server, &database), Labels::new())
-                        }));
+                        found.extend(
+                            fit.map(|database| (MemberName::on(server, &database), Labels::new())),
+                        );
                     }
                     Err(failure) => unasked.push(Unasked {
                         source: format!("the databases of server {server}"),
@@ -255,8 +271,8 @@ async fn of_source(
 }
 
 fn listed(path: &Path, server: Option<&str>) -> Result<Vec<(MemberName, Labels)>, Failure> {
-    let text = fs::read_to_string(path).map_err(|error| {
-        Failure::usage(format!("cannot read {}: {error}", path.display()))
-    })?;
-    fleet::parse_members_file(&text, path, server).map_err(|error| Failure::usage(error.to_string()))
+    let text = fs::read_to_string(path)
+        .map_err(|error| Failure::usage(format!("cannot read {}: {error}", path.display())))?;
+    fleet::parse_members_file(&text, path, server)
+        .map_err(|error| Failure::usage(error.to_string()))
 }

@@ -72,7 +72,10 @@ pub(in crate::command) async fn run(
         if !arguments.json && told.elapsed() > TOLD_EVERY {
             told = Stopwatch::start();
             let of = figures::count(all as u64);
-            eprintln!("looked at {} of {of} databases", figures::count(done as u64));
+            eprintln!(
+                "looked at {} of {of} databases",
+                figures::count(done as u64)
+            );
         }
     });
     let surveyed = surveyed.await;

@@ -93,7 +93,10 @@ pub(in crate::command) struct Variant {
 impl Variant {
     /// For people and programs: the same for the same plan, whatever the order of databases.
     pub(in crate::command) fn fingerprint(&self) -> String {
-        self.digest[..6].iter().map(|b| format!("{b:02x}")).collect()
+        self.digest[..6]
+            .iter()
+            .map(|b| format!("{b:02x}"))
+            .collect()
     }
 }
 
@@ -166,7 +169,10 @@ impl Variants {
     ///
     /// # Errors
     /// Why it cannot be upgraded.
-    pub(in crate::command) async fn compiled(&self, read: Read) -> Result<Option<Compiled>, Failure> {
+    pub(in crate::command) async fn compiled(
+        &self,
+        read: Read,
+    ) -> Result<Option<Compiled>, Failure> {
         let Read {
             installed,
             mut catalog,
@@ -268,7 +274,10 @@ impl Variants {
         let plan = tokio::task::block_in_place(|| {
             compile::compile(&self.pack, installed, catalog.clone(), options)
         })?;
-        tracing::info!(tasks = plan.tasks.len(), "a plan was compiled for databases of a fleet");
+        tracing::info!(
+            tasks = plan.tasks.len(),
+            "a plan was compiled for databases of a fleet"
+        );
         Ok(plan)
     }
 
@@ -326,7 +335,10 @@ impl Structure {
 
     /// Relations whose sizes decide something in a database of these sizes.
     fn sized(&self, sizes: &Sizes) -> BTreeSet<RelId> {
-        let large = self.touched.iter().filter(|id| sizes.may_be_built_anew(**id));
+        let large = self
+            .touched
+            .iter()
+            .filter(|id| sizes.may_be_built_anew(**id));
         let children = large.filter_map(|id| self.children.get(id)).flatten();
         self.touched.iter().chain(children).copied().collect()
     }
@@ -353,5 +365,9 @@ fn digest(value: &impl Serialize) -> Digest {
     let mut hashing = io::BufWriter::with_capacity(1 << 16, Hashing(Sha256::new()));
     serde_json::to_writer(&mut hashing, value).expect("it is plain data with string keys");
     let hashing = hashing.into_inner().map_err(io::IntoInnerError::into_error);
-    hashing.expect("hashing takes any bytes").0.finalize().into()
+    hashing
+        .expect("hashing takes any bytes")
+        .0
+        .finalize()
+        .into()
 }

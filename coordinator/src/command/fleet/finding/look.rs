@@ -43,7 +43,10 @@ pub(in crate::command) async fn look(
     if !ledger::exists(conn).await? {
         return Ok(Looked::NOTHING);
     }
-    let hint = format!(" --database {}", super::super::super::database::shell_quoted(name));
+    let hint = format!(
+        " --database {}",
+        super::super::super::database::shell_quoted(name)
+    );
     for row in ledger::run::list(conn).await? {
         let options = ledger::options::load(conn, row.run).await?;
         if let Some(of) = options.fleet.filter(|of| of.name == fleet) {
@@ -67,7 +70,10 @@ pub(in crate::command) async fn look(
 async fn of_own(conn: &mut PgConnection, row: &RunRow) -> Result<Found, Failure> {
     let why = || {
         let error = row.error.as_ref();
-        error.map_or_else(|| "nobody has recorded why".to_owned(), |e| e.message.clone())
+        error.map_or_else(
+            || "nobody has recorded why".to_owned(),
+            |e| e.message.clone(),
+        )
     };
     Ok(match row.state {
         // Taken back to a checkpoint it goes on from there.

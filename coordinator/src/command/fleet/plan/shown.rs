@@ -3,7 +3,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use upshift_shared::{
     fleet::{FleetFile, Labels, MemberName},
     pack::Version,
@@ -52,6 +52,7 @@ struct ShownMember {
     #[serde(skip_serializing_if = "Option::is_none")]
     why: Option<String>,
     /// Installed modules that the pack has, and their versions.
+    #[serde(serialize_with = "plain")]
     modules: Option<Modules>,
     /// Fingerprint of its plan.
     variant: Option<String>,
@@ -59,6 +60,10 @@ struct ShownMember {
     bytes: u64,
     seconds: f64,
     wave: Option<String>,
+}
+
+fn plain<S: Serializer>(modules: &Option<Modules>, serializer: S) -> Result<S::Ok, S::Error> {
+    modules.as_deref().serialize(serializer)
 }
 
 #[derive(Serialize)]
@@ -109,7 +114,8 @@ impl Shown {
             unasked: survey.found.unasked.clone(),
             compilations: survey.variants.compilations(),
         };
-        for ((member, (modules, variant, rows)), wave) in members.into_iter().zip(others).zip(waves) {
+        for ((member, (modules, variant, rows)), wave) in members.into_iter().zip(others).zip(waves)
+        {
             let (state, why) = state(&member.found);
             *shown.summary.entry(state).or_default() += 1;
             let wave = wave.and_then(|wave| shown.waves.get_mut(wave as usize));
@@ -154,7 +160,11 @@ impl Shown {
         self.plans(&mut text);
         self.waves_and_sum(&mut text);
         for Unasked { source, why } in &self.unasked {
-            text.push_str(&format!("not asked: {}: {}\n", visible(source), visible(why)));
+            text.push_str(&format!(
+                "not asked: {}: {}\n",
+                visible(source),
+                visible(why)
+            ));
         }
         text
     }
@@ -164,19 +174,31 @@ impl Shown {
         let numbers: BTreeMap<&str, usize> = numbers
             .map(|(place, variant)| (variant.fingerprint.as_str(), place + 1))
             .collect();
-        let titles = ["database", "state", "wave", "plan", "modules", "rows", "size", "estimate"];
+        let titles = [
+            "database", "state", "wave", "plan", "modules", "rows", "size", "estimate",
+        ];
         let mut table = vec![(titles.map(str::to_owned), None)];
-        let lines = self.members.iter().filter(|member| !brief || member.why.is_some());
+        let lines = self
+            .members
+            .iter()
+            .filter(|member| !brief || member.why.is_some());
         for member in lines {
             let planned = member.variant.is_some();
-            let plan = member.variant.as_ref().and_then(|own| numbers.get(own.as_str()));
+            let plan = member
+                .variant
+                .as_ref()
+                .and_then(|own| numbers.get(own.as_str()));
             let known = |known: bool, text: String| if known { text } else { String::new() };
             let line = [
                 visible(&member.name.to_string()),
                 words(member.state).to_owned(),
                 member.wave.clone().unwrap_or_default(),
                 plan.map(|plan| format!("#{plan}")).unwrap_or_default(),
-                member.modules.as_deref().map(of_modules).unwrap_or_default(),
+                member
+                    .modules
+                    .as_deref()
+                    .map(of_modules)
+                    .unwrap_or_default(),
                 known(planned, figures::count(member.rows)),
                 known(member.bytes > 0, figures::size(member.bytes)),
                 known(planned, figures::estimated(member.seconds)),
@@ -239,7 +261,11 @@ impl Shown {
 
     fn waves_and_sum(&self, text: &mut String) {
         for wave in &self.waves {
-            let approval = if wave.approval { "; then it waits for approval" } else { "" };
+            let approval = if wave.approval {
+                "; then it waits for approval"
+            } else {
+                ""
+            };
             text.push_str(&format!(
                 "wave {}: {}, {}, {}, {} on one worker{approval}\n",
                 wave.name,
@@ -250,7 +276,8 @@ impl Shown {
             ));
         }
         let sum = self.summary.iter();
-        let sum = sum.map(|(state, count)| format!("{} {}", figures::count(*count as u64), words(state)));
+        let sum =
+            sum.map(|(state, count)| format!("{} {}", figures::count(*count as u64), words(state)));
         let sum: Vec<String> = sum.collect();
         text.push_str(&format!("in all: {}\n", sum.join(", ")));
     }
@@ -341,7 +368,9 @@ fn words(state: &'static str) -> &'static str {
 
 fn of_modules(modules: &BTreeMap<String, Version>) -> String {
     let named = modules.iter().take(NAMED);
-    let named: Vec<String> = named.map(|(name, version)| format!("{name} {version}")).collect();
+    let named: Vec<String> = named
+        .map(|(name, version)| format!("{name} {version}"))
+        .collect();
     match modules.len().checked_sub(NAMED) {
         None | Some(0) => named.join(", "),
         Some(more) => format!("{}, +{more}", named.join(", ")),

@@ -181,7 +181,10 @@ impl Survey {
         }
         let read = Read::of(&mut conn, self.variants.pack()).await?;
         let pack = &self.variants.pack().modules;
-        let of_pack = read.installed.iter().filter(|(name, _)| pack.contains_key(*name));
+        let of_pack = read
+            .installed
+            .iter()
+            .filter(|(name, _)| pack.contains_key(*name));
         let of_pack = of_pack.map(|(name, version)| (name.clone(), version.clone()));
         one.modules = Some(self.interned(of_pack.collect()));
         let compiled = self.variants.compiled(read).await?;
@@ -230,7 +233,11 @@ impl Lane {
                 return;
             };
             let next = {
-                let mut left = self.queue.left.lock().unwrap_or_else(PoisonError::into_inner);
+                let mut left = self
+                    .queue
+                    .left
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner);
                 left.pop_front()
             };
             let Some(place) = next else {
@@ -263,7 +270,10 @@ async fn connect(target: &Target, unanswered: &AtomicU32) -> Result<PgConnection
         Err(error) => {
             let refused = matches!(
                 &error,
-                Error::Database { source: sqlx::Error::Database(_), .. }
+                Error::Database {
+                    source: sqlx::Error::Database(_),
+                    ..
+                }
             );
             if refused {
                 unanswered.store(0, Ordering::Relaxed);

@@ -20,7 +20,8 @@ const OF_FEW: f64 = 1_000.0;
 /// From so many rows on, building a table anew is weighed against changing it in place
 /// (`compile/analyse/around.rs`). In between nothing is decided by size.
 const LARGE: f64 = 20_000.0;
-/// What a table in between is taken to have.
+/// What a table in between is taken to have; and one that was never analysed, which is neither taken for
+/// a small one nor weighed to be built anew.
 const OF_SOME: f64 = 10_000.0;
 /// A table that was never analysed has few rows if it has no more bytes than this: of a fleet's
 /// databases, autovacuum has analysed small tables in some and not in others. (A row takes at least 28
@@ -68,14 +69,20 @@ impl Sizes {
         }
     }
 
-    /// Rows of a relation, as the database has them; 0 where nobody knows.
+    /// Rows of a relation, as the database has them; by its bytes where it was never analysed.
     pub(super) fn rows(&self, id: RelId) -> f64 {
-        self.of.get(&id).map_or(0.0, |size| size.rows)
+        match self.of.get(&id) {
+            Some(size) if size.rows < 1.0 && size.bytes > FEW_BYTES => {
+                size.bytes as f64 / Rates::WIDTH
+            }
+            Some(size) => size.rows,
+            None => 0.0,
+        }
     }
 
     /// Whether it is large enough for that.
     pub(super) fn may_be_built_anew(&self, id: RelId) -> bool {
-        self.all_bytes || self.rows(id) >= LARGE
+        self.all_bytes || self.of.get(&id).is_some_and(|size| size.rows >= LARGE)
     }
 
     /// Tells a catalog the classes of these relations; the others are small ones.
@@ -134,7 +141,7 @@ impl Sizes {
 fn rows(rows: f64, bytes: u64) -> f64 {
     if rows < 1.0 {
         // Never analysed, or empty.
-        return if bytes <= FEW_BYTES { OF_FEW } else { 0.0 };
+        return if bytes <= FEW_BYTES { OF_FEW } else { OF_SOME };
     }
     if rows < FEW {
         return OF_FEW;
@@ -147,7 +154,10 @@ fn rows(rows: f64, bytes: u64) -> f64 {
 
 /// Bytes, never less than there are: a budget of disk has to hold.
 fn bytes(bytes: u64) -> u64 {
-    bytes.max(BYTES).checked_next_power_of_two().unwrap_or(bytes)
+    bytes
+        .max(BYTES)
+        .checked_next_power_of_two()
+        .unwrap_or(bytes)
 }
 
 /// Rates of a server that was measured, to a fifth: no two measurements agree.
@@ -174,7 +184,7 @@ mod tests {
         for (actual, size, class) in [
             (0.0, 0, OF_FEW),
             (0.0, 8192, OF_FEW),
-            (0.0, 100 << 20, 0.0),
+            (0.0, 100 << 20, OF_SOME),
             (1.0, 8192, OF_FEW),
             (1_999.0, 1 << 20, OF_FEW),
             (2_000.0, 1 << 20, OF_SOME),
@@ -185,7 +195,10 @@ mod tests {
             (1e9, 1 << 40, 20_000.0 * 32_768.0 * 1.5),
         ] {
             let told = rows(actual, size);
-            assert!((told - class).abs() < 0.5, "{actual} rows, {size} bytes: {told}");
+            assert!(
+                (told - class).abs() < 0.5,
+                "{actual} rows, {size} bytes: {told}"
+            );
         }
         assert_eq!(bytes(1), 1 << 20);
         assert_eq!(bytes((1 << 20) + 1), 1 << 21);
