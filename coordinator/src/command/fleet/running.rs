@@ -110,7 +110,7 @@ pub(super) async fn conduct(
     asked: Asked,
     (config, telling): (Arc<Config>, Telling),
 ) -> Result<Shown, Failure> {
-    let _lock = chosen.folder.lock()?;
+    let _lock = chosen.folder.lock().await?;
     let stop = CancellationToken::new();
     let mut background = JoinSet::new();
     signals::cancel_on_signal(&mut background, stop.clone())?;
