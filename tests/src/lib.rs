@@ -14,3 +14,4 @@ pub mod odoo;
 pub mod oracle;
 pub mod simulation;
 pub mod small_erp;
+pub mod tenants;

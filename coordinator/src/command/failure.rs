@@ -29,6 +29,12 @@ impl Failure {
         Self::new(3, message)
     }
 
+    /// Exit code 1, for a command whose output has said it all.
+    #[must_use]
+    pub fn silent_failure() -> Self {
+        Self::new(1, "")
+    }
+
     /// Exit code 2, for a command whose output has said it all.
     #[must_use]
     pub fn silent_usage() -> Self {

@@ -20,6 +20,9 @@ pub struct Database {
 }
 
 impl Database {
+    /// The role that owns every database of a test: an ordinary one.
+    pub const OWNER: &str = OWNER;
+
     /// An empty database.
     ///
     /// # Errors

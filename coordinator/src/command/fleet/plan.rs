@@ -39,6 +39,10 @@ pub(in crate::command) struct Arguments {
     /// The order: fleet.toml
     #[arg(value_name = "FILE")]
     file: PathBuf,
+    /// How long it takes with so many workers [default: with one for each database that the caps let be
+    /// worked on at once]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    workers: Option<u32>,
     /// Print as JSON
     #[arg(long)]
     pub(super) json: bool,
@@ -79,7 +83,7 @@ pub(in crate::command) async fn run(
         }
     });
     let surveyed = surveyed.await;
-    let shown = Shown::new(&file, surveyed, &survey);
+    let shown = Shown::new((&file, arguments.workers), surveyed, &survey);
     if arguments.json {
         print_json(&shown)?;
     } else {
@@ -87,7 +91,8 @@ pub(in crate::command) async fn run(
     }
     match survey.found.unasked.len() {
         0 => Ok(()),
-        // What is printed says which.
+        // It says which.
+        _ if arguments.json => Err(Failure::silent_failure()),
         _ => Err(Failure::failed(
             "not all that [[members]] names could be asked: the plan is not whole",
         )),

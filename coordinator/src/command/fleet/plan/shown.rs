@@ -37,10 +37,20 @@ pub(super) struct Shown {
     summary: BTreeMap<&'static str, usize>,
     /// Seconds of one worker for all that is to be upgraded.
     seconds: f64,
+    estimate: ShownEstimate,
     /// Sources that could not be asked: their databases are in no list here.
     unasked: Vec<Unasked>,
     /// How often the compiler ran.
     compilations: u64,
+}
+
+/// Seconds for the whole, pauses for approval and outside of the window apart.
+#[derive(Serialize)]
+struct ShownEstimate {
+    /// With the caps and in the order of the file.
+    seconds: f64,
+    /// No order takes less.
+    lower_bound: f64,
 }
 
 #[derive(Serialize)]
@@ -94,7 +104,11 @@ struct ShownWave {
 }
 
 impl Shown {
-    pub(super) fn new(file: &FleetFile, surveyed: Vec<Surveyed>, survey: &Survey) -> Self {
+    pub(super) fn new(
+        (file, workers): (&FleetFile, Option<u32>),
+        surveyed: Vec<Surveyed>,
+        survey: &Survey,
+    ) -> Self {
         let mut members = Vec::with_capacity(surveyed.len());
         let mut others = Vec::with_capacity(surveyed.len());
         for one in surveyed {
@@ -102,6 +116,7 @@ impl Shown {
             others.push((one.modules, one.variant, one.rows));
         }
         let waves = fleet::assign(&file.waves, &members);
+        let estimate = fleet::makespan(file, &members, workers);
         let mut shown = Self {
             fleet: file.name.clone(),
             pack: survey.variants.pack().name.clone(),
@@ -111,6 +126,10 @@ impl Shown {
             waves: file.waves.iter().map(ShownWave::of).collect(),
             summary: BTreeMap::new(),
             seconds: members.iter().map(|member| member.seconds).sum(),
+            estimate: ShownEstimate {
+                seconds: estimate.seconds,
+                lower_bound: estimate.lower_bound,
+            },
             unasked: survey.found.unasked.clone(),
             compilations: survey.variants.compilations(),
         };
@@ -280,6 +299,11 @@ impl Shown {
             sum.map(|(state, count)| format!("{} {}", figures::count(*count as u64), words(state)));
         let sum: Vec<String> = sum.collect();
         text.push_str(&format!("in all: {}\n", sum.join(", ")));
+        text.push_str(&format!(
+            "with these caps: {} for all of it, pauses apart; no order takes less than {}\n",
+            figures::estimated(self.estimate.seconds),
+            figures::estimated(self.estimate.lower_bound),
+        ));
     }
 }
 

@@ -1,0 +1,314 @@
+//! `upshift fleet plan`: every database of a fleet is found, looked at in one session, and shown with
+//! what it gets; databases that are the same to the compiler share one compilation; what cannot be
+//! upgraded, or cannot be reached, is a line and not the end. Nothing is changed.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
+use upshift_tests::{
+    harness::{Database, Server, Upshift},
+    small_erp,
+    tenants::Tenants,
+};
+
+/// Transactions of one session that plans: setting it up, the ledger, the catalog, the modules.
+const TRANSACTIONS: u64 = 16;
+
+/// A database of the small ERP, changed by this.
+fn changed(erp: &Database, sql: &str) -> Result<Database> {
+    let database = erp.copy()?;
+    database.psql(sql)?;
+    Ok(database)
+}
+
+fn plan(tenants: &Tenants, code: i32) -> Result<Value> {
+    let outcome = tenants.fleet("plan").argument("--json").run()?;
+    let outcome = outcome.expect_code(code)?;
+    Ok(serde_json::from_str(&outcome.stdout)?)
+}
+
+/// Members by their names.
+fn members(plan: &Value) -> Result<BTreeMap<String, &Value>> {
+    let members = plan["members"].as_array().context("members")?;
+    let named = members.iter().map(|member| {
+        let name = member["name"].as_str().context("a member has a name")?;
+        Ok((name.to_owned(), member))
+    });
+    named.collect()
+}
+
+fn text<'v>(member: &'v Value, key: &str) -> &'v str {
+    member[key].as_str().unwrap_or_default()
+}
+
+/// Names that an operator would rather not have, and that SQL, shells and terminals would misread.
+const HOSTILE: [&str; 5] = [
+    "t_ a b\"c'; DROP TABLE partner; --",
+    "t_line\nbreak \u{1b}[2Jescape",
+    "t_a/b/*?",
+    "t_ÄÖ %s {} ${HOME} $(id)",
+    "t_\\x27 -- host=elsewhere dbname=other",
+];
+
+#[test]
+fn every_database_is_a_line_and_plans_are_shared() -> Result<()> {
+    let server = Server::own()?;
+    let mut tenants = Tenants::on(server)?;
+    let fresh = small_erp::database_on(server)?;
+    let erp = changed(&fresh, "ANALYZE")?;
+    let other = changed(&erp, "ALTER TABLE partner ADD COLUMN tenant_note text")?;
+    let half = "UPDATE installed_module SET version = '2.0' WHERE name = 'stock'";
+    let half = changed(&erp, half)?;
+    let large = "INSERT INTO line (move_id, quantity, price) \
+                 SELECT 1 + i % 1500, 1, 1 FROM generate_series(1, 60000) AS i; ANALYZE";
+    let large = changed(&erp, large)?;
+    let done = erp.copy()?;
+    Upshift::run_pack(&done, &small_erp::pack(), "in-place")
+        .argument("--commit")
+        .succeed()?;
+    let begun = erp.copy()?;
+    Upshift::run_pack(&begun, &small_erp::pack(), "in-place").succeed()?;
+    let empty = Database::create_on(server)?;
+
+    let mut same = Vec::new();
+    for number in 0..10 {
+        same.push(format!("t_erp_{number}"));
+        tenants.add(&same[number], if number < 8 { &erp } else { &fresh })?;
+    }
+    for name in HOSTILE {
+        same.push(name.to_owned());
+        tenants.add(name, &erp)?;
+    }
+    for (name, of) in [
+        ("t_other_1", &other),
+        ("t_other_2", &other),
+        ("t_half", &half),
+        ("t_large_1", &large),
+        ("t_large_2", &large),
+        ("t_done_1", &done),
+        ("t_done_2", &done),
+        ("t_begun", &begun),
+        ("t_empty", &empty),
+        ("t_erp_old", &erp),
+        ("someone_else", &erp),
+    ] {
+        tenants.add(name, of)?;
+    }
+    tenants.order(
+        "exclude = [\"*_old\", \"t_????????????????\"]\n\
+         [[members]]\nservers = [\"main\"]\nlike = [\"t_erp_*\", \"t_*\"]\n\
+         [[members]]\ndatabases = [\"gone\", \"gone/t_erp_1\", \"main/t_missing\"]\n\
+         [[labels]]\nmatch = [\"t_other_*\"]\nset = { tier = \"gold\" }\n\
+         [[waves]]\nname = \"canary\"\ntake = 3\napproval = true\n\
+         [[waves]]\nname = \"gold\"\nlabels = { tier = \"gold\" }\ntake = \"rest\"\n\
+         [[waves]]\nname = \"others\"\ntake = \"rest\"\n",
+    )?;
+    let before: Vec<_> = same
+        .iter()
+        .map(|name| tenants.asked(name))
+        .collect::<Result<_>>()?;
+    let plan = plan(&tenants, 0)?;
+
+    let members = members(&plan)?;
+    ensure!(!members.contains_key("main/t_erp_old") && !members.contains_key("main/someone_else"));
+    let of = |name: &str| {
+        members
+            .get(&format!("main/{name}"))
+            .copied()
+            .context(name.to_owned())
+    };
+    let mut prints = BTreeSet::new();
+    for name in &same {
+        let member = of(name)?;
+        ensure!(text(member, "state") == "untouched", "{member}");
+        ensure!(member["modules"]["stock"] == "1.0" && member["rows"].as_u64() > Some(1_000));
+        ensure!(member["labels"]["region"] == "eu" && member["bytes"].as_u64() > Some(1_000_000));
+        prints.insert(text(member, "variant").to_owned());
+    }
+    ensure!(prints.len() == 1, "the same to the compiler: {prints:?}");
+    let mut all = prints;
+    for names in [
+        &["t_other_1", "t_other_2"][..],
+        &["t_half"],
+        &["t_large_1", "t_large_2"],
+    ] {
+        let own: BTreeSet<&str> = names
+            .iter()
+            .map(|name| Ok(text(of(name)?, "variant")))
+            .collect::<Result<_>>()?;
+        ensure!(own.len() == 1, "{names:?} share a plan: {own:?}");
+        ensure!(
+            own.iter().all(|print| all.insert((*print).to_owned())),
+            "a plan of their own"
+        );
+    }
+    let variants = plan["variants"].as_array().context("variants")?;
+    ensure!(variants.len() == all.len() && all.len() == 4);
+    ensure!(
+        plan["compilations"] == 4,
+        "once for each plan: {}",
+        plan["compilations"]
+    );
+    ensure!(
+        variants
+            .iter()
+            .any(|variant| variant["databases"] == same.len())
+    );
+    let rows = |name: &str| Ok::<_, anyhow::Error>(of(name)?["rows"].as_u64().unwrap_or(0));
+    ensure!(
+        rows("t_large_1")? > rows("t_erp_1")? + 60_000,
+        "its own rows, not those of a class"
+    );
+
+    for (name, state, why) in [
+        ("main/t_done_1", "current", ""),
+        ("main/t_done_2", "current", ""),
+        ("main/t_begun", "refused", "is prepared and not finished"),
+        (
+            "main/t_empty",
+            "refused",
+            "which this database does not have",
+        ),
+        ("main/t_missing", "refused", "does not exist"),
+        ("gone", "unknown", "connecting to"),
+        ("gone/t_erp_1", "unknown", "connecting to"),
+    ] {
+        let member = members.get(name).context(name)?;
+        ensure!(
+            text(member, "state") == state && text(member, "why").contains(why),
+            "{member}"
+        );
+        ensure!(member["variant"].is_null(), "{member}");
+    }
+    ensure!(of("t_done_1")?["modules"]["base"] == "2.0");
+
+    // Two that are not reached may be there when their turn comes.
+    ensure!(plan["summary"]["untouched"] == 20 && plan["summary"]["unknown"] == 2);
+    let waves = plan["waves"].as_array().context("waves")?;
+    let count = |wave: usize| waves[wave]["databases"].as_u64().unwrap_or(0);
+    ensure!(
+        count(0) == 3 && count(0) + count(1) + count(2) == 22,
+        "{waves:?}"
+    );
+    let estimate = &plan["estimate"];
+    let (seconds, least) = (
+        estimate["seconds"].as_f64(),
+        estimate["lower_bound"].as_f64(),
+    );
+    ensure!(seconds >= least && least > Some(0.0), "{estimate}");
+    ensure!(
+        plan["seconds"].as_f64() >= seconds,
+        "side by side it takes no longer"
+    );
+
+    for (name, (sessions, transactions)) in same.iter().zip(before) {
+        let (now, done) = tenants.asked_since(name, sessions)?;
+        ensure!(
+            now - sessions == 1,
+            "one session each: {name} had {}",
+            now - sessions
+        );
+        let done = done - transactions;
+        ensure!(done <= TRANSACTIONS, "{name}: {done} transactions");
+    }
+    let left = server.psql(
+        Database::OWNER,
+        "t_erp_1",
+        "SELECT count(*) FROM pg_namespace WHERE nspname LIKE 'upshift%'",
+    )?;
+    ensure!(left.trim() == "0", "nothing is changed");
+
+    shown(&tenants)
+}
+
+/// The same for people.
+fn shown(tenants: &Tenants) -> Result<()> {
+    let table = tenants
+        .fleet("plan")
+        .arguments(&["--workers", "1"])
+        .succeed()?
+        .stdout;
+    for line in [
+        "main/t_line\\nbreak \\u{1b}[2Jescape",
+        "at the target",
+        "which this database does not have",
+        "plan #4 (",
+        "base 1.0 → 2.0",
+        "wave canary: 3 databases",
+        "then it waits for approval",
+        "20 to be upgraded",
+        "with these caps: ",
+    ] {
+        ensure!(table.contains(line), "{line} is not in\n{table}");
+    }
+    ensure!(
+        !table.contains('\u{1b}'),
+        "terminals are not driven by names"
+    );
+    let brief = tenants.fleet("plan").argument("--brief").succeed()?.stdout;
+    ensure!(
+        brief.contains("main/t_empty") && !brief.contains("main/t_erp_1"),
+        "{brief}"
+    );
+    Ok(())
+}
+
+#[test]
+fn members_come_from_queries_files_and_lists() -> Result<()> {
+    let server = Server::own()?;
+    let mut tenants = Tenants::on(server)?;
+    let erp = small_erp::database_on(server)?;
+    for name in ["q_one", "q_two", "q_three", "q_four"] {
+        tenants.add(name, &erp)?;
+    }
+    tenants.write(
+        "tenants.txt",
+        "# of today\nq_three\ttier=silver\n\nq_four\n",
+    )?;
+    let order = "[[members]]\nserver = \"main\"\nlabels = { source = \"query\" }\nquery = \"\"\"\n\
+                 SELECT datname AS database, length(datname) AS label_length, 'main' AS server\n\
+                 FROM pg_database WHERE datname IN ('q_one', 'q_two') -- all of them;\n\"\"\"\n\
+                 [[members]]\nserver = \"main\"\nfile = \"tenants.txt\"\n\
+                 [[members]]\ndatabases = [\"main/q_two\"]\nlabels = { tier = \"gold\" }\n";
+    tenants.order(order)?;
+    let found = plan(&tenants, 0)?;
+    let by_name = members(&found)?;
+    let names: Vec<&str> = by_name.keys().map(String::as_str).collect();
+    ensure!(
+        names == ["main/q_four", "main/q_one", "main/q_three", "main/q_two"],
+        "{names:?}"
+    );
+    let labels = &by_name["main/q_two"]["labels"];
+    ensure!(labels["length"] == "5" && labels["source"] == "query" && labels["tier"] == "gold");
+    ensure!(labels["region"] == "eu" && by_name["main/q_three"]["labels"]["tier"] == "silver");
+    ensure!(found["compilations"] == 1);
+
+    // A source that cannot be asked: the others are shown, and that it is not all.
+    tenants.order(&format!(
+        "{order}[[members]]\nservers = [\"gone\"]\nlike = [\"*\"]\n\
+         [[members]]\nserver = \"main\"\nquery = \"SELECT 1 AS nothing\"\n\
+         [[members]]\nserver = \"main\"\nquery = \"CREATE TABLE written ()\"\n"
+    ))?;
+    let found = plan(&tenants, 1)?;
+    ensure!(members(&found)?.len() == 4);
+    let unasked = found["unasked"].to_string();
+    for why in ["server gone", "a column \\\"nothing\\\"", "on server main"] {
+        ensure!(unasked.contains(why), "{why} is not in {unasked}");
+    }
+
+    // One database by two names would be upgraded twice.
+    let config = std::fs::read_to_string(tenants.folder().join("upshift.toml"))?;
+    let url = server.url(Database::OWNER, "q_one");
+    tenants.write(
+        "upshift.toml",
+        &format!("{config}\n[databases.again]\nurl = \"{url}\"\n"),
+    )?;
+    tenants.order("[[members]]\ndatabases = [\"main/q_one\", \"again\"]\n")?;
+    let refused = tenants.fleet("plan").run()?.expect_code(2)?.stderr;
+    ensure!(refused.contains("are the same database"), "{refused}");
+    tenants.order("[[members]]\ndatabases = [\"mian/q_one\"]\n")?;
+    let refused = tenants.fleet("plan").run()?.expect_code(2)?.stderr;
+    ensure!(refused.contains("mian"), "{refused}");
+    Ok(())
+}
