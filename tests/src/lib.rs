@@ -6,6 +6,7 @@ pub mod chaos;
 pub mod cluster;
 pub mod compare;
 pub mod faults;
+pub mod fleet;
 pub mod generator;
 pub mod group;
 pub mod harness;

@@ -46,7 +46,7 @@ pub(super) struct PackArguments {
 
 impl PackArguments {
     /// What the compiler is asked for.
-    fn options(&self) -> Options {
+    pub(super) fn options(&self) -> Options {
         Options {
             passes: match self.passes {
                 PassesArgument::ByCost => Passes::ByCost,

@@ -105,7 +105,8 @@ enum Command {
     /// drain
     #[command(subcommand)]
     Cluster(cluster::ClusterCommand),
-    /// Upgrade many databases by one order, in waves: plan
+    /// Upgrade many databases by one order, in waves: plan, run, status, pause, resume, approve, abort,
+    /// retry, rollback, commit, report
     #[command(subcommand)]
     Fleet(fleet::FleetCommand),
     /// Make a CA and certificates for a cluster, to try it with

@@ -1,6 +1,7 @@
 //! Benchmarks: one file each, run by the command `upshift-bench`.
 
 pub mod engine;
+pub mod fleet;
 pub mod in_place;
 pub mod overhead;
 pub mod plan;

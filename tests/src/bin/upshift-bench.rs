@@ -53,6 +53,8 @@ enum Benchmark {
     },
     /// An upgrade of a large table in several ways: psql, chunks, an expert's script, Upshift.
     Rewrite(bench::rewrite::Options),
+    /// Databases a minute: a fleet against a loop of psql.
+    Fleet(bench::fleet::Options),
     /// Many databases, workers, units and sessions.
     #[command(subcommand)]
     Scale(bench::scale::Scale),
@@ -77,6 +79,7 @@ async fn main() -> anyhow::Result<()> {
         } => bench::overhead::run(tables, rows, unit_rows).await,
         Benchmark::InPlace { rows } => bench::in_place::run(rows).await,
         Benchmark::Rewrite(options) => bench::rewrite::run(&options).await,
+        Benchmark::Fleet(options) => bench::fleet::run(&options).await,
         Benchmark::Scale(scale) => bench::scale::run(&scale).await,
     }
 }

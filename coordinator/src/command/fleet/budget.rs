@@ -1,10 +1,7 @@
 //! How many databases of a server may be worked on at once, by its connections: it keeps a reserve for
 //! everybody else.
 
-use std::{
-    collections::BTreeMap,
-    sync::Arc,
-};
+use std::{collections::BTreeMap, sync::Arc};
 
 use sqlx::Row;
 use upshift_shared::{
@@ -101,7 +98,7 @@ async fn connections(conn: &mut PgConnection) -> upshift_shared::Result<Connecti
     .fetch_one(conn)
     .await
     .map_err(Error::database("asking for the server's connections"))?;
-    let number = |column: &str| {
+    let number = |column: &str| -> upshift_shared::Result<u32> {
         let number: i32 = row
             .try_get(column)
             .map_err(Error::database("asking for the server's connections"))?;

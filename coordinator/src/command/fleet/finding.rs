@@ -18,7 +18,7 @@ use upshift_shared::{
     pg::Target,
 };
 
-pub(in crate::command) use look::look;
+pub(in crate::command) use look::{Looked, look};
 
 use super::super::Failure;
 

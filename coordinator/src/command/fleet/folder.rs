@@ -6,6 +6,7 @@ use std::{
     fs::{self, File, OpenOptions, TryLockError},
     io::{self, BufRead, BufReader, Write},
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
@@ -18,6 +19,10 @@ use crate::fleet::{FleetOrder, FleetPlace};
 const FLEETS: &str = ".upshift/fleets";
 /// The format of the place that this program knows.
 const PLACE_VERSION: u32 = 1;
+
+/// Whoever asks how the fleet stands has the lock for a glance: so often is it tried.
+const LOOKS: u32 = 20;
+const GLANCE: Duration = Duration::from_millis(50);
 
 /// The folder of a fleet.
 #[derive(Debug, Clone)]
@@ -92,13 +97,16 @@ impl Folder {
     }
 
     /// Takes the fleet; two processes cannot conduct one.
-    pub(super) fn lock(&self) -> Result<Lock, Failure> {
-        match self.try_lock()? {
-            Some(lock) => Ok(lock),
-            None => Err(Failure::refused(
-                "another process conducts this fleet: see upshift fleet status",
-            )),
+    pub(super) async fn lock(&self) -> Result<Lock, Failure> {
+        for _ in 0..LOOKS {
+            if let Some(lock) = self.try_lock()? {
+                return Ok(lock);
+            }
+            tokio::time::sleep(GLANCE).await;
         }
+        Err(Failure::refused(
+            "another process conducts this fleet: see upshift fleet status",
+        ))
     }
 
     /// The same; `None` where another process has it.
@@ -303,11 +311,11 @@ mod tests {
         assert!(folder.left().is_empty());
     }
 
-    #[test]
-    fn one_process_conducts_and_the_place_is_kept() {
+    #[tokio::test]
+    async fn one_process_conducts_and_the_place_is_kept() {
         let base = tempfile::tempdir().unwrap();
         let folder = Folder::of(Path::new("fleet.toml"), "night", Some(base.path()));
-        let lock = folder.lock().unwrap();
+        let lock = folder.lock().await.unwrap();
         // Another open file is another holder, in one process too.
         assert!(folder.try_lock().unwrap().is_none());
         drop(lock);

@@ -87,9 +87,32 @@ pub(super) struct Surveyed {
     pub(super) runs: BTreeMap<MemberName, RunRow>,
 }
 
+impl Surveyed {
+    /// Heeds what was noted: an upgrade that failed before the ledger could say so has failed.
+    pub(super) fn heed(&mut self, folder: &Folder) {
+        let mut failed = HashMap::<String, String>::new();
+        folder.noted(|done| {
+            if done.what != "upgrade" {
+                return;
+            }
+            match done.why.filter(|_| done.outcome == "failed") {
+                Some(why) => failed.insert(done.member.to_string(), why),
+                None => failed.remove(&done.member.to_string()),
+            };
+        });
+        for member in &mut self.members {
+            if let Found::Untouched | Found::Unknown(_) = member.found
+                && let Some(why) = failed.remove(&member.name.to_string())
+            {
+                member.found = Found::Failed(why);
+            }
+        }
+    }
+}
+
 /// Looks at all of them, a few of each server at once; one that cannot be looked at costs no other.
 pub(super) async fn survey(
-    order: &FleetFile,
+    (order, folder): (&FleetFile, &Folder),
     config: Arc<Config>,
     keep_runs: bool,
 ) -> Result<Surveyed, Failure> {
@@ -125,6 +148,7 @@ pub(super) async fn survey(
     }
     drop(looked);
     surveyed.members.sort_by(|one, other| one.name.cmp(&other.name));
+    surveyed.heed(folder);
     Ok(surveyed)
 }
 

@@ -31,6 +31,12 @@ pub(in crate::command) struct Arguments {
     options: Vec<String>,
 }
 
+impl Arguments {
+    pub(super) fn json(&self) -> bool {
+        self.how.json
+    }
+}
+
 /// How a process conducts a fleet.
 #[derive(Debug, Clone, Args)]
 pub(super) struct HowArguments {

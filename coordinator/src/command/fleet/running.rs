@@ -108,9 +108,9 @@ enum Happened {
 pub(super) async fn conduct(
     chosen: &Chosen,
     asked: Asked,
-    (config, mut telling): (Arc<Config>, Telling),
+    (config, telling): (Arc<Config>, Telling),
 ) -> Result<Shown, Failure> {
-    let _lock = chosen.folder.lock()?;
+    let _lock = chosen.folder.lock().await?;
     let stop = CancellationToken::new();
     let mut background = JoinSet::new();
     signals::cancel_on_signal(&mut background, stop.clone())?;
@@ -121,7 +121,7 @@ pub(super) async fn conduct(
     }
     // What is wrong with the pack is said before anything is looked at.
     let pack = compiling::load(&order.pack)?;
-    let surveyed = Box::pin(survey(&order, Arc::clone(&config), false)).await?;
+    let surveyed = Box::pin(survey((&order, &chosen.folder), Arc::clone(&config), false)).await?;
     let Surveyed {
         members,
         entries,
@@ -255,7 +255,7 @@ impl Running {
                     self.tell(false);
                 }
                 Happened::ToldToStop => {
-                    self.leave().await?;
+                    self.leave().await;
                     return Err(Failure::failed("stopped"));
                 }
             }
@@ -276,19 +276,18 @@ impl Running {
     }
 
     /// Nothing begins any more, and what is being done ends, or is left to be gone on with.
-    async fn leave(&mut self) -> Result<(), Failure> {
+    async fn leave(&mut self) {
         self.telling.say("stops when the units in flight have ended");
         self.leaving.cancel();
         let ended = async {
             while let Some(ended) = self.work.join_next().await {
                 if let Ok(ended) = ended {
-                    self.ended(ended)?;
+                    self.folder.note(&ended.done);
                 }
             }
-            Ok(())
         };
-        // What takes longer is found in the ledgers.
-        timeout(LEAVE, ended).await.unwrap_or(Ok(()))
+        // What takes longer is found in the ledgers, as all of it is: the state machine hears no more.
+        let _late = timeout(LEAVE, ended).await;
     }
 
     /// Takes up what operators have left; whether there was anything.
@@ -342,8 +341,6 @@ impl Running {
                     stop.cancel();
                 }
             }
-            // Another process does it.
-            _ if self.leaving.is_cancelled() => {}
             FleetCommand::Begin { member } => {
                 let wave = self.fleet.wave(member).unwrap_or_default();
                 self.work_on(member, Work::Upgrade { wave });

@@ -44,6 +44,8 @@ pub(super) struct ShownMember {
     /// `None` for one that is left alone.
     pub(super) wave: Option<String>,
     pub(super) state: MemberState,
+    /// Whether it counts as failed, rolled back by now or not.
+    pub(super) failed: bool,
     /// Why it waits, has failed or was left alone.
     pub(super) reason: Option<String>,
 }
@@ -58,6 +60,7 @@ impl Shown {
             ShownMember {
                 name: fleet.name(member).to_string(),
                 server: fleet.server(member).to_owned(),
+                failed: fleet.has_failed(member),
                 wave: fleet.wave(member).and_then(of_wave),
                 // One that is at work needs no more words than its state.
                 reason: reason.filter(|reason| reason != state.as_str()),
@@ -114,7 +117,7 @@ impl Shown {
         for member in &self.members {
             let tells = member.state.is_active()
                 || (member.state.has_ended() && member.reason.is_some())
-                || member.state.has_failed();
+                || member.failed;
             if !all && !tells {
                 continue;
             }

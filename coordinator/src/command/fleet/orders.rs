@@ -1,0 +1,246 @@
+//! `upshift fleet pause|resume|approve|abort|retry|rollback|commit FILE`: orders for a fleet. Whoever
+//! conducts it takes them up; where nobody does, what needs no process is written down, and the rest is
+//! done by this one.
+
+use std::{path::Path, time::Duration};
+
+use clap::Args;
+use upshift_shared::{
+    clock::{self, Stopwatch},
+    fleet::{FleetFile, MemberName},
+};
+
+use super::{
+    super::{Failure, database::print_line},
+    folder::Left,
+    members::{Chosen, FleetArguments, Surveyed, configured, survey},
+    run::{HowArguments, Next},
+    running::{Asked, conduct},
+};
+use crate::fleet::{Fleet, FleetCommand, FleetEvent, FleetOrder, Which};
+
+/// How long whoever conducts the fleet may take to take an order up: it looks twice a second.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// How often it is looked whether it has.
+const EVERY: Duration = Duration::from_millis(100);
+
+/// `upshift fleet pause|resume|abort FILE`
+#[derive(Debug, Args)]
+pub(in crate::command) struct Arguments {
+    #[command(flatten)]
+    fleet: FleetArguments,
+    #[command(flatten)]
+    pub(super) how: HowArguments,
+}
+
+/// `upshift fleet approve FILE WAVE`
+#[derive(Debug, Args)]
+pub(in crate::command) struct ApproveArguments {
+    #[command(flatten)]
+    fleet: FleetArguments,
+    /// The wave that has ended: what comes after it may come
+    #[arg(value_name = "WAVE", required_unless_present = "all")]
+    wave: Option<String>,
+    /// All waves, those to come too
+    #[arg(long, conflicts_with = "wave")]
+    all: bool,
+    #[command(flatten)]
+    pub(super) how: HowArguments,
+}
+
+/// `upshift fleet retry|rollback|commit FILE`
+#[derive(Debug, Args)]
+pub(in crate::command) struct WhichArguments {
+    #[command(flatten)]
+    fleet: FleetArguments,
+    /// These members, by the names that status shows
+    #[arg(value_name = "MEMBER", conflicts_with_all = ["wave", "all"])]
+    members: Vec<String>,
+    /// Those of this wave
+    #[arg(long, value_name = "WAVE", conflicts_with = "all")]
+    wave: Option<String>,
+    /// All of them
+    #[arg(long)]
+    all: bool,
+    #[command(flatten)]
+    pub(super) how: HowArguments,
+}
+
+impl WhichArguments {
+    fn which(&self, order: &FleetFile, verb: &str) -> Result<Which, Failure> {
+        if let Some(wave) = &self.wave {
+            return Ok(Which::Wave(wave_number(order, wave)?));
+        }
+        if self.all {
+            return Ok(Which::All);
+        }
+        if self.members.is_empty() {
+            return Err(Failure::usage(format!(
+                "say what to {verb}: members by name, --wave WAVE, or --all"
+            )));
+        }
+        let names = self.members.iter().cloned().map(MemberName::from);
+        Ok(Which::These(names.collect()))
+    }
+}
+
+/// The number of a wave, by its name.
+fn wave_number(order: &FleetFile, name: &str) -> Result<u32, Failure> {
+    let found = order.waves.iter().position(|wave| wave.name == name);
+    let found = found.and_then(|place| u32::try_from(place).ok());
+    found.ok_or_else(|| {
+        let names: Vec<&str> = order.waves.iter().map(|wave| wave.name.as_str()).collect();
+        Failure::usage(format!(
+            "the fleet has no wave \"{name}\"; it has {}",
+            names.join(", ")
+        ))
+    })
+}
+
+pub(in crate::command) async fn pause(
+    arguments: Arguments,
+    config: Option<&Path>,
+) -> Result<(), Failure> {
+    let chosen = arguments.fleet.open()?;
+    give(&chosen, FleetOrder::Pause, (&arguments.how, config)).await
+}
+
+pub(in crate::command) async fn resume(
+    arguments: Arguments,
+    config: Option<&Path>,
+) -> Result<(), Failure> {
+    let chosen = arguments.fleet.open()?;
+    give(&chosen, FleetOrder::Resume, (&arguments.how, config)).await
+}
+
+pub(in crate::command) async fn abort(
+    arguments: Arguments,
+    config: Option<&Path>,
+) -> Result<(), Failure> {
+    let chosen = arguments.fleet.open()?;
+    give(&chosen, FleetOrder::Abort, (&arguments.how, config)).await
+}
+
+pub(in crate::command) async fn approve(
+    arguments: ApproveArguments,
+    config: Option<&Path>,
+) -> Result<(), Failure> {
+    let chosen = arguments.fleet.open()?;
+    let wave = match &arguments.wave {
+        None => None,
+        Some(wave) => Some(wave_number(&chosen.order, wave)?),
+    };
+    let order = FleetOrder::Approve { wave };
+    give(&chosen, order, (&arguments.how, config)).await
+}
+
+pub(in crate::command) async fn retry(
+    mut arguments: WhichArguments,
+    config: Option<&Path>,
+) -> Result<(), Failure> {
+    let chosen = arguments.fleet.open()?;
+    // The failed ones: nobody else is meant.
+    arguments.all |= arguments.members.is_empty() && arguments.wave.is_none();
+    let which = arguments.which(&chosen.order, "retry")?;
+    give(&chosen, FleetOrder::Retry(which), (&arguments.how, config)).await
+}
+
+pub(in crate::command) async fn rollback(
+    arguments: WhichArguments,
+    config: Option<&Path>,
+) -> Result<(), Failure> {
+    let chosen = arguments.fleet.open()?;
+    let which = arguments.which(&chosen.order, "roll back")?;
+    let order = FleetOrder::RollBack(which);
+    give(&chosen, order, (&arguments.how, config)).await
+}
+
+pub(in crate::command) async fn commit(
+    arguments: WhichArguments,
+    config: Option<&Path>,
+) -> Result<(), Failure> {
+    let chosen = arguments.fleet.open()?;
+    let which = arguments.which(&chosen.order, "commit")?;
+    give(&chosen, FleetOrder::Commit(which), (&arguments.how, config)).await
+}
+
+/// Gives an order to whoever conducts the fleet, or does what it says.
+async fn give(
+    chosen: &Chosen,
+    order: FleetOrder,
+    (how, config): (&HowArguments, Option<&Path>),
+) -> Result<(), Failure> {
+    let Some(lock) = chosen.folder.try_lock()? else {
+        let left = chosen.folder.leave(&order)?;
+        taken_up(&left).await?;
+        return ordered(how, "ordered: the process that conducts the fleet has taken it up");
+    };
+    if matches!(
+        order,
+        FleetOrder::Pause | FleetOrder::Resume | FleetOrder::Approve { .. }
+    ) {
+        write_down(chosen, order, config).await?;
+        let run = chosen.command("run");
+        return ordered(how, &format!("written down; no process conducts the fleet: {run}"));
+    }
+    drop(lock);
+    let asked = Asked {
+        workers: how.workers(),
+        options: Vec::new(),
+        orders: vec![order],
+        only_orders: true,
+        anew: false,
+    };
+    let with = (configured(config)?, how.telling(chosen.command("approve")));
+    let shown = Box::pin(conduct(chosen, asked, with)).await?;
+    let next = Next {
+        retry: chosen.command("retry"),
+        rollback: chosen.command("rollback"),
+    };
+    how.outcome(&shown, &next)
+}
+
+fn ordered(how: &HowArguments, text: &str) -> Result<(), Failure> {
+    if how.json {
+        super::super::database::print_json(&serde_json::json!({"ordered": true}))
+    } else {
+        print_line(text);
+        Ok(())
+    }
+}
+
+async fn taken_up(left: &Left) -> Result<(), Failure> {
+    let watch = Stopwatch::start();
+    loop {
+        if let Some(answer) = left.answered() {
+            return answer;
+        }
+        if watch.elapsed() > PATIENCE {
+            return Err(Failure::failed(
+                "the order is left and not taken up yet: whoever conducts the fleet takes it up when it \
+                 can, or the next one that does",
+            ));
+        }
+        tokio::time::sleep(EVERY).await;
+    }
+}
+
+/// Nobody conducts the fleet: what was ordered holds for whoever does next.
+async fn write_down(
+    chosen: &Chosen,
+    order: FleetOrder,
+    config: Option<&Path>,
+) -> Result<(), Failure> {
+    let place = chosen.folder.place()?;
+    let Surveyed { members, .. } = survey((&chosen.order, &chosen.folder), configured(config)?, false).await?;
+    let now = clock::since_epoch();
+    let mut fleet = Fleet::new(chosen.order.clone(), members, place, now);
+    fleet.only_orders();
+    let commands = fleet
+        .handle(FleetEvent::Ordered(order), now)
+        .map_err(|refusal| Failure::refused(refusal.to_string()))?;
+    match commands.contains(&FleetCommand::Record) {
+        true => chosen.folder.record(fleet.place()),
+        false => Ok(()),
+    }
+}
