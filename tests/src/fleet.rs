@@ -66,7 +66,11 @@ impl Fleet {
         };
         let mut config = String::new();
         for (number, template) in templates.iter().enumerate() {
-            writeln!(config, "[databases.s{number}]\nurl = \"{}\"", template.url())?;
+            writeln!(
+                config,
+                "[databases.s{number}]\nurl = \"{}\"",
+                template.url()
+            )?;
         }
         fs::write(fleet.config(), config)?;
         fleet.order("fleet", order, &fleet.names(templates))?;

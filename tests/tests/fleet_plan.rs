@@ -52,11 +52,8 @@ const HOSTILE: [&str; 5] = [
     "t_\\x27 -- host=elsewhere dbname=other",
 ];
 
-#[test]
-fn every_database_is_a_line_and_plans_are_shared() -> Result<()> {
-    // So that nobody else has transactions in the databases, and statistics stay as they are.
-    let server = Server::own_with(&[("autovacuum", "off")])?;
-    let mut tenants = Tenants::on(server)?;
+/// Tenants of every kind; returns the names of those that are the same to the compiler.
+fn populate(tenants: &mut Tenants, server: &'static Server) -> Result<Vec<String>> {
     let fresh = small_erp::database_on(server)?;
     let erp = changed(&fresh, "ANALYZE")?;
     let other = changed(&erp, "ALTER TABLE partner ADD COLUMN tenant_note text")?;
@@ -97,134 +94,129 @@ fn every_database_is_a_line_and_plans_are_shared() -> Result<()> {
     ] {
         tenants.add(name, of)?;
     }
-    tenants.order(
-        "exclude = [\"*_old\", \"t_????????????????\"]\n\
-         [[members]]\nservers = [\"main\"]\nlike = [\"t_erp_*\", \"t_*\"]\n\
-         [[members]]\ndatabases = [\"gone\", \"gone/t_erp_1\", \"main/t_missing\"]\n\
-         [[labels]]\nmatch = [\"t_other_*\"]\nset = { tier = \"gold\" }\n\
-         [[waves]]\nname = \"canary\"\ntake = 3\napproval = true\n\
-         [[waves]]\nname = \"gold\"\nlabels = { tier = \"gold\" }\ntake = \"rest\"\n\
-         [[waves]]\nname = \"others\"\ntake = \"rest\"\n",
-    )?;
-    let before: Vec<_> = same
-        .iter()
-        .map(|name| tenants.asked(name))
-        .collect::<Result<_>>()?;
+    Ok(same)
+}
+
+/// Names of templates (`t_` and 16 digits) are not meant.
+const ORDER: &str = "exclude = [\"*_old\", \"t_????????????????\"]\n\
+     [[members]]\nservers = [\"main\"]\nlike = [\"t_erp_*\", \"t_*\"]\n\
+     [[members]]\ndatabases = [\"gone\", \"gone/t_erp_1\", \"main/t_missing\"]\n\
+     [[labels]]\nmatch = [\"t_other_*\"]\nset = { tier = \"gold\" }\n\
+     [[waves]]\nname = \"canary\"\ntake = 3\napproval = true\n\
+     [[waves]]\nname = \"gold\"\nlabels = { tier = \"gold\" }\ntake = \"rest\"\n\
+     [[waves]]\nname = \"others\"\ntake = \"rest\"\n";
+
+#[test]
+fn every_database_is_a_line_and_plans_are_shared() -> Result<()> {
+    // So that nobody else has transactions in the databases, and statistics stay as they are.
+    let server = Server::own_with(&[("autovacuum", "off")])?;
+    let mut tenants = Tenants::on(server)?;
+    let same = populate(&mut tenants, server)?;
+    tenants.order(ORDER)?;
+    let asked = same.iter().map(|name| tenants.asked(name));
+    let before: Vec<_> = asked.collect::<Result<_>>()?;
     let plan = plan(&tenants, 0)?;
+    share_plans(&plan, &same)?;
+    left_alone(&plan)?;
+    in_waves(&plan)?;
 
-    let members = members(&plan)?;
-    ensure!(!members.contains_key("main/t_erp_old") && !members.contains_key("main/someone_else"));
-    let of = |name: &str| {
-        members
-            .get(&format!("main/{name}"))
-            .copied()
-            .context(name.to_owned())
-    };
-    let mut prints = BTreeSet::new();
-    for name in &same {
-        let member = of(name)?;
-        ensure!(text(member, "state") == "untouched", "{member}");
-        ensure!(member["modules"]["stock"] == "1.0" && member["rows"].as_u64() > Some(1_000));
-        ensure!(member["labels"]["region"] == "eu" && member["bytes"].as_u64() > Some(1_000_000));
-        prints.insert(text(member, "variant").to_owned());
-    }
-    ensure!(prints.len() == 1, "the same to the compiler: {prints:?}");
-    let mut all = prints;
-    for names in [
-        &["t_other_1", "t_other_2"][..],
-        &["t_half"],
-        &["t_large_1", "t_large_2"],
-    ] {
-        let own: BTreeSet<&str> = names
-            .iter()
-            .map(|name| Ok(text(of(name)?, "variant")))
-            .collect::<Result<_>>()?;
-        ensure!(own.len() == 1, "{names:?} share a plan: {own:?}");
-        ensure!(
-            own.iter().all(|print| all.insert((*print).to_owned())),
-            "a plan of their own"
-        );
-    }
-    let variants = plan["variants"].as_array().context("variants")?;
-    ensure!(variants.len() == all.len() && all.len() == 4);
-    ensure!(
-        plan["compilations"] == 4,
-        "once for each plan: {}",
-        plan["compilations"]
-    );
-    ensure!(
-        variants
-            .iter()
-            .any(|variant| variant["databases"] == same.len())
-    );
-    let rows = |name: &str| Ok::<_, anyhow::Error>(of(name)?["rows"].as_u64().unwrap_or(0));
-    ensure!(
-        rows("t_large_1")? > rows("t_erp_1")? + 60_000,
-        "its own rows, not those of a class"
-    );
-
-    for (name, state, why) in [
-        ("main/t_done_1", "current", ""),
-        ("main/t_done_2", "current", ""),
-        ("main/t_begun", "refused", "is prepared and not finished"),
-        (
-            "main/t_empty",
-            "refused",
-            "which this database does not have",
-        ),
-        ("main/t_missing", "refused", "does not exist"),
-        ("gone", "unknown", "connecting to"),
-        ("gone/t_erp_1", "unknown", "connecting to"),
-    ] {
-        let member = members.get(name).context(name)?;
-        ensure!(
-            text(member, "state") == state && text(member, "why").contains(why),
-            "{member}"
-        );
-        ensure!(member["variant"].is_null(), "{member}");
-    }
-    ensure!(of("t_done_1")?["modules"]["base"] == "2.0");
-
-    // Two that are not reached may be there when their turn comes.
-    ensure!(plan["summary"]["untouched"] == 20 && plan["summary"]["unknown"] == 2);
-    let waves = plan["waves"].as_array().context("waves")?;
-    let count = |wave: usize| waves[wave]["databases"].as_u64().unwrap_or(0);
-    ensure!(
-        count(0) == 3 && count(0) + count(1) + count(2) == 22,
-        "{waves:?}"
-    );
-    let estimate = &plan["estimate"];
-    let (seconds, least) = (
-        estimate["seconds"].as_f64(),
-        estimate["lower_bound"].as_f64(),
-    );
-    ensure!(seconds >= least && least > Some(0.0), "{estimate}");
-    ensure!(
-        plan["seconds"].as_f64() >= seconds,
-        "side by side it takes no longer"
-    );
-
-    let mut asked = BTreeSet::new();
+    let mut counts = BTreeSet::new();
     for (name, (sessions, transactions)) in same.iter().zip(before) {
         let (now, done) = tenants.asked_since(name, sessions)?;
-        ensure!(
-            now - sessions == 1,
-            "one session each: {name} had {}",
-            now - sessions
-        );
-        let done = done - transactions;
+        let (sessions, done) = (now - sessions, done - transactions);
+        ensure!(sessions == 1, "one session each: {name} had {sessions}");
         ensure!(done <= TRANSACTIONS, "{name}: {done} transactions");
-        asked.insert(done);
+        counts.insert(done);
     }
-    ensure!(asked.len() == 1, "as many in each: {asked:?}");
+    ensure!(counts.len() == 1, "as many in each: {counts:?}");
     let left = server.psql(
         Database::OWNER,
         "t_erp_1",
         "SELECT count(*) FROM pg_namespace WHERE nspname LIKE 'upshift%'",
     )?;
     ensure!(left.trim() == "0", "nothing is changed");
-
     shown(&tenants)
+}
+
+/// Who is the same to the compiler has one plan with the others, and it was compiled once.
+fn share_plans(plan: &Value, same: &[String]) -> Result<()> {
+    let members = members(plan)?;
+    let of = |name: &str| {
+        let member = members.get(&format!("main/{name}")).copied();
+        member.context(name.to_owned())
+    };
+    let mut all = BTreeSet::new();
+    for name in same {
+        let member = of(name)?;
+        ensure!(text(member, "state") == "untouched", "{member}");
+        ensure!(member["modules"]["stock"] == "1.0" && member["rows"].as_u64() > Some(1_000));
+        ensure!(member["labels"]["region"] == "eu" && member["bytes"].as_u64() > Some(1_000_000));
+        all.insert(text(member, "variant"));
+    }
+    ensure!(all.len() == 1, "the same to the compiler: {all:?}");
+    let kinds = [
+        &["t_other_1", "t_other_2"][..],
+        &["t_half"],
+        &["t_large_1", "t_large_2"],
+    ];
+    for names in kinds {
+        let own = names.iter().map(|name| Ok(text(of(name)?, "variant")));
+        let own: BTreeSet<&str> = own.collect::<Result<_>>()?;
+        ensure!(own.len() == 1, "{names:?} share a plan: {own:?}");
+        let new = own.iter().all(|print| all.insert(print));
+        ensure!(new, "{names:?} have a plan of their own");
+    }
+    let variants = plan["variants"].as_array().context("variants")?;
+    ensure!(variants.len() == 4 && all.len() == 4, "{all:?}");
+    let compilations = &plan["compilations"];
+    ensure!(compilations == 4, "once for each plan: {compilations}");
+    let mut counts = variants.iter().map(|variant| &variant["databases"]);
+    ensure!(counts.any(|count| *count == same.len()), "{variants:?}");
+    let rows = |name: &str| anyhow::Ok(of(name)?["rows"].as_u64().unwrap_or(0));
+    let (large, small) = (rows("t_large_1")?, rows("t_erp_1")?);
+    ensure!(large > small + 60_000, "its own rows, not those of a class");
+    Ok(())
+}
+
+/// What gets no plan is there all the same, with the reason.
+fn left_alone(plan: &Value) -> Result<()> {
+    let members = members(plan)?;
+    ensure!(!members.contains_key("main/t_erp_old") && !members.contains_key("main/someone_else"));
+    let without = "which this database does not have";
+    for (name, state, why) in [
+        ("main/t_done_1", "current", ""),
+        ("main/t_done_2", "current", ""),
+        ("main/t_begun", "refused", "is prepared and not finished"),
+        ("main/t_empty", "refused", without),
+        ("main/t_missing", "refused", "does not exist"),
+        ("gone", "unknown", "connecting to"),
+        ("gone/t_erp_1", "unknown", "connecting to"),
+    ] {
+        let member = members.get(name).context(name)?;
+        ensure!(text(member, "state") == state, "{member}");
+        ensure!(text(member, "why").contains(why), "{member}");
+        ensure!(member["variant"].is_null(), "{member}");
+    }
+    ensure!(members["main/t_done_1"]["modules"]["base"] == "2.0");
+    ensure!(plan["summary"]["untouched"] == 20 && plan["summary"]["unknown"] == 2);
+    Ok(())
+}
+
+/// Two that are not reached have their place too: they may be there when their turn comes.
+fn in_waves(plan: &Value) -> Result<()> {
+    let waves = plan["waves"].as_array().context("waves")?;
+    let counts = waves.iter().map(|wave| wave["databases"].as_u64());
+    let counts: Vec<u64> = counts.map(Option::unwrap_or_default).collect();
+    ensure!(
+        counts[0] == 3 && counts.iter().sum::<u64>() == 22,
+        "{waves:?}"
+    );
+    let estimate = &plan["estimate"];
+    let seconds = estimate["seconds"].as_f64();
+    let least = estimate["lower_bound"].as_f64();
+    ensure!(seconds >= least && least > Some(0.0), "{estimate}");
+    ensure!(plan["seconds"].as_f64() >= seconds, "{estimate}");
+    Ok(())
 }
 
 /// The same for people.

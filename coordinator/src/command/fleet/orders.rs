@@ -173,7 +173,10 @@ async fn give(
     let Some(lock) = chosen.folder.try_lock()? else {
         let left = chosen.folder.leave(&order)?;
         taken_up(&left).await?;
-        return ordered(how, "ordered: the process that conducts the fleet has taken it up");
+        return ordered(
+            how,
+            "ordered: the process that conducts the fleet has taken it up",
+        );
     };
     if matches!(
         order,
@@ -181,7 +184,10 @@ async fn give(
     ) {
         write_down(chosen, order, config).await?;
         let run = chosen.command("run");
-        return ordered(how, &format!("written down; no process conducts the fleet: {run}"));
+        return ordered(
+            how,
+            &format!("written down; no process conducts the fleet: {run}"),
+        );
     }
     drop(lock);
     let asked = Asked {
@@ -232,7 +238,8 @@ async fn write_down(
     config: Option<&Path>,
 ) -> Result<(), Failure> {
     let place = chosen.folder.place()?;
-    let Surveyed { members, .. } = survey((&chosen.order, &chosen.folder), configured(config)?, false).await?;
+    let Surveyed { members, .. } =
+        survey((&chosen.order, &chosen.folder), configured(config)?, false).await?;
     let now = clock::since_epoch();
     let mut fleet = Fleet::new(chosen.order.clone(), members, place, now);
     fleet.only_orders();

@@ -70,7 +70,10 @@ impl HowArguments {
         } else {
             print_line(shown.text(false).trim_end());
         }
-        let failed: u32 = ["failed", "stuck"].iter().filter_map(|s| shown.states.get(*s)).sum();
+        let failed: u32 = ["failed", "stuck"]
+            .iter()
+            .filter_map(|s| shown.states.get(*s))
+            .sum();
         if failed > 0 {
             return Err(Failure::failed(format!(
                 "{failed} failed; when the cause is mended: {}\nor take back: {}",

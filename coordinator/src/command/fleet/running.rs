@@ -38,9 +38,7 @@ use super::{
 use crate::{
     coordination::Embedded,
     driver::{hub::Hub, process::Crew},
-    fleet::{
-        Fleet, FleetCommand, FleetEvent, FleetOrder, Found, HookKind, MemberId, Standing,
-    },
+    fleet::{Fleet, FleetCommand, FleetEvent, FleetOrder, Found, HookKind, MemberId, Standing},
 };
 
 /// How often it is looked for orders that were left.
@@ -129,7 +127,10 @@ pub(super) async fn conduct(
         ..
     } = surveyed;
     for unasked in &unasked {
-        telling.warn(&format!("{} cannot be had: {}", unasked.source, unasked.why));
+        telling.warn(&format!(
+            "{} cannot be had: {}",
+            unasked.source, unasked.why
+        ));
     }
     let limits = budget::heed(&mut order, (&members, &entries), asked.workers).await;
     limits.iter().for_each(|line| telling.say(line));
@@ -277,7 +278,8 @@ impl Running {
 
     /// Nothing begins any more, and what is being done ends, or is left to be gone on with.
     async fn leave(&mut self) {
-        self.telling.say("stops when the units in flight have ended");
+        self.telling
+            .say("stops when the units in flight have ended");
         self.leaving.cancel();
         let ended = async {
             while let Some(ended) = self.work.join_next().await {

@@ -82,7 +82,10 @@ async fn by_ledgers(chosen: &Chosen, config: Option<&Path>) -> Result<Shown, Fai
         members, unasked, ..
     } = survey((&chosen.order, &chosen.folder), configured(config)?, false).await?;
     for unasked in unasked {
-        eprintln!("upshift: warning: {} cannot be had: {}", unasked.source, unasked.why);
+        eprintln!(
+            "upshift: warning: {} cannot be had: {}",
+            unasked.source, unasked.why
+        );
     }
     let (place, now) = (chosen.folder.place()?, clock::since_epoch());
     let fleet = Fleet::new(chosen.order.clone(), members, place, now);

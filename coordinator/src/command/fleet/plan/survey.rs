@@ -151,6 +151,7 @@ impl Survey {
         let looked = match tokio::time::timeout(PATIENCE, Box::pin(looking)).await {
             Ok(looked) => looked,
             Err(_) => {
+                unanswered.fetch_add(1, Ordering::Relaxed);
                 let seconds = PATIENCE.as_secs();
                 let why = format!("it could not be looked at within {seconds} seconds");
                 Err(Failure::failed(why).passing())
