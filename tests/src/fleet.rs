@@ -44,7 +44,7 @@ pub const BROKEN: [Broken; 3] = [
         says: "email",
     },
     Broken {
-        sql: "ALTER TABLE move OWNER TO postgres",
+        sql: "ALTER TABLE move OWNER TO postgres; GRANT ALL ON move, move_id_seq TO PUBLIC",
         says: "owner",
     },
 ];
@@ -66,7 +66,11 @@ impl Fleet {
         };
         let mut config = String::new();
         for (number, template) in templates.iter().enumerate() {
-            writeln!(config, "[databases.s{number}]\nurl = \"{}\"", template.url())?;
+            writeln!(
+                config,
+                "[databases.s{number}]\nurl = \"{}\"",
+                template.url()
+            )?;
         }
         fs::write(fleet.config(), config)?;
         fleet.order("fleet", order, &fleet.names(templates))?;

@@ -22,7 +22,8 @@ async fn by_psql(template: &Database) -> Result<Snapshot> {
 #[tokio::test]
 async fn a_fleet_survives_its_process_and_comes_back() -> Result<()> {
     let template = small_erp::database().await?;
-    let order = "on_failure = { stop_after = \"never\" }\n[[waves]]\ntake = 2\n[[waves]]\ntake = \"rest\"";
+    let order =
+        "on_failure = { stop_after = \"never\" }\n[[waves]]\ntake = 2\n[[waves]]\ntake = \"rest\"";
     let fleet = Fleet::of(&[&template], 12, order)?;
     let broken = fleet.break_three()?;
     let start = fleet.snapshots().await?;
@@ -67,8 +68,15 @@ async fn a_committed_fleet_is_what_psql_makes() -> Result<()> {
     let status = fleet.await_status(|status| status["states"]["committed"] == 1)?;
     let waits = status["members"][3]["reason"].as_str().unwrap_or_default();
     ensure!(waits.contains("canary"), "{waits}");
-    ensure!(status["standing"].to_string().contains("approved"), "{status}");
-    fleet.say("approve").argument("nowhere").run()?.expect_code(2)?;
+    ensure!(
+        status["standing"].to_string().contains("approved"),
+        "{status}"
+    );
+    fleet
+        .say("approve")
+        .argument("nowhere")
+        .run()?
+        .expect_code(2)?;
     fleet.say("pause").succeed()?;
     fleet.say("approve").argument("canary").succeed()?;
     let status = fleet.status()?;
@@ -118,11 +126,16 @@ async fn what_fails_on_a_canary_touches_nothing_else() -> Result<()> {
     let fleet = Fleet::of(&[&template], 6, &order)?;
     let start = fleet.snapshots().await?;
     let ended = fleet.say("run").run()?.expect_code(1)?;
-    ensure!(ended.stdout.contains("stopped by the failures"), "{}", ended.stdout);
+    ensure!(
+        ended.stdout.contains("stopped by the failures"),
+        "{}",
+        ended.stdout
+    );
     fleet.expect_same(&start, "stopped by its canary").await?;
-    let touched = fleet.databases.iter().map(|database| {
-        database.psql("SELECT to_regnamespace('upshift') IS NOT NULL")
-    });
+    let touched = fleet
+        .databases
+        .iter()
+        .map(|database| database.psql("SELECT to_regnamespace('upshift') IS NOT NULL"));
     let touched: Vec<String> = touched.collect::<Result<_>>()?;
     let touched = touched.iter().filter(|answer| answer.trim() == "t").count();
     ensure!(touched == 1, "{touched} databases were touched");

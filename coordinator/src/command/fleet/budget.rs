@@ -35,7 +35,9 @@ impl Connections {
     /// Databases at once, with units of so many workers on all of them together.
     fn databases(self, workers: u32) -> u32 {
         let reserve = (self.max / RESERVE_OF).max(RESERVE);
-        let free = self.max.saturating_sub(self.reserved + self.taken + reserve);
+        let free = self
+            .max
+            .saturating_sub(self.reserved + self.taken + reserve);
         // A worker has one unit at a time, and a session for it.
         (free.saturating_sub(workers) / SESSIONS).max(1)
     }
@@ -57,7 +59,9 @@ pub(super) async fn heed(
     let mut told = Vec::new();
     for (server, through) in servers {
         let asked = ask(entries, through).await;
-        let databases = asked.as_ref().map_or(UNASKED, |found| found.databases(workers));
+        let databases = asked
+            .as_ref()
+            .map_or(UNASKED, |found| found.databases(workers));
         let of_file = order.caps.of_server(&server, &through.entry);
         let cap = of_file.min(databases);
         order.caps.servers.insert(server.to_string(), cap);

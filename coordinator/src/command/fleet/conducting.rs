@@ -101,13 +101,16 @@ impl Conductor {
         stop: &CancellationToken,
     ) -> Found {
         let at = AtWork::default();
-        let done = AssertUnwindSafe(Box::pin(self.patiently(name, work, (stop, &at)))).catch_unwind();
+        let done =
+            AssertUnwindSafe(Box::pin(self.patiently(name, work, (stop, &at)))).catch_unwind();
         let done = tokio::select! {
             done = done => done,
             never = self.stop_in_time(stop, &at) => match never {},
         };
         done.unwrap_or_else(|_| {
-            Found::Failed("upshift has a defect, please report it with what it has logged".to_owned())
+            Found::Failed(
+                "upshift has a defect, please report it with what it has logged".to_owned(),
+            )
         })
     }
 
@@ -139,7 +142,9 @@ impl Conductor {
             };
             let again = failure.is_passing() && watch.elapsed() < PATIENCE && !stop.is_cancelled();
             if !again {
-                return self.stands(name, work, (failure, stop.is_cancelled())).await;
+                return self
+                    .stands(name, work, (failure, stop.is_cancelled()))
+                    .await;
             }
             tracing::info!(member = %name, why = failure.message(), "a member is tried again");
             let rest = tokio::time::sleep(pause);
@@ -290,9 +295,14 @@ impl Conductor {
 /// What failed, without what to do about it: that is a fleet's business here.
 fn first_lines(message: &str) -> String {
     let told = |line: &&str| {
-        ["when the cause", "when it is mended", "or take it back", "stopped; resume"]
-            .iter()
-            .all(|advice| !line.starts_with(advice))
+        [
+            "when the cause",
+            "when it is mended",
+            "or take it back",
+            "stopped; resume",
+        ]
+        .iter()
+        .all(|advice| !line.starts_with(advice))
     };
     let lines: Vec<&str> = message.lines().take_while(told).collect();
     lines.join("\n")

@@ -35,7 +35,11 @@ pub(super) async fn run(
     (target, cancel): (&Target, &CancellationToken),
 ) -> HookEnded {
     let program = Program {
-        words: hook.command.iter().map(|word| filled(word, told, target)).collect(),
+        words: hook
+            .command
+            .iter()
+            .map(|word| filled(word, told, target))
+            .collect(),
         target,
         application_name: "upshift hook".to_owned(),
         timeout: hook.timeout,
@@ -64,9 +68,15 @@ pub(super) async fn run(
 }
 
 fn last_lines(output: &str) -> Vec<String> {
-    let lines: Vec<&str> = output.lines().filter(|line| !line.trim().is_empty()).collect();
+    let lines: Vec<&str> = output
+        .lines()
+        .filter(|line| !line.trim().is_empty())
+        .collect();
     let from = lines.len().saturating_sub(LINES);
-    lines[from..].iter().map(|line| (*line).to_owned()).collect()
+    lines[from..]
+        .iter()
+        .map(|line| (*line).to_owned())
+        .collect()
 }
 
 /// A word with what stands between braces in it filled in; what was filled in is not looked at again.

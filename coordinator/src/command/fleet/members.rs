@@ -52,7 +52,8 @@ impl FleetArguments {
         let order =
             FleetFile::load(&self.file).map_err(|error| Failure::usage(error.to_string()))?;
         let state = self.state.as_deref();
-        let quoted = |path: &Path| super::super::database::shell_quoted(&path.display().to_string());
+        let quoted =
+            |path: &Path| super::super::database::shell_quoted(&path.display().to_string());
         let mut hint = quoted(&self.file);
         if let Some(state) = state {
             hint.push_str(&format!(" --state {}", quoted(state)));
@@ -75,7 +76,9 @@ impl Chosen {
 /// Reads `upshift.toml`.
 pub(super) fn configured(config: Option<&Path>) -> Result<Arc<Config>, Failure> {
     let config = Config::load(config, &Environment::capture());
-    Ok(Arc::new(config.map_err(|error| Failure::usage(error.to_string()))?))
+    Ok(Arc::new(
+        config.map_err(|error| Failure::usage(error.to_string()))?,
+    ))
 }
 
 /// All members as they were found.
@@ -122,7 +125,9 @@ pub(super) async fn survey(
     let mut servers = HashMap::<Arc<str>, Arc<Semaphore>>::new();
     let mut looking = Vec::with_capacity(found.members.len());
     for named in found.members {
-        let server = entries.server(&named.name).unwrap_or_else(|_| Arc::from("?"));
+        let server = entries
+            .server(&named.name)
+            .unwrap_or_else(|_| Arc::from("?"));
         let turns = servers.entry(Arc::clone(&server));
         let turns = turns.or_insert_with(|| Arc::new(Semaphore::new(sessions)));
         let (entries, fleet) = (Arc::clone(&entries), order.name.as_str());
@@ -147,7 +152,9 @@ pub(super) async fn survey(
         surveyed.members.push(member);
     }
     drop(looked);
-    surveyed.members.sort_by(|one, other| one.name.cmp(&other.name));
+    surveyed
+        .members
+        .sort_by(|one, other| one.name.cmp(&other.name));
     surveyed.heed(folder);
     Ok(surveyed)
 }

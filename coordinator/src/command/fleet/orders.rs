@@ -14,7 +14,7 @@ use super::{
     super::{Failure, database::print_line},
     folder::Left,
     members::{Chosen, FleetArguments, Surveyed, configured, survey},
-    run::{HowArguments, Next},
+    run::{FAILED, HowArguments, Next},
     running::{Asked, conduct},
 };
 use crate::fleet::{Fleet, FleetCommand, FleetEvent, FleetOrder, Which};
@@ -173,7 +173,10 @@ async fn give(
     let Some(lock) = chosen.folder.try_lock()? else {
         let left = chosen.folder.leave(&order)?;
         taken_up(&left).await?;
-        return ordered(how, "ordered: the process that conducts the fleet has taken it up");
+        return ordered(
+            how,
+            "ordered: the process that conducts the fleet has taken it up",
+        );
     };
     if matches!(
         order,
@@ -181,9 +184,17 @@ async fn give(
     ) {
         write_down(chosen, order, config).await?;
         let run = chosen.command("run");
-        return ordered(how, &format!("written down; no process conducts the fleet: {run}"));
+        return ordered(
+            how,
+            &format!("written down; no process conducts the fleet: {run}"),
+        );
     }
     drop(lock);
+    // One that failed before anything was done to it has nothing to be taken back.
+    let bad = match order {
+        FleetOrder::RollBack(_) => &FAILED[1..],
+        _ => &FAILED[..],
+    };
     let asked = Asked {
         workers: how.workers(),
         options: Vec::new(),
@@ -197,7 +208,7 @@ async fn give(
         retry: chosen.command("retry"),
         rollback: chosen.command("rollback"),
     };
-    how.outcome(&shown, &next)
+    how.outcome(&shown, bad, &next)
 }
 
 fn ordered(how: &HowArguments, text: &str) -> Result<(), Failure> {
@@ -232,7 +243,12 @@ async fn write_down(
     config: Option<&Path>,
 ) -> Result<(), Failure> {
     let place = chosen.folder.place()?;
-    let Surveyed { members, .. } = survey((&chosen.order, &chosen.folder), configured(config)?, false).await?;
+    let Surveyed { members, .. } = Box::pin(survey(
+        (&chosen.order, &chosen.folder),
+        configured(config)?,
+        false,
+    ))
+    .await?;
     let now = clock::since_epoch();
     let mut fleet = Fleet::new(chosen.order.clone(), members, place, now);
     fleet.only_orders();

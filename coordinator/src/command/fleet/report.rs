@@ -96,7 +96,12 @@ pub(in crate::command) async fn run(
     config: Option<&Path>,
 ) -> Result<(), Failure> {
     let chosen = arguments.fleet.open()?;
-    let surveyed = survey((&chosen.order, &chosen.folder), configured(config)?, true).await?;
+    let surveyed = Box::pin(survey(
+        (&chosen.order, &chosen.folder),
+        configured(config)?,
+        true,
+    ))
+    .await?;
     let Surveyed {
         members,
         mut runs,
@@ -126,7 +131,10 @@ pub(in crate::command) async fn run(
         waves: shown.waves,
     };
     for unasked in &unasked {
-        eprintln!("upshift: warning: {} cannot be had: {}", unasked.source, unasked.why);
+        eprintln!(
+            "upshift: warning: {} cannot be had: {}",
+            unasked.source, unasked.why
+        );
     }
     if arguments.json {
         print_json(&report)?;
@@ -307,7 +315,10 @@ mod tests {
     fn hostile_names_stay_in_their_cells() {
         let report = report("a,\"b\"\r\n<script>&'", "why");
         let csv = csv(&report);
-        assert!(csv.contains("\"a,\"\"b\"\"\r\n<script>&'\",s:1,all,failed,why"), "{csv}");
+        assert!(
+            csv.contains("\"a,\"\"b\"\"\r\n<script>&'\",s:1,all,failed,why"),
+            "{csv}"
+        );
         let html = html(&report);
         assert!(!html.contains("<script>"), "{html}");
         assert!(html.contains("&lt;script&gt;&amp;&#39;"), "{html}");

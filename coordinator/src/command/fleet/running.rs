@@ -38,9 +38,7 @@ use super::{
 use crate::{
     coordination::Embedded,
     driver::{hub::Hub, process::Crew},
-    fleet::{
-        Fleet, FleetCommand, FleetEvent, FleetOrder, Found, HookKind, MemberId, Standing,
-    },
+    fleet::{Fleet, FleetCommand, FleetEvent, FleetOrder, Found, HookKind, MemberId, Standing},
 };
 
 /// How often it is looked for orders that were left.
@@ -97,7 +95,7 @@ struct Ended {
 
 /// What can happen.
 enum Happened {
-    Ended(Ended),
+    Ended(Box<Ended>),
     Broken(String),
     Due,
     Look,
@@ -129,7 +127,10 @@ pub(super) async fn conduct(
         ..
     } = surveyed;
     for unasked in &unasked {
-        telling.warn(&format!("{} cannot be had: {}", unasked.source, unasked.why));
+        telling.warn(&format!(
+            "{} cannot be had: {}",
+            unasked.source, unasked.why
+        ));
     }
     let limits = budget::heed(&mut order, (&members, &entries), asked.workers).await;
     limits.iter().for_each(|line| telling.say(line));
@@ -244,7 +245,7 @@ impl Running {
                 continue;
             }
             match self.next(stop).await {
-                Happened::Ended(ended) => self.ended(ended)?,
+                Happened::Ended(ended) => self.ended(*ended)?,
                 Happened::Broken(what) => return Err(Failure::failed(what)),
                 Happened::Due => {
                     self.wake = None;
@@ -266,7 +267,7 @@ impl Running {
         let due = self.wake.map(|at| at.saturating_sub(clock::since_epoch()));
         tokio::select! {
             Some(ended) = self.work.join_next() => match ended {
-                Ok(ended) => Happened::Ended(ended),
+                Ok(ended) => Happened::Ended(Box::new(ended)),
                 Err(error) => Happened::Broken(format!("a defect in what conducts a fleet: {error}")),
             },
             () = sleep(due.unwrap_or_default()), if due.is_some() => Happened::Due,
@@ -277,7 +278,8 @@ impl Running {
 
     /// Nothing begins any more, and what is being done ends, or is left to be gone on with.
     async fn leave(&mut self) {
-        self.telling.say("stops when the units in flight have ended");
+        self.telling
+            .say("stops when the units in flight have ended");
         self.leaving.cancel();
         let ended = async {
             while let Some(ended) = self.work.join_next().await {

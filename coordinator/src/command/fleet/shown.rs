@@ -112,7 +112,10 @@ impl Shown {
                 ));
             }
         }
-        let widest = self.members.iter().map(|member| member.name.chars().count());
+        let widest = self
+            .members
+            .iter()
+            .map(|member| member.name.chars().count());
         let width = widest.max().unwrap_or_default().min(48);
         for member in &self.members {
             let tells = member.state.is_active()
