@@ -44,7 +44,7 @@ pub const BROKEN: [Broken; 3] = [
         says: "email",
     },
     Broken {
-        sql: "ALTER TABLE move OWNER TO postgres",
+        sql: "ALTER TABLE move OWNER TO postgres; GRANT ALL ON move, move_id_seq TO PUBLIC",
         says: "owner",
     },
 ];

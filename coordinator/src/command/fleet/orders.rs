@@ -14,7 +14,7 @@ use super::{
     super::{Failure, database::print_line},
     folder::Left,
     members::{Chosen, FleetArguments, Surveyed, configured, survey},
-    run::{HowArguments, Next},
+    run::{FAILED, HowArguments, Next},
     running::{Asked, conduct},
 };
 use crate::fleet::{Fleet, FleetCommand, FleetEvent, FleetOrder, Which};
@@ -190,6 +190,11 @@ async fn give(
         );
     }
     drop(lock);
+    // One that failed before anything was done to it has nothing to be taken back.
+    let bad = match order {
+        FleetOrder::RollBack(_) => &FAILED[1..],
+        _ => &FAILED[..],
+    };
     let asked = Asked {
         workers: how.workers(),
         options: Vec::new(),
@@ -203,7 +208,7 @@ async fn give(
         retry: chosen.command("retry"),
         rollback: chosen.command("rollback"),
     };
-    how.outcome(&shown, &next)
+    how.outcome(&shown, bad, &next)
 }
 
 fn ordered(how: &HowArguments, text: &str) -> Result<(), Failure> {
@@ -238,8 +243,12 @@ async fn write_down(
     config: Option<&Path>,
 ) -> Result<(), Failure> {
     let place = chosen.folder.place()?;
-    let Surveyed { members, .. } =
-        survey((&chosen.order, &chosen.folder), configured(config)?, false).await?;
+    let Surveyed { members, .. } = Box::pin(survey(
+        (&chosen.order, &chosen.folder),
+        configured(config)?,
+        false,
+    ))
+    .await?;
     let now = clock::since_epoch();
     let mut fleet = Fleet::new(chosen.order.clone(), members, place, now);
     fleet.only_orders();

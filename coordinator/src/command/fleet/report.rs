@@ -96,7 +96,12 @@ pub(in crate::command) async fn run(
     config: Option<&Path>,
 ) -> Result<(), Failure> {
     let chosen = arguments.fleet.open()?;
-    let surveyed = survey((&chosen.order, &chosen.folder), configured(config)?, true).await?;
+    let surveyed = Box::pin(survey(
+        (&chosen.order, &chosen.folder),
+        configured(config)?,
+        true,
+    ))
+    .await?;
     let Surveyed {
         members,
         mut runs,

@@ -11,7 +11,10 @@ use super::{
     shown::Shown,
     telling::Telling,
 };
-use crate::fleet::FleetOrder;
+use crate::fleet::{FleetOrder, MemberState};
+
+/// States that somebody has to do something about.
+pub(super) const FAILED: [MemberState; 2] = [MemberState::Failed, MemberState::Stuck];
 
 /// `upshift fleet run FILE`
 #[derive(Debug, Args)]
@@ -61,8 +64,14 @@ impl HowArguments {
         Telling::new(self.json, self.quiet, approve)
     }
 
-    /// Shows how the fleet stands when a process is done with it, and makes an outcome of it.
-    pub(super) fn outcome(&self, shown: &Shown, next: &Next) -> Result<(), Failure> {
+    /// Shows how the fleet stands when a process is done with it, and makes an outcome of it: a failure
+    /// where members stand in one of these states.
+    pub(super) fn outcome(
+        &self,
+        shown: &Shown,
+        bad: &[MemberState],
+        next: &Next,
+    ) -> Result<(), Failure> {
         if self.json {
             let line = serde_json::json!({"event": "fleet_ended", "standing": shown.standing,
                 "states": shown.states, "failed": shown.failed, "waves": shown.waves});
@@ -70,10 +79,8 @@ impl HowArguments {
         } else {
             print_line(shown.text(false).trim_end());
         }
-        let failed: u32 = ["failed", "stuck"]
-            .iter()
-            .filter_map(|s| shown.states.get(*s))
-            .sum();
+        let in_state = |state: &MemberState| shown.states.get(state.as_str());
+        let failed: u32 = bad.iter().filter_map(in_state).sum();
         if failed > 0 {
             return Err(Failure::failed(format!(
                 "{failed} failed; when the cause is mended: {}\nor take back: {}",
@@ -117,5 +124,5 @@ pub(in crate::command) async fn run(
         retry: chosen.command("retry"),
         rollback: chosen.command("rollback"),
     };
-    arguments.how.outcome(&shown, &next)
+    arguments.how.outcome(&shown, &FAILED, &next)
 }

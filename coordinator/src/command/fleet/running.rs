@@ -95,7 +95,7 @@ struct Ended {
 
 /// What can happen.
 enum Happened {
-    Ended(Ended),
+    Ended(Box<Ended>),
     Broken(String),
     Due,
     Look,
@@ -245,7 +245,7 @@ impl Running {
                 continue;
             }
             match self.next(stop).await {
-                Happened::Ended(ended) => self.ended(ended)?,
+                Happened::Ended(ended) => self.ended(*ended)?,
                 Happened::Broken(what) => return Err(Failure::failed(what)),
                 Happened::Due => {
                     self.wake = None;
@@ -267,7 +267,7 @@ impl Running {
         let due = self.wake.map(|at| at.saturating_sub(clock::since_epoch()));
         tokio::select! {
             Some(ended) = self.work.join_next() => match ended {
-                Ok(ended) => Happened::Ended(ended),
+                Ok(ended) => Happened::Ended(Box::new(ended)),
                 Err(error) => Happened::Broken(format!("a defect in what conducts a fleet: {error}")),
             },
             () = sleep(due.unwrap_or_default()), if due.is_some() => Happened::Due,

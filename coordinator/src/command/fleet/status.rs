@@ -80,7 +80,12 @@ fn told(chosen: &Chosen) -> Result<Option<Shown>, Failure> {
 async fn by_ledgers(chosen: &Chosen, config: Option<&Path>) -> Result<Shown, Failure> {
     let Surveyed {
         members, unasked, ..
-    } = survey((&chosen.order, &chosen.folder), configured(config)?, false).await?;
+    } = Box::pin(survey(
+        (&chosen.order, &chosen.folder),
+        configured(config)?,
+        false,
+    ))
+    .await?;
     for unasked in unasked {
         eprintln!(
             "upshift: warning: {} cannot be had: {}",
