@@ -2,7 +2,12 @@
 //! costs. Counted, never timed.
 
 use anyhow::{Result, ensure};
-use upshift_tests::bench::scale::{simulation::Simulation, world::World};
+use upshift_shared::fleet::Order;
+use upshift_tests::bench::scale::{
+    conducted::{Conducted, FleetWorld},
+    simulation::Simulation,
+    world::World,
+};
 
 fn world(seed: u64, databases: u32, workers: u32, units: u64) -> World {
     World {
@@ -42,5 +47,27 @@ fn a_unit_costs_as_much_with_many_runs() -> Result<()> {
     let (few, many) = (looks(10)?, looks(2_000)?);
     // With ten units each, what a run costs once shows.
     ensure!(many < few * 2.0 + 10.0, "{few} and {many} entries a unit");
+    Ok(())
+}
+
+/// A fleet of 10,000 databases on 1,000 workers: the order that claims to lets no worker idle while a long
+/// database goes on alone. No database waits without a reason, which the simulation looks at.
+#[test]
+fn large_first_takes_little_longer_than_any_schedule_must() -> Result<()> {
+    for seed in [1, 2] {
+        let world = FleetWorld {
+            databases: 10_000,
+            workers: 1_000,
+            servers: 50,
+            order: Order::LargeFirst,
+            seed,
+        };
+        let report = Conducted::new(world)?.run()?;
+        let ratio = report.makespan.as_secs_f64() / report.bound.as_secs_f64();
+        ensure!(
+            (1.0..1.05).contains(&ratio),
+            "seed {seed}: {ratio:.3} x: {report:?}"
+        );
+    }
     Ok(())
 }

@@ -77,6 +77,13 @@ impl Fleet {
         !paused && !self.place.aborted && !self.is_outside_window()
     }
 
+    /// Whether a pause or failures have come between its hook and its upgrade.
+    pub(super) fn is_kept_from_beginning(&self, member: MemberId) -> bool {
+        let wave = self.roster.entry(member).wave;
+        let paused = self.place.paused && !self.only_orders;
+        paused || (!self.is_going(member) && self.stopped_before(wave).is_some())
+    }
+
     /// The wave whose failures keep a wave from going on: itself, or an earlier one.
     pub(super) fn stopped_before(&self, wave: u32) -> Option<u32> {
         self.stopped

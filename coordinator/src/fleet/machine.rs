@@ -19,7 +19,7 @@ use std::{
 use upshift_shared::fleet::{CommitPolicy, FleetFile, MemberName, Then};
 
 use super::{
-    event::{FleetCommand, FleetEnd, FleetEvent},
+    event::{FleetCommand, FleetEnd, FleetEvent, FleetOrder, Which},
     lines::{Kind, Lines},
     member::{Found, Member, MemberId, MemberState},
     place::FleetPlace,
@@ -143,7 +143,7 @@ impl Fleet {
         }
         for order in &wanted {
             // What was possible then may be done by now.
-            let _ = fleet.apply_to_members(order);
+            let _ = fleet.apply_to_members(order, false);
         }
         fleet
     }
@@ -346,6 +346,7 @@ impl Fleet {
     /// Makes a member what its ledger says, and puts it where it belongs.
     fn adopt(&mut self, member: MemberId, found: Found) {
         let then = self.policy_of(member).then;
+        let goes_back = found == Found::RollingBack;
         let (ledger, why, failed) = match found {
             Found::Untouched | Found::Unknown(_) => (Ledger::Untouched, None, false),
             Found::Current => (Ledger::Current, None, false),
@@ -358,6 +359,11 @@ impl Fleet {
             Found::Failed(why) => (Ledger::Begun, Some(why), true),
             Found::Prepared => (Ledger::Prepared, None, false),
             Found::Committed => (Ledger::Committed, None, false),
+            // Nobody has ordered that: it had failed.
+            Found::RollingBack if then == Then::RollBack && !self.is_wanted_back(member) => {
+                let why = "its upgrade had failed".to_owned();
+                (Ledger::RollingBack, Some(why), true)
+            }
             Found::RollingBack => (Ledger::RollingBack, None, false),
             Found::RolledBack(why) => {
                 let failed = why.is_some();
@@ -376,18 +382,20 @@ impl Fleet {
         let name = self.name(member);
         let attended = self.place.attended.contains_key(&name);
         let state = match (ledger, failed) {
+            (Ledger::Untouched, _) if attended => MemberState::WaitsForHook,
             (Ledger::Untouched, _) if self.place.left_out.contains(&name) => {
                 MemberState::RolledBack
             }
             (Ledger::Untouched, _) | (Ledger::Begun, false) => MemberState::Waiting,
             (Ledger::Begun, true) if then == Then::RollBack => MemberState::WaitsForRollback,
-            (Ledger::RollingBack, false) => MemberState::WaitsForRollback,
+            (Ledger::RollingBack, _) if goes_back => MemberState::WaitsForRollback,
             _ if attended => MemberState::WaitsForHook,
             (Ledger::Prepared, _) if self.commit_is_due(member) => MemberState::WaitsForCommit,
             _ => self.roster.entry(member).at_rest(),
         };
         let entry = self.roster.entry_mut(member);
-        if entry.wave == NO_WAVE && state == MemberState::Waiting && !entry.ordered {
+        let is_left_alone = entry.wave == NO_WAVE && entry.ledger == Ledger::Untouched;
+        if is_left_alone && state == MemberState::Waiting && !entry.ordered {
             entry.ledger = Ledger::Refused;
             let why = "it was left alone when the fleet began, and can be upgraded now: `upshift fleet \
                        retry` with its name";
@@ -395,6 +403,17 @@ impl Fleet {
             return self.wait_for(member, MemberState::Refused);
         }
         self.wait_for(member, state);
+    }
+
+    /// Whether an order that is not done yet wants it back.
+    fn is_wanted_back(&self, member: MemberId) -> bool {
+        let wave = self.roster.entry(member).wave;
+        self.place.wanted.iter().any(|order| match order {
+            FleetOrder::RollBack(Which::All) => true,
+            FleetOrder::RollBack(Which::Wave(wanted)) => *wanted == wave,
+            FleetOrder::RollBack(Which::These(names)) => names.contains(&self.name(member)),
+            _ => false,
+        })
     }
 
     /// Whether a prepared member is to be committed now, by the order's policy.
@@ -424,16 +443,10 @@ impl Fleet {
         self.lines.push(kind, entry.wave, entry.server, member.0);
     }
 
-    /// Whether it goes on whatever the policies say.
+    /// Whether it goes on whatever the policies say: it has begun, or is wanted again.
     pub(super) fn is_going(&self, member: MemberId) -> bool {
-        self.roster.entry(member).ordered || self.is_under_way(member)
-    }
-
-    /// Whether it has begun, or its hook has been run: it is not left standing by policies.
-    fn is_under_way(&self, member: MemberId) -> bool {
-        let attended = &self.place.attended;
-        self.roster.entry(member).ledger == Ledger::Begun
-            || (!attended.is_empty() && attended.contains_key(&self.name(member)))
+        let entry = self.roster.entry(member);
+        entry.ordered || entry.ledger == Ledger::Begun
     }
 
     pub(super) fn take_out_of_line(&mut self, member: MemberId) {
@@ -473,6 +486,15 @@ impl Fleet {
         };
         side.tally.failed += u32::from(failed);
         side.tally.failed -= u32::from(before);
+        if before
+            && !failed
+            && let Some(forgiven) = self.place.forgiven.get_mut(&wave)
+            && *forgiven > side.tally.failed
+        {
+            // If it fails again that is not forgiven.
+            *forgiven = side.tally.failed;
+            self.dirty = true;
+        }
         self.look_at_policy(wave);
     }
 

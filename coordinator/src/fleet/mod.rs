@@ -7,15 +7,24 @@
 mod dispatch;
 mod estimate;
 mod event;
+#[cfg(test)]
+mod invariants;
 mod lines;
 mod machine;
 mod member;
 mod order;
 mod orders;
 mod place;
+#[cfg(test)]
+mod property_tests;
 mod reason;
+mod room;
 mod roster;
+#[cfg(test)]
+mod script;
 mod step;
+#[cfg(test)]
+mod table_tests;
 mod tally;
 mod waves;
 
@@ -25,5 +34,6 @@ pub use machine::{Fleet, Refusal};
 pub use member::{Found, Member, MemberId, MemberState};
 pub use place::FleetPlace;
 pub use reason::{Reason, Standing};
+pub use room::room;
 pub use tally::Tally;
 pub use waves::assign;

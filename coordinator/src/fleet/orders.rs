@@ -17,7 +17,7 @@ impl Fleet {
             FleetOrder::Approve { wave } => self.approve(*wave)?,
             FleetOrder::Abort => self.abort(),
             FleetOrder::Retry(_) | FleetOrder::RollBack(_) | FleetOrder::Commit(_) => {
-                self.apply_to_members(&order)?;
+                self.apply_to_members(&order, true)?;
                 self.place.wanted.push(order);
                 self.dirty = true;
             }
@@ -79,11 +79,32 @@ impl Fleet {
                 self.wait_for(member, state);
             }
         }
+        // Nor is anything that was wanted again.
+        for member in self.members() {
+            if self.roster.entry(member).ordered && self.state(member) == MemberState::Waiting {
+                self.take_out_of_line(member);
+                self.order_is_done(member);
+                let state = match self.roster.entry(member).ledger {
+                    Ledger::Refused => MemberState::Refused,
+                    _ => MemberState::Waiting,
+                };
+                if state == MemberState::Refused {
+                    self.roster
+                        .reasons
+                        .insert(member.0, "the fleet was aborted".into());
+                }
+                self.wait_for(member, state);
+            }
+        }
     }
 
     /// Retries, ways back, commits: of each member that they mean, as far as they fit. Nothing
-    /// changes where one that is named does not fit.
-    pub(super) fn apply_to_members(&mut self, order: &FleetOrder) -> Result<(), Refusal> {
+    /// changes where one that is named does not fit. `now`: it was ordered now, and not before a crash.
+    pub(super) fn apply_to_members(
+        &mut self,
+        order: &FleetOrder,
+        now: bool,
+    ) -> Result<(), Refusal> {
         let (FleetOrder::Retry(which) | FleetOrder::RollBack(which) | FleetOrder::Commit(which)) =
             order
         else {
@@ -105,14 +126,14 @@ impl Fleet {
         }
         match (order, which) {
             // Nothing is begun behind the back of whoever wants all of it, or a wave, back.
-            (FleetOrder::RollBack(_), Which::All) => self.abort(),
-            (FleetOrder::RollBack(_), Which::Wave(_)) => self.place.paused = true,
+            (FleetOrder::RollBack(_), Which::All) if now => self.abort(),
+            (FleetOrder::RollBack(_), Which::Wave(_)) if now => self.place.paused = true,
             _ => {}
         }
         for member in members {
             match order {
-                FleetOrder::Retry(_) => self.retry(member, by_name),
-                FleetOrder::RollBack(_) => self.bring_back(member, by_name),
+                FleetOrder::Retry(_) => self.retry(member, by_name, now),
+                FleetOrder::RollBack(_) => self.bring_back(member, by_name && now),
                 _ => self.commit(member),
             }
         }
@@ -174,12 +195,14 @@ impl Fleet {
         }
     }
 
-    fn retry(&mut self, member: MemberId, by_name: bool) {
+    fn retry(&mut self, member: MemberId, by_name: bool, now: bool) {
         let state = self.state(member);
         let entry = self.roster.entry(member);
         let is_meant = entry.failed
             || (by_name && matches!(state, MemberState::RolledBack | MemberState::Refused));
-        if !is_meant || !state.has_ended() {
+        // What was ordered before a crash may have been taken back before it.
+        let name = self.name(member);
+        if !is_meant || !state.has_ended() || (!now && self.place.left_out.contains(&name)) {
             return;
         }
         let next = match entry.ledger {
@@ -189,14 +212,17 @@ impl Fleet {
         };
         self.mark_ordered(member);
         self.roster.entry_mut(member).hook_failed = false;
-        self.roster.reasons.remove(&member.0);
+        // Why it was left alone holds until it has been upgraded.
+        if self.roster.entry(member).ledger != Ledger::Refused {
+            self.roster.reasons.remove(&member.0);
+        }
         self.set_failed(member, false);
-        let name = self.name(member);
         self.dirty |= self.place.left_out.remove(&name);
         self.wait_for(member, next);
     }
 
-    fn bring_back(&mut self, member: MemberId, by_name: bool) {
+    /// `leaves_out`: it is not begun where nothing was done to it yet.
+    fn bring_back(&mut self, member: MemberId, leaves_out: bool) {
         let state = self.state(member);
         if let Some(activity) = self.active.get_mut(&member) {
             let was_asked = activity.turn.replace(Turn::Back).is_some();
@@ -204,6 +230,10 @@ impl Fleet {
                 self.out.push(FleetCommand::Stop { member });
             }
             self.mark_ordered(member);
+            if leaves_out && self.roster.entry(member).ledger == Ledger::Untouched {
+                let name = self.name(member);
+                self.place.left_out.insert(name);
+            }
             return;
         }
         match self.roster.entry(member).ledger {
@@ -212,7 +242,7 @@ impl Fleet {
                 self.mark_ordered(member);
                 self.wait_for(member, MemberState::WaitsForRollback);
             }
-            Ledger::Untouched if by_name && state == MemberState::Waiting => {
+            Ledger::Untouched if leaves_out && state == MemberState::Waiting => {
                 self.take_out_of_line(member);
                 self.order_is_done(member);
                 let name = self.name(member);
@@ -222,6 +252,11 @@ impl Fleet {
                     false => MemberState::RolledBack,
                 };
                 self.wait_for(member, state);
+            }
+            Ledger::Untouched if state == MemberState::Waiting => {
+                self.take_out_of_line(member);
+                self.order_is_done(member);
+                self.wait_for(member, MemberState::Waiting);
             }
             _ => {}
         }

@@ -99,14 +99,20 @@ impl Fleet {
         }
     }
 
+    /// What has come in between keeps it from beginning: then its hook after is all that is left to do.
     fn hook_before_ended(&mut self, member: MemberId, activity: Activity) {
-        let untouched = self.roster.entry(member).ledger == Ledger::Untouched;
-        match activity.turn {
-            Some(Turn::Back) if untouched => self.after(member),
-            Some(Turn::Back) => self.act(member, Goal::RollBack),
-            Some(Turn::Abort) if activity.goal == Goal::Upgrade => self.aborted(member),
-            Some(Turn::Window) if activity.goal == Goal::Upgrade => self.put_off(member),
-            _ => self.act(member, activity.goal),
+        let ledger = self.roster.entry(member).ledger;
+        let begun = matches!(
+            ledger,
+            Ledger::Begun | Ledger::Prepared | Ledger::RollingBack
+        );
+        match (activity.turn, activity.goal) {
+            (Some(Turn::Back), _) if begun => self.act(member, Goal::RollBack),
+            (Some(Turn::Back), _) => self.after(member),
+            (Some(Turn::Abort), Goal::Upgrade) if begun => self.aborted(member),
+            (Some(Turn::Abort | Turn::Window), Goal::Upgrade) => self.after(member),
+            (_, Goal::Upgrade) if self.is_kept_from_beginning(member) => self.after(member),
+            (_, goal) => self.act(member, goal),
         }
     }
 
@@ -274,14 +280,21 @@ impl Fleet {
         let goes_back = activity.is_some_and(|activity| {
             activity.turn == Some(Turn::Back) && activity.goal != Goal::RollBack
         });
+        let waits = entry.ledger == Ledger::Untouched
+            && !entry.failed
+            && !self.place.left_out.contains(&self.roster.name(member));
         let state = if goes_back && can_go_back {
             MemberState::WaitsForRollback
+        } else if waits {
+            MemberState::Waiting
         } else if self.commit_is_due(member) && !entry.failed {
             MemberState::WaitsForCommit
         } else {
             entry.at_rest()
         };
-        if state.has_ended() {
+        // One to which nothing was done, and to which nothing is to be done, is where it was.
+        let is_over = (goes_back || self.place.aborted) && state == MemberState::Waiting;
+        if state.has_ended() || is_over {
             self.order_is_done(member);
         }
         self.wait_for(member, state);
@@ -303,7 +316,11 @@ impl Fleet {
     }
 
     fn ledger(&mut self, member: MemberId, ledger: Ledger) {
-        self.roster.entry_mut(member).ledger = ledger;
+        let entry = self.roster.entry_mut(member);
+        entry.ledger = ledger;
+        if !entry.failed && ledger == Ledger::Prepared {
+            self.roster.reasons.remove(&member.0);
+        }
     }
 
     /// It counts as failed. The first reason stays: what comes later follows from it.

@@ -8,22 +8,26 @@ use upshift_shared::fleet::Wave;
 use super::member::{Found, Member};
 
 /// The wave of each member, in the order in which they are given; `None` for those that are left
-/// alone, because they are at the target already or cannot be upgraded.
+/// alone, because they are at the target already or cannot be upgraded, or were until somebody named
+/// them.
 ///
 /// A member whose ledger names a wave stays in it. Of the others those come first whose names have
 /// the smallest hashes, so that a wave is neither of one server nor of one kind, and is the same
 /// when it is asked for again.
 #[must_use]
 pub fn assign(waves: &[Wave], members: &[Member]) -> Vec<Option<u32>> {
-    let taking = |member: &Member| !matches!(member.found, Found::Current | Found::Refused(_));
+    // What has begun without a wave was left alone, until an operator named it.
+    let taking = |member: &Member| match member.found {
+        Found::Current | Found::Refused(_) => false,
+        Found::Untouched | Found::Unknown(_) => true,
+        _ => member.wave.is_some(),
+    };
     let last = u32::try_from(waves.len().saturating_sub(1)).unwrap_or(u32::MAX);
     let mut assigned: Vec<Option<u32>> = members
         .iter()
         .map(|member| {
-            member
-                .wave
-                .filter(|_| taking(member))
-                .map(|wave| wave.min(last))
+            let own = member.wave.filter(|_| taking(member));
+            own.map(|wave| wave.min(last))
         })
         .collect();
     let all = members.iter().filter(|member| taking(member)).count();

@@ -6,6 +6,7 @@ mod pattern;
 mod policy;
 #[cfg(test)]
 mod tests;
+mod value;
 mod wave;
 mod window;
 
