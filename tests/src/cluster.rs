@@ -12,7 +12,8 @@ use std::{
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 use tempfile::TempDir;
-use upshift_shared::clock::Stopwatch;
+use upshift_coordinator::coordination::{Member, RunEntry};
+use upshift_shared::{clock::Stopwatch, ids::RunId};
 
 use crate::harness::{Database, EtcdCluster, Running, Upshift};
 
@@ -134,10 +135,7 @@ impl Cluster {
             .arguments(&["--"])
             .arguments(options)
             .succeed()?;
-        let answer: Value = serde_json::from_str(&outcome.stdout)?;
-        let run = answer["run"].as_str().context("it has a number")?;
-        ensure!(!run.is_empty(), "there was nothing to do: {answer}");
-        Ok(run.to_owned())
+        submitted(&outcome.stdout)
     }
 
     /// How the cluster says that a run stands.
@@ -148,8 +146,7 @@ impl Cluster {
         let outcome = self
             .upshift(&["cluster", "status", run, "--json"])
             .succeed()?;
-        let status: Value = serde_json::from_str(&outcome.stdout)?;
-        Ok(status["runs"][0].clone())
+        first_run(&outcome.stdout)
     }
 
     /// Waits until nothing is to be done with a run; how it stands then.
@@ -157,16 +154,25 @@ impl Cluster {
     /// # Errors
     /// Where that takes too long.
     pub fn settled(&self, run: &str) -> Result<Value> {
+        settled(DEADLINE, || self.status(run))
+    }
+
+    /// Waits until the workers that have a session are such.
+    ///
+    /// # Errors
+    /// Where that takes too long.
+    pub fn expect_workers(&self, what: &str, are_such: impl Fn(&[Value]) -> bool) -> Result<Value> {
         let begun = Stopwatch::start();
         loop {
-            let status = self.status(run)?;
-            if status["doing"] == "" {
-                return Ok(status);
+            let outcome = self.upshift(&["cluster", "workers", "--json"]).succeed()?;
+            let workers: Value = serde_json::from_str(&outcome.stdout)?;
+            if workers.as_array().is_some_and(|workers| are_such(workers)) {
+                return Ok(workers);
             }
             if begun.elapsed() > DEADLINE {
-                bail!("the run does not end: {status}");
+                bail!("workers that are not {what}: {workers}");
             }
-            std::thread::sleep(Duration::from_millis(200));
+            std::thread::sleep(Duration::from_millis(50));
         }
     }
 
@@ -178,6 +184,65 @@ impl Cluster {
         let status = self.settled(run)?;
         ensure!(status["state"] == state, "not {state}: {status}");
         Ok(status)
+    }
+}
+
+/// A member for a store of tests.
+#[must_use]
+pub fn member(name: &str) -> Member {
+    Member {
+        name: name.to_owned(),
+        address: String::new(),
+    }
+}
+
+/// A run of this database, for a store of tests.
+#[must_use]
+pub fn run(database: &str) -> RunEntry {
+    RunEntry {
+        run: RunId::generate(),
+        database: database.to_owned(),
+        state: "running".to_owned(),
+        order: None,
+        message: String::new(),
+    }
+}
+
+/// The run's id, from what `upshift cluster submit --json` prints.
+///
+/// # Errors
+/// Where no run was made.
+pub fn submitted(printed: &str) -> Result<String> {
+    let answer: Value = serde_json::from_str(printed)?;
+    let run = answer["run"].as_str().context("it has a number")?;
+    ensure!(!run.is_empty(), "there was nothing to do: {answer}");
+    Ok(run.to_owned())
+}
+
+/// How the first run stands, from what `upshift cluster status --json` prints.
+///
+/// # Errors
+/// Where it is no JSON.
+pub fn first_run(printed: &str) -> Result<Value> {
+    let status: Value = serde_json::from_str(printed)?;
+    Ok(status["runs"][0].clone())
+}
+
+/// Waits until nothing is to be done with a run; how it stands then.
+///
+/// # Errors
+/// Where that takes longer than `deadline`.
+pub fn settled(deadline: Duration, status: impl Fn() -> Result<Value>) -> Result<Value> {
+    let begun = Stopwatch::start();
+    loop {
+        let status = status()?;
+        if status["doing"] == "" {
+            return Ok(status);
+        }
+        if begun.elapsed() > deadline {
+            bail!("the run does not end: {status}");
+        }
+        std::thread::sleep(Duration::from_millis(200));
     }
 }
 

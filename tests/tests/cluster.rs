@@ -3,7 +3,7 @@
 
 use std::{fs, path::PathBuf, time::Duration};
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use nix::sys::signal::Signal;
 use upshift_tests::{
     cluster::{Cluster, leads},
@@ -58,6 +58,13 @@ async fn a_run_goes_through_the_cluster_and_back() -> Result<()> {
     ] {
         cluster.upshift(&refused).run()?.expect_code(code)?;
     }
+    let done = audited(&database)?;
+    let expected = [
+        "local|submit|--unit-rows 100 --passes in-place",
+        "local|rollback|",
+        "local|submit|--commit --unit-rows 100",
+    ];
+    ensure!(done == expected, "{done:?}");
     Ok(())
 }
 
@@ -113,19 +120,19 @@ async fn workers_come_and_go() -> Result<()> {
     let _leader = cluster.leader()?;
     let run = cluster.submit(&small_erp::pack(), "erp", &["--unit-rows", "20"])?;
     let doomed = cluster.worker(1)?;
-    std::thread::sleep(Duration::from_millis(1500));
+    let at_work = |workers: &[serde_json::Value]| matches!(workers, [one] if one["units_in_flight"].as_u64() > Some(0));
+    let first = cluster.expect_workers("one at work", at_work)?;
+    let first = first[0]["worker"].clone();
     doomed.kill()?;
     let drained = cluster.worker(1)?;
-    std::thread::sleep(Duration::from_millis(1000));
-    let listed = cluster
-        .upshift(&["cluster", "workers", "--json"])
-        .succeed()?;
-    let workers: serde_json::Value = serde_json::from_str(&listed.stdout)?;
+    let is_another =
+        |workers: &[serde_json::Value]| workers.iter().any(|worker| worker["worker"] != first);
+    let workers = cluster.expect_workers("another", is_another)?;
     let newest = workers
         .as_array()
-        .and_then(|all| all.last())
+        .and_then(|all| all.iter().find(|worker| worker["worker"] != first))
         .map(|worker| worker["worker"].to_string());
-    let newest = newest.unwrap_or_default();
+    let newest = newest.context("it has a session")?;
     cluster.upshift(&["cluster", "drain", &newest]).succeed()?;
     drained.wait()?.expect_code(0)?;
     let _last = cluster.worker(4)?;
@@ -172,7 +179,17 @@ async fn a_pause_holds_until_the_run_is_resumed() -> Result<()> {
     cluster.expect(&run, "prepared")?;
     cluster.upshift(&["cluster", "rollback", &run]).succeed()?;
     cluster.expect(&run, "rolled_back")?;
+    let done = audited(&database)?;
+    let steered = ["local|pause|month end", "local|resume|", "local|rollback|"];
+    ensure!(done[1..] == steered, "{done:?}");
     before.expect_same(&Snapshot::take(&database).await?, "rolled back")
+}
+
+/// What the ledger says that operators have done: who, what and more of it.
+fn audited(database: &Database) -> Result<Vec<String>> {
+    let rows = database
+        .psql("SELECT by || '|' || verb || '|' || detail FROM upshift.audit ORDER BY at")?;
+    Ok(rows.lines().map(str::to_owned).collect())
 }
 
 /// A cluster with certificates, and the configurations of its parts.
@@ -252,11 +269,13 @@ async fn only_who_shows_a_certificate_of_the_right_role_is_let_in() -> Result<()
     guarded.submit("operator")?.succeed()?;
     // A certificate of another CA is nobody's.
     let stranger = guarded.file(("stranger", "operator", "strangers"), |text| text)?;
-    Upshift::new(["--config"])
+    let refused = Upshift::new(["--config"])
         .argument(&stranger)
         .arguments(&["cluster", "status"])
         .run()?
-        .expect_code(1)?;
+        .expect_code(2)?;
+    let said = &refused.stderr;
+    ensure!(said.contains("look at ca, certificate and key"), "{said}");
     worker.signal(Signal::SIGTERM)?;
     worker.wait()?.expect_code(0)?;
     leader.signal(Signal::SIGTERM)?;
@@ -302,13 +321,8 @@ async fn a_token_does_what_its_role_may_do() -> Result<()> {
 
 fn sha256(text: &str) -> String {
     use sha2::{Digest, Sha256};
-    use std::fmt::Write;
-    Sha256::digest(text)
-        .iter()
-        .fold(String::new(), |mut all, byte| {
-            let _never = write!(all, "{byte:02x}");
-            all
-        })
+    let bytes = Sha256::digest(text);
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[tokio::test]

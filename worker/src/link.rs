@@ -23,6 +23,9 @@ const KEEPALIVE_ANSWER: Duration = Duration::from_secs(5);
 /// The metadata of a request that says of what version of Upshift it comes.
 pub const VERSION: &str = "upshift-version";
 
+/// The metadata of a refusal that says by what URL the coordinator that leads is reached.
+pub const LEADER: &str = "upshift-leader";
+
 /// A connection to a coordinator that says who asks.
 pub type Line = InterceptedService<Channel, Credentials>;
 
@@ -75,7 +78,8 @@ impl Link {
     /// Connects to the coordinator of that URL.
     ///
     /// # Errors
-    /// Where it cannot be reached, or not in the way that the configuration wants.
+    /// Where it cannot be reached, or not in the way that the configuration wants. The kind of an I/O error
+    /// is `PermissionDenied` where one side has refused the certificate of the other.
     pub async fn connect(&self, url: &str) -> Result<Line> {
         let bad = |why: String| Error::Config(format!("coordinator \"{url}\": {why}"));
         let uri: Uri = url
@@ -84,7 +88,11 @@ impl Link {
         let endpoint = self.endpoint(uri).map_err(bad)?;
         let channel = endpoint.connect().await.map_err(|error| Error::Io {
             context: format!("connecting to coordinator {url}"),
-            source: io::Error::other(causes(&error)),
+            source: if refuses_certificate(&error) {
+                io::Error::new(io::ErrorKind::PermissionDenied, causes(&error))
+            } else {
+                io::Error::other(causes(&error))
+            },
         })?;
         Ok(InterceptedService::new(channel, self.credentials.clone()))
     }
@@ -142,6 +150,32 @@ fn is_loopback(uri: &Uri) -> bool {
         .trim_end_matches(']')
         .parse::<IpAddr>();
     host == "localhost" || address.is_ok_and(|address| address.is_loopback())
+}
+
+/// Whether one side has refused the certificate of the other, which trying again does not mend. With TLS 1.3 a
+/// server's refusal comes when the client believes the connection made (RFC 8446, section 4.4.2.4), so the
+/// first request may fail for it too.
+#[must_use]
+pub fn refuses_certificate(error: &(dyn std::error::Error + 'static)) -> bool {
+    let of_tls = |error: &rustls::Error| {
+        use rustls::Error as Tls;
+        matches!(
+            error,
+            Tls::InvalidCertificate(_) | Tls::NoCertificatesPresented | Tls::AlertReceived(_)
+        )
+    };
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        let within = error
+            .downcast_ref::<io::Error>()
+            .and_then(io::Error::get_ref)
+            .and_then(|inner| inner.downcast_ref::<rustls::Error>());
+        if error.downcast_ref().or(within).is_some_and(of_tls) {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
 }
 
 /// An error with what caused it: tonic's own text says only that it failed.

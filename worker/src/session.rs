@@ -30,7 +30,7 @@ use upshift_proto::v1::{
 use upshift_shared::{Error, Result, pg::Target};
 
 use crate::{
-    link::Line,
+    link::{LEADER, Line},
     metrics::Metrics,
     unit::{FailureClass, UnitError, UnitReport},
 };
@@ -83,9 +83,6 @@ pub enum Ended {
     /// Another coordinator leads; by what URL it is reached, if that is known.
     Elsewhere(Option<String>),
 }
-
-/// The metadata of a refusal that says by what URL the coordinator that leads is reached.
-const LEADER: &str = "upshift-leader";
 
 /// Runs a session until the coordinator ends it or `shutdown` is cancelled: then units in flight are
 /// finished first.

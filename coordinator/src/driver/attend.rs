@@ -178,7 +178,7 @@ impl Driver {
                 let drives = self.drives.values_mut();
                 drives.for_each(|drive| drive.hand_over(desk));
             }
-            Input::WorkersEnded(why) => {
+            Input::OutOfService(why) => {
                 for drive in self.drives.values_mut() {
                     drive.stop(driver_failure(FailureClass::Operator, why.clone()), desk);
                 }

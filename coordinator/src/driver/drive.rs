@@ -467,9 +467,9 @@ impl Drive {
 
     /// What the terminal shows last; and whoever waits for the end hears of it.
     pub(super) fn finish(mut self, ended: Ended, at: Duration) {
+        let compared = self.compared();
         let message = (self.last_words)(&ended);
-        let compared = (self.aim == Aim::Forward).then(|| self.report.compared());
-        if let Some(compared) = compared.flatten() {
+        if let Some(compared) = compared {
             self.report.show(at, &compared);
         }
         let ending = ended.ending;

@@ -97,7 +97,7 @@ impl Crew {
         crew.beside.spawn(async move {
             if let Err(error) = serving.await {
                 let what = format!("the session server failed: {error}");
-                let _ended = failed.send(Input::WorkersEnded(what)).await;
+                let _ended = failed.send(Input::OutOfService(what)).await;
             }
         });
         let signals = listen_to_signals(hub.clone(), crew.stop_server.clone())?;

@@ -11,35 +11,19 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use tokio::time::timeout;
-use upshift_coordinator::coordination::{
-    Coordination, Etcd, Held, Locked, Member, RunEntry, suite,
-};
+use upshift_coordinator::coordination::{Coordination, Etcd, Held, Locked, suite};
 use upshift_shared::ids::RunId;
-use upshift_tests::harness::EtcdCluster;
+use upshift_tests::{
+    cluster::{member, run},
+    harness::EtcdCluster,
+};
 
 const LEASE: Duration = Duration::from_secs(2);
 /// Nothing that must happen may take longer.
 const DEADLINE: Duration = Duration::from_secs(30);
 
-fn member(name: &str) -> Member {
-    Member {
-        name: name.to_owned(),
-        address: String::new(),
-    }
-}
-
 fn prefix() -> String {
     format!("/upshift-test/{}", RunId::generate())
-}
-
-fn run(database: &str) -> RunEntry {
-    RunEntry {
-        run: RunId::generate(),
-        database: database.to_owned(),
-        state: "running".to_owned(),
-        order: None,
-        message: String::new(),
-    }
 }
 
 /// Returns when the condition holds.

@@ -10,13 +10,10 @@ use upshift_shared::{
     clock::Stopwatch,
     config::{Config, Environment},
 };
-use upshift_worker::link::{Line, Link};
+use upshift_worker::link::{LEADER, Line, Link, refuses_certificate};
 
 use super::{super::Failure, OperatorArguments};
-use crate::{
-    coordination::{Coordination, Etcd, EtcdOptions},
-    server::LEADER,
-};
+use crate::coordination::{Coordination, Etcd, EtcdOptions};
 
 /// So long the coordinator that leads is looked for: a new one leads within seconds.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -104,6 +101,7 @@ impl Client {
         let mut urls = self.candidates().await?;
         let mut asked: Vec<String> = Vec::new();
         let mut why = "none is known".to_owned();
+        let mut mistrusts = 0;
         while let Some(url) = urls.pop_front() {
             if asked.contains(&url) {
                 continue;
@@ -113,6 +111,7 @@ impl Client {
                 Ok(line) => line,
                 Err(error @ Error::Config(_)) => return Err(error.into()),
                 Err(error) => {
+                    mistrusts += usize::from(is_mistrust(&error));
                     why = error.to_string();
                     continue;
                 }
@@ -128,13 +127,22 @@ impl Client {
                 }
                 // The connection was lost before there was an answer: what was asked is asked again.
                 Err(status) if std::error::Error::source(&status).is_some() => {
+                    mistrusts += usize::from(refuses_certificate(&status));
                     why = format!("{url}: {}", status.message());
                 }
                 Err(status) => return Err(Refused::Final(failure(&status))),
             }
         }
+        if mistrusts > 0 && mistrusts == asked.len() {
+            let hint = "look at ca, certificate and key of [cluster.tls], and until when they hold";
+            return Err(Refused::Final(Failure::usage(format!("{why}\n{hint}"))));
+        }
         Err(Refused::Passing(why))
     }
+}
+
+fn is_mistrust(error: &Error) -> bool {
+    matches!(error, Error::Io { source, .. } if source.kind() == std::io::ErrorKind::PermissionDenied)
 }
 
 enum Refused {

@@ -66,9 +66,10 @@ pub(super) struct Leading {
     runs_of_server: BTreeMap<String, Turns>,
     leaving: CancellationToken,
     conducting: Mutex<Conductors>,
-    /// What operators have asked for is seen to whether or not they wait for the answer: where a request
-    /// is cancelled between ledger and index, a run would be in the one and not in the other.
-    requests: TaskTracker,
+    /// What is conducted, and what operators have asked for: that is seen to whether or not they wait for the
+    /// answer. Where a request is cancelled between ledger and index, a run would be in the one and not in
+    /// the other.
+    under_way: TaskTracker,
 }
 
 /// The runs that are conducted.
@@ -113,7 +114,7 @@ impl Leading {
             runs_of_server: runs_of_server.collect(),
             leaving: CancellationToken::new(),
             conducting: Mutex::default(),
-            requests: TaskTracker::new(),
+            under_way: TaskTracker::new(),
         })
     }
 
@@ -156,18 +157,8 @@ impl Leading {
 
     /// Waits until all that was driven has ended.
     pub(super) async fn left(&self) {
-        self.requests.close();
-        self.requests.wait().await;
-        loop {
-            let busy = {
-                let conductors = self.conductors();
-                conductors.of.values().any(|task| !task.is_finished())
-            };
-            if !busy {
-                return;
-            }
-            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
-        }
+        self.under_way.close();
+        self.under_way.wait().await;
     }
 
     /// What has not ended is left as it stands: another coordinator takes it over.
@@ -195,7 +186,9 @@ impl Leading {
             run,
             turns: of_server.into_iter().chain([&self.runs]).cloned().collect(),
         };
-        let task = conductors.tasks.spawn(conducting.conduct());
+        let task = conductors
+            .tasks
+            .spawn(self.under_way.track_future(conducting.conduct()));
         conductors.of.insert(run, task);
         while conductors.tasks.try_join_next().is_some() {}
     }
@@ -393,7 +386,7 @@ impl Leading {
         &self,
         request: impl Future<Output = Result<T, Failure>> + Send + 'static,
     ) -> Result<T, Failure> {
-        let seen_to = self.requests.spawn(request).await;
+        let seen_to = self.under_way.spawn(request).await;
         seen_to.unwrap_or_else(|_| {
             Err(Failure::failed(
                 "the coordinator has a defect, please report it with what it has logged",
