@@ -204,6 +204,9 @@ pub fn run(database: &str) -> RunEntry {
         database: database.to_owned(),
         state: "running".to_owned(),
         order: None,
+        orders: 0,
+        options: Vec::new(),
+        closed: false,
         message: String::new(),
     }
 }
