@@ -157,6 +157,24 @@ impl Cluster {
         settled(DEADLINE, || self.status(run))
     }
 
+    /// Waits until a run stands so.
+    ///
+    /// # Errors
+    /// Where that takes too long.
+    pub fn stands(&self, run: &str, how: &str, stands: impl Fn(&Value) -> bool) -> Result<Value> {
+        let begun = Stopwatch::start();
+        loop {
+            let status = self.status(run)?;
+            if stands(&status) {
+                return Ok(status);
+            }
+            if begun.elapsed() > DEADLINE {
+                bail!("the run does not come to be {how}: {status}");
+            }
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    }
+
     /// Waits until the workers that have a session are such.
     ///
     /// # Errors

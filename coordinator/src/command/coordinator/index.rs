@@ -110,3 +110,42 @@ impl Index {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::coordination::Embedded;
+
+    #[tokio::test]
+    async fn only_what_is_closed_is_forgotten() {
+        let store: Arc<dyn Coordination> = Arc::new(Embedded::new(BTreeMap::new(), None));
+        let mut open = Vec::new();
+        for number in 0..KEPT + 20 {
+            let closed = number >= 10;
+            let entry = RunEntry {
+                run: RunId::generate(),
+                database: format!("db{number}"),
+                state: if closed { "committed" } else { "prepared" }.to_owned(),
+                order: None,
+                orders: 1,
+                options: Vec::new(),
+                closed,
+                message: String::new(),
+            };
+            store.put_run(&entry).await.expect("it is in memory");
+            if !closed {
+                open.push(entry.run);
+            }
+        }
+        let index = Index::new(Arc::clone(&store));
+        index.load().await.expect("it is in memory");
+        assert_eq!(index.all().len(), KEPT + open.len());
+        for run in open {
+            assert!(index.get(run).is_some(), "{run} can still be committed");
+        }
+        assert_eq!(
+            store.runs().await.expect("it is in memory").len(),
+            KEPT + 10
+        );
+    }
+}
