@@ -14,7 +14,7 @@ use prometheus_client::{
     registry::{Registry, Unit},
 };
 
-use crate::unit::{FailureClass, UnitError, UnitReport};
+use crate::unit::{UnitError, UnitReport};
 
 /// What kind of failure.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -124,7 +124,7 @@ impl Metrics {
                 self.unit_seconds.observe(elapsed.as_secs_f64());
             }
             Err(error) => {
-                let class = name(error.class);
+                let class = error.class.name();
                 self.failures.get_or_create(&Kind { class }).inc();
             }
         }
@@ -155,20 +155,10 @@ impl Drop for Counted {
     }
 }
 
-fn name(class: FailureClass) -> &'static str {
-    match class {
-        FailureClass::Now => "now",
-        FailureClass::Later => "later",
-        FailureClass::TimedOut => "timed_out",
-        FailureClass::Operator => "operator",
-        FailureClass::Never => "never",
-        FailureClass::Fenced => "fenced",
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::unit::FailureClass;
 
     #[test]
     fn what_happens_is_counted() {

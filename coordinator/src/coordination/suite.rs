@@ -129,6 +129,7 @@ async fn runs_are_listed<C: Coordination + Clone>(first: &C) {
             options: vec!["--workers=2".to_owned()],
         }),
         message: String::new(),
+        traceparent: None,
     };
     first.put_run(&entry).await.expect("it answers");
     "prepared".clone_into(&mut entry.state);

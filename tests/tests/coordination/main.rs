@@ -39,6 +39,7 @@ fn run(database: &str) -> RunEntry {
         state: "running".to_owned(),
         order: None,
         message: String::new(),
+        traceparent: None,
     }
 }
 

@@ -36,6 +36,7 @@ fn run(database: &str) -> RunEntry {
         state: "running".to_owned(),
         order: None,
         message: String::new(),
+        traceparent: None,
     }
 }
 

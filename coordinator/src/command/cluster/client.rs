@@ -9,6 +9,7 @@ use upshift_shared::{
     Error, Result,
     clock::Stopwatch,
     config::{Config, Environment},
+    telemetry::trace::Parent,
 };
 use upshift_worker::link::{Line, Link};
 
@@ -59,6 +60,12 @@ impl Client {
             urls,
             etcd,
         })
+    }
+
+    /// Says with every request what it belongs to.
+    pub(super) fn within(mut self, parent: &Parent) -> Self {
+        self.link = self.link.within(parent);
+        self
     }
 
     async fn candidates(&self) -> Result<VecDeque<String>> {

@@ -8,7 +8,11 @@ use std::{
 use clap::Args;
 use tokio_stream::iter;
 use upshift_proto::v1::{PackFile, SubmitOrder, SubmitPart, submit_part::Part};
-use upshift_shared::ids::RunId;
+use upshift_shared::{
+    config::Environment,
+    ids::RunId,
+    telemetry::trace::{Key, Parent, Span, Stage},
+};
 
 use super::{
     super::{
@@ -45,8 +49,13 @@ pub(in crate::command) struct Arguments {
 pub(super) async fn run(arguments: Arguments, config: Option<&Path>) -> Result<(), Failure> {
     // What is wrong with the pack is said before anything travels.
     upshift_shared::pack::load(&arguments.pack)?;
-    let client = Client::new(&arguments.operator, config)?;
     let run = RunId::generate();
+    let mut span = Span::begin(
+        Stage::Submit,
+        &Parent::of_environment(&Environment::capture()),
+    );
+    span.text(Key::Run, &run.to_string());
+    let client = Client::new(&arguments.operator, config)?.within(span.context());
     let order = SubmitOrder {
         run: run.to_string(),
         database: arguments.database.clone(),
@@ -61,7 +70,16 @@ pub(super) async fn run(arguments: Arguments, config: Option<&Path>) -> Result<(
             let answer = operator.submit(iter(parts.clone())).await?;
             Ok(answer.into_inner())
         })
-        .await?;
+        .await;
+    match &answer {
+        Ok(_) => {
+            // Not before: it might have been a connection string.
+            span.text(Key::Database, &arguments.database);
+            span.end("accepted", false);
+        }
+        Err(_) => span.end("refused", true),
+    }
+    let answer = answer?;
     if arguments.operator.json {
         print_json(&serde_json::json!({"run": answer.run, "summary": answer.summary}))?;
     } else {
