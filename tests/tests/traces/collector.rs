@@ -17,7 +17,11 @@ use opentelemetry_proto::tonic::{
 };
 use tokio::{net::TcpListener, task::JoinSet};
 use tokio_stream::wrappers::TcpListenerStream;
-use tonic::{Request, Response, Status, transport::Server};
+use tonic::{
+    Request, Response, Status,
+    transport::{Certificate, Identity as TlsIdentity, Server, ServerTlsConfig},
+};
+use upshift_tests::harness::{Authority, Identity};
 
 /// A span, as it arrived.
 #[derive(Debug, Clone, PartialEq)]
@@ -45,6 +49,7 @@ pub(crate) struct Arrived {
 /// The collector; it goes with this.
 #[derive(Debug)]
 pub(crate) struct Collector {
+    scheme: &'static str,
     address: SocketAddr,
     arrived: Arc<Mutex<Vec<Arrived>>>,
     _serving: JoinSet<()>,
@@ -56,19 +61,35 @@ impl Collector {
     /// # Errors
     /// Where there is no port.
     pub(crate) async fn start() -> Result<Self> {
+        Self::serve("http", Server::builder()).await
+    }
+
+    /// The same, with TLS, as that; it lets in whom this authority knows.
+    ///
+    /// # Errors
+    /// Where there is no port.
+    pub(crate) async fn start_with_tls(own: &Identity, authority: &Authority) -> Result<Self> {
+        let tls = ServerTlsConfig::new()
+            .identity(TlsIdentity::from_pem(&own.certificate, &own.key))
+            .client_ca_root(Certificate::from_pem(authority.certificate()));
+        Self::serve("https", Server::builder().tls_config(tls)?).await
+    }
+
+    async fn serve(scheme: &'static str, mut server: Server) -> Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let address = listener.local_addr()?;
         let arrived = Arc::new(Mutex::default());
         let service = TraceServiceServer::new(Service(Arc::clone(&arrived)));
         let mut serving = JoinSet::new();
         serving.spawn(async move {
-            let served = Server::builder()
+            let served = server
                 .add_service(service)
                 .serve_with_incoming(TcpListenerStream::new(listener));
             // Whoever asks for spans finds none.
             let _failed = served.await;
         });
         Ok(Self {
+            scheme,
             address,
             arrived,
             _serving: serving,
@@ -78,7 +99,7 @@ impl Collector {
     /// Where it listens.
     #[must_use]
     pub(crate) fn url(&self) -> String {
-        format!("http://{}", self.address)
+        format!("{}://{}", self.scheme, self.address)
     }
 
     /// All spans so far.

@@ -19,7 +19,7 @@ use upshift_shared::clock::Stopwatch;
 use upshift_tests::{
     cluster::{Cluster, leads},
     compare,
-    harness::{Database, Upshift},
+    harness::{Authority, Database, Upshift},
     small_erp,
 };
 
@@ -308,10 +308,20 @@ async fn a_run_alone_is_part_of_what_started_it() -> Result<()> {
         .variable("OTEL_EXPORTER_OTLP_ENDPOINT", &collector.url())
         .variable("OTEL_SERVICE_NAME", "night")
         .variable("TRACEPARENT", parent)
+        .argument("--commit")
         .succeed()?;
     let spans = collector.spans();
-    let run = one(&spans, "run")?;
-    ensure!(run.parent == "00f067aa0ba902b7", "{run:?}");
+    let runs = collector.named("run");
+    let (forward, commit): (Vec<&Arrived>, Vec<&Arrived>) = runs
+        .iter()
+        .partition(|run| run.says["upshift.direction"] == "forward");
+    ensure!(forward.len() == 1 && commit.len() == 1, "{runs:?}");
+    ensure!(says(commit[0], "upshift.outcome")? == "committed");
+    let run = forward[0];
+    ensure!(
+        runs.iter().all(|run| run.parent == "00f067aa0ba902b7"),
+        "{runs:?}"
+    );
     for span in &spans {
         ensure!(span.trace == "4bf92f3577b34da6a3ce929d0e0e4736" && span.service == "night");
     }
@@ -370,15 +380,60 @@ async fn a_run_has_no_more_spans_than_it_may() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_collector_is_known_by_its_certificate() -> Result<()> {
+    let (authority, other) = (Authority::new()?, Authority::new()?);
+    let own = authority.identity("collector", &["127.0.0.1"])?;
+    let collector = Collector::start_with_tls(&own, &authority).await?;
+    let folder = TempDir::new()?;
+    let shown = authority.identity("upshift", &["127.0.0.1"])?;
+    for (name, text) in [
+        ("ca.pem", authority.certificate()),
+        ("other.pem", other.certificate()),
+        ("own.pem", &shown.certificate),
+        ("own.key", &shown.key),
+    ] {
+        fs::write(folder.path().join(name), text)?;
+    }
+    let file = |name: &str| folder.path().join(name).display().to_string();
+    for (ca, is_known) in [("other.pem", false), ("ca.pem", true)] {
+        let telemetry = format!(
+            "otlp = \"{}\"\n[telemetry.tls]\nca = \"{}\"\ncertificate = \"{}\"\nkey = \"{}\"",
+            collector.url(),
+            file(ca),
+            file("own.pem"),
+            file("own.key")
+        );
+        let alone = Embedded::new(&telemetry).await?;
+        alone.upgrade().succeed()?;
+        ensure!(
+            collector.named("run").len() == usize::from(is_known),
+            "{ca}"
+        );
+    }
+    // The field's own variables say the same.
+    let plain = Embedded::new("").await?;
+    plain
+        .upgrade()
+        .variable("OTEL_EXPORTER_OTLP_ENDPOINT", &collector.url())
+        .variable("OTEL_EXPORTER_OTLP_CERTIFICATE", &file("ca.pem"))
+        .variable("OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE", &file("own.pem"))
+        .variable("OTEL_EXPORTER_OTLP_CLIENT_KEY", &file("own.key"))
+        .succeed()?;
+    ensure!(collector.named("run").len() == 2);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn nothing_depends_on_the_collector() -> Result<()> {
     let plain = Embedded::new("").await?;
-    plain.upgrade().succeed()?;
+    plain.upgrade().argument("--commit").succeed()?;
     let silent = TcpListener::bind("127.0.0.1:0")?;
     let closed = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
     for (what, address) in [("hangs", silent.local_addr()?), ("is not there", closed)] {
         let traced = Embedded::new(&format!("otlp = \"http://{address}\"")).await?;
         let outcome = traced
             .upgrade()
+            .argument("--commit")
             .variable("OTEL_BSP_SCHEDULE_DELAY", "20")
             .variable("OTEL_BSP_MAX_QUEUE_SIZE", "16")
             .variable("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "4")

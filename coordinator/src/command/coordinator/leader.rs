@@ -17,7 +17,7 @@ use upshift_proto::v1::{
     RunEvent, RunStatus, StatusResponse, SubmitAnswer, SubmitOrder, WorkersResponse,
 };
 use upshift_shared::{
-    Error, Result,
+    Result,
     clock::Stopwatch,
     config::{Config, Environment},
     ids::{RunId, WorkerId},
