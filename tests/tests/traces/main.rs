@@ -125,6 +125,40 @@ fn told(units: &[Arrived]) -> Result<BTreeMap<(u32, u32), u64>> {
     units.iter().map(of).collect()
 }
 
+fn within(spans: &[Arrived], parent: &Arrived, name: &str) -> Vec<Arrived> {
+    let of = |span: &&Arrived| span.name == name && span.parent == parent.id;
+    spans.iter().filter(of).cloned().collect()
+}
+
+/// The spans of units that are done in a drive, each of them in its task's.
+fn units_of(spans: &[Arrived], drive: &Arrived) -> Result<Vec<Arrived>> {
+    let tasks = within(spans, drive, "task");
+    let mut units = Vec::new();
+    for task in &tasks {
+        let mut of_task = within(spans, task, "unit");
+        ensure!(!of_task.is_empty(), "a task without units: {task:?}");
+        for unit in &of_task {
+            ensure!(unit.service == "upshift-worker");
+            ensure!(
+                unit.is_error == (says(unit, "upshift.outcome")? != "done"),
+                "{unit:?}"
+            );
+            ensure!(
+                unit.nanos <= task.nanos,
+                "{unit:?} takes longer than {task:?}"
+            );
+            for key in ["upshift.task", "upshift.operator"] {
+                ensure!(says(unit, key)? == says(task, key)?, "{unit:?} in {task:?}");
+            }
+        }
+        // Attempts that met a lock are tried again.
+        of_task.retain(|unit| !unit.is_error);
+        ensure!(says(task, "upshift.units")? == of_task.len().to_string());
+        units.extend(of_task);
+    }
+    Ok(units)
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_run_is_one_trace_from_its_order_to_its_units() -> Result<()> {
     let database = small_erp::database().await?;
@@ -160,11 +194,7 @@ async fn a_run_is_one_trace_from_its_order_to_its_units() -> Result<()> {
     let (forward, back) = (of_way["forward"], of_way["back"]);
     ensure!(of_way.len() == 2 && says(forward, "upshift.outcome")? == "prepared");
     ensure!(says(back, "upshift.outcome")? == "rolled_back");
-    let within = |parent: &Arrived, name: &str| -> Vec<Arrived> {
-        let of = |span: &&Arrived| span.name == name && span.parent == parent.id;
-        spans.iter().filter(of).cloned().collect()
-    };
-    let checkpoints = within(forward, "checkpoint");
+    let checkpoints = within(&spans, forward, "checkpoint");
     let names: BTreeSet<&str> = checkpoints
         .iter()
         .filter_map(|span| span.says.get("upshift.checkpoint").map(String::as_str))
@@ -173,35 +203,11 @@ async fn a_run_is_one_trace_from_its_order_to_its_units() -> Result<()> {
         names == BTreeSet::from(["account", "base", "sale", "stock"]),
         "{names:?}"
     );
-    let tasks = within(forward, "task");
-    let mut units = Vec::new();
-    for task in &tasks {
-        let mut of_task = within(task, "unit");
-        ensure!(!of_task.is_empty(), "a task without units: {task:?}");
-        for unit in &of_task {
-            ensure!(unit.service == "upshift-worker");
-            ensure!(
-                unit.is_error == (says(unit, "upshift.outcome")? != "done"),
-                "{unit:?}"
-            );
-            ensure!(
-                unit.nanos <= task.nanos,
-                "{unit:?} takes longer than {task:?}"
-            );
-            for key in ["upshift.task", "upshift.operator"] {
-                ensure!(says(unit, key)? == says(task, key)?, "{unit:?} in {task:?}");
-            }
-        }
-        // Attempts that met a lock are tried again.
-        of_task.retain(|unit| !unit.is_error);
-        ensure!(says(task, "upshift.units")? == of_task.len().to_string());
-        units.extend(of_task);
-    }
+    let units = units_of(&spans, forward)?;
     ensure!(told(&units)? == done, "{:?}\n{done:?}", told(&units)?);
     ensure!(units.len() == done.len(), "a unit has two spans");
     ensure!(says(forward, "upshift.units")? == units.len().to_string());
-    let of_back = within(back, "task");
-    ensure!(!of_back.is_empty());
+    ensure!(!units_of(&spans, back)?.is_empty());
     let all = 2
         + 2
         + spans
