@@ -226,6 +226,7 @@ pub fn run(database: &str) -> RunEntry {
         options: Vec::new(),
         closed: false,
         message: String::new(),
+        traceparent: None,
     }
 }
 

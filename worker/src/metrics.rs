@@ -11,7 +11,7 @@ use prometheus_client::{
 
 use crate::{
     exposition,
-    unit::{FailureClass, UnitError, UnitReport},
+    unit::{UnitError, UnitReport},
 };
 
 /// What kind of failure.
@@ -112,7 +112,7 @@ impl Metrics {
                 self.unit_seconds.observe(elapsed.as_secs_f64());
             }
             Err(error) => {
-                let class = name(error.class);
+                let class = error.class.name();
                 self.failures.get_or_create(&Kind { class }).inc();
             }
         }
@@ -140,20 +140,10 @@ impl Drop for Counted {
     }
 }
 
-fn name(class: FailureClass) -> &'static str {
-    match class {
-        FailureClass::Now => "now",
-        FailureClass::Later => "later",
-        FailureClass::TimedOut => "timed_out",
-        FailureClass::Operator => "operator",
-        FailureClass::Never => "never",
-        FailureClass::Fenced => "fenced",
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::unit::FailureClass;
 
     #[test]
     fn what_happens_is_counted() {

@@ -321,7 +321,11 @@ impl Session {
         let handle = self.units.spawn(async move {
             let watch = upshift_shared::clock::Stopwatch::start();
             let outcome = match spec {
-                Some(spec) => Box::pin(running.run(&spec, &unit)).await,
+                Some(spec) => {
+                    let outcome = Box::pin(running.run(&spec, &unit)).await;
+                    spec.trace(&unit, &outcome, watch.elapsed());
+                    outcome
+                }
                 None => Err(UnitError {
                     class: FailureClass::Later,
                     message: "the unit came before its task".to_owned(),

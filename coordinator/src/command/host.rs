@@ -5,9 +5,10 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use upshift_shared::{
     Result,
-    config::Config,
+    config::{Config, Environment},
     ledger::control::{Change, Pause},
     pg::Target,
+    telemetry::trace::Parent,
 };
 
 use crate::{
@@ -38,6 +39,8 @@ pub(crate) struct ClusterHost {
     pub(crate) servers: Arc<BTreeMap<String, (ServerId, u32)>>,
     /// Whether another coordinator has driven the run before: what was wanted of it then holds.
     pub(crate) takes_over: bool,
+    /// What the run's spans belong to.
+    pub(crate) trace: Parent,
 }
 
 impl Host {
@@ -102,6 +105,14 @@ impl Host {
                 .map(|place| place.labels.clone())
                 .unwrap_or_default(),
             close_connections: limited.is_some(),
+        }
+    }
+
+    /// What the spans of its runs belong to.
+    pub(super) fn trace(&self) -> Parent {
+        match self {
+            Self::Process => Parent::of_environment(&Environment::capture()),
+            Self::Cluster(cluster) => cluster.trace.clone(),
         }
     }
 

@@ -53,6 +53,9 @@ pub struct RunEntry {
     /// Why it waits, or what it failed for; empty for neither. Without values of users' rows.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub message: String,
+    /// The trace that the run belongs to (W3C Trace Context), which whoever leads next goes on with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub traceparent: Option<String>,
 }
 
 /// What the leader is to do with a run.

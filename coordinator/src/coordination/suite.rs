@@ -132,6 +132,7 @@ async fn runs_are_listed<C: Coordination + Clone>(first: &C) {
         options: vec!["--workers=2".to_owned()],
         closed: false,
         message: String::new(),
+        traceparent: None,
     };
     first.put_run(&entry).await.expect("it answers");
     "prepared".clone_into(&mut entry.state);

@@ -12,6 +12,7 @@ use upshift_shared::{
     Error, Result,
     clock::Stopwatch,
     config::{Config, Environment},
+    telemetry::trace::Parent,
 };
 use upshift_worker::link::{LEADER, Line, Link, refuses_certificate};
 
@@ -64,6 +65,12 @@ impl Client {
             etcd,
             store: OnceCell::new(),
         })
+    }
+
+    /// Says with every request what it belongs to.
+    pub(super) fn within(mut self, parent: &Parent) -> Self {
+        self.link = self.link.within(parent);
+        self
     }
 
     async fn candidates(&self) -> Result<VecDeque<String>> {

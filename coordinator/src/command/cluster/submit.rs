@@ -11,7 +11,11 @@ use tokio::time::timeout;
 use tokio_stream::iter;
 use tonic::Status;
 use upshift_proto::v1::{PackFile, SubmitOrder, SubmitPart, submit_part::Part};
-use upshift_shared::ids::RunId;
+use upshift_shared::{
+    config::Environment,
+    ids::RunId,
+    telemetry::trace::{Key, Parent, Span, Stage},
+};
 
 use super::{
     super::{
@@ -50,8 +54,13 @@ pub(in crate::command) struct Arguments {
 pub(super) async fn run(arguments: Arguments, config: Option<&Path>) -> Result<(), Failure> {
     // What is wrong with the pack is said before anything travels.
     upshift_shared::pack::load(&arguments.pack)?;
-    let client = Client::new(&arguments.operator, config)?;
     let run = RunId::generate();
+    let mut span = Span::begin(
+        Stage::Submit,
+        &Parent::of_environment(&Environment::capture()),
+    );
+    span.text(Key::Run, &run.to_string());
+    let client = Client::new(&arguments.operator, config)?.within(span.context());
     let order = SubmitOrder {
         run: run.to_string(),
         database: arguments.database.clone(),
@@ -67,7 +76,16 @@ pub(super) async fn run(arguments: Arguments, config: Option<&Path>) -> Result<(
             let late = |_| Status::unavailable("the coordinator does not answer");
             Ok(answer.map_err(late)??.into_inner())
         })
-        .await?;
+        .await;
+    match &answer {
+        Ok(_) => {
+            // Not before: it might have been a connection string.
+            span.text(Key::Database, &arguments.database);
+            span.end("accepted", false);
+        }
+        Err(_) => span.end("refused", true),
+    }
+    let answer = answer?;
     if arguments.operator.json {
         print_json(&serde_json::json!({"run": answer.run, "summary": answer.summary}))?;
     } else {

@@ -12,6 +12,7 @@ use upshift_shared::{
         self,
         run::{RunRow, RunState},
     },
+    telemetry::trace::Parent,
 };
 
 use super::{
@@ -261,7 +262,11 @@ impl Conducting {
         order: &RunOrder,
     ) -> Result<Option<RunOrder>, Failure> {
         let config = self.config.as_deref();
-        let host = Host::Cluster(Box::new(self.host.clone()));
+        let trace = entry.traceparent.as_deref().unwrap_or_default();
+        let host = Host::Cluster(Box::new(ClusterHost {
+            trace: Parent::parse(trace),
+            ..self.host.clone()
+        }));
         let place = (entry.database.as_str(), host);
         match order {
             RunOrder::Forward { commit, options } => {

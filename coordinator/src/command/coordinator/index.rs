@@ -131,6 +131,7 @@ mod tests {
                 options: Vec::new(),
                 closed,
                 message: String::new(),
+                traceparent: None,
             };
             store.put_run(&entry).await.expect("it is in memory");
             if !closed {

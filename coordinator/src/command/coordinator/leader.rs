@@ -3,7 +3,6 @@
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
-    io,
     path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
 };
@@ -18,24 +17,18 @@ use upshift_proto::v1::{
     RunEvent, RunStatus, StatusResponse, SubmitAnswer, SubmitOrder, WorkersResponse,
 };
 use upshift_shared::{
-    Error, Result,
+    Result,
     clock::Stopwatch,
     config::{Config, Environment},
     ids::{RunId, WorkerId},
-    ledger::{self, run::RunState},
     pg::{self, PgConnection, Target},
+    telemetry::trace::Parent,
 };
 
-use upshift_worker::failpoint;
-
 use super::{
-    super::{
-        Failure,
-        host::{ClusterHost, Host},
-        run,
-    },
+    super::{Failure, host::ClusterHost},
     audit::Action,
-    conducting::{Conducting, Turns, run_arguments},
+    conducting::{Conducting, Turns},
     index::Index,
 };
 use crate::{
@@ -46,12 +39,9 @@ use crate::{
     server::{Events, Identity, Leader, Upload, Wish},
 };
 
-/// The state of a run that the ledger does not have yet.
-const SUBMITTED: &str = "submitted";
-
 /// A coordinator that leads.
 pub(super) struct Leading {
-    config: Option<PathBuf>,
+    pub(super) config: Option<PathBuf>,
     pub(super) hub: Hub,
     pub(super) index: Index,
     coordination: Arc<dyn Coordination>,
@@ -74,7 +64,7 @@ pub(super) struct Leading {
 
 /// The runs that are conducted.
 #[derive(Default)]
-struct Conductors {
+pub(super) struct Conductors {
     tasks: JoinSet<()>,
     of: HashMap<RunId, AbortHandle>,
     /// Those of which an order is carried out right now.
@@ -82,7 +72,7 @@ struct Conductors {
     /// Those of which an order was carried out, and that is not written yet.
     ending: HashSet<RunId>,
     /// Runs whose pack is being compiled.
-    submitted: HashSet<RunId>,
+    pub(super) submitted: HashSet<RunId>,
 }
 
 impl Leading {
@@ -151,7 +141,7 @@ impl Leading {
         self.leaving.cancel();
     }
 
-    fn conductors(&self) -> std::sync::MutexGuard<'_, Conductors> {
+    pub(super) fn conductors(&self) -> std::sync::MutexGuard<'_, Conductors> {
         self.conducting
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -236,12 +226,13 @@ impl Leading {
         Ok(())
     }
 
-    fn host(&self, takes_over: bool) -> ClusterHost {
+    pub(super) fn host(&self, takes_over: bool) -> ClusterHost {
         ClusterHost {
             hub: self.hub.clone(),
             coordination: Arc::clone(&self.coordination),
             servers: Arc::clone(&self.servers),
             takes_over,
+            trace: Parent::default(),
         }
     }
 
@@ -258,7 +249,7 @@ impl Leading {
         Some(named.ok()?.connection.target().server())
     }
 
-    fn target(&self, database: &str) -> Result<Target, Failure> {
+    pub(super) fn target(&self, database: &str) -> Result<Target, Failure> {
         let named = self.config()?.named(database, &Environment::capture())?;
         Ok(named.connection.target())
     }
@@ -302,119 +293,12 @@ impl Leading {
     }
 
     /// Has a run conducted of which something was ordered just now.
-    fn conduct_on(self: &Arc<Self>, run: RunId, database: &str) {
+    pub(super) fn conduct_on(self: &Arc<Self>, run: RunId, database: &str) {
         let server = tokio::task::block_in_place(|| match self.runs_of_server.is_empty() {
             true => None,
             false => self.server(self.config().ok().as_ref(), database),
         });
         self.conduct(run, server.as_deref(), false);
-    }
-
-    async fn accept(
-        self: &Arc<Self>,
-        (by, order): (&Identity, &SubmitOrder),
-        (run, pack): (RunId, &Upload),
-    ) -> Result<SubmitAnswer, Failure> {
-        let Some(_submission) = Submission::begin(self, run) else {
-            return Err(Failure::from(Error::Io {
-                context: format!("submitting run {run}"),
-                source: io::Error::other("its pack is being compiled: ask again"),
-            }));
-        };
-        let answer = |run: &str, summary: String| SubmitAnswer {
-            run: run.to_owned(),
-            summary,
-        };
-        if order.options.iter().any(|option| option.contains("://")) {
-            return Err(Failure::usage(
-                "an option holds a URL: a database of a cluster is named by an entry [databases.NAME] of \
-                 the coordinator's configuration",
-            ));
-        }
-        let host = Host::Cluster(Box::new(self.host(false)));
-        let place = (order.database.as_str(), host);
-        let arguments = run_arguments(&order.options, pack.folder(), place)?;
-        // So that a connection string does not pass for a name.
-        tokio::task::block_in_place(|| self.target(&order.database))?;
-        let (_, commit) = arguments.driven();
-        let mut conn = self.connect(&order.database).await?;
-        let stored =
-            ledger::exists(&mut conn).await? && ledger::run::read(&mut conn, run).await?.is_some();
-        let known = self.index.get(run);
-        let is_another = |entry: &RunEntry| {
-            entry.database != order.database || (!stored && entry.order.is_some())
-        };
-        if known.as_ref().is_some_and(is_another) {
-            return Err(Failure::refused(format!(
-                "run {run} is one of another database: submit anew"
-            )));
-        }
-        if stored && known.is_some_and(|entry| entry.state != SUBMITTED) {
-            let known = format!("run {run} was submitted before");
-            return Ok(answer(&order.run, known));
-        }
-        let mut summary = String::new();
-        if !stored {
-            let begun = self.begun(&arguments, (run, order), &mut conn).await?;
-            let (is_anything, told) = begun;
-            if !is_anything {
-                return Ok(answer("", told));
-            }
-            failpoint::reach(failpoint::AFTER_SUBMIT);
-            summary = told;
-        }
-        let action = Action {
-            by,
-            verb: "submit",
-            run: Some(run),
-            detail: order.options.join(" "),
-        };
-        action.record(&mut conn).await?;
-        let entry = RunEntry {
-            state: RunState::Running.to_string(),
-            order: Some(RunOrder::Forward {
-                commit,
-                options: order.options.clone(),
-            }),
-            orders: 1,
-            message: String::new(),
-            ..submitted(run, order)
-        };
-        self.index.change(run, |_| Ok::<_, Error>(entry)).await?;
-        self.conduct_on(run, &order.database);
-        Ok(answer(&order.run, summary))
-    }
-
-    /// Compiles the pack and stores the run: whether there is anything to do, and what its operator is told.
-    async fn begun(
-        &self,
-        arguments: &run::Arguments,
-        (run, order): (RunId, &SubmitOrder),
-        conn: &mut PgConnection,
-    ) -> Result<(bool, String), Failure> {
-        let lines = Mutex::new(Vec::new());
-        let told = |text: &str| {
-            let mut lines = lines.lock().unwrap_or_else(PoisonError::into_inner);
-            lines.push(text.to_owned());
-        };
-        // First: what is in the ledger has to be in the index, whenever this process dies.
-        self.index
-            .change(run, |_| Ok::<_, Error>(submitted(run, order)))
-            .await?;
-        let config = self.config.as_deref();
-        let begun = Box::pin(run::begin(arguments, config, run, told)).await;
-        if !matches!(begun, Ok(Some(_))) && !is_stored(conn, run).await {
-            self.index.forget(run).await?;
-        }
-        let is_anything = match begun? {
-            Some(begun) => {
-                begun.leave().await;
-                true
-            }
-            None => false,
-        };
-        let lines = lines.into_inner().unwrap_or_else(PoisonError::into_inner);
-        Ok((is_anything, lines.join("\n")))
     }
 
     /// Comes to its end even where whoever asked for it has gone.
@@ -438,39 +322,6 @@ impl Leading {
     }
 }
 
-/// A run whose pack is being compiled; another order for the same one has to wait.
-struct Submission<'a> {
-    leading: &'a Leading,
-    run: RunId,
-}
-
-impl<'a> Submission<'a> {
-    fn begin(leading: &'a Leading, run: RunId) -> Option<Self> {
-        let first = leading.conductors().submitted.insert(run);
-        first.then_some(Self { leading, run })
-    }
-}
-
-impl Drop for Submission<'_> {
-    fn drop(&mut self) {
-        self.leading.conductors().submitted.remove(&self.run);
-    }
-}
-
-/// What the index says of a run whose pack is being compiled.
-fn submitted(run: RunId, order: &SubmitOrder) -> RunEntry {
-    RunEntry {
-        run,
-        database: order.database.clone(),
-        state: SUBMITTED.to_owned(),
-        order: None,
-        orders: 0,
-        options: order.options.clone(),
-        closed: false,
-        message: "its submission has not come to its end: submit it again, or resume it".to_owned(),
-    }
-}
-
 /// What a coordinator does with a run that is not driven.
 fn doing(order: Option<&RunOrder>, at_work: bool) -> &'static str {
     match order {
@@ -482,15 +333,6 @@ fn doing(order: Option<&RunOrder>, at_work: bool) -> &'static str {
     }
 }
 
-/// Whether the ledger has a run; where it does not say, it may.
-async fn is_stored(conn: &mut PgConnection, run: RunId) -> bool {
-    match ledger::exists(conn).await {
-        Ok(true) => !matches!(ledger::run::read(conn, run).await, Ok(None)),
-        Ok(false) => false,
-        Err(_) => true,
-    }
-}
-
 /// The leader, as the service holds it.
 #[async_trait]
 impl Leader for Arc<Leading> {
@@ -498,7 +340,7 @@ impl Leader for Arc<Leading> {
         &self,
         by: &Identity,
         order: SubmitOrder,
-        pack: Upload,
+        (pack, trace): (Upload, Parent),
     ) -> Result<SubmitAnswer, Status> {
         let run: RunId = order
             .run
@@ -512,8 +354,11 @@ impl Leader for Arc<Leading> {
         };
         let leading = Arc::clone(self);
         let who = by.clone();
-        let accepted = self
-            .seen_to(async move { Box::pin(leading.accept((&who, &order), (run, &pack))).await });
+        let accepted = self.seen_to(async move {
+            leading
+                .submitted((&who, &order), (run, &pack), &trace)
+                .await
+        });
         self.outcome(&action, accepted.await)
     }
 
