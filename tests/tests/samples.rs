@@ -59,6 +59,9 @@ fn expect_a_part_of_a_cluster(path: &Path, config: &Config) {
         "{path}: listen, advertise"
     );
     assert_eq!(coordinator, !cluster.etcd.is_empty(), "{path}: etcd");
+    // There are no authorities but those that are named.
+    let secure = cluster.etcd.iter().any(|url| url.starts_with("https://"));
+    assert_eq!(secure, cluster.etcd_tls.is_some(), "{path}: etcd_tls");
     assert_eq!(
         coordinator,
         cluster.coordinators.is_empty(),
