@@ -152,6 +152,20 @@ impl Cluster {
         settled(DEADLINE, || self.status(run))
     }
 
+    /// Waits until a run stands so.
+    ///
+    /// # Errors
+    /// Where that takes too long.
+    pub fn stands(&self, run: &str, how: &str, stands: impl Fn(&Value) -> bool) -> Result<Value> {
+        let mut status = Value::Null;
+        let waited = eventually(&format!("a run that is {how}"), DEADLINE, || {
+            status = self.status(run)?;
+            Ok(stands(&status))
+        });
+        waited.with_context(|| format!("it stands: {status}"))?;
+        Ok(status)
+    }
+
     /// Waits until the workers that have a session are such.
     ///
     /// # Errors
@@ -165,20 +179,6 @@ impl Cluster {
         });
         waited.with_context(|| format!("workers: {workers}"))?;
         Ok(workers)
-    }
-
-    /// Waits until the coordinator says that it does that with a run, for a reason with these words.
-    ///
-    /// # Errors
-    /// Where that takes too long.
-    pub fn stands(&self, run: &str, (doing, why): (&str, &str)) -> Result<()> {
-        let mut status = Value::Null;
-        let waited = eventually(&format!("{doing}, {why}"), DEADLINE, || {
-            status = self.status(run)?;
-            let message = status["message"].as_str().unwrap_or_default();
-            Ok(status["doing"] == doing && message.contains(why))
-        });
-        waited.with_context(|| format!("it stands: {status}"))
     }
 
     /// The same, where it has to be in that state.
@@ -292,6 +292,9 @@ pub fn run(database: &str) -> RunEntry {
         database: database.to_owned(),
         state: "running".to_owned(),
         order: None,
+        orders: 0,
+        options: Vec::new(),
+        closed: false,
         message: String::new(),
     }
 }

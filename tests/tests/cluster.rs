@@ -62,7 +62,7 @@ async fn a_run_goes_through_the_cluster_and_back() -> Result<()> {
     let done = audited(&database)?;
     let expected = [
         "local|submit|--unit-rows 100 --passes in-place",
-        "local|rollback|",
+        "local|rollback|to the start",
         "local|submit|--commit --unit-rows 100",
     ];
     ensure!(done == expected, "{done:?}");
@@ -148,8 +148,21 @@ async fn workers_come_and_go() -> Result<()> {
     drained.wait()?.expect_code(0)?;
     let _last = cluster.worker(4)?;
     cluster.expect(&run, "prepared")?;
-    cluster.upshift(&["cluster", "commit", &run]).succeed()?;
+    // An answer may have been lost: who asks again is told that it is so.
+    for (words, told) in [
+        (["cluster", "resume", &run], "is prepared already"),
+        (["cluster", "commit", &run], "is committed"),
+    ] {
+        let answer = cluster.upshift(&words).succeed()?;
+        ensure!(answer.stdout.contains(told), "{}", answer.stdout);
+    }
     cluster.expect(&run, "committed")?;
+    let again = cluster.upshift(&["cluster", "commit", &run]).succeed()?;
+    ensure!(
+        again.stdout.contains("is committed already"),
+        "{}",
+        again.stdout
+    );
     compare::expect_same(&naive, &database, "committed").await
 }
 
@@ -206,20 +219,62 @@ async fn a_pause_holds_until_the_run_is_resumed() -> Result<()> {
         .upshift(&["cluster", "pause", &run, "--reason", "month end"])
         .succeed()?;
     let _worker = cluster.worker(2)?;
-    let paused = ("forward", "paused: month end");
-    cluster.stands(&run, paused)?;
+    let paused = |status: &serde_json::Value| status["message"] == "paused: month end";
+    cluster.stands(&run, "paused", paused)?;
     // Another leader knows of it.
     leader.kill()?;
     let _second = cluster.leader()?;
-    cluster.stands(&run, paused)?;
+    cluster.stands(&run, "paused still", paused)?;
     cluster.upshift(&["cluster", "resume", &run]).succeed()?;
     cluster.expect(&run, "prepared")?;
     cluster.upshift(&["cluster", "rollback", &run]).succeed()?;
     cluster.expect(&run, "rolled_back")?;
     let done = audited(&database)?;
-    let steered = ["local|pause|month end", "local|resume|", "local|rollback|"];
+    let steered = [
+        "local|pause|month end",
+        "local|resume|",
+        "local|rollback|to the start",
+    ];
     ensure!(done[1..] == steered, "{done:?}");
     before.expect_same(&Snapshot::take(&database).await?, "rolled back")
+}
+
+/// A leader that is cut off keeps its lock of the database for a while: whoever leads next waits for it, and
+/// does not end what an operator wanted.
+#[tokio::test]
+async fn a_pause_holds_while_a_leader_that_was_cut_off_has_the_lock() -> Result<()> {
+    let (database, naive) = databases().await?;
+    let cluster = Cluster::new(1, &[("erp", &database)], "")?;
+    let first = cluster.leader()?;
+    // Nobody works yet: it cannot end before it is paused.
+    let run = cluster.submit(&small_erp::pack(), "erp", SMALL)?;
+    cluster
+        .upshift(&["cluster", "pause", &run, "--reason", "month end"])
+        .succeed()?;
+    let says = |words: &'static str| {
+        move |status: &serde_json::Value| {
+            status["message"]
+                .as_str()
+                .is_some_and(|message| message.contains(words))
+        }
+    };
+    cluster.stands(&run, "paused", says("paused: month end"))?;
+    first.signal(Signal::SIGSTOP)?;
+    let mut second = cluster.coordinator().start()?;
+    leads(&mut second)?;
+    cluster.stands(
+        &run,
+        "waiting for the lock",
+        says("another upshift is at work"),
+    )?;
+    first.kill()?;
+    cluster.stands(&run, "paused still", says("paused: month end"))?;
+    let _worker = cluster.worker(2)?;
+    cluster.upshift(&["cluster", "resume", &run]).succeed()?;
+    cluster.expect(&run, "prepared")?;
+    cluster.upshift(&["cluster", "commit", &run]).succeed()?;
+    cluster.expect(&run, "committed")?;
+    compare::expect_same(&naive, &database, "committed").await
 }
 
 /// What the ledger says that operators have done: who, what and more of it.

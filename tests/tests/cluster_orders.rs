@@ -3,6 +3,7 @@
 
 use anyhow::{Context, Result, ensure};
 use nix::sys::signal::Signal;
+use serde_json::Value;
 use upshift_coordinator::coordination::DATABASE_LOCK;
 use upshift_tests::{
     cluster::{Cluster, leads},
@@ -11,6 +12,14 @@ use upshift_tests::{
 };
 
 const SMALL: &[&str] = &["--unit-rows", "100", "--passes", "in-place"];
+
+/// Whether a coordinator does that with a run, for a reason with these words.
+fn does(doing: &'static str, why: &'static str) -> impl Fn(&Value) -> bool {
+    move |status| {
+        let message = status["message"].as_str().unwrap_or_default();
+        status["doing"] == doing && message.contains(why)
+    }
+}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn of_two_orders_one_is_done_and_the_other_is_told() -> Result<()> {
@@ -26,7 +35,7 @@ async fn of_two_orders_one_is_done_and_the_other_is_told() -> Result<()> {
     // Nobody works: it does not come back while more is ordered.
     let back = ["cluster", "rollback", run.as_str()];
     cluster.upshift(&back).succeed()?;
-    cluster.stands(&run, ("back", ""))?;
+    cluster.stands(&run, "back", does("back", ""))?;
     let second = cluster.upshift(&back).succeed()?;
     ensure!(
         second.stdout.contains("is being taken back already"),
@@ -35,7 +44,7 @@ async fn of_two_orders_one_is_done_and_the_other_is_told() -> Result<()> {
     );
     let refused = cluster.upshift(&["cluster", "commit", &run]).run()?;
     refused.expect_code(3)?;
-    cluster.stands(&run, ("back", ""))?;
+    cluster.stands(&run, "back", does("back", ""))?;
     let _worker = cluster.worker(2)?;
     cluster.expect(&run, "rolled_back")?;
     before.expect_same(&Snapshot::take(&database).await?, "rolled back")
@@ -47,9 +56,9 @@ async fn a_run_that_cannot_go_on_keeps_no_other_from_its_turn() -> Result<()> {
     let cluster = Cluster::new(1, &[("first", &first), ("second", &second)], "max_runs = 1")?;
     let leader = cluster.leader()?;
     let run = cluster.submit(&small_erp::pack(), "first", SMALL)?;
-    cluster.stands(&run, ("forward", ""))?;
+    cluster.stands(&run, "forward", does("forward", ""))?;
     let other = cluster.submit(&small_erp::pack(), "second", SMALL)?;
-    cluster.stands(&other, ("waiting", "as many runs as it may"))?;
+    cluster.stands(&other, "waiting", does("waiting", "as many runs as it may"))?;
     // One that waits for its turn does not hold up who stops.
     leader.signal(Signal::SIGTERM)?;
     let said = leader.wait()?.expect_code(0)?.stderr;
@@ -65,7 +74,11 @@ async fn a_run_that_cannot_go_on_keeps_no_other_from_its_turn() -> Result<()> {
     leads(&mut next)?;
     let _worker = cluster.worker(2)?;
     cluster.expect(&other, "prepared")?;
-    cluster.stands(&run, ("waiting", "another upshift is at work"))?;
+    cluster.stands(
+        &run,
+        "waiting",
+        does("waiting", "another upshift is at work"),
+    )?;
     // Its order stands, and is done when it can be.
     drop(session);
     cluster.expect(&run, "prepared")?;
@@ -94,11 +107,11 @@ async fn a_submission_that_was_cut_off_is_in_the_index() -> Result<()> {
     let known = cluster
         .upshift(&["cluster", "status", "--json"])
         .succeed()?;
-    let known: serde_json::Value = serde_json::from_str(&known.stdout)?;
+    let known: Value = serde_json::from_str(&known.stdout)?;
     let run = known["runs"][0]["run"]
         .as_str()
         .context("it is in the index")?;
-    cluster.stands(run, ("", "submit it again, or resume it"))?;
+    cluster.stands(run, "left", does("", "submit it again, or resume it"))?;
     let _worker = cluster.worker(2)?;
     cluster.upshift(&["cluster", "resume", run]).succeed()?;
     cluster.expect(run, "prepared")?;

@@ -243,8 +243,14 @@ impl Session {
                     });
                 }
                 Err(error) => {
+                    let drained = self.draining;
                     self.abandon().await;
-                    return Err(error);
+                    // Whoever was told to leave does not look for another coordinator.
+                    return if drained {
+                        Ok(Ended::Drained)
+                    } else {
+                        Err(error)
+                    };
                 }
             }
         }

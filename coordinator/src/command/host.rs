@@ -64,6 +64,11 @@ impl Host {
         }
     }
 
+    /// Whether it is driven by the command's own process.
+    pub(super) fn is_process(&self) -> bool {
+        matches!(self, Self::Process)
+    }
+
     /// Sessions in which a run is committed. A coordinator does that itself, beside all limits of units.
     pub(super) fn commit_sessions(&self, workers: u32) -> u32 {
         match self {

@@ -128,6 +128,9 @@ async fn runs_are_listed<C: Coordination + Clone>(first: &C) {
             commit: false,
             options: vec!["--workers=2".to_owned()],
         }),
+        orders: 1,
+        options: vec!["--workers=2".to_owned()],
+        closed: false,
         message: String::new(),
     };
     first.put_run(&entry).await.expect("it answers");

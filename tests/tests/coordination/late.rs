@@ -150,3 +150,42 @@ async fn a_late_write_does_not_undo_a_later_one() -> Result<()> {
     leads.release().await;
     Ok(())
 }
+
+/// A run that was forgotten and is there anew: a copy of the first request does not take it out.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_late_removal_does_not_take_out_what_is_there_anew() -> Result<()> {
+    let cluster = EtcdCluster::start(1)?;
+    let prefix = prefix();
+    let client = cluster.client(&prefix, LONG).await?;
+    let leads = client.campaign(&member("a")).await?;
+    let entry = run("db");
+    client.put_run(&entry).await?;
+    let key = format!("{prefix}/runs/{}", entry.run);
+    let mut operator = cluster.operator(None).await?;
+    let answer = operator.get(key.clone(), None).await?;
+    let seen = answer.header().context("no header")?.revision();
+    let first = operator.get(format!("{prefix}/leader"), None).await?;
+    let since = first
+        .kvs()
+        .first()
+        .context("nobody leads")?
+        .create_revision();
+    client.forget_run(entry.run).await?;
+    client.put_run(&entry).await?;
+    // What the client has sent, once more.
+    let copy = Txn::new()
+        .when([
+            Compare::mod_revision(key.clone(), CompareOp::Less, seen + 1),
+            Compare::create_revision(format!("{prefix}/leader"), CompareOp::Equal, since),
+        ])
+        .and_then([TxnOp::delete(key.clone(), None)]);
+    let answer = operator.txn(copy).await?;
+    ensure!(!answer.succeeded(), "the copy was carried out");
+    ensure!(client.runs().await? == [entry.clone()], "it was taken out");
+    // Twice is as good as once.
+    client.forget_run(entry.run).await?;
+    client.forget_run(entry.run).await?;
+    ensure!(client.runs().await?.is_empty(), "it stayed");
+    leads.release().await;
+    Ok(())
+}

@@ -21,6 +21,26 @@ const LEASE: Duration = Duration::from_secs(2);
 /// Nothing that must happen may take longer.
 const DEADLINE: Duration = Duration::from_secs(30);
 
+/// More than one answer of etcd holds.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_long_index_is_read_whole() -> Result<()> {
+    let cluster = EtcdCluster::start(1)?;
+    let client = cluster.client(&prefix(), LEASE).await?;
+    let mut entries: Vec<_> = (0..2_100)
+        .map(|n| {
+            let mut entry = run(&format!("db{n}"));
+            entry.message = "x".repeat(3_000);
+            entry
+        })
+        .collect();
+    for some in entries.chunks(100) {
+        futures::future::try_join_all(some.iter().map(|entry| client.put_run(entry))).await?;
+    }
+    entries.sort_by_key(|entry| entry.run);
+    ensure!(client.runs().await? == entries, "some are missing");
+    Ok(())
+}
+
 async fn granted(etcd: &Etcd, name: &str) -> Result<Box<dyn Held>> {
     match etcd.lock_database("db", &member(name)).await? {
         Locked::Granted(held) => Ok(held),

@@ -2,7 +2,10 @@
 
 use std::{collections::VecDeque, path::Path, time::Duration};
 
-use tokio::time::{sleep, timeout};
+use tokio::{
+    sync::OnceCell,
+    time::{sleep, timeout},
+};
 use tonic::{Code, Status};
 use upshift_proto::v1::operator_client::OperatorClient;
 use upshift_shared::{
@@ -17,6 +20,8 @@ use crate::coordination::{Coordination, Etcd, EtcdOptions};
 
 /// So long the coordinator that leads is looked for: a new one leads within seconds.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// How all runs of a large cluster stand is a long answer.
+const ANSWER_BYTES: usize = 64 * 1024 * 1024;
 /// Between attempts.
 const AGAIN: Duration = Duration::from_millis(500);
 /// How long an answer may take, where nothing has to be compiled.
@@ -27,6 +32,8 @@ pub(super) struct Client {
     link: Link,
     urls: Vec<String>,
     etcd: Option<EtcdOptions>,
+    /// Once it was reached.
+    store: OnceCell<Etcd>,
 }
 
 impl Client {
@@ -55,6 +62,7 @@ impl Client {
             link: Link::new(cluster, &environment)?,
             urls,
             etcd,
+            store: OnceCell::new(),
         })
     }
 
@@ -62,7 +70,11 @@ impl Client {
         let Some(options) = &self.etcd else {
             return Ok(self.urls.iter().cloned().collect());
         };
-        let leader = Box::pin(Etcd::connect(options)).await?.leader().await?;
+        let store = self
+            .store
+            .get_or_try_init(|| Box::pin(Etcd::connect(options)))
+            .await?;
+        let leader = store.leader().await?;
         Ok(leader.map(|leader| leader.address).into_iter().collect())
     }
 
@@ -116,7 +128,8 @@ impl Client {
                     continue;
                 }
             };
-            match question(OperatorClient::new(line)).await {
+            let operator = OperatorClient::new(line).max_decoding_message_size(ANSWER_BYTES);
+            match question(operator).await {
                 Ok(answer) => return Ok(answer),
                 Err(status) if status.code() == Code::Unavailable => {
                     let leader = status.metadata().get(LEADER);

@@ -3,10 +3,13 @@
 use std::{
     fs,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use clap::Args;
+use tokio::time::timeout;
 use tokio_stream::iter;
+use tonic::Status;
 use upshift_proto::v1::{PackFile, SubmitOrder, SubmitPart, submit_part::Part};
 use upshift_shared::ids::RunId;
 
@@ -20,6 +23,8 @@ use super::{
     watch,
 };
 
+/// How long a coordinator may take for a pack: it lets one travel for 15 minutes, and compiles it then.
+const DEADLINE: Duration = Duration::from_secs(30 * 60);
 /// Pieces that files travel in.
 const PIECE_BYTES: usize = 256 * 1024;
 
@@ -58,8 +63,9 @@ pub(super) async fn run(arguments: Arguments, config: Option<&Path>) -> Result<(
     // The same order again is one order: its run has its number.
     let answer = client
         .ask(async |mut operator| {
-            let answer = operator.submit(iter(parts.clone())).await?;
-            Ok(answer.into_inner())
+            let answer = timeout(DEADLINE, operator.submit(iter(parts.clone()))).await;
+            let late = |_| Status::unavailable("the coordinator does not answer");
+            Ok(answer.map_err(late)??.into_inner())
         })
         .await?;
     if arguments.operator.json {

@@ -79,6 +79,8 @@ struct Conductors {
     of: HashMap<RunId, AbortHandle>,
     /// Those of which an order is carried out right now.
     at_work: HashSet<RunId>,
+    /// Those of which an order was carried out, and that is not written yet.
+    ending: HashSet<RunId>,
     /// Runs whose pack is being compiled.
     submitted: HashSet<RunId>,
 }
@@ -212,8 +214,26 @@ impl Leading {
         let mut conductors = self.conductors();
         match at_work {
             true => conductors.at_work.insert(run),
-            false => conductors.at_work.remove(&run),
+            false => conductors.at_work.remove(&run) && conductors.ending.insert(run),
         };
+    }
+
+    /// What has become of an order is written.
+    pub(super) fn set_ended(&self, run: RunId) {
+        self.conductors().ending.remove(&run);
+    }
+
+    /// Whether an order was carried out, and it is not written yet what has become of it.
+    pub(super) fn is_ending(&self, run: RunId) -> bool {
+        self.conductors().ending.contains(&run)
+    }
+
+    /// Has an order that stands carried out once more where it has just come to its end.
+    pub(super) async fn order_again(self: &Arc<Self>, run: RunId) -> Result<(), Failure> {
+        if self.is_ending(run) {
+            self.order(run, |current| Ok(current.cloned())).await?;
+        }
+        Ok(())
     }
 
     fn host(&self, takes_over: bool) -> ClusterHost {
@@ -271,6 +291,7 @@ impl Leading {
             if let Some(order) = decide(entry.order.as_ref())? {
                 is_new = true;
                 entry.order = Some(order);
+                entry.orders += 1;
                 entry.message.clear();
             }
             Ok::<_, Failure>(entry)
@@ -282,9 +303,9 @@ impl Leading {
 
     /// Has a run conducted of which something was ordered just now.
     fn conduct_on(self: &Arc<Self>, run: RunId, database: &str) {
-        let server = tokio::task::block_in_place(|| {
-            let config = self.config().ok();
-            self.server(config.as_ref(), database)
+        let server = tokio::task::block_in_place(|| match self.runs_of_server.is_empty() {
+            true => None,
+            false => self.server(self.config().ok().as_ref(), database),
         });
         self.conduct(run, server.as_deref(), false);
     }
@@ -304,6 +325,12 @@ impl Leading {
             run: run.to_owned(),
             summary,
         };
+        if order.options.iter().any(|option| option.contains("://")) {
+            return Err(Failure::usage(
+                "an option holds a URL: a database of a cluster is named by an entry [databases.NAME] of \
+                 the coordinator's configuration",
+            ));
+        }
         let host = Host::Cluster(Box::new(self.host(false)));
         let place = (order.database.as_str(), host);
         let arguments = run_arguments(&order.options, pack.folder(), place)?;
@@ -314,6 +341,14 @@ impl Leading {
         let stored =
             ledger::exists(&mut conn).await? && ledger::run::read(&mut conn, run).await?.is_some();
         let known = self.index.get(run);
+        let is_another = |entry: &RunEntry| {
+            entry.database != order.database || (!stored && entry.order.is_some())
+        };
+        if known.as_ref().is_some_and(is_another) {
+            return Err(Failure::refused(format!(
+                "run {run} is one of another database: submit anew"
+            )));
+        }
         if stored && known.is_some_and(|entry| entry.state != SUBMITTED) {
             let known = format!("run {run} was submitted before");
             return Ok(answer(&order.run, known));
@@ -341,6 +376,7 @@ impl Leading {
                 commit,
                 options: order.options.clone(),
             }),
+            orders: 1,
             message: String::new(),
             ..submitted(run, order)
         };
@@ -428,6 +464,9 @@ fn submitted(run: RunId, order: &SubmitOrder) -> RunEntry {
         database: order.database.clone(),
         state: SUBMITTED.to_owned(),
         order: None,
+        orders: 0,
+        options: order.options.clone(),
+        closed: false,
         message: "its submission has not come to its end: submit it again, or resume it".to_owned(),
     }
 }
