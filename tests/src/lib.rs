@@ -11,5 +11,10 @@ pub mod group;
 pub mod harness;
 pub mod odoo;
 pub mod oracle;
+mod seeds;
 pub mod simulation;
 pub mod small_erp;
+mod waiting;
+
+pub use seeds::seeds;
+pub use waiting::{eventually, eventually_async};

@@ -246,6 +246,14 @@ impl World {
         cluster::submitted(&self.operator(&words)?)
     }
 
+    /// Whether the run goes on, by the ledger, which answers whatever links are cut; not while its server is
+    /// down.
+    #[must_use]
+    pub fn goes_on(&self) -> bool {
+        let state = self.postgres.psql(NAME, "SELECT state FROM upshift.run");
+        state.is_ok_and(|state| state == "running")
+    }
+
     /// Waits until nothing is to be done with a run; how it stands then.
     ///
     /// # Errors

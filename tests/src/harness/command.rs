@@ -220,6 +220,18 @@ impl Running {
         Ok(false)
     }
 
+    /// Reads until so many units more are done, of which `--json` tells.
+    ///
+    /// # Errors
+    /// Where it ends before, or prints nothing for too long.
+    pub fn units_done(&mut self, count: usize) -> Result<()> {
+        for number in 0..count {
+            let done = self.read_until(|line| line.contains("unit_done"))?;
+            ensure!(done, "it ended after {number} units");
+        }
+        Ok(())
+    }
+
     /// Its number among processes.
     #[must_use]
     pub fn id(&self) -> u32 {

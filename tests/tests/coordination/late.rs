@@ -4,9 +4,12 @@ use anyhow::{Context, Result, ensure};
 use etcd_client::{Compare, CompareOp, GetOptions, Txn, TxnOp};
 use tokio::time::timeout;
 use upshift_coordinator::coordination::{Coordination, Etcd, Locked};
-use upshift_tests::harness::{EtcdCluster, Relay};
+use upshift_tests::{
+    eventually_async,
+    harness::{EtcdCluster, Relay},
+};
 
-use crate::{DEADLINE, LEASE, eventually, granted, member, prefix, run};
+use crate::{DEADLINE, LEASE, granted, member, prefix, run};
 
 /// Longer than anything here takes: nothing ends because a lease did.
 const LONG: std::time::Duration = LEASE.saturating_mul(60);
@@ -24,7 +27,10 @@ async fn relayed(cluster: &EtcdCluster, prefix: &str) -> Result<(Etcd, Relay)> {
 
 /// Returns when etcd has been asked so often more.
 async fn asked(cluster: &EtcdCluster, before: f64, more: f64) -> Result<()> {
-    eventually("to be asked", async || Ok(txns(cluster)? >= before + more)).await
+    eventually_async("to be asked", DEADLINE, async || {
+        Ok(txns(cluster)? >= before + more)
+    })
+    .await
 }
 
 fn txns(cluster: &EtcdCluster) -> Result<f64> {
@@ -45,7 +51,7 @@ async fn a_request_that_was_given_up_holds_nothing() -> Result<()> {
             answered?;
             anyhow::bail!("an answer got through");
         }
-        granted = eventually("the request to be carried out", async || {
+        granted = eventually_async("the request to be carried out", DEADLINE, async || {
             let key = format!("{prefix}/locks/db");
             Ok(operator.kv_client().get(key, None).await?.count() == 1)
         }) => granted?,

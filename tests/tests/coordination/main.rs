@@ -12,32 +12,14 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 use tokio::time::timeout;
 use upshift_coordinator::coordination::{Coordination, Etcd, Held, Locked, suite};
-use upshift_shared::ids::RunId;
 use upshift_tests::{
-    cluster::{member, run},
+    cluster::{member, prefix, run},
     harness::EtcdCluster,
 };
 
 const LEASE: Duration = Duration::from_secs(2);
 /// Nothing that must happen may take longer.
 const DEADLINE: Duration = Duration::from_secs(30);
-
-fn prefix() -> String {
-    format!("/upshift-test/{}", RunId::generate())
-}
-
-/// Returns when the condition holds.
-async fn eventually(what: &str, holds: impl AsyncFn() -> Result<bool>) -> Result<()> {
-    let waited = timeout(DEADLINE, async {
-        while !holds().await? {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-        Ok(())
-    });
-    waited
-        .await
-        .unwrap_or_else(|_| anyhow::bail!("{what}: not within {DEADLINE:?}"))
-}
 
 /// More than one answer of etcd holds.
 #[tokio::test(flavor = "multi_thread")]

@@ -9,9 +9,9 @@ use tokio::{
     time::timeout,
 };
 use upshift_coordinator::coordination::{Coordination, Etcd, EtcdOptions};
-use upshift_shared::{clock::Stopwatch, ids::RunId};
+use upshift_shared::clock::Stopwatch;
 use upshift_tests::{
-    cluster::{member, run},
+    cluster::{member, prefix, run},
     harness::{EtcdCluster, Network, Slowness},
 };
 
@@ -42,7 +42,7 @@ impl Scene {
         let hosts = MEMBERS.map(|name| network.host(name));
         Ok(Some(Self {
             etcd: EtcdCluster::start_on(&hosts)?,
-            prefix: format!("/upshift-test/{}", RunId::generate()),
+            prefix: prefix(),
             network,
         }))
     }

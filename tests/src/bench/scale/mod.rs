@@ -3,7 +3,6 @@
 
 pub mod engine;
 mod idler;
-mod process;
 mod rules;
 pub mod sessions;
 mod side;
