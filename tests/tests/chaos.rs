@@ -1,4 +1,4 @@
-//! Clusters on hosts of their own under sequences of faults. CI runs four, each a test; a command runs more:
+//! Clusters on hosts of their own under sequences of faults. CI runs a dozen; a command runs more:
 //!
 //! ```text
 //! UPSHIFT_FIRST=1 UPSHIFT_CASES=200 target/debug/upshift-test-server \
@@ -42,20 +42,20 @@ async fn come_to_the_same_end(seeds: Range<u64>) -> Result<()> {
 
 #[tokio::test]
 async fn sequences_come_to_the_same_end() -> Result<()> {
-    come_to_the_same_end(seeds(1..2)).await
+    come_to_the_same_end(seeds(1..4)).await
 }
 
 #[tokio::test]
 async fn so_does_a_second() -> Result<()> {
-    come_to_the_same_end(2..3).await
+    come_to_the_same_end(4..7).await
 }
 
 #[tokio::test]
 async fn so_does_a_third() -> Result<()> {
-    come_to_the_same_end(3..4).await
+    come_to_the_same_end(7..10).await
 }
 
 #[tokio::test]
 async fn so_does_a_fourth() -> Result<()> {
-    come_to_the_same_end(4..5).await
+    come_to_the_same_end(10..13).await
 }

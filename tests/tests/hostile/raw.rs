@@ -170,6 +170,11 @@ async fn what_is_no_http2_harms_nobody() -> Result<()> {
     let mut hesitant = rig.connect(2).await?;
     hesitant.write_all(&PREFACE[..10]).await?;
     waiting.spawn(lives(hesitant));
+    // It speaks HTTP/2, but nobody asks for anything.
+    let mut polite = rig.connect(2).await?;
+    polite.write_all(PREFACE).await?;
+    polite.write_all(&[0, 0, 0, 4, 0, 0, 0, 0, 0]).await?;
+    waiting.spawn(lives(polite));
     ensure!(
         is_answered(&mut rig.connect(3).await?).await?,
         "a proper call is not answered"
