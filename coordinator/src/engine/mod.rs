@@ -11,6 +11,7 @@ mod checkpoint;
 mod event;
 #[cfg(test)]
 mod failure_tests;
+mod kinds;
 #[cfg(test)]
 mod limits_tests;
 #[cfg(test)]

@@ -8,7 +8,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{ServerId, runs::RunIndex};
+use super::{ServerId, kinds, runs::RunIndex};
 
 /// Names and values that say where a worker is, or a database: `region=eu`.
 pub type Labels = BTreeMap<String, String>;
@@ -136,16 +136,7 @@ impl Turns {
             queue: Queue::new(),
             runs: 0,
         };
-        match self.kinds.iter().position(|kind| kind.runs == 0) {
-            Some(place) => {
-                self.kinds[place] = kind;
-                place
-            }
-            None => {
-                self.kinds.push(kind);
-                self.kinds.len() - 1
-            }
-        }
+        kinds::put(&mut self.kinds, kind, |kind| kind.runs == 0)
     }
 
     /// A run has ended.

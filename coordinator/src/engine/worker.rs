@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use upshift_shared::ids::WorkerId;
 
 use super::{
+    kinds,
     runs::RunIndex,
     turn::{Labels, contradicts},
 };
@@ -86,17 +87,7 @@ impl Workers {
             serving: 0,
             queue: VecDeque::new(),
         };
-        let unused = |kind: &Kind| kind.serving == 0;
-        match self.kinds.iter().position(unused) {
-            Some(place) => {
-                self.kinds[place] = kind;
-                place
-            }
-            None => {
-                self.kinds.push(kind);
-                self.kinds.len() - 1
-            }
-        }
+        kinds::put(&mut self.kinds, kind, |kind| kind.serving == 0)
     }
 
     /// How a worker stands, for messages.
