@@ -16,5 +16,6 @@ pub mod lint;
 pub mod metrics;
 pub mod progress;
 pub mod server;
+mod signals;
 pub mod snapshot;
 mod verification;

@@ -1,18 +1,14 @@
-//! What is counted, in the text format of Prometheus (OpenMetrics 1.0). Nothing here names a row, a value
+//! What is counted. Nothing here names a row, a value
 //! or a statement; labels are few and of our own making.
 
 use std::time::Duration;
 
 use prometheus_client::{
-    encoding::{EncodeLabelSet, text::encode},
-    metrics::{
-        counter::Counter,
-        family::Family,
-        gauge::Gauge,
-        histogram::{Histogram, exponential_buckets},
-    },
-    registry::{Registry, Unit},
+    encoding::EncodeLabelSet,
+    metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
+    registry::Registry,
 };
+use upshift_worker::exposition;
 
 use crate::{
     engine::Load,
@@ -57,10 +53,10 @@ struct Asked {
 
 impl Default for Metrics {
     fn default() -> Self {
-        // From a millisecond to more than an hour.
-        let unit_seconds = Histogram::new(exponential_buckets(0.001, 4.0, 12));
+        let mut registry = Registry::with_prefix("upshift");
+        let unit_seconds = exposition::unit_seconds(&mut registry);
         let mut metrics = Self {
-            registry: Registry::with_prefix("upshift"),
+            registry,
             units: Counter::default(),
             rows: Counter::default(),
             unit_seconds,
@@ -117,20 +113,12 @@ impl Metrics {
                 &self.leader_changes,
             ),
         ];
-        for (name, help, counter) in counters {
-            self.registry.register(name, help, counter.clone());
-        }
+        exposition::register(&mut self.registry, &counters);
         let waits = "Waits of some seconds, by what waits";
         self.registry.register("waits", waits, self.waits.clone());
         let requests = "What operators have asked for";
         self.registry
             .register("requests", requests, self.requests.clone());
-        self.registry.register_with_unit(
-            "unit",
-            "How long units took",
-            Unit::Seconds,
-            self.unit_seconds.clone(),
-        );
     }
 
     fn register_gauges(&mut self) {
@@ -154,9 +142,7 @@ impl Metrics {
             ("workers", "Workers that have a session", &self.workers),
             ("leads", "Whether this process leads", &self.leads),
         ];
-        for (name, help, gauge) in gauges {
-            self.registry.register(name, help, gauge.clone());
-        }
+        exposition::register(&mut self.registry, &gauges);
     }
 
     /// A unit was done.
@@ -219,10 +205,7 @@ impl Metrics {
         self.units_ready.set(number(load.units_ready));
         self.slots.set(number(load.capacity));
         self.workers.set(number(workers as u64));
-        let mut text = String::new();
-        // It is written into memory.
-        let _never = encode(&mut text, &self.registry);
-        text
+        exposition::text(&self.registry)
     }
 }
 

@@ -52,6 +52,9 @@ pub enum Error {
         /// The epoch that the ledger holds.
         current: i64,
     },
+    /// Another coordinator leads the cluster: it is to be asked.
+    #[error("this coordinator no longer leads: ask the one that does")]
+    NotLeading,
     /// A function of ours cannot change a value. The key belongs only in reports that ask for it.
     #[error("{what}: a row cannot be changed: {why}; {advice}")]
     BadValue {
@@ -107,7 +110,11 @@ impl Error {
             },
             Self::Io { .. } => Retry::Later,
             Self::Refused(_) | Self::BadValue { .. } => Retry::Operator,
-            Self::Pack(_) | Self::Config(_) | Self::Format(_) | Self::Fenced { .. } => Retry::Never,
+            Self::Pack(_)
+            | Self::Config(_)
+            | Self::Format(_)
+            | Self::Fenced { .. }
+            | Self::NotLeading => Retry::Never,
         }
     }
 }

@@ -15,6 +15,7 @@ pub mod plan;
 pub mod suggest;
 pub mod telemetry;
 pub mod throttle;
+pub mod tls;
 pub mod transform;
 
 pub use error::{Error, Result, Retry};

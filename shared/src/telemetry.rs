@@ -1,4 +1,8 @@
-//! Diagnostics, for those who look into a problem. What users need is printed by the commands.
+//! Diagnostics, for those who look into a problem: a log, and traces where they are asked for. What users
+//! need is printed by the commands.
+
+pub mod export;
+pub mod trace;
 
 use tracing_subscriber::EnvFilter;
 

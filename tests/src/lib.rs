@@ -12,6 +12,11 @@ pub mod group;
 pub mod harness;
 pub mod odoo;
 pub mod oracle;
+mod seeds;
 pub mod simulation;
 pub mod small_erp;
 pub mod tenants;
+mod waiting;
+
+pub use seeds::seeds;
+pub use waiting::{eventually, eventually_async};

@@ -1,4 +1,4 @@
-//! Clusters on hosts of their own under sequences of faults. CI runs a few; a command runs more:
+//! Clusters on hosts of their own under sequences of faults. CI runs a dozen; a command runs more:
 //!
 //! ```text
 //! UPSHIFT_FIRST=1 UPSHIFT_CASES=200 target/debug/upshift-test-server \
@@ -7,30 +7,26 @@
 //!
 //! `UPSHIFT_SEED=n` runs one again.
 
-use anyhow::{Result, bail};
-use upshift_tests::chaos::{Expected, sequence};
+use std::ops::Range;
 
-/// So many in CI.
-const CASES: u64 = 4;
+use anyhow::{Result, bail, ensure};
+use upshift_tests::{
+    chaos::{Expected, sequence},
+    seeds,
+};
 
-fn number(name: &str, default: u64) -> u64 {
-    let value = std::env::var(name).ok();
-    value.and_then(|text| text.parse().ok()).unwrap_or(default)
-}
-
-#[tokio::test]
-async fn sequences_come_to_the_same_end() -> Result<()> {
-    let (first, cases) = match std::env::var("UPSHIFT_SEED") {
-        Ok(seed) => (seed.parse()?, 1),
-        Err(_) => (number("UPSHIFT_FIRST", 1), number("UPSHIFT_CASES", CASES)),
-    };
+async fn come_to_the_same_end(seeds: Range<u64>) -> Result<()> {
     let expected = Expected::new().await?;
-    let mut failed = Vec::new();
-    for seed in first..first + cases {
+    let (mut failed, mut in_time) = (Vec::new(), 0);
+    for seed in seeds.clone() {
+        println!("UPSHIFT_SEED={seed}");
         match sequence(seed, &expected).await {
-            Ok(true) => println!("{seed} came to its end"),
+            Ok(Some(faults)) => {
+                println!("{seed} came to its end: {faults:?}");
+                in_time += faults.in_time;
+            }
             // Said loudly by whoever looked for hosts.
-            Ok(false) => return Ok(()),
+            Ok(None) => return Ok(()),
             Err(error) => {
                 println!("{seed} failed: {error:#}");
                 failed.push(seed);
@@ -38,7 +34,28 @@ async fn sequences_come_to_the_same_end() -> Result<()> {
         }
     }
     if !failed.is_empty() {
-        bail!("of {cases} sequences these failed: {failed:?}");
+        bail!("of {seeds:?} these failed: {failed:?}");
     }
+    ensure!(in_time > 0, "no fault met a run that was going on");
     Ok(())
+}
+
+#[tokio::test]
+async fn sequences_come_to_the_same_end() -> Result<()> {
+    come_to_the_same_end(seeds(1..4)).await
+}
+
+#[tokio::test]
+async fn so_does_a_second() -> Result<()> {
+    come_to_the_same_end(4..7).await
+}
+
+#[tokio::test]
+async fn so_does_a_third() -> Result<()> {
+    come_to_the_same_end(7..10).await
+}
+
+#[tokio::test]
+async fn so_does_a_fourth() -> Result<()> {
+    come_to_the_same_end(10..13).await
 }

@@ -1,14 +1,15 @@
 //! A cluster on loopback: what operators ask of it, coordinators that end in the middle of a run, workers
 //! that come and go, who is let in.
 
-use std::{fs, path::PathBuf, time::Duration};
+use std::fs;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use nix::sys::signal::Signal;
+use sqlx::Connection;
 use upshift_tests::{
-    cluster::{Cluster, leads},
+    cluster::{Cluster, Guarded, leads},
     compare::{self, Snapshot},
-    harness::{Database, Upshift},
+    harness::{Database, Upshift, one_module},
     oracle, small_erp,
 };
 
@@ -58,6 +59,13 @@ async fn a_run_goes_through_the_cluster_and_back() -> Result<()> {
     ] {
         cluster.upshift(&refused).run()?.expect_code(code)?;
     }
+    let done = audited(&database)?;
+    let expected = [
+        "local|submit|--unit-rows 100 --passes in-place",
+        "local|rollback|to the start",
+        "local|submit|--commit --unit-rows 100",
+    ];
+    ensure!(done == expected, "{done:?}");
     Ok(())
 }
 
@@ -92,10 +100,20 @@ async fn a_leader_that_is_told_to_stop_hands_its_runs_over() -> Result<()> {
     let mut second = cluster.coordinator().start()?;
     let worker = cluster.worker(1)?;
     let run = cluster.submit(&small_erp::pack(), "erp", &["--unit-rows", "20"])?;
+    database.await_answer("SELECT 1 FROM upshift.unit WHERE state = 'done' LIMIT 1")?;
+    let epoch = || {
+        database
+            .psql("SELECT epoch FROM upshift.fence")?
+            .trim()
+            .parse::<i64>()
+            .context("it has one")
+    };
+    let begun = epoch()?;
     first.signal(Signal::SIGTERM)?;
     first.wait()?.expect_code(0)?;
     leads(&mut second)?;
     cluster.expect(&run, "prepared")?;
+    ensure!(epoch()? > begun, "nothing was left to hand over");
     // It never stood still as failed.
     let events = Upshift::on(&database, ["events", "--json"]).succeed()?;
     ensure!(!events.stdout.contains("\"failed\""), "{}", events.stdout);
@@ -113,27 +131,81 @@ async fn workers_come_and_go() -> Result<()> {
     let _leader = cluster.leader()?;
     let run = cluster.submit(&small_erp::pack(), "erp", &["--unit-rows", "20"])?;
     let doomed = cluster.worker(1)?;
-    std::thread::sleep(Duration::from_millis(1500));
+    let at_work = |workers: &[serde_json::Value]| matches!(workers, [one] if one["units_in_flight"].as_u64() > Some(0));
+    let first = cluster.expect_workers("one at work", at_work)?;
+    let first = first[0]["worker"].clone();
     doomed.kill()?;
     let drained = cluster.worker(1)?;
-    std::thread::sleep(Duration::from_millis(1000));
-    let listed = cluster
-        .upshift(&["cluster", "workers", "--json"])
-        .succeed()?;
-    let workers: serde_json::Value = serde_json::from_str(&listed.stdout)?;
+    let is_another =
+        |workers: &[serde_json::Value]| workers.iter().any(|worker| worker["worker"] != first);
+    let workers = cluster.expect_workers("another", is_another)?;
     let newest = workers
         .as_array()
-        .and_then(|all| all.last())
+        .and_then(|all| all.iter().find(|worker| worker["worker"] != first))
         .map(|worker| worker["worker"].to_string());
-    let newest = newest.unwrap_or_default();
+    let newest = newest.context("it has a session")?;
     cluster.upshift(&["cluster", "drain", &newest]).succeed()?;
     drained.wait()?.expect_code(0)?;
     let _last = cluster.worker(4)?;
     cluster.expect(&run, "prepared")?;
-    cluster.upshift(&["cluster", "commit", &run]).succeed()?;
+    // An answer may have been lost: who asks again is told that it is so.
+    for (words, told) in [
+        (["cluster", "resume", &run], "is prepared already"),
+        (["cluster", "commit", &run], "is committed"),
+    ] {
+        let answer = cluster.upshift(&words).succeed()?;
+        ensure!(answer.stdout.contains(told), "{}", answer.stdout);
+    }
     cluster.expect(&run, "committed")?;
+    let again = cluster.upshift(&["cluster", "commit", &run]).succeed()?;
+    ensure!(
+        again.stdout.contains("is committed already"),
+        "{}",
+        again.stdout
+    );
     compare::expect_same(&naive, &database, "committed").await
 }
+
+/// It has the time that the unit needs.
+#[tokio::test]
+async fn a_worker_that_is_told_to_stop_finishes_its_unit() -> Result<()> {
+    let database = Database::create()?;
+    database
+        .psql("CREATE TABLE t AS SELECT 1 AS id, 1 AS value; ALTER TABLE t ADD PRIMARY KEY (id)")?;
+    let pack = one_module(&[("post-t.sql", "UPDATE t SET value = value + 1;\n")])?;
+    let cluster = Cluster::new(1, &[("erp", &database)], "")?;
+    let _leader = cluster.leader()?;
+    let worker = cluster.worker(1)?;
+    // The unit waits for this as long as it is there.
+    let mut holder = database.connect().await?;
+    sqlx::raw_sql("BEGIN; SELECT FROM t FOR UPDATE")
+        .execute(&mut holder)
+        .await?;
+    let options = ["--passes", "in-place", "--lock-timeout", "10min"];
+    let run = cluster.submit(pack.path(), "erp", &options)?;
+    database.await_answer(WAITS)?;
+    worker.signal(Signal::SIGTERM)?;
+    cluster.expect_workers("one that leaves", |workers| {
+        matches!(workers, [one] if one["draining"] == true && one["units_in_flight"] == 1)
+    })?;
+    // Nobody ends it: it goes on as soon as it can.
+    database.await_answer(WAITS)?;
+    holder.close().await?;
+    let said = worker.wait()?.expect_code(0)?;
+    let done =
+        database.psql("SELECT count(*) FROM upshift.unit WHERE state = 'done' AND rows = 1")?;
+    ensure!(done.trim() == "1", "{done} {said:?}");
+    let _next = cluster.worker(1)?;
+    cluster.expect(&run, "prepared")?;
+    // At its first attempt.
+    let events = Upshift::on(&database, ["events", "--json"]).succeed()?;
+    ensure!(!events.stdout.contains("\"retry\""), "{}", events.stdout);
+    Ok(())
+}
+
+/// A unit that waits for a lock.
+const WAITS: &str = "SELECT pid FROM pg_stat_activity WHERE datname = current_database() \
+    AND application_name LIKE 'upshift%' AND wait_event_type = 'Lock'";
 
 #[tokio::test]
 async fn a_pause_holds_until_the_run_is_resumed() -> Result<()> {
@@ -148,90 +220,87 @@ async fn a_pause_holds_until_the_run_is_resumed() -> Result<()> {
         .succeed()?;
     let _worker = cluster.worker(2)?;
     let paused = |status: &serde_json::Value| status["message"] == "paused: month end";
-    let mut status = cluster.status(&run)?;
-    for _ in 0..100 {
-        if paused(&status) {
-            break;
-        }
-        std::thread::sleep(Duration::from_millis(200));
-        status = cluster.status(&run)?;
-    }
-    ensure!(paused(&status), "{status}");
+    cluster.stands(&run, "paused", paused)?;
     // Another leader knows of it.
     leader.kill()?;
     let _second = cluster.leader()?;
-    for _ in 0..100 {
-        status = cluster.status(&run)?;
-        if paused(&status) {
-            break;
-        }
-        std::thread::sleep(Duration::from_millis(200));
-    }
-    ensure!(paused(&status), "{status}");
+    cluster.stands(&run, "paused still", paused)?;
     cluster.upshift(&["cluster", "resume", &run]).succeed()?;
     cluster.expect(&run, "prepared")?;
     cluster.upshift(&["cluster", "rollback", &run]).succeed()?;
     cluster.expect(&run, "rolled_back")?;
+    let done = audited(&database)?;
+    let steered = [
+        "local|pause|month end",
+        "local|resume|",
+        "local|rollback|to the start",
+    ];
+    ensure!(done[1..] == steered, "{done:?}");
     before.expect_same(&Snapshot::take(&database).await?, "rolled back")
 }
 
-/// A cluster with certificates, and the configurations of its parts.
-struct Guarded {
-    cluster: Cluster,
-    _database: Database,
+/// A leader that is cut off keeps its lock of the database for a while: whoever leads next waits for it, and
+/// does not end what an operator wanted.
+#[tokio::test]
+async fn a_pause_holds_while_a_leader_that_was_cut_off_has_the_lock() -> Result<()> {
+    let (database, naive) = databases().await?;
+    let cluster = Cluster::new(1, &[("erp", &database)], "")?;
+    let first = cluster.leader()?;
+    // Nobody works yet: it cannot end before it is paused.
+    let run = cluster.submit(&small_erp::pack(), "erp", SMALL)?;
+    cluster
+        .upshift(&["cluster", "pause", &run, "--reason", "month end"])
+        .succeed()?;
+    let says = |words: &'static str| {
+        move |status: &serde_json::Value| {
+            status["message"]
+                .as_str()
+                .is_some_and(|message| message.contains(words))
+        }
+    };
+    cluster.stands(&run, "paused", says("paused: month end"))?;
+    first.signal(Signal::SIGSTOP)?;
+    let mut second = cluster.coordinator().start()?;
+    leads(&mut second)?;
+    cluster.stands(
+        &run,
+        "waiting for the lock",
+        says("another upshift is at work"),
+    )?;
+    first.kill()?;
+    cluster.stands(&run, "paused still", says("paused: month end"))?;
+    let _worker = cluster.worker(2)?;
+    cluster.upshift(&["cluster", "resume", &run]).succeed()?;
+    cluster.expect(&run, "prepared")?;
+    cluster.upshift(&["cluster", "commit", &run]).succeed()?;
+    cluster.expect(&run, "committed")?;
+    compare::expect_same(&naive, &database, "committed").await
+}
+
+/// What the ledger says that operators have done: who, what and more of it.
+fn audited(database: &Database) -> Result<Vec<String>> {
+    let rows = database
+        .psql("SELECT by || '|' || verb || '|' || detail FROM upshift.audit ORDER BY at")?;
+    Ok(rows.lines().map(str::to_owned).collect())
 }
 
 const SECRET: &str = "s3cret-token";
 
-impl Guarded {
-    async fn new() -> Result<Self> {
-        let (database, _) = databases().await?;
-        let digest = sha256(SECRET);
-        let more = format!(
-            "max_pack = \"1MB\"\n[cluster.tls]\nca = \"CERTS/ca.pem\"\ncertificate = \"CERTS/ROLE.pem\"\n\
-             key = \"CERTS/ROLE.key\"\n[cluster.tokens.screen]\nrole = \"viewer\"\nsha256 = \"{digest}\"\n"
-        );
-        let cluster = Cluster::new(1, &[("erp", &database)], &more)?;
-        Ok(Self {
-            cluster,
-            _database: database,
-        })
-    }
+/// A cluster with certificates, and a viewer's token.
+async fn guarded() -> Result<(Guarded, Database)> {
+    let database = small_erp::database().await?;
+    let guarded = Guarded::new(&database, &[("viewer", SECRET)], "max_pack = \"1MB\"")?;
+    Ok((guarded, database))
+}
 
-    /// The configuration of a part, with certificates from that folder, and whatever `change` makes of it.
-    fn file(
-        &self,
-        (name, role, certs): (&str, &str, &str),
-        change: impl Fn(String) -> String,
-    ) -> Result<PathBuf> {
-        let certs = self.cluster.folder().join(certs);
-        if !certs.is_dir() {
-            Upshift::new(["certs"]).argument(&certs).succeed()?;
-        }
-        let text = fs::read_to_string(self.cluster.file())?
-            .replace("CERTS", &certs.display().to_string())
-            .replace("ROLE", role);
-        let file = self.cluster.folder().join(format!("{name}.toml"));
-        fs::write(&file, change(text))?;
-        Ok(file)
-    }
-
-    fn call(&self, role: &str, arguments: &[&str]) -> Result<Upshift> {
-        let file = self.file((role, role, "certs"), |text| text)?;
-        Ok(Upshift::new(["--config"])
-            .argument(file)
-            .arguments(arguments))
-    }
-
-    fn submit(&self, role: &str) -> Result<Upshift> {
-        let submit = ["cluster", "submit", "--watch", "--database", "erp"];
-        Ok(self.call(role, &submit)?.argument(small_erp::pack()))
-    }
+fn submits(guarded: &Guarded, role: &str) -> Result<Upshift> {
+    let submit = ["cluster", "submit", "--watch", "--database", "erp"];
+    Ok(guarded.call(role, &submit)?.argument(small_erp::pack()))
 }
 
 #[tokio::test]
 async fn only_who_shows_a_certificate_of_the_right_role_is_let_in() -> Result<()> {
-    let guarded = Guarded::new().await?;
+    let (guarded, _database) = guarded().await?;
     let mut leader = guarded.call("coordinator", &["coordinator"])?.start()?;
     leads(&mut leader)?;
     let worker = guarded
@@ -239,7 +308,7 @@ async fn only_who_shows_a_certificate_of_the_right_role_is_let_in() -> Result<()
         .start()?;
     guarded.call("viewer", &["cluster", "status"])?.succeed()?;
     for role in ["viewer", "worker"] {
-        let refused = guarded.submit(role)?.run()?.expect_code(2)?;
+        let refused = submits(&guarded, role)?.run()?.expect_code(2)?;
         let said = &refused.stderr;
         ensure!(said.contains("is for operator"), "{said}");
     }
@@ -249,14 +318,16 @@ async fn only_who_shows_a_certificate_of_the_right_role_is_let_in() -> Result<()
         .expect_code(3)?;
     let said = &refused.stderr;
     ensure!(said.contains("is for worker"), "{said}");
-    guarded.submit("operator")?.succeed()?;
+    submits(&guarded, "operator")?.succeed()?;
     // A certificate of another CA is nobody's.
     let stranger = guarded.file(("stranger", "operator", "strangers"), |text| text)?;
-    Upshift::new(["--config"])
+    let refused = Upshift::new(["--config"])
         .argument(&stranger)
         .arguments(&["cluster", "status"])
         .run()?
-        .expect_code(1)?;
+        .expect_code(2)?;
+    let said = &refused.stderr;
+    ensure!(said.contains("look at ca, certificate and key"), "{said}");
     worker.signal(Signal::SIGTERM)?;
     worker.wait()?.expect_code(0)?;
     leader.signal(Signal::SIGTERM)?;
@@ -268,7 +339,7 @@ async fn only_who_shows_a_certificate_of_the_right_role_is_let_in() -> Result<()
 
 #[tokio::test]
 async fn a_token_does_what_its_role_may_do() -> Result<()> {
-    let guarded = Guarded::new().await?;
+    let (guarded, _database) = guarded().await?;
     let mut leader = guarded.call("coordinator", &["coordinator"])?.start()?;
     leads(&mut leader)?;
     let file = guarded.file(("token", "none", "certs"), |text| {
@@ -298,17 +369,6 @@ async fn a_token_does_what_its_role_may_do() -> Result<()> {
     let said = format!("{}{}", said.stdout, said.stderr);
     ensure!(!said.contains(SECRET), "{said}");
     Ok(())
-}
-
-fn sha256(text: &str) -> String {
-    use sha2::{Digest, Sha256};
-    use std::fmt::Write;
-    Sha256::digest(text)
-        .iter()
-        .fold(String::new(), |mut all, byte| {
-            let _never = write!(all, "{byte:02x}");
-            all
-        })
 }
 
 #[tokio::test]

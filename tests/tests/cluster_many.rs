@@ -9,26 +9,15 @@ use serde_json::Value;
 use sqlx::{Connection, PgConnection, Row};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use upshift_shared::clock::Stopwatch;
 use upshift_tests::{
-    cluster::{Cluster, leads, scrape, told},
-    compare,
-    harness::{Database, Running, Upshift},
+    cluster::{Cluster, leads, told},
+    compare, eventually,
+    harness::{Database, Running, Upshift, scrape},
     oracle, small_erp,
 };
 
 /// Nothing that has to happen may take longer.
 const DEADLINE: Duration = Duration::from_secs(60);
-
-/// Asks until it is so.
-fn until(what: &str, mut is_so: impl FnMut() -> Result<bool>) -> Result<()> {
-    let begun = Stopwatch::start();
-    while !is_so()? {
-        ensure!(begun.elapsed() < DEADLINE, "never: {what}");
-        std::thread::sleep(Duration::from_millis(100));
-    }
-    Ok(())
-}
 
 /// Sessions of workers at one instant, by database: all, and those that work on a unit.
 type Sample = BTreeMap<String, (i64, i64)>;
@@ -167,7 +156,7 @@ async fn many_runs_take_turns_within_the_limits() -> Result<()> {
         let why = status["message"].as_str().unwrap_or_default();
         Ok(status["doing"] == "waiting" && why.ends_with("has as many runs as it may, which is 2"))
     };
-    until("one of three waits for its turn", || {
+    eventually("one of three waits for its turn", DEADLINE, || {
         let waiting = runs[..3].iter().map(waits).collect::<Result<Vec<_>>>()?;
         let others = runs[3..].iter().map(waits).collect::<Result<Vec<_>>>()?;
         ensure!(!others.contains(&true), "their server has no limit");
@@ -245,7 +234,9 @@ async fn units_go_to_workers_that_are_near_while_there_are_any() -> Result<()> {
     let _leader = cluster.leader()?;
     let near = Labelled::start(&cluster, "region=eu")?;
     let far = Labelled::start(&cluster, "region=us")?;
-    until("both have joined", || Ok(workers(&cluster)?.len() == 2))?;
+    eventually("both have joined", DEADLINE, || {
+        Ok(workers(&cluster)?.len() == 2)
+    })?;
     let listed = workers(&cluster)?;
     let number = |region: &str| {
         let worker = listed
@@ -289,7 +280,11 @@ async fn units_go_to_workers_that_are_near_while_there_are_any() -> Result<()> {
     );
     near.process.signal(Signal::SIGTERM)?;
     near.process.wait()?.expect_code(0)?;
-    until("it has left", || Ok(workers(&cluster)?.len() == 1))?;
+    eventually(
+        "it has left",
+        DEADLINE,
+        || Ok(workers(&cluster)?.len() == 1),
+    )?;
     let runs: Value = {
         let status = cluster
             .upshift(&["cluster", "status", "--json"])
@@ -327,7 +322,9 @@ async fn what_is_asked_of_etcd_does_not_grow_with_units() -> Result<()> {
     let address = told(&mut leader, "listens on ")?;
     leads(&mut leader)?;
     let _worker = cluster.worker(4)?;
-    until("it has joined", || Ok(workers(&cluster)?.len() == 1))?;
+    eventually("it has joined", DEADLINE, || {
+        Ok(workers(&cluster)?.len() == 1)
+    })?;
     // Operators that look all the time ask the coordinator, and not etcd where it is.
     let coordinator = format!("http://{address}");
     let mut cost = Vec::new();
@@ -388,7 +385,7 @@ async fn figures_health_and_services_are_shown() -> Result<()> {
     };
     let (figures, address) = figures;
     let run = cluster.submit(&small_erp::pack(), "erp", &["--unit-rows", "100"])?;
-    until("units wait for a worker", || {
+    eventually("units wait for a worker", DEADLINE, || {
         Ok(shown(&figures, "upshift_units_ready")? > 0.0)
     })?;
     ensure!(shown(&figures, "upshift_runs")? == 1.0, "one run");
@@ -419,7 +416,7 @@ async fn figures_health_and_services_are_shown() -> Result<()> {
         shown(&worker.figures, "upshift_worker_units_in_flight")? == 0.0,
         "nothing runs"
     );
-    until("idle connections are closed", || {
+    eventually("idle connections are closed", DEADLINE, || {
         Ok(shown(&worker.figures, "upshift_worker_connections")? == 0.0)
     })?;
     healthy(&address).await?;

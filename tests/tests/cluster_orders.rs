@@ -1,12 +1,10 @@
 //! What operators order of a cluster is done: whoever leads meanwhile, whatever else is ordered, and whether
 //! or not another database is away.
 
-use std::time::Duration;
-
 use anyhow::{Context, Result, ensure};
 use nix::sys::signal::Signal;
+use serde_json::Value;
 use upshift_coordinator::coordination::DATABASE_LOCK;
-use upshift_shared::clock::Stopwatch;
 use upshift_tests::{
     cluster::{Cluster, leads},
     compare::Snapshot,
@@ -14,23 +12,12 @@ use upshift_tests::{
 };
 
 const SMALL: &[&str] = &["--unit-rows", "100", "--passes", "in-place"];
-/// Nothing that has to happen may take longer.
-const DEADLINE: Duration = Duration::from_secs(60);
 
-/// Waits until the run is said to do that, for a reason with these words.
-fn stands(cluster: &Cluster, run: &str, (doing, why): (&str, &str)) -> Result<()> {
-    let begun = Stopwatch::start();
-    loop {
-        let status = cluster.status(run)?;
+/// Whether a coordinator does that with a run, for a reason with these words.
+fn does(doing: &'static str, why: &'static str) -> impl Fn(&Value) -> bool {
+    move |status| {
         let message = status["message"].as_str().unwrap_or_default();
-        if status["doing"] == doing && message.contains(why) {
-            return Ok(());
-        }
-        ensure!(
-            begun.elapsed() < DEADLINE,
-            "not {doing} for {why}: {status}"
-        );
-        std::thread::sleep(Duration::from_millis(200));
+        status["doing"] == doing && message.contains(why)
     }
 }
 
@@ -48,7 +35,7 @@ async fn of_two_orders_one_is_done_and_the_other_is_told() -> Result<()> {
     // Nobody works: it does not come back while more is ordered.
     let back = ["cluster", "rollback", run.as_str()];
     cluster.upshift(&back).succeed()?;
-    stands(&cluster, &run, ("back", ""))?;
+    cluster.stands(&run, "back", does("back", ""))?;
     let second = cluster.upshift(&back).succeed()?;
     ensure!(
         second.stdout.contains("is being taken back already"),
@@ -57,7 +44,7 @@ async fn of_two_orders_one_is_done_and_the_other_is_told() -> Result<()> {
     );
     let refused = cluster.upshift(&["cluster", "commit", &run]).run()?;
     refused.expect_code(3)?;
-    stands(&cluster, &run, ("back", ""))?;
+    cluster.stands(&run, "back", does("back", ""))?;
     let _worker = cluster.worker(2)?;
     cluster.expect(&run, "rolled_back")?;
     before.expect_same(&Snapshot::take(&database).await?, "rolled back")
@@ -69,9 +56,9 @@ async fn a_run_that_cannot_go_on_keeps_no_other_from_its_turn() -> Result<()> {
     let cluster = Cluster::new(1, &[("first", &first), ("second", &second)], "max_runs = 1")?;
     let leader = cluster.leader()?;
     let run = cluster.submit(&small_erp::pack(), "first", SMALL)?;
-    stands(&cluster, &run, ("forward", ""))?;
+    cluster.stands(&run, "forward", does("forward", ""))?;
     let other = cluster.submit(&small_erp::pack(), "second", SMALL)?;
-    stands(&cluster, &other, ("waiting", "as many runs as it may"))?;
+    cluster.stands(&other, "waiting", does("waiting", "as many runs as it may"))?;
     // One that waits for its turn does not hold up who stops.
     leader.signal(Signal::SIGTERM)?;
     let said = leader.wait()?.expect_code(0)?.stderr;
@@ -87,7 +74,11 @@ async fn a_run_that_cannot_go_on_keeps_no_other_from_its_turn() -> Result<()> {
     leads(&mut next)?;
     let _worker = cluster.worker(2)?;
     cluster.expect(&other, "prepared")?;
-    stands(&cluster, &run, ("waiting", "another upshift is at work"))?;
+    cluster.stands(
+        &run,
+        "waiting",
+        does("waiting", "another upshift is at work"),
+    )?;
     // Its order stands, and is done when it can be.
     drop(session);
     cluster.expect(&run, "prepared")?;
@@ -116,11 +107,11 @@ async fn a_submission_that_was_cut_off_is_in_the_index() -> Result<()> {
     let known = cluster
         .upshift(&["cluster", "status", "--json"])
         .succeed()?;
-    let known: serde_json::Value = serde_json::from_str(&known.stdout)?;
+    let known: Value = serde_json::from_str(&known.stdout)?;
     let run = known["runs"][0]["run"]
         .as_str()
         .context("it is in the index")?;
-    stands(&cluster, run, ("", "submit it again, or resume it"))?;
+    cluster.stands(run, "left", does("", "submit it again, or resume it"))?;
     let _worker = cluster.worker(2)?;
     cluster.upshift(&["cluster", "resume", run]).succeed()?;
     cluster.expect(run, "prepared")?;

@@ -29,15 +29,6 @@ fn run(database: &Database) -> Upshift {
         .arguments(&RUN)
 }
 
-/// Reads until so many units are done.
-fn units_done(running: &mut Running, count: usize) -> Result<()> {
-    for number in 0..count {
-        let done = running.read_until(|line| line.contains("unit_done"))?;
-        ensure!(done, "it ended after {number} units");
-    }
-    Ok(())
-}
-
 /// Commits, and compares with what `psql` makes of an untouched copy.
 async fn expect_upgraded(database: &Database, untouched: &Database, what: &str) -> Result<()> {
     Upshift::on(database, ["commit"]).succeed()?;
@@ -68,7 +59,7 @@ async fn a_server_that_crashes_during_a_run() -> Result<()> {
         let database = start.copy()?;
         let untouched = start.copy()?;
         let mut running = run(&database).start()?;
-        units_done(&mut running, after)?;
+        running.units_done(after)?;
         server.crash()?;
         server.start_again()?;
         let outcome = running.wait()?;
@@ -92,7 +83,7 @@ async fn a_server_that_crashes_during_a_rollback() -> Result<()> {
         let before = Snapshot::take(&database).await?;
         run(&database).succeed()?;
         let mut running = Upshift::on(&database, ["rollback", "--json"]).start()?;
-        units_done(&mut running, after)?;
+        running.units_done(after)?;
         server.crash()?;
         server.start_again()?;
         let outcome = running.wait()?;

@@ -10,6 +10,7 @@ use upshift_tests::{
     compare::{self, Snapshot},
     generator::Case,
     harness::{Database, Upshift},
+    seeds,
 };
 
 /// How a case went.
@@ -182,10 +183,6 @@ async fn reduce(mut case: Case, ways: &[How], fault_before: &str) -> Result<Case
     Ok(case)
 }
 
-fn number(variable: &str) -> Option<u64> {
-    std::env::var(variable).ok()?.parse().ok()
-}
-
 /// What a test does with each of its seeds.
 struct Cases {
     make: fn(u64) -> Case,
@@ -194,14 +191,11 @@ struct Cases {
 
 impl Cases {
     async fn run(&self, first: u64, count: u64) -> Result<()> {
-        let first = number("UPSHIFT_FIRST").unwrap_or(first);
-        let (first, count) = match number("UPSHIFT_SEED") {
-            Some(seed) => (seed, 1),
-            None => (first, number("UPSHIFT_CASES").unwrap_or(count)),
-        };
+        let seeds = seeds(first..first + count);
+        let count = seeds.end - seeds.start;
         let (mut same, mut statements) = (0, 0);
         let mut failures = Vec::new();
-        for seed in first..first + count {
+        for seed in seeds {
             match self.one(seed).await {
                 Ok(went) => {
                     println!("seed {seed}: {went:?}");
@@ -236,7 +230,9 @@ impl Cases {
         let case = (self.make)(seed);
         match check(&case, &ways).await {
             Ok(went) => Ok(went),
-            Err(e) if number("UPSHIFT_REDUCE") == Some(0) => bail!("{e:#}\n{}", case.describe()),
+            Err(e) if std::env::var("UPSHIFT_REDUCE").is_ok_and(|text| text == "0") => {
+                bail!("{e:#}\n{}", case.describe())
+            }
             Err(e) => {
                 let smallest = reduce(case, &ways, &fault(&e)).await?;
                 bail!("{e:#}\n{}", smallest.describe())

@@ -12,32 +12,23 @@ use anyhow::{Result, ensure};
 use upshift_tests::{
     faults::{Went, walk},
     harness::Server,
+    seeds,
 };
 
 /// Cases that run of themselves.
-const FIRST: u64 = 1;
 const CASES: u64 = 6;
 
 /// So many failures are enough: the server may be gone.
 const ENOUGH: usize = 10;
 
-fn number(variable: &str) -> Option<u64> {
-    std::env::var(variable).ok()?.parse().ok()
-}
-
 #[tokio::test]
 async fn random_runs_come_to_the_same_end() -> Result<()> {
-    let (first, count) = match number("UPSHIFT_SEED") {
-        Some(seed) => (seed, 1),
-        None => (
-            number("UPSHIFT_FIRST").unwrap_or(FIRST),
-            number("UPSHIFT_CASES").unwrap_or(CASES),
-        ),
-    };
+    let seeds = seeds(1..CASES + 1);
+    let count = seeds.end - seeds.start;
     let server = Server::own()?;
     let (mut ended, mut none) = (0, 0);
     let mut failures = Vec::new();
-    for seed in first..first + count {
+    for seed in seeds {
         match walk(seed, server).await {
             Ok(went) => {
                 println!("seed {seed}: {went:?}");

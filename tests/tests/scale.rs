@@ -36,17 +36,23 @@ fn nobody_idles_and_nobody_is_passed_over() -> Result<()> {
     Ok(())
 }
 
-/// What is looked at to find whose turn it is grows with units, not with the runs that stand in the queues.
+/// What is looked at to find whose turn it is, and what the engine is told, grow with units, not with the runs
+/// that stand in the queues.
 #[test]
 fn a_unit_costs_as_much_with_many_runs() -> Result<()> {
-    let looks = |databases| -> Result<f64> {
-        let world = world(7, databases, 50, 20_000);
+    // As many units in each run, so that what a run costs once is the same for a unit.
+    const UNITS: u32 = 20;
+    let cost = |databases: u32| -> Result<(f64, f64)> {
+        let world = world(7, databases, 50, u64::from(databases * UNITS));
         let report = Simulation::new(world, false).run()?;
-        Ok(report.looks as f64 / report.units as f64)
+        let units = report.units as f64;
+        Ok((report.looks as f64 / units, report.events as f64 / units))
     };
-    let (few, many) = (looks(10)?, looks(2_000)?);
-    // With ten units each, what a run costs once shows.
-    ensure!(many < few * 2.0 + 10.0, "{few} and {many} entries a unit");
+    let (few, many) = (cost(400)?, cost(8_000)?);
+    ensure!(
+        many.0 < few.0 * 1.1 && many.1 < few.1 * 1.1,
+        "entries and events of a unit: {few:?} with 400 runs, {many:?} with 8,000"
+    );
     Ok(())
 }
 

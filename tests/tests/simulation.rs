@@ -5,23 +5,19 @@
 //! `UPSHIFT_CASES=n` run others, any number of them.
 
 use rayon::prelude::*;
-use upshift_tests::simulation::{Defect, Failure, Summary, simulate};
+use upshift_tests::{
+    seeds,
+    simulation::{Defect, Failure, Summary, simulate},
+};
 
 /// What CI runs.
 const CASES: u64 = 10_000;
 
-fn number(variable: &str) -> Option<u64> {
-    std::env::var(variable).ok()?.parse().ok()
-}
-
 #[test]
 fn nothing_is_violated() {
-    let first = number("UPSHIFT_FIRST").unwrap_or(1);
-    let (first, count) = match number("UPSHIFT_SEED") {
-        Some(seed) => (seed, 1),
-        None => (first, number("UPSHIFT_CASES").unwrap_or(CASES)),
-    };
-    let results: Vec<Result<Summary, Failure>> = (first..first + count)
+    let seeds = seeds(1..CASES + 1);
+    let count = seeds.end - seeds.start;
+    let results: Vec<Result<Summary, Failure>> = seeds
         .into_par_iter()
         .map(|seed| simulate(seed, None))
         .collect();
@@ -97,32 +93,39 @@ fn expect_found(worlds: u64, defects: &[(Defect, &str)]) {
     assert!(missed.is_empty(), "{}", missed.join("\n"));
 }
 
-#[test]
-fn bugs_that_are_put_back_are_found() {
-    expect_found(
-        1_000,
-        &[
-            (Defect::EffectWithoutRow, "exactly once"),
-            (Defect::WritesWithoutEpoch, "fencing"),
-            (Defect::RaiseWithoutLock, "fencing"),
-            (Defect::SplitUnchecked, "exactly once"),
-            (Defect::LostUnitsKept, "ends"),
-            (Defect::DrainedCreditsKept, "credit"),
-            (Defect::StoreWithoutCompare, "lead"),
-            (Defect::CutsNotRepeatable, "causes"),
-        ],
-    );
-}
+const BUGS: [(Defect, &str); 8] = [
+    (Defect::EffectWithoutRow, "exactly once"),
+    (Defect::WritesWithoutEpoch, "fencing"),
+    (Defect::RaiseWithoutLock, "fencing"),
+    (Defect::SplitUnchecked, "exactly once"),
+    (Defect::LostUnitsKept, "ends"),
+    (Defect::DrainedCreditsKept, "credit"),
+    (Defect::StoreWithoutCompare, "lead"),
+    (Defect::CutsNotRepeatable, "causes"),
+];
 
 /// What needs several things to go wrong at once.
+const RARE_BUGS: [(Defect, &str); 3] = [
+    (Defect::LocksOrphaned, "ends"),
+    (Defect::IndexUnordered, "ends"),
+    (Defect::ReportsOfEitherWay, "exactly once"),
+];
+
+#[test]
+fn bugs_that_are_put_back_are_found() {
+    expect_found(1_000, &BUGS);
+}
+
 #[test]
 fn rare_bugs_that_are_put_back_are_found() {
-    expect_found(
-        10_000,
-        &[
-            (Defect::LocksOrphaned, "ends"),
-            (Defect::IndexUnordered, "ends"),
-            (Defect::ReportsOfEitherWay, "exactly once"),
-        ],
-    );
+    expect_found(10_000, &RARE_BUGS);
+}
+
+#[test]
+fn every_bug_that_can_be_put_back_is_one_of_them() {
+    for defect in Defect::ALL {
+        let is_this = |(one, _): &&(Defect, &str)| *one == defect;
+        let times = BUGS.iter().chain(&RARE_BUGS).filter(is_this).count();
+        assert_eq!(times, 1, "{defect:?}");
+    }
 }

@@ -1,6 +1,7 @@
 //! The worker: takes units from a coordinator's session and runs each in one transaction on its
 //! target database.
 
+pub mod exposition;
 pub mod failpoint;
 pub mod link;
 pub mod metrics;

@@ -1,17 +1,19 @@
 //! The way from a worker or an operator to a coordinator: TLS with a certificate of one's own, a token, and
 //! deadlines.
 
-use std::{fs, io, net::IpAddr, path::Path, time::Duration};
+use std::{io, time::Duration};
 
 use tonic::{
     Request, Status,
     metadata::{Ascii, MetadataValue},
     service::{Interceptor, interceptor::InterceptedService},
-    transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity, Uri},
+    transport::{Channel, ClientTlsConfig, Endpoint, Uri},
 };
 use upshift_shared::{
     Error, Result,
-    config::{ClusterSettings, Environment, TlsFiles},
+    config::{ClusterSettings, Environment},
+    telemetry::trace::{Parent, TRACEPARENT},
+    tls::{self, causes, is_loopback},
 };
 
 /// How long a connection, its handshake included, may take.
@@ -23,20 +25,29 @@ const KEEPALIVE_ANSWER: Duration = Duration::from_secs(5);
 /// The metadata of a request that says of what version of Upshift it comes.
 pub const VERSION: &str = "upshift-version";
 
+/// The metadata of a refusal that says by what URL the coordinator that leads is reached.
+pub const LEADER: &str = "upshift-leader";
+
 /// A connection to a coordinator that says who asks.
 pub type Line = InterceptedService<Channel, Credentials>;
 
 /// What is said with every request.
 #[derive(Clone, Default)]
-pub struct Credentials(Option<MetadataValue<Ascii>>);
+pub struct Credentials {
+    token: Option<MetadataValue<Ascii>>,
+    trace: Option<MetadataValue<Ascii>>,
+}
 
 impl Interceptor for Credentials {
     fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
         let metadata = request.metadata_mut();
         let version = MetadataValue::from_static(env!("CARGO_PKG_VERSION"));
         metadata.insert(VERSION, version);
-        if let Some(token) = &self.0 {
+        if let Some(token) = &self.token {
             metadata.insert("authorization", token.clone());
+        }
+        if let Some(trace) = &self.trace {
+            metadata.insert(TRACEPARENT, trace.clone());
         }
         Ok(request)
     }
@@ -65,17 +76,30 @@ impl Link {
             value.set_sensitive(true);
             Ok::<_, Error>(value)
         });
+        let files = cluster.tls.as_ref();
         Ok(Self {
-            tls: cluster.tls.as_ref().map(client_tls).transpose()?,
-            credentials: Credentials(bearer.transpose()?),
+            tls: files.map(|files| tls::client(files, CONNECT)).transpose()?,
+            credentials: Credentials {
+                token: bearer.transpose()?,
+                trace: None,
+            },
             insecure: cluster.insecure,
         })
+    }
+
+    /// Says with every request what it belongs to.
+    #[must_use]
+    pub fn within(mut self, parent: &Parent) -> Self {
+        let trace = parent.traceparent();
+        self.credentials.trace = trace.and_then(|trace| MetadataValue::try_from(trace).ok());
+        self
     }
 
     /// Connects to the coordinator of that URL.
     ///
     /// # Errors
-    /// Where it cannot be reached, or not in the way that the configuration wants.
+    /// Where it cannot be reached, or not in the way that the configuration wants. The kind of an I/O error
+    /// is `PermissionDenied` where one side has refused the certificate of the other.
     pub async fn connect(&self, url: &str) -> Result<Line> {
         let bad = |why: String| Error::Config(format!("coordinator \"{url}\": {why}"));
         let uri: Uri = url
@@ -84,7 +108,11 @@ impl Link {
         let endpoint = self.endpoint(uri).map_err(bad)?;
         let channel = endpoint.connect().await.map_err(|error| Error::Io {
             context: format!("connecting to coordinator {url}"),
-            source: io::Error::other(causes(&error)),
+            source: if refuses_certificate(&error) {
+                io::Error::new(io::ErrorKind::PermissionDenied, causes(&error))
+            } else {
+                io::Error::other(causes(&error))
+            },
         })?;
         Ok(InterceptedService::new(channel, self.credentials.clone()))
     }
@@ -135,42 +163,30 @@ impl Link {
     }
 }
 
-fn is_loopback(uri: &Uri) -> bool {
-    let host = uri.host().unwrap_or_default();
-    let address = host
-        .trim_start_matches('[')
-        .trim_end_matches(']')
-        .parse::<IpAddr>();
-    host == "localhost" || address.is_ok_and(|address| address.is_loopback())
-}
-
-/// An error with what caused it: tonic's own text says only that it failed.
-fn causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
+/// Whether one side has refused the certificate of the other, which trying again does not mend. With TLS 1.3 a
+/// server's refusal comes when the client believes the connection made (RFC 8446, section 4.4.2.4), so the
+/// first request may fail for it too.
+#[must_use]
+pub fn refuses_certificate(error: &(dyn std::error::Error + 'static)) -> bool {
+    let of_tls = |error: &rustls::Error| {
+        use rustls::Error as Tls;
+        matches!(
+            error,
+            Tls::InvalidCertificate(_) | Tls::NoCertificatesPresented | Tls::AlertReceived(_)
+        )
+    };
+    let mut cause = Some(error);
     while let Some(error) = cause {
-        text = format!("{text}: {error}");
+        let within = error
+            .downcast_ref::<io::Error>()
+            .and_then(io::Error::get_ref)
+            .and_then(|inner| inner.downcast_ref::<rustls::Error>());
+        if error.downcast_ref().or(within).is_some_and(of_tls) {
+            return true;
+        }
         cause = error.source();
     }
-    text
-}
-
-fn client_tls(files: &TlsFiles) -> Result<ClientTlsConfig> {
-    let read = |path: &Path| {
-        fs::read(path).map_err(|source| Error::Io {
-            context: format!("cannot read {}", path.display()),
-            source,
-        })
-    };
-    let tls = ClientTlsConfig::new()
-        .ca_certificate(Certificate::from_pem(read(&files.ca)?))
-        .timeout(CONNECT);
-    Ok(match (&files.certificate, &files.key) {
-        (Some(certificate), Some(key)) => {
-            tls.identity(Identity::from_pem(read(certificate)?, read(key)?))
-        }
-        _ => tls,
-    })
+    false
 }
 
 #[cfg(test)]

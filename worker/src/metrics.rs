@@ -1,20 +1,18 @@
-//! What a worker counts, in the text format of Prometheus (OpenMetrics 1.0). Nothing here names a
+//! What a worker counts. Nothing here names a
 //! database, a row or a value.
 
 use std::time::Duration;
 
 use prometheus_client::{
-    encoding::{EncodeLabelSet, text::encode},
-    metrics::{
-        counter::Counter,
-        family::Family,
-        gauge::Gauge,
-        histogram::{Histogram, exponential_buckets},
-    },
-    registry::{Registry, Unit},
+    encoding::EncodeLabelSet,
+    metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
+    registry::Registry,
 };
 
-use crate::unit::{FailureClass, UnitError, UnitReport};
+use crate::{
+    exposition,
+    unit::{UnitError, UnitReport},
+};
 
 /// What kind of failure.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -39,10 +37,10 @@ pub struct Metrics {
 
 impl Default for Metrics {
     fn default() -> Self {
-        // From a millisecond to more than an hour.
-        let unit_seconds = Histogram::new(exponential_buckets(0.001, 4.0, 12));
+        let mut registry = Registry::with_prefix("upshift_worker");
+        let unit_seconds = exposition::unit_seconds(&mut registry);
         let mut metrics = Self {
-            registry: Registry::with_prefix("upshift_worker"),
+            registry,
             units: Counter::default(),
             rows: Counter::default(),
             failures: Family::default(),
@@ -69,9 +67,7 @@ impl Metrics {
                 &self.sessions,
             ),
         ];
-        for (name, help, counter) in counters {
-            self.registry.register(name, help, counter.clone());
-        }
+        exposition::register(&mut self.registry, &counters);
         let gauges = [
             ("units_in_flight", "Units that run", &self.units_in_flight),
             (
@@ -86,18 +82,10 @@ impl Metrics {
                 &self.connected,
             ),
         ];
-        for (name, help, gauge) in gauges {
-            self.registry.register(name, help, gauge.clone());
-        }
+        exposition::register(&mut self.registry, &gauges);
         let failures = "Units that failed, by when trying again may help";
         self.registry
             .register("failures", failures, self.failures.clone());
-        self.registry.register_with_unit(
-            "unit",
-            "How long units took that were done",
-            Unit::Seconds,
-            self.unit_seconds.clone(),
-        );
     }
 
     /// A session was opened (`true`), or has ended.
@@ -124,7 +112,7 @@ impl Metrics {
                 self.unit_seconds.observe(elapsed.as_secs_f64());
             }
             Err(error) => {
-                let class = name(error.class);
+                let class = error.class.name();
                 self.failures.get_or_create(&Kind { class }).inc();
             }
         }
@@ -139,10 +127,7 @@ impl Metrics {
     /// All of it as text.
     #[must_use]
     pub fn text(&self) -> String {
-        let mut text = String::new();
-        // It is written into memory.
-        let _never = encode(&mut text, &self.registry);
-        text
+        exposition::text(&self.registry)
     }
 }
 
@@ -155,20 +140,10 @@ impl Drop for Counted {
     }
 }
 
-fn name(class: FailureClass) -> &'static str {
-    match class {
-        FailureClass::Now => "now",
-        FailureClass::Later => "later",
-        FailureClass::TimedOut => "timed_out",
-        FailureClass::Operator => "operator",
-        FailureClass::Never => "never",
-        FailureClass::Fenced => "fenced",
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::unit::FailureClass;
 
     #[test]
     fn what_happens_is_counted() {

@@ -30,7 +30,7 @@ use upshift_proto::v1::{
 use upshift_shared::{Error, Result, pg::Target};
 
 use crate::{
-    link::Line,
+    link::{LEADER, Line},
     metrics::Metrics,
     unit::{FailureClass, UnitError, UnitReport},
 };
@@ -83,9 +83,6 @@ pub enum Ended {
     /// Another coordinator leads; by what URL it is reached, if that is known.
     Elsewhere(Option<String>),
 }
-
-/// The metadata of a refusal that says by what URL the coordinator that leads is reached.
-const LEADER: &str = "upshift-leader";
 
 /// Runs a session until the coordinator ends it or `shutdown` is cancelled: then units in flight are
 /// finished first.
@@ -246,8 +243,14 @@ impl Session {
                     });
                 }
                 Err(error) => {
+                    let drained = self.draining;
                     self.abandon().await;
-                    return Err(error);
+                    // Whoever was told to leave does not look for another coordinator.
+                    return if drained {
+                        Ok(Ended::Drained)
+                    } else {
+                        Err(error)
+                    };
                 }
             }
         }
@@ -318,7 +321,11 @@ impl Session {
         let handle = self.units.spawn(async move {
             let watch = upshift_shared::clock::Stopwatch::start();
             let outcome = match spec {
-                Some(spec) => Box::pin(running.run(&spec, &unit)).await,
+                Some(spec) => {
+                    let outcome = Box::pin(running.run(&spec, &unit)).await;
+                    spec.trace(&unit, &outcome, watch.elapsed());
+                    outcome
+                }
                 None => Err(UnitError {
                     class: FailureClass::Later,
                     message: "the unit came before its task".to_owned(),

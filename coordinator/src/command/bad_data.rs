@@ -61,6 +61,11 @@ pub(super) struct ShowArguments {
 }
 
 impl BadDataArguments {
+    /// Whether rows' keys and values are asked for.
+    pub(super) fn shows_values(&self) -> bool {
+        self.show.show_values
+    }
+
     /// As the run keeps them.
     pub(super) fn fill(&self, options: &mut RunOptions, defaults: &RunDefaults) {
         let policy = self.on_bad_data.map(|policy| match policy {

@@ -17,6 +17,7 @@ use upshift_shared::{
     },
     pg::PgConnection,
     plan::Plan,
+    telemetry::trace::{Key, Span, Stage},
 };
 
 use super::{
@@ -282,6 +283,7 @@ impl Driving {
             coordination: self.coordination,
             lock: self.lock,
             seat: None,
+            trace: self.host.trace(),
         };
         let drive = self.host.drive(order, move |ended| match ended.ending {
             Ending::RolledBack if partly => "what was edited is taken back".to_owned(),
@@ -299,6 +301,10 @@ impl Driving {
         plan: &Plan,
         arguments: &DrivingArguments,
     ) -> Result<(), Failure> {
+        let mut span = Span::begin(Stage::Run, &self.host.trace());
+        span.text(Key::Run, &holder.run.to_string());
+        span.text(Key::Database, &self.chosen.name);
+        span.text(Key::Direction, "commit");
         let mut progress = arguments.progress();
         let target = &self.chosen.target;
         self.limits.workers = self.host.commit_sessions(self.limits.workers);
@@ -310,6 +316,10 @@ impl Driving {
             Err(error) => Err(not_committed(&mut self.conn, holder, error).await),
         };
         self.close().await;
+        match &done {
+            Ok(()) => span.end("committed", false),
+            Err(_) => span.end("failed", true),
+        }
         done
     }
 

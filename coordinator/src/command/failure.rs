@@ -118,10 +118,12 @@ impl From<Error> for Failure {
             | Error::BadValue { .. }
             | Error::Format(_)
             | Error::Fenced { .. } => 3,
-            Error::Database { .. } | Error::Io { .. } => 1,
+            Error::Database { .. } | Error::Io { .. } | Error::NotLeading => 1,
         };
+        // Whoever leads now can do it.
+        let of_another = matches!(error, Error::NotLeading);
         Self {
-            passing: matches!(error.retry(), Retry::Now | Retry::Later),
+            passing: of_another || matches!(error.retry(), Retry::Now | Retry::Later),
             ..Self::new(code, error.to_string())
         }
     }

@@ -5,9 +5,10 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use upshift_shared::{
     Result,
-    config::Config,
+    config::{Config, Environment},
     ledger::control::{Change, Pause},
     pg::Target,
+    telemetry::trace::Parent,
 };
 
 use crate::{
@@ -40,6 +41,8 @@ pub(crate) struct ClusterHost {
     pub(crate) takes_over: bool,
     /// Units of a run at once, where nobody says how many.
     pub(crate) units: u32,
+    /// What the run's spans belong to.
+    pub(crate) trace: Parent,
 }
 
 impl Host {
@@ -64,6 +67,11 @@ impl Host {
                 Some(place.or(config.run.workers).unwrap_or(cluster.units))
             }
         }
+    }
+
+    /// Whether it is driven by the command's own process.
+    pub(super) fn is_process(&self) -> bool {
+        matches!(self, Self::Process)
     }
 
     /// Sessions in which a run is committed. A coordinator does that itself, beside all limits of units.
@@ -99,6 +107,14 @@ impl Host {
                 .map(|place| place.labels.clone())
                 .unwrap_or_default(),
             close_connections: limited.is_some(),
+        }
+    }
+
+    /// What the spans of its runs belong to.
+    pub(super) fn trace(&self) -> Parent {
+        match self {
+            Self::Process => Parent::of_environment(&Environment::capture()),
+            Self::Cluster(cluster) => cluster.trace.clone(),
         }
     }
 

@@ -36,9 +36,14 @@ mod verify;
 mod worker;
 mod workers;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Parser, Subcommand};
+use upshift_shared::{
+    Result,
+    config::{Config, Environment},
+    telemetry::export::{self, Exporting},
+};
 
 pub use failure::Failure;
 
@@ -63,7 +68,8 @@ Exit codes:
      not what the run left
 
 Environment: PG* variables, service and password files as in libpq; UPSHIFT_CONFIG; UPSHIFT_LOG
-(diagnostics on standard error: error, warn, info, debug, trace), UPSHIFT_LOG_FORMAT=json (as JSON).";
+(diagnostics on standard error: error, warn, info, debug, trace), UPSHIFT_LOG_FORMAT=json (as JSON);
+OTEL_EXPORTER_OTLP_ENDPOINT (traces go there, by OTLP over gRPC), and OpenTelemetry's other variables.";
 
 #[derive(Debug, Subcommand)]
 enum Command {
@@ -125,10 +131,54 @@ impl Cli {
     }
 }
 
+impl Command {
+    /// What it is called in traces; of those that drive runs or hand them in.
+    fn service(&self) -> Option<&'static str> {
+        match self {
+            Self::Coordinator(_) => Some("upshift-coordinator"),
+            Self::Worker(_) => Some("upshift-worker"),
+            Self::Run(_)
+            | Self::Resume(_)
+            | Self::Rollback(_)
+            | Self::Commit(_)
+            | Self::Cluster(cluster::ClusterCommand::Submit(_)) => Some("upshift"),
+            _ => None,
+        }
+    }
+}
+
 /// Runs a subcommand and gives the exit code.
 pub async fn run(cli: Cli) -> u8 {
     let config = cli.config.as_deref();
-    let (json, done) = match cli.command {
+    let exporting = match cli.command.service() {
+        Some(service) => begin_to_trace(config, service),
+        None => Ok(None),
+    };
+    let exporting = match exporting {
+        Ok(exporting) => exporting,
+        Err(error) => return Failure::from(error).report(false),
+    };
+    let (json, done) = Box::pin(carry_out(cli.command, config)).await;
+    if let Some(exporting) = exporting {
+        tokio::task::block_in_place(|| exporting.end());
+    }
+    match done {
+        Ok(()) => 0,
+        Err(failure) => failure.report(json),
+    }
+}
+
+/// Begins to trace, where that is asked for.
+fn begin_to_trace(config: Option<&Path>, service: &'static str) -> Result<Option<Exporting>> {
+    let environment = Environment::capture();
+    // What is wrong with the configuration the command says itself.
+    let settings = Config::load(config, &environment).map(|config| config.telemetry);
+    export::begin(&settings.unwrap_or_default(), &environment, service)
+}
+
+/// Whether failures are told as JSON, and what has become of it.
+async fn carry_out(command: Command, config: Option<&Path>) -> (bool, Result<(), Failure>) {
+    match command {
         Command::Plan(arguments) => (arguments.json, plan::run(arguments, config).await),
         Command::Run(arguments) => (
             arguments.json(),
@@ -175,10 +225,6 @@ pub async fn run(cli: Cli) -> u8 {
         Command::Certs(arguments) => (false, certs::run(&arguments)),
         Command::Doctor(arguments) => (arguments.json, doctor::run(arguments, config).await),
         Command::Demo(arguments) => (false, Box::pin(demo::run(arguments)).await),
-    };
-    match done {
-        Ok(()) => 0,
-        Err(failure) => failure.report(json),
     }
 }
 

@@ -75,10 +75,13 @@ pub(super) async fn run(arguments: Arguments, config: Option<&Path>) -> Result<(
     }
     let wanted = arguments.run.as_deref();
     let chosen = arguments.driving.database.resolve(config)?;
-    let change = arguments.driving.steering.change();
-    let steered = Steered::of(&chosen, wanted).await?;
-    if steering::unpaused(steered, change, arguments.driving.json).await? {
-        return Ok(());
+    // A coordinator that goes on with a run ends no pause of it: an operator does.
+    if arguments.driving.host.is_process() {
+        let change = arguments.driving.steering.change();
+        let steered = Steered::of(&chosen, wanted).await?;
+        if steering::unpaused(steered, change, arguments.driving.json).await? {
+            return Ok(());
+        }
     }
     let (driving, row, after) = Driving::on_run(chosen, &arguments.driving, wanted).await?;
     match row.state {

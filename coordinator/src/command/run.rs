@@ -62,6 +62,11 @@ impl Arguments {
                 "--group is not for a cluster: a group of databases is driven by one process",
             ));
         }
+        if self.ordering.bad_data.shows_values() {
+            return Err(Failure::usage(
+                "--show-values is not for a cluster: what a coordinator says of a run is in its store and log",
+            ));
+        }
         self.driving.of_coordinator(database, host)?;
         self.yes = true;
         Ok(self)

@@ -2,12 +2,11 @@
 
 use std::time::Duration;
 
-use tokio::{
-    signal::unix::{SignalKind, signal},
-    task::JoinSet,
-};
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use upshift_shared::{Error, Result};
+use upshift_shared::Result;
+
+use crate::signals::Signals;
 
 /// The first one cancels `token`; the second one ends the process: what was begun is taken up again by
 /// others.
@@ -15,22 +14,10 @@ pub(super) fn cancel_on_signal(
     background: &mut JoinSet<()>,
     token: CancellationToken,
 ) -> Result<()> {
-    let listen = |kind| {
-        signal(kind).map_err(|source| Error::Io {
-            context: "listening to signals".to_owned(),
-            source,
-        })
-    };
-    let (mut interrupt, mut terminate) = (
-        listen(SignalKind::interrupt())?,
-        listen(SignalKind::terminate())?,
-    );
+    let mut signals = Signals::listen()?;
     background.spawn(async move {
         loop {
-            tokio::select! {
-                Some(()) = interrupt.recv() => {}
-                Some(()) = terminate.recv() => {}
-            }
+            signals.next().await;
             if token.is_cancelled() {
                 tracing::warn!("told to stop twice: ends at once");
                 std::process::exit(1);

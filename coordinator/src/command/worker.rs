@@ -10,6 +10,7 @@ use std::{
 
 use async_trait::async_trait;
 use clap::Args;
+use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use upshift_shared::{
     Result,
@@ -36,6 +37,9 @@ use crate::{
 
 /// How long an answer of the configuration is used: a password may have been changed.
 const KNOWN_FOR: Duration = Duration::from_secs(60);
+
+/// Between attempts to be known to etcd.
+const REGISTER_AGAIN: Duration = Duration::from_secs(5);
 
 /// `upshift worker`
 #[derive(Debug, Args)]
@@ -76,25 +80,25 @@ pub(super) async fn run(arguments: Arguments, config: Option<&Path>) -> Result<(
     let shutdown = CancellationToken::new();
     let mut background = tokio::task::JoinSet::new();
     signals::cancel_on_signal(&mut background, shutdown.clone())?;
-    let etcd = match EtcdOptions::of(cluster, &environment)? {
-        Some(options) => signals::unless(&shutdown, Etcd::connect_in_time(&options)).await?,
-        None => None,
-    };
-    let finder: Arc<dyn FindCoordinators> = match (&etcd, urls.is_empty()) {
+    let options = EtcdOptions::of(cluster, &environment)?;
+    let finder: Arc<dyn FindCoordinators> = match (&options, urls.is_empty()) {
         (_, false) => Arc::new(urls),
-        (Some(etcd), true) => Arc::new(LeaderInEtcd(etcd.clone())),
-        (None, true) if shutdown.is_cancelled() => return Ok(()),
+        (Some(options), true) => {
+            let etcd = signals::unless(&shutdown, Etcd::connect_in_time(options)).await?;
+            let Some(etcd) = etcd else {
+                return Ok(());
+            };
+            Arc::new(LeaderInEtcd(etcd))
+        }
         (None, true) => {
             return Err(Failure::usage(
                 "where is the coordinator? say --coordinator URL, or coordinators or etcd of [cluster]",
             ));
         }
     };
-    // For those who ask which workers there are; it works without, too.
-    let _registered = match &etcd {
-        Some(etcd) => etcd.register_worker(&member()).await.ok(),
-        None => None,
-    };
+    if let Some(options) = options {
+        background.spawn(stay_registered(options));
+    }
     let metrics = Arc::new(Metrics::default());
     let figures: Arc<dyn Figures> = Arc::clone(&metrics) as _;
     let address = arguments.metrics.or(cluster.metrics);
@@ -112,6 +116,24 @@ pub(super) async fn run(arguments: Arguments, config: Option<&Path>) -> Result<(
     let done = service.run(shutdown).await;
     background.abort_all();
     Ok(done?)
+}
+
+/// For those who ask etcd which workers there are: it works without, too.
+async fn stay_registered(options: EtcdOptions) {
+    loop {
+        let registered = async {
+            let etcd = Box::pin(Etcd::connect_in_time(&options)).await?;
+            etcd.register_worker(&member()).await
+        };
+        match registered.await {
+            Ok(registered) => {
+                let why = registered.lost().await;
+                tracing::info!(why, "etcd no longer knows this worker: it is told anew");
+            }
+            Err(error) => tracing::warn!(%error, "etcd is not told of this worker"),
+        }
+        sleep(REGISTER_AGAIN).await;
+    }
 }
 
 /// Asks etcd who leads.

@@ -56,6 +56,8 @@ const LOCK_AGAIN: Duration = Duration::from_millis(150);
 const LOOK_AGAIN: Duration = Duration::from_secs(2);
 /// So often a write is tried that finds that its key was written by somebody else meanwhile.
 const WRITE_ATTEMPTS: u32 = 10;
+/// Keys that are read at once.
+const PAGE: usize = 1_000;
 /// Between attempts to reach it at all.
 const CONNECT_AGAIN: Duration = Duration::from_secs(1);
 
@@ -273,7 +275,7 @@ impl Etcd {
         }
         let Some(found) = first(&answer) else {
             claim.refused();
-            return Err(no_longer_leads());
+            return Err(Error::NotLeading);
         };
         let there: Record = decode(&found)?;
         if there.token == record.token {
@@ -290,10 +292,65 @@ impl Etcd {
         Ok(pairs(&answer))
     }
 
+    /// All keys below `prefix`, in pages: an answer may have 4 MiB.
     async fn all<T: DeserializeOwned>(&self, prefix: String) -> Result<Vec<T>> {
-        let options = GetOptions::new().with_prefix();
-        let found = self.get(prefix, Some(options)).await?;
-        found.iter().map(decode).collect()
+        let mut all = Vec::new();
+        let mut from = prefix.clone();
+        loop {
+            let options = GetOptions::new()
+                .with_range(end_of(&prefix))
+                .with_limit(PAGE as i64);
+            let found = self.get(from, Some(options)).await?;
+            for pair in &found {
+                all.push(decode(pair)?);
+            }
+            let Some(last) = found.last().filter(|_| found.len() == PAGE) else {
+                return Ok(all);
+            };
+            // The next key that there can be.
+            from = format!("{}\0", String::from_utf8_lossy(last.key()));
+        }
+    }
+
+    /// Writes a key of the index, unless it was written after this client has last seen the store: an
+    /// earlier write of ours, of which a copy is carried out late, must not undo a later one.
+    async fn write(
+        &self,
+        key: String,
+        write: TxnOp,
+        is_written: impl Fn(Option<&KeyValue>) -> bool,
+    ) -> Result<()> {
+        for _ in 0..WRITE_ATTEMPTS {
+            let seen = self.seen.load(Ordering::Acquire);
+            let unchanged = Compare::mod_revision(key.clone(), CompareOp::Less, seen + 1);
+            let conditions: Vec<Compare> = std::iter::once(unchanged)
+                .chain(self.while_leading())
+                .collect();
+            let txn = Txn::new()
+                .when(conditions)
+                .and_then([write.clone()])
+                .or_else([
+                    TxnOp::get(self.keys.leader(), None),
+                    TxnOp::get(key.clone(), None),
+                ]);
+            let answer = self.txn(txn, "writing the index of runs").await?;
+            if answer.succeeded() {
+                return Ok(());
+            }
+            let found = pairs(&answer);
+            let at = |key: &str| found.iter().find(|pair| pair.key() == key.as_bytes());
+            let since = self.leads_since.load(Ordering::Acquire);
+            let leader = at(&self.keys.leader()).map_or(0, KeyValue::create_revision);
+            if since != 0 && leader != since {
+                return Err(Error::NotLeading);
+            }
+            if is_written(at(&key)) {
+                return Ok(());
+            }
+        }
+        Err(Error::Refused(
+            "others write the same run at the same time: only its leader may".to_owned(),
+        ))
     }
 }
 
@@ -365,7 +422,7 @@ impl Coordination for Etcd {
         }
         match first(&response) {
             Some(found) => decode(&found),
-            None => Err(no_longer_leads()),
+            None => Err(Error::NotLeading),
         }
     }
 
@@ -377,50 +434,15 @@ impl Coordination for Etcd {
     async fn put_run(&self, entry: &RunEntry) -> Result<()> {
         let key = self.keys.run(entry.run);
         let value = encode(entry);
-        for _ in 0..WRITE_ATTEMPTS {
-            // An earlier write of ours, of which a copy is carried out late, must not undo a later one.
-            let seen = self.seen.load(Ordering::Acquire);
-            let unchanged = Compare::mod_revision(key.clone(), CompareOp::Less, seen + 1);
-            let conditions: Vec<Compare> = std::iter::once(unchanged)
-                .chain(self.while_leading())
-                .collect();
-            let txn = Txn::new()
-                .when(conditions)
-                .and_then([TxnOp::put(key.clone(), value.clone(), None)])
-                .or_else([
-                    TxnOp::get(self.keys.leader(), None),
-                    TxnOp::get(key.clone(), None),
-                ]);
-            let answer = self.txn(txn, "writing the index of runs").await?;
-            if answer.succeeded() {
-                return Ok(());
-            }
-            let found = pairs(&answer);
-            let at = |key: &str| found.iter().find(|pair| pair.key() == key.as_bytes());
-            let since = self.leads_since.load(Ordering::Acquire);
-            let leader = at(&self.keys.leader()).map_or(0, KeyValue::create_revision);
-            if since != 0 && leader != since {
-                return Err(no_longer_leads());
-            }
-            if at(&key).is_some_and(|pair| pair.value() == value) {
-                return Ok(());
-            }
-        }
-        Err(Error::Refused(
-            "others write the same run at the same time: only its leader may".to_owned(),
-        ))
+        let put = TxnOp::put(key.clone(), value.clone(), None);
+        let is_written = |found: Option<&KeyValue>| found.is_some_and(|pair| pair.value() == value);
+        self.write(key, put, is_written).await
     }
 
     async fn forget_run(&self, run: RunId) -> Result<()> {
-        let conditions: Vec<Compare> = self.while_leading().into_iter().collect();
-        let delete = TxnOp::delete(self.keys.run(run), None);
-        let txn = Txn::new().when(conditions).and_then([delete]);
-        let answer = self.txn(txn, "taking a run out of the index").await?;
-        if answer.succeeded() {
-            Ok(())
-        } else {
-            Err(no_longer_leads())
-        }
+        let key = self.keys.run(run);
+        let delete = TxnOp::delete(key.clone(), None);
+        self.write(key, delete, |found| found.is_none()).await
     }
 
     async fn runs(&self) -> Result<Vec<RunEntry>> {
@@ -449,6 +471,15 @@ fn tls_options(tls: &EtcdTls) -> TlsOptions {
         Some((certificate, key)) => options.identity(Identity::from_pem(certificate, key)),
         None => options,
     }
+}
+
+/// The first key behind all that begin so. Ours are ASCII: the last character has a next one.
+fn end_of(prefix: &str) -> Vec<u8> {
+    let mut end = prefix.as_bytes().to_vec();
+    if let Some(last) = end.last_mut() {
+        *last = last.saturating_add(1);
+    }
+    end
 }
 
 /// The pairs that a transaction has read.
@@ -483,8 +514,4 @@ fn decode<T: DeserializeOwned>(pair: &KeyValue) -> Result<T> {
             "etcd holds at {key} what this program cannot read: {error}"
         ))
     })
-}
-
-fn no_longer_leads() -> Error {
-    Error::Refused("this process does not lead any more: another one does".to_owned())
 }

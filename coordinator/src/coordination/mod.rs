@@ -41,9 +41,21 @@ pub struct RunEntry {
     /// What the leader is to do with it; `None` for nothing. Whoever leads next does it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub order: Option<RunOrder>,
+    /// How often something was ordered: the same order again, while the last one is just ending, is another.
+    #[serde(default)]
+    pub orders: u32,
+    /// Options of `upshift run` that it was submitted with, which hold whenever it goes on.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub options: Vec<String>,
+    /// Whether nothing can be ordered any more: it is committed, or taken back to the start.
+    #[serde(default)]
+    pub closed: bool,
     /// Why it waits, or what it failed for; empty for neither. Without values of users' rows.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub message: String,
+    /// The trace that the run belongs to (W3C Trace Context), which whoever leads next goes on with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub traceparent: Option<String>,
 }
 
 /// What the leader is to do with a run.

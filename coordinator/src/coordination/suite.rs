@@ -128,7 +128,11 @@ async fn runs_are_listed<C: Coordination + Clone>(first: &C) {
             commit: false,
             options: vec!["--workers=2".to_owned()],
         }),
+        orders: 1,
+        options: vec!["--workers=2".to_owned()],
+        closed: false,
         message: String::new(),
+        traceparent: None,
     };
     first.put_run(&entry).await.expect("it answers");
     "prepared".clone_into(&mut entry.state);

@@ -47,6 +47,7 @@ impl Drive {
         self.report
             .unit_done(at, (task, unit, worker), rows, seconds);
         desk.metrics.unit_done(rows, elapsed);
+        self.traces.unit_done(task, rows);
         let run = self.run;
         desk.feed(Event::UnitFinished {
             run,
@@ -164,6 +165,7 @@ impl Drive {
             (Operation::RecordDone(task) | Operation::RecordUndone(task), _) => {
                 self.units.close(task);
                 self.report.task_done(desk.now(), task);
+                self.traces.task_done(task);
                 desk.feed(Event::TaskRecorded { run, task });
             }
             // That the others have stopped comes as an input of its own.
@@ -176,6 +178,7 @@ impl Drive {
                 });
             }
             (Operation::RecordCheckpoint(module), _) => {
+                self.traces.checkpoint_done(module);
                 let name = self.scene.plan.checkpoints[module as usize].name.clone();
                 self.show(desk, &ProgressEvent::CheckpointPrepared { module: name });
                 desk.feed(Event::CheckpointRecorded { run, module });

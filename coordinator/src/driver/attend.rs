@@ -73,6 +73,8 @@ pub struct Driver {
     tell_of_workers: bool,
     /// Whether the process was asked to stop.
     interrupted: bool,
+    /// Whether another coordinator is to go on with what is driven.
+    handing_over: bool,
 }
 
 impl Driver {
@@ -91,6 +93,7 @@ impl Driver {
             inboxes,
             tell_of_workers: false,
             interrupted: false,
+            handing_over: false,
         }
     }
 
@@ -175,10 +178,11 @@ impl Driver {
                 drives.for_each(|drive| drive.interrupt(desk));
             }
             Input::HandOver => {
+                self.handing_over = true;
                 let drives = self.drives.values_mut();
                 drives.for_each(|drive| drive.hand_over(desk));
             }
-            Input::WorkersEnded(why) => {
+            Input::OutOfService(why) => {
                 for drive in self.drives.values_mut() {
                     drive.stop(driver_failure(FailureClass::Operator, why.clone()), desk);
                 }
@@ -257,6 +261,9 @@ impl Driver {
         let mut drive = Drive::begin(job, self.watchers.clone(), &mut self.desk);
         if self.interrupted {
             drive.interrupt(&mut self.desk);
+        }
+        if self.handing_over {
+            drive.hand_over(&mut self.desk);
         }
         self.drives.insert(run, drive);
     }

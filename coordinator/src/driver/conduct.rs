@@ -13,6 +13,7 @@ use upshift_shared::{
     ledger::{Holder, control::Control, options::RunOptions},
     pg::Target,
     plan::Plan,
+    telemetry::trace::Parent,
 };
 
 use super::{
@@ -70,6 +71,8 @@ pub struct Order {
     pub lock: Box<dyn Held>,
     /// Where the run belongs to a group.
     pub seat: Option<Seat>,
+    /// What its spans belong to.
+    pub trace: Parent,
 }
 
 /// Where a run is among those of a cluster; for a process with one run, nothing of it is said.
@@ -132,6 +135,7 @@ impl Hub {
             last_event: order.last_event,
             steering,
             progress: order.progress,
+            trace: order.trace,
             last_words: Box::new(last_words),
             ended,
         };

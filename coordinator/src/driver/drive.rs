@@ -6,6 +6,7 @@ use tokio::sync::{broadcast, oneshot};
 use upshift_shared::{
     ids::{RunId, TaskId, UnitId, WorkerId},
     ledger::run::{RunError, RunState},
+    telemetry::trace::Parent,
 };
 
 use super::{
@@ -19,6 +20,7 @@ use super::{
     report::{self, Report},
     segment::Segment,
     steering::Steering,
+    traces::Traces,
     units::UnitBook,
 };
 use crate::{
@@ -66,6 +68,8 @@ pub(super) struct Job {
     pub(super) last_event: i64,
     pub(super) steering: Steering,
     pub(super) progress: Box<dyn Progress>,
+    /// What its spans belong to.
+    pub(super) trace: Parent,
     pub(super) last_words: LastWords,
     pub(super) ended: oneshot::Sender<Ended>,
 }
@@ -81,6 +85,7 @@ pub(super) struct Drive {
     pub(super) units: UnitBook,
     pub(super) leases: Leases,
     pub(super) report: Report,
+    pub(super) traces: Traces,
     pub(super) steering: Steering,
     pub(super) stopping: bool,
     /// Whether another coordinator is to go on with it: it does not count as stopped.
@@ -114,12 +119,13 @@ impl Drive {
         let shown = (job.progress, (run, watchers), Arc::clone(&desk.metrics));
         let mut drive = Self {
             run,
-            aim: job.aim,
             leases: Leases::new(
                 Arc::clone(&job.scene),
                 job.database.clone(),
                 job.close_connections,
             ),
+            traces: Traces::begin(&job.scene, (&job.database, &job.aim), &job.trace),
+            aim: job.aim,
             database: job.database,
             scene: job.scene,
             limits: job.limits,
@@ -188,7 +194,10 @@ impl Drive {
     /// Does what the engine says.
     pub(super) fn execute(&mut self, command: Command, desk: &mut Desk) {
         match command {
-            Command::PrepareTask { task, .. } => self.operate(Operation::Prepare(task), desk),
+            Command::PrepareTask { task, .. } => {
+                self.traces.task(task, &self.scene);
+                self.operate(Operation::Prepare(task), desk);
+            }
             Command::CutTask {
                 task, rows, units, ..
             } => {
@@ -231,6 +240,7 @@ impl Drive {
                 desk.feed(Event::CheckpointRecorded { run, module });
             }
             Command::RecordCheckpoint { module, .. } => {
+                self.traces.checkpoint(module, &self.scene);
                 self.operate(Operation::RecordCheckpoint(module), desk);
             }
             Command::ReportRetry {
@@ -272,13 +282,15 @@ impl Drive {
     ) {
         let back = how.0 == Direction::Undo;
         self.report.task_started(desk.now(), task, back);
+        self.traces.task(task, &self.scene);
         let Some(link) = desk.workers.get_mut(&worker) else {
             return;
         };
         let outbox = &link.worker.outbox;
         let mut sent = true;
         if link.specs.insert((self.run, task)) {
-            sent = outbox.send(self.leases.spec(task, &mut self.units));
+            let traced = self.traces.told(task);
+            sent = outbox.send(self.leases.spec(task, &mut self.units, traced));
         }
         let message = self
             .leases
@@ -467,14 +479,15 @@ impl Drive {
 
     /// What the terminal shows last; and whoever waits for the end hears of it.
     pub(super) fn finish(mut self, ended: Ended, at: Duration) {
+        let compared = self.compared();
         let message = (self.last_words)(&ended);
-        let compared = (self.aim == Aim::Forward).then(|| self.report.compared());
-        if let Some(compared) = compared.flatten() {
+        if let Some(compared) = compared {
             self.report.show(at, &compared);
         }
         let ending = ended.ending;
         self.report
             .show(at, &ProgressEvent::RunEnded { ending, message });
+        self.traces.end(ending);
         // Nobody may be waiting for it any more.
         let _gone = self.tell.send(ended);
     }

@@ -48,8 +48,9 @@ pub(super) enum Input {
     Interrupt,
     /// Another coordinator is to go on with all runs.
     HandOver,
-    /// The workers of this process have all ended.
-    WorkersEnded(String),
+    /// Nothing can be done here any more, and why: the workers have all ended, or the server that they
+    /// speak to.
+    OutOfService(String),
     /// Somebody asks.
     Ask(Question),
 }

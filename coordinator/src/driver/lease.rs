@@ -29,8 +29,14 @@ impl Leases {
         }
     }
 
-    /// What goes to a worker before the first of a task's units.
-    pub(super) fn spec(&self, task: TaskId, units: &mut UnitBook) -> Message {
+    /// What goes to a worker before the first of a task's units; with the task's span, and how many of its
+    /// units have one.
+    pub(super) fn spec(
+        &self,
+        task: TaskId,
+        units: &mut UnitBook,
+        (traceparent, unit_spans): (String, u32),
+    ) -> Message {
         let planned = &self.scene.plan.tasks[task.0 as usize];
         Message::Task(TaskSpec {
             run: self.scene.holder.run.to_string(),
@@ -39,6 +45,8 @@ impl Leases {
             spec: serde_json::to_vec(planned).expect("a task is plain data"),
             pinned_now: units.page(task).pinned_now.clone().unwrap_or_default(),
             options: serde_json::to_vec(&self.scene.options).expect("options are plain data"),
+            traceparent,
+            unit_spans,
         })
     }
 

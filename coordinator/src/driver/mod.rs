@@ -27,6 +27,7 @@ pub mod rollback;
 mod segment;
 pub mod sessions;
 mod steering;
+mod traces;
 mod units;
 mod waits;
 mod workforce;

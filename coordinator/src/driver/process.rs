@@ -3,11 +3,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use tokio::{
-    signal::unix::{SignalKind, signal},
-    task::JoinSet,
-    time::timeout,
-};
+use tokio::{task::JoinSet, time::timeout};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use upshift_shared::{Error, Result, pg::Target};
 use upshift_worker::session::ResolveDatabase;
@@ -21,6 +17,7 @@ use crate::{
     coordination::Member,
     metrics::Metrics,
     server::{self, PrivateSocket, SessionService},
+    signals::Signals,
 };
 
 /// How long what works beside the run may take to end.
@@ -112,7 +109,7 @@ impl Crew {
         crew.beside.spawn(async move {
             if let Err(error) = serving.await {
                 let what = format!("the session server failed: {error}");
-                let _ended = failed.send(Input::WorkersEnded(what)).await;
+                let _ended = failed.send(Input::OutOfService(what)).await;
             }
         });
         workforce.set(workers);
@@ -164,21 +161,11 @@ impl ResolveDatabase for OneDatabase {
 
 /// Ctrl-C and SIGTERM, until `end`.
 fn listen_to_signals(hub: Hub, end: CancellationToken) -> Result<impl Future<Output = ()>> {
-    let listen = |kind| {
-        signal(kind).map_err(|source| Error::Io {
-            context: "listening to signals".to_owned(),
-            source,
-        })
-    };
-    let (mut interrupt, mut terminate) = (
-        listen(SignalKind::interrupt())?,
-        listen(SignalKind::terminate())?,
-    );
+    let mut signals = Signals::listen()?;
     Ok(async move {
         loop {
             tokio::select! {
-                Some(()) = interrupt.recv() => {}
-                Some(()) = terminate.recv() => {}
+                () = signals.next() => {}
                 () = end.cancelled() => return,
             }
             if hub.interrupt().await.is_err() {

@@ -227,19 +227,15 @@ impl Drive {
 
     /// How the run stands.
     pub(super) fn status(&self) -> RunStatus {
+        let (state, doing) = match self.aim {
+            Aim::Forward => (RunState::Running, "forward"),
+            Aim::Back { .. } | Aim::TakeBack => (RunState::RollingBack, "back"),
+        };
         RunStatus {
             run: self.run.to_string(),
             database: self.database.clone(),
-            state: match self.aim {
-                Aim::Forward => RunState::Running,
-                Aim::Back { .. } | Aim::TakeBack => RunState::RollingBack,
-            }
-            .to_string(),
-            doing: match self.aim {
-                Aim::Forward => "forward",
-                Aim::Back { .. } | Aim::TakeBack => "back",
-            }
-            .to_owned(),
+            state: state.to_string(),
+            doing: doing.to_owned(),
             message: self.steering.why().unwrap_or_default(),
             tasks: self.scene.plan.live().count() as u64,
             tasks_done: self.report.tasks_done,

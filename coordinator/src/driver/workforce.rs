@@ -76,7 +76,7 @@ impl Workforce {
             Err(error) => format!("a defect in a worker: {error}"),
         };
         tracing::info!(why, left, "a worker ended");
-        (left == 0).then_some(Input::WorkersEnded(why))
+        (left == 0).then_some(Input::OutOfService(why))
     }
 
     /// Tells all of them to leave.

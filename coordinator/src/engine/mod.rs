@@ -11,6 +11,7 @@ mod checkpoint;
 mod event;
 #[cfg(test)]
 mod failure_tests;
+mod kinds;
 #[cfg(test)]
 mod limits_tests;
 #[cfg(test)]
@@ -19,6 +20,7 @@ mod retry;
 mod run;
 #[cfg(test)]
 mod run_tests;
+mod runs;
 mod schedule;
 #[cfg(test)]
 mod script;
@@ -34,7 +36,7 @@ mod unit;
 mod worker;
 
 use std::{
-    collections::{BTreeSet, HashMap, VecDeque},
+    collections::{BTreeSet, VecDeque},
     time::Duration,
 };
 
@@ -46,6 +48,7 @@ pub use event::{
 };
 use retry::Alarms;
 use run::{Context, Refusal, Run};
+use runs::{RunIndex, Runs};
 use subject::Subject;
 pub use turn::Labels;
 use turn::Turns;
@@ -68,9 +71,7 @@ pub struct IllegalTransition {
 /// All runs and workers of one coordinator.
 #[derive(Debug, Default)]
 pub struct Engine {
-    /// By hash, and never gone through: with ten thousand of them, a tree's way to one is many cache
-    /// lines long.
-    runs: HashMap<RunId, Box<Run>>,
+    runs: Runs,
     ended: Ended,
     turns: Turns,
     workers: Workers,
@@ -128,7 +129,7 @@ impl Engine {
     #[must_use]
     pub fn load(&self) -> Load {
         let waiting = self.turns.waiting();
-        let ready = waiting.filter_map(|run| Some(self.runs.get(&run)?.ready()));
+        let ready = waiting.filter_map(|run| Some(self.runs.get(run)?.ready()));
         Load {
             runs: self.runs.len() as u64,
             units_in_flight: u64::from(self.workers.leases()),
@@ -156,12 +157,12 @@ impl Engine {
     ) -> Result<Vec<Command>, IllegalTransition> {
         let mut out = Vec::new();
         let subject = Subject::of(&event);
-        self.apply(event, now, &mut out)
-            .map_err(|state| IllegalTransition {
-                state,
-                event: subject.to_string(),
-            })?;
-        if let Some(run) = subject.run {
+        let applied = self.apply(event, now, &mut out);
+        let changed = applied.map_err(|state| IllegalTransition {
+            state,
+            event: subject.to_string(),
+        })?;
+        if let Some(run) = changed {
             self.settle(run, now, &mut out);
         }
         while let Some(sleeper) = self.alarms.due(now) {
@@ -176,7 +177,8 @@ impl Engine {
         Ok(out)
     }
 
-    /// What the event itself means; what follows from it, [`Self::handle`] sees to.
+    /// What the event itself means, and the run that it was about, if that has not ended; what follows from
+    /// it, [`Self::handle`] sees to.
     #[expect(
         clippy::too_many_lines,
         reason = "one exhaustive match, so that no event is forgotten"
@@ -186,7 +188,7 @@ impl Engine {
         event: Event,
         now: Duration,
         out: &mut Vec<Command>,
-    ) -> Result<(), Refusal> {
+    ) -> Result<Option<RunIndex>, Refusal> {
         match event {
             Event::RunSubmitted { run, graph } => self.submit(run, graph, now, out),
             Event::WorkerJoined { worker, labels } => {
@@ -256,7 +258,7 @@ impl Engine {
             } => self.unit_report((run, task, unit), worker, Err(failure), now, out),
             Event::TimerFired => {
                 self.alarms.fired();
-                Ok(())
+                Ok(None)
             }
             Event::PauseRequested { run } => self.of_live_run(run, now, out, |run, _| run.pause()),
             Event::ResumeRequested { run } => {
@@ -274,11 +276,11 @@ impl Engine {
             }
             Event::ServerLimited { server, max_units } => {
                 self.turns.limit(server, max_units);
-                Ok(())
+                Ok(None)
             }
             Event::UnitsLimited { max_units } => {
                 self.max_units = max_units.map(|max| max.max(1));
-                Ok(())
+                Ok(None)
             }
         }
     }
@@ -289,22 +291,24 @@ impl Engine {
         mut graph: RunGraph,
         now: Duration,
         out: &mut Vec<Command>,
-    ) -> Result<(), Refusal> {
-        if let Some(run) = self.runs.get(&id) {
+    ) -> Result<Option<RunIndex>, Refusal> {
+        if let Some(run) = self.runs.find(id).and_then(|index| self.runs.get(index)) {
             return Err(run.describe());
         }
         let place = (std::mem::take(&mut graph.wants), graph.server);
+        let index = self.runs.next();
         let mut cx = Context {
             now,
             out,
             alarms: &mut self.alarms,
             capacity: self.workers.capacity(),
+            index,
         };
         let run = Run::submit(id, graph, &mut cx)?;
         let workers = &self.workers;
-        self.turns.add(id, place, |wanted| workers.near(wanted));
-        self.runs.insert(id, Box::new(run));
-        Ok(())
+        self.turns.add(index, place, |wanted| workers.near(wanted));
+        self.runs.insert(id, run);
+        Ok(Some(index))
     }
 
     fn worker_lost(
@@ -312,7 +316,7 @@ impl Engine {
         worker: WorkerId,
         now: Duration,
         out: &mut Vec<Command>,
-    ) -> Result<(), Refusal> {
+    ) -> Result<Option<RunIndex>, Refusal> {
         let Some((held, labels)) = self.workers.lose(worker) else {
             return Err(self.workers.describe(worker));
         };
@@ -323,7 +327,7 @@ impl Engine {
             self.turns.unit_ended(run);
             self.with_run(run, now, out, |run, cx| run.unit_lost(task, unit, cx));
         }
-        Ok(())
+        Ok(None)
     }
 
     /// A worker's report. Late ones count: the first commit of a unit is *the* commit, whoever made
@@ -335,31 +339,33 @@ impl Engine {
         report: Result<Duration, Failure>,
         now: Duration,
         out: &mut Vec<Command>,
-    ) -> Result<(), Refusal> {
-        let Some(run) = self.runs.get_mut(&id) else {
+    ) -> Result<Option<RunIndex>, Refusal> {
+        let Some(index) = self.runs.find(id) else {
             return self.unless_ended(id);
         };
+        let Some(run) = self.runs.get_mut(index) else {
+            return Ok(None);
+        };
         let t = run.place(task)?;
-        let key = (id, t, unit.0);
-        if !self.workers.holds(worker, key) {
-            run.knows(t, unit.0)?;
-        }
-        let held = self.workers.release(worker, key);
+        let held = self.workers.release(worker, (index, t, unit.0));
         if held {
-            self.turns.unit_ended(id);
+            self.turns.unit_ended(index);
+        } else {
+            run.knows(t, unit.0)?;
         }
         let mut cx = Context {
             now,
             out,
             alarms: &mut self.alarms,
             capacity: self.workers.capacity(),
+            index,
         };
         match report {
             Ok(elapsed) => run.unit_finished(t, unit.0, elapsed, held, &mut cx),
             Err(failure) if held => run.unit_failed(t, unit.0, failure, &mut cx),
             Err(_) => {}
         }
-        Ok(())
+        Ok(Some(index))
     }
 
     fn of_task(
@@ -369,7 +375,7 @@ impl Engine {
         now: Duration,
         out: &mut Vec<Command>,
         change: impl FnOnce(&mut Run, u32, &mut Context<'_>) -> Result<(), Refusal>,
-    ) -> Result<(), Refusal> {
+    ) -> Result<Option<RunIndex>, Refusal> {
         self.of_run(id, now, out, |run, cx| {
             let t = run.place(task)?;
             change(run, t, cx)
@@ -383,11 +389,10 @@ impl Engine {
         now: Duration,
         out: &mut Vec<Command>,
         change: impl FnOnce(&mut Run, &mut Context<'_>) -> Result<(), Refusal>,
-    ) -> Result<(), Refusal> {
-        if self.runs.contains_key(&id) {
-            self.of_live_run(id, now, out, change)
-        } else {
-            self.unless_ended(id)
+    ) -> Result<Option<RunIndex>, Refusal> {
+        match self.runs.find(id) {
+            Some(index) => self.change(index, now, out, change),
+            None => self.unless_ended(id),
         }
     }
 
@@ -398,50 +403,68 @@ impl Engine {
         now: Duration,
         out: &mut Vec<Command>,
         change: impl FnOnce(&mut Run, &mut Context<'_>) -> Result<(), Refusal>,
-    ) -> Result<(), Refusal> {
-        let Some(run) = self.runs.get_mut(&id) else {
-            return Err(match self.ended.contains(id) {
-                true => "the run has ended".to_owned(),
-                false => "there is no such run".to_owned(),
-            });
+    ) -> Result<Option<RunIndex>, Refusal> {
+        match self.runs.find(id) {
+            Some(index) => self.change(index, now, out, change),
+            None if self.ended.contains(id) => Err("the run has ended".to_owned()),
+            None => Err("there is no such run".to_owned()),
+        }
+    }
+
+    /// Changes a run, if it is still there.
+    fn change(
+        &mut self,
+        index: RunIndex,
+        now: Duration,
+        out: &mut Vec<Command>,
+        change: impl FnOnce(&mut Run, &mut Context<'_>) -> Result<(), Refusal>,
+    ) -> Result<Option<RunIndex>, Refusal> {
+        let Some(run) = self.runs.get_mut(index) else {
+            return Ok(None);
         };
         let mut cx = Context {
             now,
             out,
             alarms: &mut self.alarms,
             capacity: self.workers.capacity(),
+            index,
         };
-        change(run, &mut cx)
+        change(run, &mut cx)?;
+        Ok(Some(index))
     }
 
     /// For what cannot be refused: changes a run, if it is still there, and lets it settle.
     fn with_run(
         &mut self,
-        id: RunId,
+        index: RunIndex,
         now: Duration,
         out: &mut Vec<Command>,
         change: impl FnOnce(&mut Run, &mut Context<'_>),
     ) {
-        let done = self.of_run(id, now, out, |run, cx| {
+        let done = self.change(index, now, out, |run, cx| {
             change(run, cx);
             Ok(())
         });
         if done.is_ok() {
-            self.settle(id, now, out);
+            self.settle(index, now, out);
         }
     }
 
-    fn unless_ended(&self, id: RunId) -> Result<(), Refusal> {
+    fn unless_ended(&self, id: RunId) -> Result<Option<RunIndex>, Refusal> {
         if self.ended.contains(id) {
-            Ok(())
+            Ok(None)
         } else {
             Err("there is no such run".to_owned())
         }
     }
 
-    fn unless_worker_stands(&self, fits: bool, worker: WorkerId) -> Result<(), Refusal> {
+    fn unless_worker_stands(
+        &self,
+        fits: bool,
+        worker: WorkerId,
+    ) -> Result<Option<RunIndex>, Refusal> {
         if fits {
-            Ok(())
+            Ok(None)
         } else {
             Err(self.workers.describe(worker))
         }
@@ -449,8 +472,8 @@ impl Engine {
 
     /// Lets a run begin what it may, forgets it when it has ended, and puts it among those that may
     /// have a unit to offer.
-    fn settle(&mut self, id: RunId, now: Duration, out: &mut Vec<Command>) {
-        let Some(run) = self.runs.get_mut(&id) else {
+    fn settle(&mut self, index: RunIndex, now: Duration, out: &mut Vec<Command>) {
+        let Some(run) = self.runs.get_mut(index) else {
             return;
         };
         let mut cx = Context {
@@ -458,14 +481,15 @@ impl Engine {
             out,
             alarms: &mut self.alarms,
             capacity: self.workers.capacity(),
+            index,
         };
         if run.settle(&mut cx) {
-            self.runs.remove(&id);
-            self.turns.remove(id);
-            self.ended.insert(id);
-            self.alarms.forget(id);
+            self.turns.remove(index);
+            self.alarms.forget(index);
+            let run = self.runs.remove(index);
+            run.inspect(|run| self.ended.insert(run.id()));
         } else {
-            self.turns.enter(id);
+            self.turns.enter(index);
         }
     }
 
@@ -497,8 +521,8 @@ impl Engine {
         now: Duration,
         out: &mut Vec<Command>,
     ) -> bool {
-        while let Some(id) = self.turns.next(self.workers.labels(kind)) {
-            let Some(run) = self.runs.get_mut(&id) else {
+        while let Some(index) = self.turns.next(self.workers.labels(kind)) {
+            let Some(run) = self.runs.get_mut(index) else {
                 continue;
             };
             let mut follows = Vec::new();
@@ -507,21 +531,23 @@ impl Engine {
                 out: &mut follows,
                 alarms: &mut self.alarms,
                 capacity: self.workers.capacity(),
+                index,
             };
             let lease = run.lease(&mut cx);
             if let Some(lease) = lease {
-                self.workers.lease(worker, (id, lease.place, lease.unit.0));
-                self.turns.served(id);
+                let held = (index, lease.place, lease.unit.0);
+                self.workers.lease(worker, held);
+                self.turns.served(index);
                 out.push(Command::LeaseUnit {
                     worker,
-                    run: id,
+                    run: run.id(),
                     task: lease.task,
                     unit: lease.unit,
                     direction: lease.direction,
                     attempt: lease.attempt,
                 });
             } else {
-                self.turns.has_nothing(id);
+                self.turns.has_nothing(index);
             }
             out.append(&mut follows);
             if lease.is_some() {

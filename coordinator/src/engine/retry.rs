@@ -2,9 +2,7 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use upshift_shared::ids::RunId;
-
-use super::{Failure, FailureClass};
+use super::{Failure, FailureClass, runs::RunIndex};
 
 /// A unit whose workers were lost so often is taken to be what kills them. Losses do not count as
 /// attempts: a worker is mostly lost for reasons that are none of its unit's.
@@ -71,7 +69,7 @@ fn doubled(first: Duration, times: u32) -> Duration {
 /// Whom an alarm wakes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Sleeper {
-    pub(super) run: RunId,
+    pub(super) run: RunIndex,
     /// Place of the task in its run.
     pub(super) task: u32,
     /// The unit; `None` for what the driver does for the task.
@@ -95,7 +93,7 @@ impl Alarms {
     }
 
     /// A run has ended: nothing of it is tried again.
-    pub(super) fn forget(&mut self, run: RunId) {
+    pub(super) fn forget(&mut self, run: RunIndex) {
         // `None` goes before every unit.
         let first = Sleeper {
             run,
@@ -157,7 +155,7 @@ mod tests {
 
     #[test]
     fn a_run_that_has_ended_wakes_nobody() {
-        let (gone, stays) = (RunId::generate(), RunId::generate());
+        let (gone, stays) = (RunIndex::of(1), RunIndex::of(2));
         let sleeper = |run, task, unit| Sleeper { run, task, unit };
         let mut alarms = Alarms::default();
         let seconds = Duration::from_secs;

@@ -6,7 +6,7 @@
 mod attempt;
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     time::Duration,
 };
 
@@ -16,6 +16,7 @@ use super::{
     Command, Direction, Failure, FailureClass, Outcome, RunGraph, StopReason,
     checkpoint::Checkpoints,
     retry::{Alarms, Verdict, verdict},
+    runs::RunIndex,
     schedule::{Dependents, Place, Schedule, critical_paths},
     size::Cutter,
     task::{Task, TaskState},
@@ -43,7 +44,7 @@ enum RunState {
     /// No unit begins; those in flight end and are recorded. Set by `PauseRequested`.
     Paused,
     /// Nothing begins any more. Set by `StopRequested`, and by failures.
-    Ending(Outcome),
+    Ending(Box<Outcome>),
 }
 
 /// What a run may use beyond its own state.
@@ -53,6 +54,8 @@ pub(super) struct Context<'a> {
     pub(super) alarms: &'a mut Alarms,
     /// Units that all workers together run at once.
     pub(super) capacity: u32,
+    /// What the run is called by.
+    pub(super) index: RunIndex,
 }
 
 /// How the run stands where an event does not fit.
@@ -69,7 +72,8 @@ pub(super) struct Run {
     max_attempts: u32,
     first_unit_rows: Option<u64>,
     tasks: Vec<Task>,
-    index: HashMap<TaskId, u32>,
+    /// The places of tasks; empty where each task's number is its place.
+    index: BTreeMap<TaskId, u32>,
     dependents: Dependents,
     schedule: Schedule,
     /// Tasks that are being prepared, or open.
@@ -122,7 +126,10 @@ impl Run {
                 .zip(graph.tasks.into_iter().zip(paths))
                 .map(|(place, (task, path))| Task::new(task, Place::new(path, place)))
                 .collect(),
-            index,
+            index: match index.iter().all(|(task, place)| task.0 == *place) {
+                true => BTreeMap::new(),
+                false => index.into_iter().collect(),
+            },
             dependents,
             schedule: Schedule::default(),
             begun: BTreeSet::new(),
@@ -173,26 +180,29 @@ impl Run {
 
     /// How the run stands, for messages.
     pub(super) fn describe(&self) -> String {
-        match &self.state {
-            RunState::Running => "the run is running".to_owned(),
-            RunState::Paused => "the run is paused".to_owned(),
-            RunState::Ending(Outcome::Finished) => "the run is finished".to_owned(),
-            RunState::Ending(Outcome::Stopped(_)) => "the run is stopping".to_owned(),
-            RunState::Ending(Outcome::Failed { .. }) => "the run has failed".to_owned(),
-        }
+        let standing = match &self.state {
+            RunState::Running => "is running",
+            RunState::Paused => "is paused",
+            RunState::Ending(outcome) => match **outcome {
+                Outcome::Finished => "is finished",
+                Outcome::Stopped(_) => "is stopping",
+                Outcome::Failed { .. } => "has failed",
+            },
+        };
+        format!("the run {standing}")
     }
 
     /// The place of a task.
     pub(super) fn place(&self, task: TaskId) -> Result<u32, Refusal> {
-        // Mostly its number is its place, and nothing has to be looked up.
-        let there = self.tasks.get(task.0 as usize);
-        if there.is_some_and(|there| there.id == task) {
-            return Ok(task.0);
-        }
-        self.index
-            .get(&task)
-            .copied()
-            .ok_or_else(|| format!("the run has no task {task}"))
+        let place = match self.index.is_empty() {
+            true => Some(task.0).filter(|place| (*place as usize) < self.tasks.len()),
+            false => self.index.get(&task).copied(),
+        };
+        place.ok_or_else(|| format!("the run has no task {task}"))
+    }
+
+    pub(super) fn id(&self) -> RunId {
+        self.id
     }
 
     fn is_running(&self) -> bool {
@@ -309,7 +319,7 @@ impl Run {
         match verdict(failure.class, task.failures, self.max_attempts, false) {
             Verdict::Again(pause) => {
                 task.resting = true;
-                self.sleep(t, None, pause, cx);
+                cx.wake_after(pause, t, None);
             }
             Verdict::Split | Verdict::Fail => self.fail(t, None, failure),
         }
@@ -361,23 +371,27 @@ impl Run {
         }
         self.abandoned |= reason != StopReason::Operator;
         // A failure says more than the stop that comes after it.
-        if !matches!(self.state, RunState::Ending(Outcome::Failed { .. })) {
-            self.state = RunState::Ending(Outcome::Stopped(reason));
+        if !self.has_failed() {
+            self.state = RunState::Ending(Box::new(Outcome::Stopped(reason)));
         }
         Ok(())
     }
 
     /// The first failure that cannot be mended by trying again ends the run.
     fn fail(&mut self, t: u32, unit: Option<u32>, failure: Failure) {
-        if matches!(self.state, RunState::Ending(Outcome::Failed { .. })) {
+        if self.has_failed() {
             return;
         }
         self.abandoned |= failure.class == FailureClass::Fenced;
-        self.state = RunState::Ending(Outcome::Failed {
+        self.state = RunState::Ending(Box::new(Outcome::Failed {
             task: self.tasks[t as usize].id,
             unit: unit.map(UnitId),
             failure,
-        });
+        }));
+    }
+
+    fn has_failed(&self) -> bool {
+        matches!(&self.state, RunState::Ending(outcome) if matches!(**outcome, Outcome::Failed { .. }))
     }
 
     // What follows.
@@ -414,7 +428,7 @@ impl Run {
                 all.then_some(Outcome::Finished)
             }
             RunState::Ending(outcome) => {
-                (self.asked == 0 || self.abandoned).then(|| outcome.clone())
+                (self.asked == 0 || self.abandoned).then(|| (**outcome).clone())
             }
         }
     }
@@ -450,7 +464,15 @@ impl Run {
         {
             task.state = TaskState::Recording;
             self.begun.remove(&t);
-            self.schedule.offer(task.place, false);
+        }
+        let below_cap = task.in_flight < self.max_units_per_task;
+        let offers = match &task.state {
+            TaskState::Open(units) => running && below_cap && units.has_offer(),
+            _ => false,
+        };
+        if offers != task.offering {
+            task.offering = offers;
+            self.schedule.offer(task.place, offers);
         }
         let idle = !task.asked && !task.resting;
         let command = match &mut task.state {
@@ -463,9 +485,6 @@ impl Run {
                 task: task.id,
             }),
             TaskState::Open(units) => {
-                let offers = running && units.has_offer();
-                let below_cap = task.in_flight < self.max_units_per_task;
-                self.schedule.offer(task.place, offers && below_cap);
                 let operation = (running && idle).then(|| units.next_operation(slots));
                 operation.flatten().map(|o| operate(self.id, task.id, o))
             }

@@ -3,7 +3,7 @@
 
 use std::{
     cmp::Reverse,
-    collections::{BTreeSet, BinaryHeap, HashMap},
+    collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap},
 };
 
 use upshift_shared::ids::TaskId;
@@ -39,11 +39,13 @@ pub(super) struct Schedule {
     ready: BinaryHeap<Place>,
     /// Open tasks that have a unit to offer and are below their cap.
     offering: BTreeSet<Place>,
+    /// The last of these, which goes next.
+    next: Option<Place>,
     /// Which task writes a relation.
-    writers: HashMap<u32, u32>,
+    writers: BTreeMap<u32, u32>,
     /// Ready tasks that wait for a relation. Whenever its writer is done, one of them is put back
     /// into the ready queue, and when that one cannot go either, the next.
-    parked: HashMap<u32, BinaryHeap<Place>>,
+    parked: BTreeMap<u32, BinaryHeap<Place>>,
     /// Tasks on their way to having units: being prepared, or being cut.
     coming: u32,
 }
@@ -98,18 +100,19 @@ impl Schedule {
         }
     }
 
-    /// Whether an open task has a unit to offer.
+    /// An open task has a unit to offer from now on (`true`), or has none any more.
     pub(super) fn offer(&mut self, place: Place, offers: bool) {
         if offers {
             self.offering.insert(place);
         } else {
             self.offering.remove(&place);
         }
+        self.next = self.offering.last().copied();
     }
 
     /// The task whose unit goes next.
     pub(super) fn next_offer(&self) -> Option<u32> {
-        self.offering.last().map(|place| place.task())
+        self.next.map(Place::task)
     }
 
     /// The tasks that have a unit to offer.

@@ -6,7 +6,7 @@
 //! ten times as long as that. Every cut is a query, so units are cut in batches that grow while the size
 //! fits.
 
-use std::{collections::HashSet, ops::Range, time::Duration};
+use std::{collections::BTreeSet, ops::Range, time::Duration};
 
 /// Rows of the first units: even at a millisecond a row they end within seconds.
 const START: u64 = 5_000;
@@ -48,13 +48,15 @@ pub(super) struct Cutter {
     rows: u64,
     batch: u32,
     patient: bool,
-    /// Units of each batch, and the rows that each was to have, by number.
-    batches: Vec<(Range<u32>, u64)>,
+    /// Units of the newest batch, with those before it that were to have as many rows each, and these rows.
+    newest: (Range<u32>, u64),
+    /// The same of the others, by number.
+    older: Vec<(Range<u32>, u64)>,
     /// Units that were split: they no longer have their batch's size.
-    split: HashSet<u32>,
+    split: BTreeSet<u32>,
     /// Smoothed seconds a row.
     pace: Option<f64>,
-    /// Of each size so far: its rows, how many units of it were done, and their seconds.
+    /// Where nobody waits for them, of each size so far: its rows, how many units of it were done, and their seconds.
     sizes: Vec<(u64, u32, f64)>,
 }
 
@@ -70,8 +72,9 @@ impl Cutter {
             rows: first.unwrap_or(start).clamp(1, CEILING),
             batch: 0,
             patient: patient.is_some(),
-            batches: Vec::new(),
-            split: HashSet::new(),
+            newest: (0..0, 0),
+            older: Vec::new(),
+            split: BTreeSet::new(),
             pace: None,
             sizes: Vec::new(),
         }
@@ -165,8 +168,15 @@ impl Cutter {
 
     /// Units were cut at the size that [`Self::next`] gave last.
     pub(super) fn cut(&mut self, units: Range<u32>) {
-        if !units.is_empty() {
-            self.batches.push((units, self.rows));
+        if units.is_empty() {
+            return;
+        }
+        let (newest, rows) = &mut self.newest;
+        if *rows == self.rows && newest.end == units.start {
+            newest.end = units.end;
+        } else {
+            let older = std::mem::replace(&mut self.newest, (units, self.rows));
+            self.older.extend((!older.0.is_empty()).then_some(older));
         }
     }
 
@@ -176,6 +186,17 @@ impl Cutter {
             return;
         };
         let seconds = elapsed.as_secs_f64();
+        if self.patient {
+            self.observe_patiently(rows, seconds);
+        }
+        let newest = seconds / rows as f64;
+        self.pace = Some(match self.pace {
+            None => newest,
+            Some(pace) => pace + NEWEST * (newest - pace),
+        });
+    }
+
+    fn observe_patiently(&mut self, rows: u64, seconds: f64) {
         match self.sizes.iter_mut().find(|size| size.0 == rows) {
             Some((_, count, sum)) => {
                 *count += 1;
@@ -183,11 +204,6 @@ impl Cutter {
             }
             None => self.sizes.push((rows, 1, seconds)),
         }
-        let newest = seconds / rows as f64;
-        self.pace = Some(match self.pace {
-            None => newest,
-            Some(pace) => pace + NEWEST * (newest - pace),
-        });
     }
 
     /// A unit ran into the statement timeout, however long that is: those to come shall be half as
@@ -208,10 +224,11 @@ impl Cutter {
         if self.split.contains(&unit) {
             return None;
         }
-        let after = self
-            .batches
-            .partition_point(|(units, _)| units.start <= unit);
-        let (units, rows) = self.batches.get(after.checked_sub(1)?)?;
+        if self.newest.0.contains(&unit) {
+            return Some(self.newest.1);
+        }
+        let after = self.older.partition_point(|(units, _)| units.start <= unit);
+        let (units, rows) = self.older.get(after.checked_sub(1)?)?;
         units.contains(&unit).then_some(*rows)
     }
 }

@@ -66,6 +66,8 @@ pub(super) struct Task {
     /// Leases out. Kept here and not in the state: a lease may outlive its unit, when another
     /// worker's commit of it came in late.
     pub(super) in_flight: u32,
+    /// Whether it is among those that have a unit to offer.
+    pub(super) offering: bool,
     /// Whether the driver is at work for the task; only one thing at a time, so that `TaskFailed`
     /// says which.
     pub(super) asked: bool,
@@ -100,6 +102,7 @@ impl Task {
                 TaskState::Blocked(task.depends.len() as u32)
             },
             in_flight: 0,
+            offering: false,
             asked: false,
             resting: false,
             failures: 0,

@@ -6,11 +6,9 @@
 //! What one unit costs here grows with the number of kinds that there are now, never with that of runs;
 //! [`Turns::looks`] counts it.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::BTreeMap;
 
-use upshift_shared::ids::RunId;
-
-use super::ServerId;
+use super::{ServerId, kinds, runs::RunIndex};
 
 /// Names and values that say where a worker is, or a database: `region=eu`.
 pub type Labels = BTreeMap<String, String>;
@@ -41,8 +39,8 @@ struct Place {
     standing: Standing,
 }
 
-/// Runs by the number under which they wait.
-type Queue = BTreeSet<(u64, RunId)>;
+/// Runs by the number under which they wait; no two have the same.
+type Queue = BTreeMap<u64, RunIndex>;
 
 /// Runs that want the same labels.
 #[derive(Debug)]
@@ -69,12 +67,12 @@ impl Server {
         self.max_units.is_some_and(|max| self.in_flight >= max)
     }
 
-    fn park(&mut self, kind: usize, entry: (u64, RunId)) {
-        self.parked.entry(kind).or_default().insert(entry);
+    fn park(&mut self, kind: usize, number: u64, run: RunIndex) {
+        self.parked.entry(kind).or_default().insert(number, run);
     }
 
     /// The run of a kind that has waited longest, if one of it waits.
-    fn unpark(&mut self, kind: usize) -> Option<(u64, RunId)> {
+    fn unpark(&mut self, kind: usize) -> Option<(u64, RunIndex)> {
         let queue = self.parked.get_mut(&kind)?;
         let first = queue.pop_first();
         if queue.is_empty() {
@@ -83,9 +81,9 @@ impl Server {
         first
     }
 
-    fn forget(&mut self, kind: usize, entry: (u64, RunId)) {
+    fn forget(&mut self, kind: usize, number: u64) {
         if let Some(queue) = self.parked.get_mut(&kind) {
-            queue.remove(&entry);
+            queue.remove(&number);
             if queue.is_empty() {
                 self.parked.remove(&kind);
             }
@@ -97,7 +95,8 @@ impl Server {
 #[derive(Debug, Default)]
 pub(super) struct Turns {
     kinds: Vec<Kind>,
-    places: HashMap<RunId, Place>,
+    /// By the numbers of the runs; those that have ended stand nowhere.
+    places: Vec<Place>,
     servers: BTreeMap<ServerId, Server>,
     next: u64,
     looks: u64,
@@ -108,21 +107,21 @@ impl Turns {
     /// for what it wants.
     pub(super) fn add(
         &mut self,
-        run: RunId,
+        run: RunIndex,
         (wanted, server): (Labels, Option<ServerId>),
         workers: impl FnOnce(&Labels) -> u32,
     ) {
         let kind = self.kind(wanted, workers);
         self.kinds[kind].runs += 1;
-        let standing = Standing::Out;
-        self.places.insert(
-            run,
-            Place {
-                kind,
-                server,
-                standing,
-            },
-        );
+        let place = Place {
+            kind,
+            server,
+            standing: Standing::Out,
+        };
+        match self.places.get_mut(run.place()) {
+            Some(unused) => *unused = place,
+            None => self.places.push(place),
+        }
     }
 
     /// The kind that wants this; one that no run is of any more is used anew.
@@ -137,28 +136,20 @@ impl Turns {
             queue: Queue::new(),
             runs: 0,
         };
-        match self.kinds.iter().position(|kind| kind.runs == 0) {
-            Some(place) => {
-                self.kinds[place] = kind;
-                place
-            }
-            None => {
-                self.kinds.push(kind);
-                self.kinds.len() - 1
-            }
-        }
+        kinds::put(&mut self.kinds, kind, |kind| kind.runs == 0)
     }
 
     /// A run has ended.
-    pub(super) fn remove(&mut self, run: RunId) {
-        let Some(place) = self.places.remove(&run) else {
+    pub(super) fn remove(&mut self, run: RunIndex) {
+        let Some(place) = self.places.get_mut(run.place()) else {
             return;
         };
         let (kind, server) = (place.kind, place.server);
+        let standing = std::mem::replace(&mut place.standing, Standing::Out);
         self.kinds[kind].runs -= 1;
-        match (place.standing, server) {
+        match (standing, server) {
             (Standing::Queued(number), _) => {
-                self.kinds[kind].queue.remove(&(number, run));
+                self.kinds[kind].queue.remove(&number);
                 // It may have been given the turn of another one.
                 if let Some(server) = server {
                     self.wake(server, kind);
@@ -166,7 +157,7 @@ impl Turns {
             }
             (Standing::Parked(number), Some(server)) => {
                 if let Some(server) = self.servers.get_mut(&server) {
-                    server.forget(kind, (number, run));
+                    server.forget(kind, number);
                 }
             }
             (Standing::Parked(_), None) | (Standing::Out, _) => {}
@@ -174,42 +165,42 @@ impl Turns {
     }
 
     /// Something has happened to a run: it may have a unit to offer.
-    pub(super) fn enter(&mut self, run: RunId) {
-        let place = self.places.get(&run);
+    pub(super) fn enter(&mut self, run: RunIndex) {
+        let place = self.places.get(run.place());
         if place.is_some_and(|place| place.standing == Standing::Out) {
             self.queue_last(run);
         }
     }
 
-    fn queue_last(&mut self, run: RunId) {
+    fn queue_last(&mut self, run: RunIndex) {
         let number = self.next;
         self.next += 1;
         self.queue(run, number);
     }
 
-    fn queue(&mut self, run: RunId, number: u64) {
-        let Some(place) = self.places.get_mut(&run) else {
+    fn queue(&mut self, run: RunIndex, number: u64) {
+        let Some(place) = self.places.get_mut(run.place()) else {
             return;
         };
         place.standing = Standing::Queued(number);
-        self.kinds[place.kind].queue.insert((number, run));
+        self.kinds[place.kind].queue.insert(number, run);
         self.looks += 1;
     }
 
     /// The run whose turn it is, of those for which a worker with these labels is in the right place, or
     /// for which none is. It is in no queue then: [`Self::enter`], [`Self::served`] or
     /// [`Self::has_nothing`] has to follow.
-    pub(super) fn next(&mut self, worker: &Labels) -> Option<RunId> {
+    pub(super) fn next(&mut self, worker: &Labels) -> Option<RunIndex> {
         loop {
             self.looks += self.kinds.len() as u64;
             let waits = self.kinds.iter_mut().filter_map(|kind| {
-                let number = kind.queue.first()?.0;
+                let number = *kind.queue.first_key_value()?.0;
                 let fits = kind.workers == 0 || !contradicts(worker, &kind.wanted);
                 fits.then_some((number, kind))
             });
             let (_, kind) = waits.min_by_key(|(number, _)| *number)?;
             let (number, run) = kind.queue.pop_first()?;
-            let place = self.places.get_mut(&run)?;
+            let place = self.places.get_mut(run.place())?;
             place.standing = Standing::Out;
             let full = place.server.and_then(|server| {
                 let server = self.servers.get_mut(&server)?;
@@ -219,15 +210,15 @@ impl Turns {
                 None => return Some(run),
                 Some(server) => {
                     place.standing = Standing::Parked(number);
-                    server.park(place.kind, (number, run));
+                    server.park(place.kind, number, run);
                 }
             }
         }
     }
 
     /// The run has given a unit to a worker; it goes behind the others.
-    pub(super) fn served(&mut self, run: RunId) {
-        let server = self.places.get(&run).and_then(|place| place.server);
+    pub(super) fn served(&mut self, run: RunIndex) {
+        let server = self.places.get(run.place()).and_then(|place| place.server);
         if let Some(server) = server {
             self.servers.entry(server).or_default().in_flight += 1;
         }
@@ -235,8 +226,8 @@ impl Turns {
     }
 
     /// It was the run's turn, and it had nothing: another one of its server may go.
-    pub(super) fn has_nothing(&mut self, run: RunId) {
-        if let Some(place) = self.places.get(&run)
+    pub(super) fn has_nothing(&mut self, run: RunIndex) {
+        if let Some(place) = self.places.get(run.place())
             && let Some(server) = place.server
         {
             self.wake(server, place.kind);
@@ -244,8 +235,8 @@ impl Turns {
     }
 
     /// A unit of the run is no longer in a worker's hands.
-    pub(super) fn unit_ended(&mut self, run: RunId) {
-        let Some(id) = self.places.get(&run).and_then(|place| place.server) else {
+    pub(super) fn unit_ended(&mut self, run: RunIndex) {
+        let Some(id) = self.places.get(run.place()).and_then(|place| place.server) else {
             return;
         };
         if let Some(server) = self.servers.get_mut(&id) {
@@ -262,7 +253,7 @@ impl Turns {
             .max_units
             .unwrap_or(0)
             .saturating_sub(server.in_flight);
-        let waiting = server.parked.values().map(BTreeSet::len).max();
+        let waiting = server.parked.values().map(BTreeMap::len).max();
         for _ in 0..(free as usize).min(waiting.unwrap_or(0)) {
             self.wake_all_kinds(id);
         }
@@ -309,12 +300,11 @@ impl Turns {
     }
 
     /// Runs that stand in a queue, or wait for their server.
-    pub(super) fn waiting(&self) -> impl Iterator<Item = RunId> {
-        let waits = |place: &Place| place.standing != Standing::Out;
-        self.places
-            .iter()
-            .filter(move |(_, place)| waits(place))
-            .map(|(run, _)| *run)
+    pub(super) fn waiting(&self) -> impl Iterator<Item = RunIndex> {
+        let places = (0..).map(RunIndex::of).zip(&self.places);
+        places
+            .filter(|(_, place)| place.standing != Standing::Out)
+            .map(|(run, _)| run)
     }
 }
 
@@ -328,8 +318,15 @@ mod tests {
     }
 
     /// Runs that all have something to offer.
-    fn runs(turns: &mut Turns, count: usize, wanted: &Labels, server: Option<u32>) -> Vec<RunId> {
-        let runs: Vec<RunId> = (0..count).map(|_| RunId::generate()).collect();
+    fn runs(
+        turns: &mut Turns,
+        count: usize,
+        wanted: &Labels,
+        server: Option<u32>,
+    ) -> Vec<RunIndex> {
+        let first = turns.places.len() as u32;
+        let runs = (first..).map(RunIndex::of).take(count);
+        let runs: Vec<RunIndex> = runs.collect();
         for run in &runs {
             turns.add(*run, (wanted.clone(), server.map(ServerId)), |_| 0);
             turns.enter(*run);
@@ -452,7 +449,7 @@ mod tests {
         turns.served(first);
         assert_eq!(turns.next(&Labels::new()), None, "it is full");
         turns.limit(ServerId(1), 3);
-        let next: Vec<RunId> = (0..2)
+        let next: Vec<RunIndex> = (0..2)
             .filter_map(|_| {
                 let run = turns.next(&Labels::new())?;
                 turns.served(run);

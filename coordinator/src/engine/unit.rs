@@ -1,15 +1,20 @@
 //! The units of one open task.
 //!
-//! There may be a million of them, so only those that are on the way have an entry: units that were
-//! cut and never offered are ranges of numbers, finished ones are bits.
+//! There may be a million of them, so only those that something has happened to have an entry: units that
+//! were cut and never leased are ranges of numbers, those that are leased for the first time and finished
+//! ones are bits.
 
-use std::{
-    collections::{HashMap, VecDeque},
-    ops::Range,
-    time::Duration,
-};
+mod fresh;
+mod marks;
+mod trouble;
+
+use std::{ops::Range, time::Duration};
 
 use upshift_shared::ids::UnitId;
+
+use fresh::Fresh;
+use marks::Marks;
+use trouble::Trouble;
 
 use super::size::Cutter;
 
@@ -41,7 +46,7 @@ pub(super) enum UnitState {
     Splitting,
 }
 
-/// A unit that is on its way.
+/// A unit that is on its way, and was not always well.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Unit {
     pub(super) state: UnitState,
@@ -52,6 +57,15 @@ pub(super) struct Unit {
 }
 
 impl Unit {
+    /// Leased for the first time.
+    fn first() -> Self {
+        Self {
+            state: UnitState::Leased,
+            failures: 0,
+            losses: 0,
+        }
+    }
+
     /// The attempt at hand, from 1.
     pub(super) fn attempt(self) -> u32 {
         1 + self.failures + self.losses
@@ -80,12 +94,10 @@ pub(super) struct Units {
     /// Units that exist and are not finished.
     unfinished: u32,
     exhausted: bool,
-    finished: Bits,
-    fresh: VecDeque<Range<u32>>,
-    fresh_count: u32,
-    offered: VecDeque<u32>,
-    live: HashMap<u32, Unit>,
-    to_split: VecDeque<u32>,
+    marks: Marks,
+    fresh: Fresh,
+    /// Of those on their way all but the ones that are leased for the first time.
+    trouble: Trouble,
     /// What the driver was asked last.
     operation: Option<Operation>,
     cutter: Cutter,
@@ -100,18 +112,15 @@ impl Units {
             next: listed.last().map_or(0, |(unit, _)| unit.0 + 1),
             unfinished: 0,
             exhausted,
-            finished: Bits::default(),
-            fresh: VecDeque::new(),
-            fresh_count: 0,
-            offered: VecDeque::new(),
-            live: HashMap::new(),
-            to_split: VecDeque::new(),
+            marks: Marks::default(),
+            fresh: Fresh::default(),
+            trouble: Trouble::default(),
             operation: None,
             cutter,
         };
         for (UnitId(unit), finished) in listed {
             if finished {
-                units.finished.set(unit);
+                units.marks.finish(unit);
             } else {
                 units.add_fresh(unit..unit + 1);
             }
@@ -126,64 +135,53 @@ impl Units {
 
     /// Whether there is a unit to lease.
     pub(super) fn has_offer(&self) -> bool {
-        self.fresh_count > 0 || !self.offered.is_empty()
+        self.fresh.count() > 0 || self.trouble.offers() > 0
     }
 
     /// How many units there are to lease.
     pub(super) fn offers(&self) -> u32 {
-        self.fresh_count
-            .saturating_add(u32::try_from(self.offered.len()).unwrap_or(u32::MAX))
+        self.fresh.count().saturating_add(self.trouble.offers())
     }
 
     /// Takes the next unit to lease: those that were offered before go first. Gives its number and
     /// attempt.
     pub(super) fn lease(&mut self) -> Option<(u32, u32)> {
-        if let Some(unit) = self.offered.pop_front() {
-            let entry = self.live.get_mut(&unit)?;
-            entry.state = UnitState::Leased;
-            return Some((unit, entry.attempt()));
+        if let Some(again) = self.trouble.lease() {
+            return Some(again);
         }
-        let range = self.fresh.front_mut()?;
-        let unit = range.start;
-        range.start += 1;
-        if range.start == range.end {
-            self.fresh.pop_front();
-        }
-        self.fresh_count -= 1;
-        let entry = Unit {
-            state: UnitState::Leased,
-            failures: 0,
-            losses: 0,
-        };
-        self.live.insert(unit, entry);
-        Some((unit, 1))
+        let unit = self.fresh.pop()?;
+        self.marks.begin(unit);
+        Some((unit, Unit::first().attempt()))
     }
 
-    /// The entry of a unit that a lease was taken on and that is not finished.
-    pub(super) fn live(&mut self, unit: u32) -> Option<&mut Unit> {
-        self.live.get_mut(&unit)
+    /// The entry of a unit that a lease was taken on and that is not finished, for something that has
+    /// happened to it.
+    pub(super) fn trouble(&mut self, unit: u32) -> Option<&mut Unit> {
+        let on_the_way = self.marks.is_on_the_way(unit);
+        on_the_way.then(|| self.trouble.of(unit))
+    }
+
+    /// The pause of a unit is over, if it still rests.
+    pub(super) fn wake(&mut self, unit: u32) {
+        if self.trouble.rests(unit) {
+            self.trouble.offer(unit);
+        }
     }
 
     /// Whether a unit of that number was ever cut.
     pub(super) fn exists(&self, unit: u32) -> bool {
-        self.finished.get(unit)
-            || self.live.contains_key(&unit)
-            || self.fresh.iter().any(|range| range.contains(&unit))
+        self.marks.is_finished(unit) || self.marks.is_on_the_way(unit) || self.fresh.contains(unit)
     }
 
     /// The unit's transaction has committed, whoever ran it. `false` when that was known, or there is
     /// no such unit.
     pub(super) fn finish(&mut self, unit: u32, elapsed: Duration) -> bool {
-        if let Some(entry) = self.live.remove(&unit) {
-            match entry.state {
-                UnitState::Offered => self.offered.retain(|u| *u != unit),
-                UnitState::Splitting => self.to_split.retain(|u| *u != unit),
-                UnitState::Leased | UnitState::Resting => {}
-            }
-        } else if self.finished.get(unit) || !self.take_fresh(unit) {
+        if self.marks.is_on_the_way(unit) {
+            self.trouble.end(unit);
+        } else if self.marks.is_finished(unit) || !self.fresh.take(unit) {
             return false;
         }
-        self.finished.set(unit);
+        self.marks.finish(unit);
         self.unfinished -= 1;
         self.cutter.observe(unit, elapsed);
         true
@@ -191,17 +189,15 @@ impl Units {
 
     /// Offers a unit again.
     pub(super) fn offer(&mut self, unit: u32) {
-        if let Some(entry) = self.live.get_mut(&unit) {
-            entry.state = UnitState::Offered;
-            self.offered.push_back(unit);
+        if self.marks.is_on_the_way(unit) {
+            self.trouble.offer(unit);
         }
     }
 
     /// The unit ran into a timeout and is to be cut in two.
     pub(super) fn want_split(&mut self, unit: u32) {
-        if let Some(entry) = self.live.get_mut(&unit) {
-            entry.state = UnitState::Splitting;
-            self.to_split.push_back(unit);
+        if self.marks.is_on_the_way(unit) {
+            self.trouble.want_split(unit);
             self.cutter.timed_out(unit);
         }
     }
@@ -211,9 +207,9 @@ impl Units {
         if self.operation.is_some() {
             return self.operation;
         }
-        self.operation = if let Some(unit) = self.to_split.pop_front() {
+        self.operation = if let Some(unit) = self.trouble.next_to_split() {
             Some(Operation::Split(unit))
-        } else if !self.exhausted && self.fresh_count < self.cutter.low_water(slots) {
+        } else if !self.exhausted && self.fresh.count() < self.cutter.low_water(slots) {
             let (rows, units) = self.cutter.next(slots);
             Some(Operation::Cut { rows, units })
         } else {
@@ -254,7 +250,7 @@ impl Units {
         }
         self.operation = None;
         // A late commit may have finished it meanwhile.
-        let finished = self.finished.get(unit);
+        let finished = self.marks.is_finished(unit);
         let Some(new) = new else {
             return Ok(if finished {
                 Split::Moot
@@ -266,7 +262,8 @@ impl Units {
         self.cutter.split(unit);
         self.add_fresh(new..new + 1);
         if !finished {
-            self.live.remove(&unit);
+            self.trouble.end(unit);
+            self.marks.forget(unit);
             self.unfinished -= 1;
             self.add_fresh(unit..unit + 1);
         }
@@ -274,27 +271,8 @@ impl Units {
     }
 
     fn add_fresh(&mut self, units: Range<u32>) {
-        let count = units.end - units.start;
-        self.unfinished += count;
-        self.fresh_count += count;
-        match self.fresh.back_mut() {
-            Some(last) if last.end == units.start => last.end = units.end,
-            _ => self.fresh.push_back(units),
-        }
-    }
-
-    /// Takes a unit out of the fresh ones. Linear in their ranges, but only for a commit that comes
-    /// in from before this coordinator.
-    fn take_fresh(&mut self, unit: u32) -> bool {
-        let Some(i) = self.fresh.iter().position(|range| range.contains(&unit)) else {
-            return false;
-        };
-        let range = self.fresh[i].clone();
-        self.fresh[i] = range.start..unit;
-        self.fresh.insert(i + 1, unit + 1..range.end);
-        self.fresh.retain(|range| !range.is_empty());
-        self.fresh_count -= 1;
-        true
+        self.unfinished += units.end - units.start;
+        self.fresh.add(units);
     }
 }
 
@@ -307,24 +285,4 @@ pub(super) enum Split {
     Refused,
     /// The unit is finished already.
     Moot,
-}
-
-/// A set of small numbers, a bit each.
-#[derive(Debug, Default)]
-struct Bits(Vec<u64>);
-
-impl Bits {
-    fn get(&self, bit: u32) -> bool {
-        self.0
-            .get(bit as usize / 64)
-            .is_some_and(|word| word >> (bit % 64) & 1 == 1)
-    }
-
-    fn set(&mut self, bit: u32) {
-        let word = bit as usize / 64;
-        if word >= self.0.len() {
-            self.0.resize(word + 1, 0);
-        }
-        self.0[word] |= 1 << (bit % 64);
-    }
 }

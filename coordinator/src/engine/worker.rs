@@ -2,16 +2,20 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use upshift_shared::ids::{RunId, WorkerId};
+use upshift_shared::ids::WorkerId;
 
-use super::turn::{Labels, contradicts};
+use super::{
+    kinds,
+    runs::RunIndex,
+    turn::{Labels, contradicts},
+};
 
 /// A worker has no more credit than that, however much it grants: the credits of all are summed up, and the
 /// sum has to hold. Workers have up to 1,024 slots.
 const MOST_CREDITS: u32 = 4_096;
 
 /// A unit in a worker's hands: run, place of the task in the run, unit.
-pub(super) type Held = (RunId, u32, u32);
+pub(super) type Held = (RunIndex, u32, u32);
 
 /// A worker's session. Volatile: it lives as long as the session's stream.
 ///
@@ -83,17 +87,7 @@ impl Workers {
             serving: 0,
             queue: VecDeque::new(),
         };
-        let unused = |kind: &Kind| kind.serving == 0;
-        match self.kinds.iter().position(unused) {
-            Some(place) => {
-                self.kinds[place] = kind;
-                place
-            }
-            None => {
-                self.kinds.push(kind);
-                self.kinds.len() - 1
-            }
-        }
+        kinds::put(&mut self.kinds, kind, |kind| kind.serving == 0)
     }
 
     /// How a worker stands, for messages.
@@ -203,13 +197,6 @@ impl Workers {
             self.leases -= 1;
         }
         held
-    }
-
-    /// Whether the worker holds the unit.
-    pub(super) fn holds(&self, id: WorkerId, unit: Held) -> bool {
-        self.workers
-            .get(&id)
-            .is_some_and(|w| w.held.contains(&unit))
     }
 
     /// Units in the hands of workers.

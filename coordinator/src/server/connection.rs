@@ -1,11 +1,15 @@
-//! A connection that is counted as long as it lives, and ended where nothing comes: hyper waits for ever for
-//! the first bytes of HTTP/2 (its keepalive begins behind them).
+//! A connection that is counted as long as it lives, and ended where nobody who is known asks for anything:
+//! hyper waits for ever for the first bytes of HTTP/2 (its keepalive begins behind them), and strangers would
+//! keep a connection for as long as they like.
 
 use std::{
     io::{self, IoSlice},
     net::SocketAddr,
     pin::Pin,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     task::{Context, Poll},
     time::Duration,
 };
@@ -19,11 +23,8 @@ use tonic::transport::server::{Connected, TcpConnectInfo};
 
 use super::listener::Connections;
 
-/// How long the beginning of a conversation may take.
-const BEGINNING: Duration = Duration::from_secs(10);
-/// What a client sends first: the preface of HTTP/2 and a frame of settings (RFC 9113, sections 3.4 and 4.1),
-/// or a longer greeting of TLS, which has a deadline of its own.
-const FIRST_BYTES: usize = 24 + 9;
+/// How long it may take until somebody was let in: the handshake of TLS and a first request.
+const BEGINNING: Duration = Duration::from_secs(15);
 
 /// A connection, and what counts it.
 #[derive(Debug)]
@@ -31,20 +32,24 @@ pub(super) struct Counted {
     stream: TcpStream,
     from: SocketAddr,
     connections: Arc<Connections>,
-    /// Bytes that have come, up to the first ones.
-    come: usize,
-    /// When they have to be here; `None` when they are.
+    /// Whether somebody was let in who came over it.
+    let_in: Arc<AtomicBool>,
+    /// When that has to be so; `None` when it is.
     deadline: Option<Pin<Box<Sleep>>>,
 }
 
 impl Counted {
     /// One that was counted just now.
-    pub(super) fn new(stream: TcpStream, from: SocketAddr, connections: Arc<Connections>) -> Self {
+    pub(super) fn new(
+        stream: TcpStream,
+        from: SocketAddr,
+        (connections, let_in): (Arc<Connections>, Arc<AtomicBool>),
+    ) -> Self {
         Self {
             stream,
             from,
             connections,
-            come: 0,
+            let_in,
             deadline: Some(Box::pin(sleep(BEGINNING))),
         }
     }
@@ -56,7 +61,7 @@ impl Counted {
 
 impl Drop for Counted {
     fn drop(&mut self) {
-        self.connections.leave(self.from.ip());
+        self.connections.leave(self.from, &self.let_in);
     }
 }
 
@@ -74,19 +79,14 @@ impl AsyncRead for Counted {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let before = buffer.filled().len();
-        let read = Pin::new(&mut self.stream).poll_read(cx, buffer);
-        if let Some(deadline) = &mut self.deadline {
-            let late = read.is_pending() && deadline.as_mut().poll(cx).is_ready();
-            if late {
-                return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
-            }
-            self.come += buffer.filled().len() - before;
-            if self.come >= FIRST_BYTES {
-                self.deadline = None;
-            }
+        if self.let_in.load(Ordering::Relaxed) {
+            self.deadline = None;
         }
-        read
+        let late = |deadline: &mut Pin<Box<Sleep>>| deadline.as_mut().poll(cx).is_ready();
+        if self.deadline.as_mut().is_some_and(late) {
+            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+        }
+        Pin::new(&mut self.stream).poll_read(cx, buffer)
     }
 }
 

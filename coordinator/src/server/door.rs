@@ -2,9 +2,7 @@
 
 use tokio::sync::watch;
 use tonic::{Status, metadata::MetadataValue};
-
-/// The metadata of a refusal that says by what URL the coordinator that leads is reached.
-pub const LEADER: &str = "upshift-leader";
+use upshift_worker::link::LEADER;
 
 /// Whether this process takes what comes, and what takes it.
 #[derive(Debug, Clone)]

@@ -13,7 +13,7 @@ use upshift_shared::config::{Role, Token};
 use upshift_worker::link::VERSION;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
-use super::rates::Log;
+use super::{listener::Connections, rates::Log};
 
 /// Characters of a holder's name.
 const NAME_LENGTH: usize = 128;
@@ -63,6 +63,7 @@ pub struct Doorman {
     /// Whether somebody without certificate and token is let in.
     anybody: bool,
     log: Arc<Log>,
+    connections: Arc<Connections>,
 }
 
 impl Doorman {
@@ -74,7 +75,13 @@ impl Doorman {
             anybody: anybody && tokens.is_empty(),
             tokens: Arc::new(tokens),
             log: Arc::default(),
+            connections: Arc::default(),
         }
+    }
+
+    /// The connections that it is told of.
+    pub(super) fn connections(&self) -> Arc<Connections> {
+        Arc::clone(&self.connections)
     }
 
     fn identify(&self, request: &Request<()>) -> Result<Identity, Status> {
@@ -115,6 +122,9 @@ impl Interceptor for Doorman {
                 tracing::warn!(?from, why = refusal.message(), "somebody was turned away");
             }
         })?;
+        if let Some(from) = request.remote_addr() {
+            self.connections.let_in(from);
+        }
         request.extensions_mut().insert(identity);
         Ok(request)
     }

@@ -6,7 +6,10 @@ use std::{
     collections::HashMap,
     fs, io,
     net::{IpAddr, SocketAddr},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -117,6 +120,7 @@ impl Listener {
         if let Some(tls) = self.tls {
             builder = builder.tls_config(tls).map_err(failed)?;
         }
+        let connections = self.doorman.connections();
         let session = SessionServer::new(session).max_decoding_message_size(WORKER_MESSAGE_BYTES);
         let operator = OperatorServer::new(operator).max_decoding_message_size(MESSAGE_BYTES);
         let (health, health_service) = tonic_health::server::health_reporter();
@@ -133,7 +137,7 @@ impl Listener {
             .add_service(InterceptedService::new(operator, self.doorman.clone()))
             .add_service(InterceptedService::new(reflection, self.doorman))
             .add_service(health_service)
-            .serve_with_incoming_shutdown(incoming(self.tcp), stop.cancelled_owned())
+            .serve_with_incoming_shutdown(incoming(self.tcp, connections), stop.cancelled_owned())
             .await
             .map_err(failed)
     }
@@ -175,38 +179,59 @@ fn server_tls(files: &TlsFiles, optional: bool) -> Result<ServerTlsConfig> {
         .timeout(HANDSHAKE))
 }
 
-/// How many connections there are, of whom.
+/// Which connections there are: by address and port of who has made them, whether somebody was let in.
 #[derive(Debug, Default)]
-pub(super) struct Connections(Mutex<HashMap<IpAddr, usize>>);
+pub(super) struct Connections(Mutex<HashMap<IpAddr, HashMap<u16, Arc<AtomicBool>>>>);
 
 impl Connections {
-    /// Counts one more; `false` where that would be too many.
-    fn admit(&self, from: IpAddr) -> bool {
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let sum: usize = all.values().sum();
-        let own = all.get(&from).copied().unwrap_or_default();
-        let admitted = sum < CONNECTIONS && own < CONNECTIONS_OF_ONE;
-        // Whoever is turned away leaves nothing behind.
-        if admitted {
-            all.insert(from, own + 1);
-        }
-        admitted
+    fn all(&self) -> MutexGuard<'_, HashMap<IpAddr, HashMap<u16, Arc<AtomicBool>>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn leave(&self, from: IpAddr) {
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(own) = all.get_mut(&from) {
-            *own = own.saturating_sub(1);
-            if *own == 0 {
-                all.remove(&from);
+    /// Counts one more: where it is told that somebody was let in. `None` where that would be too many.
+    fn admit(&self, from: SocketAddr) -> Option<Arc<AtomicBool>> {
+        let mut all = self.all();
+        let sum: usize = all.values().map(HashMap::len).sum();
+        let own = all.get(&from.ip()).map_or(0, HashMap::len);
+        // Whoever is turned away leaves nothing behind.
+        (sum < CONNECTIONS && own < CONNECTIONS_OF_ONE).then(|| {
+            let let_in = Arc::new(AtomicBool::new(false));
+            let of_one = all.entry(from.ip()).or_default();
+            of_one.insert(from.port(), Arc::clone(&let_in));
+            let_in
+        })
+    }
+
+    /// Somebody who is known asks over this one.
+    pub(super) fn let_in(&self, from: SocketAddr) {
+        let all = self.all();
+        if let Some(let_in) = all.get(&from.ip()).and_then(|own| own.get(&from.port())) {
+            let_in.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// It has ended. Its port may be that of another one by now.
+    pub(super) fn leave(&self, from: SocketAddr, let_in: &Arc<AtomicBool>) {
+        let mut all = self.all();
+        if let Some(own) = all.get_mut(&from.ip()) {
+            if own
+                .get(&from.port())
+                .is_some_and(|there| Arc::ptr_eq(there, let_in))
+            {
+                own.remove(&from.port());
+            }
+            if own.is_empty() {
+                all.remove(&from.ip());
             }
         }
     }
 }
 
 /// Connections as they come, as far as there are not too many.
-fn incoming(tcp: TcpListener) -> impl Stream<Item = io::Result<Counted>> {
-    let connections = Arc::new(Connections::default());
+fn incoming(
+    tcp: TcpListener,
+    connections: Arc<Connections>,
+) -> impl Stream<Item = io::Result<Counted>> {
     let log = Arc::new(Log::default());
     stream::unfold(tcp, |tcp| async move {
         let accepted = tcp.accept().await;
@@ -226,13 +251,13 @@ fn incoming(tcp: TcpListener) -> impl Stream<Item = io::Result<Counted>> {
                     return None;
                 }
             };
-            if !connections.admit(from.ip()) {
+            let Some(let_in) = connections.admit(from) else {
                 if log.has_room() {
                     tracing::warn!(from = %from.ip(), "too many connections: one was turned away");
                 }
                 return None;
-            }
-            let counted = Counted::new(stream, from, connections);
+            };
+            let counted = Counted::new(stream, from, (connections, let_in));
             // Without it, small messages would wait for each other.
             let _slower = counted.stream().set_nodelay(true);
             Some(Ok(counted))

@@ -11,7 +11,7 @@ mod session;
 mod socket;
 mod upload;
 
-pub use door::{Door, Entrance, LEADER};
+pub use door::{Door, Entrance};
 pub use identity::{Doorman, Identity, identity};
 pub use listener::{Listener, refuse_plain};
 pub use operator::{Events, Leader, OperatorService, Wish};

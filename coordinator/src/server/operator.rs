@@ -17,6 +17,7 @@ use upshift_proto::v1::{
 use upshift_shared::{
     config::Role,
     ids::{RunId, WorkerId},
+    telemetry::trace::{Parent, TRACEPARENT},
 };
 
 use super::{
@@ -79,12 +80,12 @@ pub type Events = Pin<Box<dyn Stream<Item = Result<RunEvent, Status>> + Send>>;
 /// The coordinator that leads, as operators see it.
 #[async_trait]
 pub trait Leader: Send + Sync {
-    /// Compiles a pack, stores the run and begins to drive it.
+    /// Compiles a pack, stores the run and begins to drive it, as a part of that trace.
     async fn submit(
         &self,
         by: &Identity,
         order: SubmitOrder,
-        pack: Upload,
+        pack: (Upload, Parent),
     ) -> Result<SubmitAnswer, Status>;
 
     /// How runs stand.
@@ -260,11 +261,15 @@ impl Operator for OperatorService {
     ) -> Result<Response<SubmitAnswer>, Status> {
         let (who, leader) = self.admit(&request, Role::Operator)?;
         let _place = place(&self.packs, "packs")?;
+        let trace = request.metadata().get(TRACEPARENT);
+        let trace = trace.and_then(|trace| trace.to_str().ok());
+        let trace = Parent::parse(trace.unwrap_or_default());
         let mut parts = request.into_inner();
         let received = timeout(PACK_DEADLINE, receive(&mut parts, self.max_pack_bytes)).await;
         let (order, pack) =
             received.map_err(|_| Status::deadline_exceeded("the pack takes too long"))??;
-        Ok(Response::new(leader.submit(&who, order, pack).await?))
+        let answer = leader.submit(&who, order, (pack, trace)).await?;
+        Ok(Response::new(answer))
     }
 
     async fn status(

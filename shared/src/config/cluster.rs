@@ -321,7 +321,7 @@ impl Source<'_> {
         }
     }
 
-    fn tls(&self, value: &Spanned<DeValue<'_>>, what: &str) -> Result<TlsFiles> {
+    pub(super) fn tls(&self, value: &Spanned<DeValue<'_>>, what: &str) -> Result<TlsFiles> {
         let (mut ca, mut certificate, mut private) = (None, None, None);
         for (key, value) in self.table(value, what)? {
             let file = PathBuf::from(self.string(value)?);
@@ -359,7 +359,7 @@ impl Source<'_> {
         }
     }
 
-    fn url(&self, value: &Spanned<DeValue<'_>>) -> Result<String> {
+    pub(super) fn url(&self, value: &Spanned<DeValue<'_>>) -> Result<String> {
         let text = self.string(value)?;
         let host = ["https://", "http://"]
             .into_iter()

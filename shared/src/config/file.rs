@@ -19,6 +19,7 @@ use super::{
     keyword::{self, Settings},
     secret::SecretSource,
     snapshot::SnapshotSettings,
+    telemetry::TelemetrySettings,
     value::parse_duration,
 };
 use crate::{
@@ -46,6 +47,8 @@ pub struct Config {
     pub cluster: ClusterSettings,
     /// `[servers."HOST:PORT"]`
     pub servers: BTreeMap<String, ServerSettings>,
+    /// `[telemetry]`
+    pub telemetry: TelemetrySettings,
 }
 
 /// `[run]`: what the options of `upshift run` default to.
@@ -154,6 +157,7 @@ impl Config {
                 "throttle" => config.throttle = source.throttle(value)?,
                 "snapshot" => config.snapshot = source.snapshot(value)?,
                 "cluster" => config.cluster = source.cluster(value)?,
+                "telemetry" => config.telemetry = source.telemetry(value)?,
                 "servers" => {
                     for (name, server) in source.table(value, "[servers.\"HOST:PORT\"]")? {
                         let server = source.server(server)?;
@@ -167,6 +171,7 @@ impl Config {
                         "run",
                         "servers",
                         "snapshot",
+                        "telemetry",
                         "throttle",
                     ];
                     return Err(source.unknown(key, known));

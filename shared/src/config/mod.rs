@@ -14,6 +14,7 @@ mod passfile;
 mod secret;
 mod service;
 mod snapshot;
+mod telemetry;
 #[cfg(test)]
 mod tests;
 mod value;
@@ -25,6 +26,7 @@ pub(crate) use file::Source;
 pub use file::{Config, DatabasePlace, RunDefaults};
 pub use secret::SecretSource;
 pub use snapshot::SnapshotSettings;
+pub use telemetry::TelemetrySettings;
 pub use value::{parse_duration, parse_size};
 
 use crate::{Error, Result, suggest::did_you_mean};

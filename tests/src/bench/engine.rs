@@ -12,6 +12,8 @@ use upshift_shared::{
     ids::{RunId, TaskId, UnitId, WorkerId},
 };
 
+use crate::harness::Usage;
+
 /// Slots of each worker.
 const SLOTS: u32 = 4;
 
@@ -52,7 +54,7 @@ fn measure(name: &str, units: u64, graph: RunGraph, mut play: Play) -> anyhow::R
         "{name:<40} {seconds:>10.2} {:>12.0} {:>8} {:>9} MB",
         units as f64 / seconds,
         play.cuts,
-        peak_memory()? / 1_000_000,
+        Usage::own().peak()? / 1_000_000,
     );
     Ok(())
 }
@@ -198,15 +200,4 @@ impl Play {
         events.push_back(event);
         Ok(())
     }
-}
-
-/// `VmHWM` of this process, in bytes.
-fn peak_memory() -> anyhow::Result<u64> {
-    let status = std::fs::read_to_string("/proc/self/status")?;
-    let kilobytes = status
-        .lines()
-        .find_map(|line| line.strip_prefix("VmHWM:"))
-        .and_then(|rest| rest.split_whitespace().next())
-        .context("/proc/self/status has no VmHWM")?;
-    Ok(kilobytes.parse::<u64>()? * 1_024)
 }

@@ -45,26 +45,35 @@ impl Expected {
     }
 }
 
+/// The faults of a sequence that came to its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Faults {
+    /// All of them.
+    pub all: u32,
+    /// Those that met a run that was going on.
+    pub in_time: u32,
+}
+
 /// One sequence: a run, faults while it goes on, then all is mended, and the run comes to its end; or is
-/// taken back, where the seed says so. `Ok(false)` where hosts cannot be had here.
+/// taken back, where the seed says so. `None` where hosts cannot be had here.
 ///
 /// # Errors
 /// Where it comes to another end, or to none in time, with what has happened.
-pub async fn sequence(seed: u64, expected: &Expected) -> Result<bool> {
+pub async fn sequence(seed: u64, expected: &Expected) -> Result<Option<Faults>> {
     let mut rng = StdRng::seed_from_u64(seed);
     let Some(mut world) = World::or_skip()? else {
-        return Ok(false);
+        return Ok(None);
     };
     let mut story = Vec::new();
     let told = tell(&mut world, &mut rng, expected, &mut story).await;
-    told.with_context(|| {
+    let faults = told.with_context(|| {
         format!(
             "UPSHIFT_SEED={seed}: {}\n{}",
             story.join("; "),
             world.said()
         )
     })?;
-    Ok(true)
+    Ok(Some(faults))
 }
 
 async fn tell(
@@ -72,12 +81,16 @@ async fn tell(
     rng: &mut StdRng,
     expected: &Expected,
     story: &mut Vec<String>,
-) -> Result<()> {
+) -> Result<Faults> {
     let run = world.submit(&["--unit-rows", "20"])?;
+    let mut faults = Faults { all: 0, in_time: 0 };
     for _ in 0..rng.random_range(FAULTS) {
         std::thread::sleep(Duration::from_millis(rng.random_range(50..900)));
         let fault = Fault::of(rng);
-        story.push(format!("{fault:?}"));
+        let goes_on = world.goes_on();
+        faults.all += 1;
+        faults.in_time += u32::from(goes_on);
+        story.push(format!("{fault:?}{}", if goes_on { "" } else { " (late)" }));
         world.befall(&fault)?;
         std::thread::sleep(Duration::from_millis(rng.random_range(200..3_000)));
         if rng.random_bool(0.7) {
@@ -106,10 +119,12 @@ async fn tell(
     }
     if back {
         let found = Snapshot::take(&world.copy()?).await?;
-        return expected.before.expect_same(&found, "taken back");
+        expected.before.expect_same(&found, "taken back")?;
+        return Ok(faults);
     }
     world.operator(&["commit", &run])?;
     let status = world.settled(&run)?;
     ensure!(status["state"] == "committed", "{status}");
-    compare::expect_same(&expected.upgraded, &world.copy()?, "committed").await
+    compare::expect_same(&expected.upgraded, &world.copy()?, "committed").await?;
+    Ok(faults)
 }

@@ -3,7 +3,7 @@
 
 use std::{collections::BTreeMap, fs, path::PathBuf, process::Command, time::Duration};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use nix::sys::signal::Signal;
 use serde_json::Value;
 use tempfile::TempDir;
@@ -12,6 +12,7 @@ use upshift_shared::clock::Stopwatch;
 
 use super::fault::{COORDINATORS, DATABASE, Fault, MEMBERS, OPERATOR, WORKERS};
 use crate::{
+    cluster,
     harness::{
         Database, EtcdCluster, HostPostgres, Network, Running, Slowness, Upshift, repository,
     },
@@ -154,10 +155,11 @@ impl World {
                 self.killed_members.push(*member);
             }
             Fault::Crash => {
-                if !self.crashed {
-                    // What PostgreSQL has drawn ahead of sequences for its log is lost in a crash, whoever
-                    // uses it: up to 32 values (its source, sequence.c, SEQ_LOG_VALS).
-                    self.postgres.psql("postgres", "CHECKPOINT")?;
+                // What PostgreSQL has drawn ahead of sequences for its log is lost in a crash, whoever uses
+                // it: up to 32 values (its source, sequence.c, SEQ_LOG_VALS). A server that cannot make a
+                // checkpoint now is one that another fault has struck.
+                let ready = self.postgres.psql("postgres", "CHECKPOINT").is_ok();
+                if !self.crashed && ready {
                     self.postgres.crash()?;
                     self.crashed = true;
                 }
@@ -241,9 +243,15 @@ impl World {
             options,
         ]
         .concat();
-        let answer: Value = serde_json::from_str(&self.operator(&words)?)?;
-        let run = answer["run"].as_str().context("it has a number")?;
-        Ok(run.to_owned())
+        cluster::submitted(&self.operator(&words)?)
+    }
+
+    /// Whether the run goes on, by the ledger, which answers whatever links are cut; not while its server is
+    /// down.
+    #[must_use]
+    pub fn goes_on(&self) -> bool {
+        let state = self.postgres.psql(NAME, "SELECT state FROM upshift.run");
+        state.is_ok_and(|state| state == "running")
     }
 
     /// Waits until nothing is to be done with a run; how it stands then.
@@ -251,19 +259,9 @@ impl World {
     /// # Errors
     /// Where that takes too long.
     pub fn settled(&self, run: &str) -> Result<Value> {
-        let begun = Stopwatch::start();
-        loop {
-            let said = self.operator(&["status", run, "--json"])?;
-            let status: Value = serde_json::from_str(&said)?;
-            let status = status["runs"][0].clone();
-            if status["doing"] == "" {
-                return Ok(status);
-            }
-            if begun.elapsed() > DEADLINE {
-                bail!("the run does not end: {status}");
-            }
-            std::thread::sleep(Duration::from_millis(250));
-        }
+        cluster::settled(DEADLINE, || {
+            cluster::first_run(&self.operator(&["status", run, "--json"])?)
+        })
     }
 
     /// The database, copied to where it can be compared.

@@ -30,13 +30,14 @@ pub struct Upshift {
 }
 
 impl Upshift {
-    /// With these arguments, and with nothing of this process's environment that libpq would heed.
+    /// With these arguments, and with nothing of this process's environment that libpq or traces would heed.
     pub fn new(arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Self {
         let mut command = Command::new(binary());
         command.args(arguments).stdin(Stdio::null());
         for (variable, _) in std::env::vars_os() {
             let name = variable.to_string_lossy();
-            if name.starts_with("PG") || name.starts_with("UPSHIFT_") {
+            let heeded = ["PG", "UPSHIFT_", "OTEL_", "TRACEPARENT"];
+            if heeded.iter().any(|prefix| name.starts_with(prefix)) {
                 command.env_remove(&variable);
             }
         }
@@ -217,6 +218,18 @@ impl Running {
             }
         }
         Ok(false)
+    }
+
+    /// Reads until so many units more are done, of which `--json` tells.
+    ///
+    /// # Errors
+    /// Where it ends before, or prints nothing for too long.
+    pub fn units_done(&mut self, count: usize) -> Result<()> {
+        for number in 0..count {
+            let done = self.read_until(|line| line.contains("unit_done"))?;
+            ensure!(done, "it ended after {number} units");
+        }
+        Ok(())
     }
 
     /// Its number among processes.

@@ -2,8 +2,8 @@
 //! shell that ends with the test's process, and members can be killed, paused and started again.
 
 use std::{
+    collections::BTreeMap,
     fs,
-    io::{Read, Write},
     net::{TcpListener, TcpStream},
     os::unix::process::CommandExt,
     path::{Path, PathBuf},
@@ -21,7 +21,8 @@ use tempfile::TempDir;
 use upshift_coordinator::coordination::{Etcd, EtcdOptions, EtcdTls};
 use upshift_shared::clock::Stopwatch;
 
-use super::{Authority, Host, Identity};
+use super::{Authority, Host, Identity, scraping};
+use crate::eventually;
 
 /// The environment variable that names the folder of etcd's programs, where it is not that of `PATH`:
 /// what `deploy/etcd35.sh` prints.
@@ -57,8 +58,8 @@ const SECURED: [&str; 14] = [
 /// How long members may take until they answer.
 const START_DEADLINE: Duration = Duration::from_secs(30);
 
-/// How long a member may take to show what it has counted.
-const METRICS_DEADLINE: Duration = Duration::from_secs(10);
+/// So often a cluster is started whose members end at once.
+const START_ATTEMPTS: u32 = 5;
 
 /// A cluster of etcd.
 pub struct EtcdCluster {
@@ -125,17 +126,37 @@ impl EtcdCluster {
     }
 
     fn start_with(members: usize, secured: bool, settings: &[&str]) -> Result<Self> {
-        let members = (0..members).map(|_| {
-            Ok(Member {
+        for _ in 0..START_ATTEMPTS {
+            let members = free_ports(members)?.into_iter().map(|ports| Member {
                 address: "127.0.0.1".to_owned(),
-                client_port: free_port()?,
-                peer_port: free_port()?,
-                metrics_port: free_port()?,
+                client_port: ports[0],
+                peer_port: ports[1],
+                metrics_port: ports[2],
                 host: None,
                 running: None,
-            })
-        });
-        Self::start_all(members.collect::<Result<_>>()?, secured, settings)
+            });
+            let cluster = Self::start_all(members.collect(), secured, settings)?;
+            if cluster.is_up()? {
+                return Ok(cluster);
+            }
+            eprintln!(
+                "a member of etcd has ended at once, perhaps for its ports: others are tried"
+            );
+        }
+        bail!("etcd does not start")
+    }
+
+    /// Waits until all members serve; `false` where one has ended instead, as it does where somebody else has
+    /// taken one of its ports.
+    fn is_up(&self) -> Result<bool> {
+        let mut ended = false;
+        eventually("members of etcd to serve", START_DEADLINE, || {
+            ended = self.members.iter().any(Member::has_ended);
+            // They serve metrics last.
+            let serve = |member: &Member| member.series().is_ok();
+            Ok(ended || self.members.iter().all(serve))
+        })?;
+        Ok(!ended && !self.members.iter().any(Member::has_ended))
     }
 
     fn start_all(members: Vec<Member>, secured: bool, settings: &[&str]) -> Result<Self> {
@@ -371,30 +392,35 @@ impl EtcdCluster {
 
 impl Member {
     fn counted(&self, series: &str, having: &[&str]) -> Result<f64> {
-        let text = self.metrics()?;
-        let values = text.lines().filter_map(|line| {
-            let rest = line.strip_prefix(series)?;
-            let (labels, value) = rest.rsplit_once(' ')?;
-            (labels.is_empty() || labels.starts_with('{'))
-                .then_some(labels)
-                .filter(|labels| having.iter().all(|text| labels.contains(text)))?;
-            value.parse::<f64>().ok()
+        let counted = self.series()?.into_iter().filter(|(name, _)| {
+            let labels = name.strip_prefix(series);
+            labels.is_some_and(|labels| {
+                (labels.is_empty() || labels.starts_with('{'))
+                    && having.iter().all(|text| labels.contains(text))
+            })
         });
-        Ok(values.sum())
+        Ok(counted.map(|(_, value)| value).sum())
+    }
+
+    /// Whether it was started and is no longer. It stays a zombie as long as its supervisor lives.
+    fn has_ended(&self) -> bool {
+        self.running.as_ref().is_some_and(|running| {
+            let stat = fs::read_to_string(format!("/proc/{}/stat", running.process));
+            stat.map_or(true, |stat| {
+                let state = stat.rsplit_once(')').map(|(_, rest)| rest.trim_start());
+                state.is_none_or(|state| state.starts_with('Z'))
+            })
+        })
     }
 
     /// What it shows to Prometheus.
-    fn metrics(&self) -> Result<String> {
+    fn series(&self) -> Result<BTreeMap<String, f64>> {
         let connect = || Ok(TcpStream::connect((&*self.address, self.metrics_port))?);
-        let mut stream = match &self.host {
+        let stream = match &self.host {
             Some(host) => host.inside(connect)?,
             None => connect()?,
         };
-        stream.set_read_timeout(Some(METRICS_DEADLINE))?;
-        stream.write_all(b"GET /metrics HTTP/1.0\r\n\r\n")?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer)?;
-        Ok(answer)
+        scraping::shown(stream)
     }
 }
 
@@ -415,8 +441,14 @@ fn program() -> PathBuf {
     }
 }
 
-fn free_port() -> Result<u16> {
-    Ok(TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port())
+/// Ports for so many members that nobody has now; somebody else may take one before a member does.
+fn free_ports(members: usize) -> Result<Vec<[u16; 3]>> {
+    // All are held until the last is found.
+    let bind = |_| Ok(TcpListener::bind(("127.0.0.1", 0))?);
+    let held: Vec<TcpListener> = (0..members * 3).map(bind).collect::<Result<_>>()?;
+    let ports = held.iter().map(|held| Ok(held.local_addr()?.port()));
+    let ports: Vec<u16> = ports.collect::<Result<_>>()?;
+    Ok(ports.as_chunks().0.to_vec())
 }
 
 /// Who members run as, where this process is root.

@@ -4,9 +4,12 @@ use anyhow::{Context, Result, ensure};
 use etcd_client::{Compare, CompareOp, GetOptions, Txn, TxnOp};
 use tokio::time::timeout;
 use upshift_coordinator::coordination::{Coordination, Etcd, Locked};
-use upshift_tests::harness::{EtcdCluster, Relay};
+use upshift_tests::{
+    eventually_async,
+    harness::{EtcdCluster, Relay},
+};
 
-use crate::{DEADLINE, LEASE, eventually, granted, member, prefix, run};
+use crate::{DEADLINE, LEASE, granted, member, prefix, run};
 
 /// Longer than anything here takes: nothing ends because a lease did.
 const LONG: std::time::Duration = LEASE.saturating_mul(60);
@@ -24,7 +27,10 @@ async fn relayed(cluster: &EtcdCluster, prefix: &str) -> Result<(Etcd, Relay)> {
 
 /// Returns when etcd has been asked so often more.
 async fn asked(cluster: &EtcdCluster, before: f64, more: f64) -> Result<()> {
-    eventually("to be asked", async || Ok(txns(cluster)? >= before + more)).await
+    eventually_async("to be asked", DEADLINE, async || {
+        Ok(txns(cluster)? >= before + more)
+    })
+    .await
 }
 
 fn txns(cluster: &EtcdCluster) -> Result<f64> {
@@ -45,7 +51,7 @@ async fn a_request_that_was_given_up_holds_nothing() -> Result<()> {
             answered?;
             anyhow::bail!("an answer got through");
         }
-        granted = eventually("the request to be carried out", async || {
+        granted = eventually_async("the request to be carried out", DEADLINE, async || {
             let key = format!("{prefix}/locks/db");
             Ok(operator.kv_client().get(key, None).await?.count() == 1)
         }) => granted?,
@@ -141,6 +147,45 @@ async fn a_late_write_does_not_undo_a_later_one() -> Result<()> {
         client.runs().await? == [entry],
         "the later one does not stand"
     );
+    leads.release().await;
+    Ok(())
+}
+
+/// A run that was forgotten and is there anew: a copy of the first request does not take it out.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_late_removal_does_not_take_out_what_is_there_anew() -> Result<()> {
+    let cluster = EtcdCluster::start(1)?;
+    let prefix = prefix();
+    let client = cluster.client(&prefix, LONG).await?;
+    let leads = client.campaign(&member("a")).await?;
+    let entry = run("db");
+    client.put_run(&entry).await?;
+    let key = format!("{prefix}/runs/{}", entry.run);
+    let mut operator = cluster.operator(None).await?;
+    let answer = operator.get(key.clone(), None).await?;
+    let seen = answer.header().context("no header")?.revision();
+    let first = operator.get(format!("{prefix}/leader"), None).await?;
+    let since = first
+        .kvs()
+        .first()
+        .context("nobody leads")?
+        .create_revision();
+    client.forget_run(entry.run).await?;
+    client.put_run(&entry).await?;
+    // What the client has sent, once more.
+    let copy = Txn::new()
+        .when([
+            Compare::mod_revision(key.clone(), CompareOp::Less, seen + 1),
+            Compare::create_revision(format!("{prefix}/leader"), CompareOp::Equal, since),
+        ])
+        .and_then([TxnOp::delete(key.clone(), None)]);
+    let answer = operator.txn(copy).await?;
+    ensure!(!answer.succeeded(), "the copy was carried out");
+    ensure!(client.runs().await? == [entry.clone()], "it was taken out");
+    // Twice is as good as once.
+    client.forget_run(entry.run).await?;
+    client.forget_run(entry.run).await?;
+    ensure!(client.runs().await?.is_empty(), "it stayed");
     leads.release().await;
     Ok(())
 }

@@ -11,48 +11,34 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use tokio::time::timeout;
-use upshift_coordinator::coordination::{
-    Coordination, Etcd, Held, Locked, Member, RunEntry, suite,
+use upshift_coordinator::coordination::{Coordination, Etcd, Held, Locked, suite};
+use upshift_tests::{
+    cluster::{member, prefix, run},
+    harness::EtcdCluster,
 };
-use upshift_shared::ids::RunId;
-use upshift_tests::harness::EtcdCluster;
 
 const LEASE: Duration = Duration::from_secs(2);
 /// Nothing that must happen may take longer.
 const DEADLINE: Duration = Duration::from_secs(30);
 
-fn member(name: &str) -> Member {
-    Member {
-        name: name.to_owned(),
-        address: String::new(),
+/// More than one answer of etcd holds.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_long_index_is_read_whole() -> Result<()> {
+    let cluster = EtcdCluster::start(1)?;
+    let client = cluster.client(&prefix(), LEASE).await?;
+    let mut entries: Vec<_> = (0..2_100)
+        .map(|n| {
+            let mut entry = run(&format!("db{n}"));
+            entry.message = "x".repeat(3_000);
+            entry
+        })
+        .collect();
+    for some in entries.chunks(100) {
+        futures::future::try_join_all(some.iter().map(|entry| client.put_run(entry))).await?;
     }
-}
-
-fn prefix() -> String {
-    format!("/upshift-test/{}", RunId::generate())
-}
-
-fn run(database: &str) -> RunEntry {
-    RunEntry {
-        run: RunId::generate(),
-        database: database.to_owned(),
-        state: "running".to_owned(),
-        order: None,
-        message: String::new(),
-    }
-}
-
-/// Returns when the condition holds.
-async fn eventually(what: &str, holds: impl AsyncFn() -> Result<bool>) -> Result<()> {
-    let waited = timeout(DEADLINE, async {
-        while !holds().await? {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-        Ok(())
-    });
-    waited
-        .await
-        .unwrap_or_else(|_| anyhow::bail!("{what}: not within {DEADLINE:?}"))
+    entries.sort_by_key(|entry| entry.run);
+    ensure!(client.runs().await? == entries, "some are missing");
+    Ok(())
 }
 
 async fn granted(etcd: &Etcd, name: &str) -> Result<Box<dyn Held>> {

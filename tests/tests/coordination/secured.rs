@@ -7,9 +7,12 @@ use etcd_client::Permission;
 use tempfile::TempDir;
 use tokio::time::timeout;
 use upshift_coordinator::coordination::{Coordination, Etcd, EtcdOptions, Topic, suite};
-use upshift_tests::harness::{Authority, EtcdCluster};
+use upshift_tests::{
+    eventually_async,
+    harness::{Authority, EtcdCluster},
+};
 
-use crate::{DEADLINE, LEASE, eventually, granted, member, prefix, run};
+use crate::{DEADLINE, LEASE, granted, member, prefix, run};
 
 const PASSWORD: &str = "of a user of etcd, for tests only";
 
@@ -125,7 +128,7 @@ async fn tokens_that_are_no_longer_known_are_asked_for_again() -> Result<()> {
     holder.put_run(&run("db")).await?;
     timeout(DEADLINE, runs.recv()).await?.context("it ended")?;
     let before = cluster.counted("grpc_server_msg_received_total", &["LeaseKeepAlive"])?;
-    eventually("renewals", async || {
+    eventually_async("renewals", DEADLINE, async || {
         let now = cluster.counted("grpc_server_msg_received_total", &["LeaseKeepAlive"])?;
         Ok(now >= before + 2.0)
     })

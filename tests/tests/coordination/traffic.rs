@@ -4,9 +4,9 @@
 use anyhow::{Result, ensure};
 use upshift_coordinator::coordination::{Coordination, Held, Topic};
 use upshift_shared::clock::Stopwatch;
-use upshift_tests::harness::EtcdCluster;
+use upshift_tests::{eventually_async, harness::EtcdCluster};
 
-use crate::{LEASE, eventually, member, prefix, run};
+use crate::{DEADLINE, LEASE, member, prefix, run};
 
 /// Requests with one answer, as etcd counts them.
 fn requests(cluster: &EtcdCluster) -> Result<f64> {
@@ -38,7 +38,7 @@ async fn each_thing_done_is_one_request() -> Result<()> {
     client.leader().await?;
     // The locks were dropped as soon as they were granted: each is a deletion.
     let wanted = 20.0 * 5.0 + 2.0;
-    eventually("requests", async || {
+    eventually_async("requests", DEADLINE, async || {
         Ok(requests(&cluster)? >= before + wanted)
     })
     .await?;
@@ -64,7 +64,10 @@ async fn what_a_process_holds_costs_nothing_while_it_is_held() -> Result<()> {
         }
         let (begun, before) = (Stopwatch::start(), renewals(&cluster)?);
         let (asked, opened) = (requests(&cluster)?, streams(&cluster)?);
-        eventually("renewals", async || Ok(renewals(&cluster)? >= before + 6.0)).await?;
+        eventually_async("renewals", DEADLINE, async || {
+            Ok(renewals(&cluster)? >= before + 6.0)
+        })
+        .await?;
         let passed = begun.elapsed().as_secs_f64();
         let at_most = 3.0 * passed / LEASE.as_secs_f64() + 2.0;
         let renewed = renewals(&cluster)? - before;

@@ -1,11 +1,19 @@
 //! Watches: cut off, compacted away, silent.
 
+use std::time::Duration;
+
 use anyhow::{Context, Result, ensure};
 use tokio::time::timeout;
 use upshift_coordinator::coordination::{Coordination, Etcd, Topic};
-use upshift_tests::harness::{EtcdCluster, Relay};
+use upshift_tests::{
+    eventually_async,
+    harness::{EtcdCluster, Relay},
+};
 
-use crate::{DEADLINE, LEASE, eventually, granted, member, prefix, run};
+use crate::{DEADLINE, LEASE, granted, member, prefix, run};
+
+/// Twenty seconds have passed long before, by the count of renewals.
+const PASSES: Duration = Duration::from_secs(90);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_watch_that_was_cut_off_is_told_what_was_compacted_away() -> Result<()> {
@@ -36,7 +44,7 @@ async fn a_watch_that_was_cut_off_is_told_what_was_compacted_away() -> Result<()
     ensure!(watcher.runs().await?.len() == 3, "not all runs are seen");
     // And from then on, of what changes.
     let held = writer.register_worker(&member("w")).await?;
-    eventually("to hear of a worker", async || {
+    eventually_async("to hear of a worker", DEADLINE, async || {
         Ok(watcher.workers().await?.len() == 1)
     })
     .await?;
@@ -48,7 +56,7 @@ async fn a_watch_that_was_cut_off_is_told_what_was_compacted_away() -> Result<()
     held.release().await;
     // Each watch was opened, tried where history was gone, and opened after that.
     let before = cluster.counted("grpc_server_msg_received_total", &["LeaseKeepAlive"])?;
-    eventually("renewals", async || {
+    eventually_async("renewals", DEADLINE, async || {
         let now = cluster.counted("grpc_server_msg_received_total", &["LeaseKeepAlive"])?;
         Ok(now >= before + 3.0)
     })
@@ -68,7 +76,7 @@ async fn a_watch_with_nothing_to_tell_stays_open() -> Result<()> {
     let other = cluster.client(&prefix, LEASE).await?;
     let held = granted(&other, "a").await?;
     // A lease of two seconds is renewed three times in them: this takes twenty seconds.
-    eventually("time to pass", async || {
+    eventually_async("time to pass", PASSES, async || {
         Ok(cluster.counted("grpc_server_msg_received_total", &["LeaseKeepAlive"])? > 30.0)
     })
     .await?;

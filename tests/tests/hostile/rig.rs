@@ -19,7 +19,8 @@ use upshift_proto::v1::{
 };
 use upshift_tests::{
     cluster::{Cluster, leads},
-    harness::{Database, Running, Upshift},
+    eventually_async,
+    harness::{Database, Running, Upshift, Usage},
     small_erp,
 };
 
@@ -28,19 +29,12 @@ use upshift_tests::{
 const MOST_MEMORY: u64 = 256;
 /// Where honest people come from: limits are those of an address.
 const HONEST: u8 = 250;
-/// How long an honest operator waits.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// Nothing that has to happen may take longer.
+pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
 /// What attackers write into texts, on a line of its own where that is let through.
 pub(crate) const FORGED: &str = "\n{\"audit\":\"FORGED\"}\r\n\u{1b}[2J\u{2028}FORGED";
 /// What nobody may find in the coordinator's output.
 pub(crate) const SECRETS: [&str; 2] = ["s3cret-token", "s3cret-password"];
-
-/// How many random cases: so many of themselves.
-pub(crate) fn seeds(cases: u64) -> std::ops::Range<u64> {
-    let number = |variable: &str| std::env::var(variable).ok()?.parse::<u64>().ok();
-    let first = number("UPSHIFT_FIRST").unwrap_or(1);
-    first..first + number("UPSHIFT_CASES").unwrap_or(cases)
-}
 
 /// The coordinator.
 pub(crate) struct Rig {
@@ -63,14 +57,12 @@ impl Rig {
 
     /// It says that it leads a moment before it does.
     async fn lets_in(&self) -> Result<()> {
-        let mut operator = self.operator(HONEST).await?;
-        for _ in 0..100 {
-            if operator.workers(WorkersRequest {}).await.is_ok() {
-                return Ok(());
-            }
-            tokio::time::sleep(Duration::from_millis(100)).await;
-        }
-        bail!("nobody is let in")
+        let operator = self.operator(HONEST).await?;
+        eventually_async("somebody is let in", DEADLINE, async || {
+            let answer = operator.clone().workers(WorkersRequest {}).await;
+            Ok(answer.is_ok())
+        })
+        .await
     }
 
     /// The coordinator that `coordinator` starts, whose temporary files lie in a folder of the test's.
@@ -134,7 +126,7 @@ impl Rig {
             operator.workers(WorkersRequest {}).await?;
             anyhow::Ok(status.into_inner())
         };
-        let answer = timeout(PATIENCE, asked).await;
+        let answer = timeout(DEADLINE, asked).await;
         let answer = answer
             .with_context(|| format!("an honest operator waits in vain: {after}"))?
             .with_context(|| format!("an honest operator is refused: {after}"))?;
@@ -151,10 +143,7 @@ impl Rig {
     }
 
     fn memory(&self) -> Result<u64> {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.leader.id()))?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-        let kilobytes = line.and_then(|line| line.split_whitespace().next());
-        Ok(kilobytes.context("Linux tells it")?.parse::<u64>()? / 1024)
+        Ok(Usage::of(self.leader.id()).peak()? >> 20)
     }
 
     /// In the end: it stops in order, and its output is its own. What it has said.
@@ -188,25 +177,31 @@ pub(crate) fn loopback(from: u8) -> IpAddr {
     IpAddr::V4(Ipv4Addr::new(127, 0, 0, from))
 }
 
-/// Writes, and reads until the other side ends or says nothing more.
-pub(crate) async fn exchange(stream: &mut TcpStream, bytes: &[u8]) -> Vec<u8> {
-    // It may close while it is written to.
-    let _closed = timeout(Duration::from_secs(5), stream.write_all(bytes)).await;
-    let _closed = stream.shutdown().await;
+/// Writes and ends; what the other side says until it ends too, which it has to.
+pub(crate) async fn exchange(stream: &mut TcpStream, bytes: &[u8]) -> Result<Vec<u8>> {
     let mut answer = Vec::new();
-    let _ended = timeout(
-        Duration::from_millis(300),
-        stream.take(1 << 20).read_to_end(&mut answer),
-    )
-    .await;
-    answer
+    let (from, to) = stream.split();
+    let whole = async {
+        let write = async {
+            let mut to = to;
+            // It may close while it is written to.
+            let _closed = to.write_all(bytes).await;
+            let _closed = to.shutdown().await;
+        };
+        let mut from = from.take(1 << 20);
+        // A reset is an end as well.
+        let (_, _reset) = tokio::join!(write, from.read_to_end(&mut answer));
+    };
+    let ended = timeout(DEADLINE, whole).await;
+    ensure!(ended.is_ok(), "it does not end: {answer:?}");
+    Ok(answer)
 }
 
-/// Whether the other side ends within that time.
-pub(crate) async fn is_closed(stream: &mut TcpStream, within: Duration) -> bool {
+/// Whether the other side ends in time.
+pub(crate) async fn is_closed(stream: &mut TcpStream) -> bool {
     let mut rest = [0; 4096];
     let reads = async { while matches!(stream.read(&mut rest).await, Ok(n) if n > 0) {} };
-    timeout(within, reads).await.is_ok()
+    timeout(DEADLINE, reads).await.is_ok()
 }
 
 /// The refusal, which has to be there and have one of these codes.

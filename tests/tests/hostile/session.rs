@@ -12,10 +12,10 @@ use upshift_proto::v1::{
 };
 use upshift_tests::{
     compare::{self, Snapshot},
-    oracle, small_erp,
+    eventually_async, oracle, small_erp,
 };
 
-use crate::rig::{FORGED, Rig, refused};
+use crate::rig::{DEADLINE, FORGED, Rig, refused};
 
 /// What a worker of this version says first.
 fn hello() -> Hello {
@@ -65,7 +65,7 @@ impl Liar {
     }
 
     async fn hears(&mut self) -> Result<Down> {
-        let message = timeout(Duration::from_secs(30), self.down.message()).await??;
+        let message = timeout(DEADLINE, self.down.message()).await??;
         message.and_then(|m| m.message).context("it goes on")
     }
 
@@ -292,12 +292,16 @@ async fn nobody_finishes_the_units_of_others() -> Result<()> {
     liar.is_heard().await?;
     let honest = rig.cluster.worker(2)?;
     // It goes on with it while the others work.
-    for task in 0..60 {
-        for unit in 0..40 {
-            liar.say(Up::UnitDone(done(&run, task, unit))).await;
+    eventually_async("an end with a liar", 4 * DEADLINE, async || {
+        for task in 0..60 {
+            for unit in 0..40 {
+                let heard = liar.say(Up::UnitDone(done(&run, task, unit))).await;
+                ensure!(heard, "its session has ended");
+            }
         }
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+        Ok(rig.cluster.status(&run)?["doing"] == "")
+    })
+    .await?;
     rig.cluster.expect(&run, "prepared")?;
     rig.cluster
         .upshift(&["cluster", "commit", &run])
@@ -321,13 +325,19 @@ async fn the_way_back_believes_the_ledger() -> Result<()> {
     let run = rig.cluster.submit(&small_erp::pack(), "erp", &small)?;
     let mut liar = Liar::joined(&rig, 2).await?;
     liar.say(Up::Credit(Credit { units: 6 })).await;
+    let mut lied = 0;
     for _ in 0..6 {
-        let unit = timeout(Duration::from_secs(5), liar.unit()).await;
-        let Ok(unit) = unit else { break };
+        // There may be fewer: what comes next may find that nothing was done.
+        let patience = [DEADLINE, Duration::from_secs(5)][usize::from(lied > 0)];
+        let Ok(unit) = timeout(patience, liar.unit()).await else {
+            break;
+        };
         let unit = unit?;
+        lied += 1;
         liar.say(Up::UnitDone(done(&run, unit.task, unit.unit)))
             .await;
     }
+    ensure!(lied > 0, "it has had no unit");
     liar.is_heard().await?;
     drop(liar);
     rig.is_well("units that are said to be done").await?;

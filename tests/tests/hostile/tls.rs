@@ -1,8 +1,12 @@
 //! Certificates and tokens: who is let in, and what each may do.
 
-use std::{fs, net::SocketAddr, path::Path, time::Duration};
+use std::{
+    fs,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
 };
@@ -15,9 +19,14 @@ use upshift_proto::v1::{
     CommitRequest, DrainRequest, PauseRequest, ResumeRequest, RollbackRequest, StatusRequest,
     WatchRequest, WorkersRequest, operator_client::OperatorClient, session_client::SessionClient,
 };
-use upshift_tests::{cluster::Cluster, harness::Upshift, small_erp};
+use upshift_tests::{
+    cluster::{self, sha256},
+    eventually_async,
+    harness::Upshift,
+    small_erp,
+};
 
-use crate::rig::{Rig, SECRETS, exchange};
+use crate::rig::{DEADLINE, Rig, SECRETS, exchange};
 
 const RUN: &str = "01900000-0000-7000-8000-000000000000";
 const METHODS: [&str; 10] = [
@@ -34,47 +43,34 @@ const TOKENS: [&str; 3] = ["viewer", "operator", "worker"];
 /// A coordinator with certificates and tokens.
 struct Guarded {
     rig: Rig,
+    certs: PathBuf,
 }
 
 impl Guarded {
     async fn new(tokens: &[&str]) -> Result<Self> {
         let database = small_erp::database().await?;
-        let mut more =
-            "[cluster.tls]\nca = \"CERTS/ca.pem\"\ncertificate = \"CERTS/coordinator.pem\"\n\
-             key = \"CERTS/coordinator.key\"\n"
-                .to_owned();
-        for role in tokens {
-            let digest = sha256(&format!("{}-{role}", SECRETS[0]));
-            more += &format!(
-                "[cluster.tokens.{role}-screen]\nrole = \"{role}\"\nsha256 = \"{digest}\"\n"
-            );
-        }
-        let cluster = Cluster::new(1, &[("erp", &database)], &more)?;
-        let certs = cluster.folder().join("certs");
-        Upshift::new(["certs"]).argument(&certs).succeed()?;
-        let text = fs::read_to_string(cluster.file())?;
-        let text = text.replace("CERTS", &certs.display().to_string());
-        fs::write(cluster.file(), text)?;
-        let coordinator = cluster.coordinator();
-        let rig = Rig::start(cluster, database, coordinator)?;
-        let guarded = Self { rig };
+        let shown = tokens.iter().map(|role| (*role, token_of(role)));
+        let shown: Vec<(&str, String)> = shown.collect();
+        let shown: Vec<(&str, &str)> = (shown.iter())
+            .map(|(role, token)| (*role, token.as_str()))
+            .collect();
+        let guarded = cluster::Guarded::new(&database, &shown, "")?;
+        let certs = guarded.certificates("certs")?;
+        let coordinator = guarded.call("coordinator", &["coordinator"])?;
+        let coordinator = coordinator.variable("UPSHIFT_LOG", "warn");
+        let rig = Rig::start(guarded.cluster, database, coordinator)?;
+        let guarded = Self { rig, certs };
         let operator = guarded.of_role("operator")?;
         // It says that it leads a moment before it does.
-        for _ in 0..50 {
-            if guarded.ask(&operator, "Status").await.is_ok() {
-                return Ok(guarded);
-            }
-            tokio::time::sleep(Duration::from_millis(200)).await;
-        }
-        bail!("nobody is let in")
-    }
-
-    fn certs(&self) -> std::path::PathBuf {
-        self.rig.cluster.folder().join("certs")
+        eventually_async("somebody is let in", DEADLINE, async || {
+            Ok(guarded.ask(&operator, "Status").await.is_ok())
+        })
+        .await?;
+        Ok(guarded)
     }
 
     fn of_role(&self, role: &str) -> Result<Shown> {
-        let read = |ending: &str| fs::read(self.certs().join(format!("{role}.{ending}")));
+        let read = |ending: &str| fs::read(self.certs.join(format!("{role}.{ending}")));
         Ok(Shown {
             identity: Some(Identity::from_pem(read("pem")?, read("key")?)),
             token: None,
@@ -82,13 +78,7 @@ impl Guarded {
     }
 
     async fn ask(&self, shown: &Shown, method: &str) -> Result<(), Status> {
-        call(
-            self.rig.address,
-            &self.certs().join("ca.pem"),
-            shown,
-            method,
-        )
-        .await
+        call(self.rig.address, &self.certs.join("ca.pem"), shown, method).await
     }
 
     /// Whether an honest operator is answered.
@@ -113,10 +103,9 @@ fn token(token: &str) -> Shown {
     }
 }
 
-fn sha256(text: &str) -> String {
-    use sha2::{Digest, Sha256};
-    let digest = Sha256::digest(text);
-    digest.iter().map(|byte| format!("{byte:02x}")).collect()
+/// What who has a role's token shows.
+fn token_of(role: &str) -> String {
+    format!("{}-{role}", SECRETS[0])
 }
 
 async fn connect(address: SocketAddr, ca: &Path, shown: &Shown) -> Result<Channel> {
@@ -205,7 +194,7 @@ async fn each_role_may_do_what_is_its_own() -> Result<()> {
     ] {
         let mut shown = vec![guarded.of_role(role)?];
         if TOKENS.contains(&role) {
-            shown.push(token(&format!("{}-{role}", SECRETS[0])));
+            shown.push(token(&token_of(role)));
         }
         for shown in shown {
             for method in METHODS {
@@ -333,7 +322,7 @@ fn wrong_tokens() -> Vec<Stranger> {
         ),
         (
             "a digest",
-            token(&sha256("s3cret-token-operator")),
+            token(&sha256(&token_of("operator"))),
             &[Code::Unauthenticated],
         ),
         ("an empty token", token(""), &[Code::Unauthenticated]),
@@ -348,7 +337,7 @@ fn wrong_tokens() -> Vec<Stranger> {
 #[tokio::test]
 async fn strangers_are_not_let_in() -> Result<()> {
     let mut guarded = Guarded::new(&TOKENS).await?;
-    let key = fs::read_to_string(guarded.certs().join("ca.key"))?;
+    let key = fs::read_to_string(guarded.certs.join("ca.key"))?;
     // What the test makes is right, as far as it is not made wrong.
     let sane = certificate(("upshift test CA", KeyPair::from_pem(&key)?), |_| {})?;
     guarded.ask(&sane, "Status").await?;
@@ -377,7 +366,7 @@ async fn strangers_are_not_let_in() -> Result<()> {
         b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".as_slice(),
         b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03abc",
     ] {
-        let answer = exchange(&mut guarded.rig.connect(9).await?, bytes).await;
+        let answer = exchange(&mut guarded.rig.connect(9).await?, bytes).await?;
         ensure!(answer.len() < 64, "an alert at the most: {answer:?}");
     }
     guarded.is_well("plain text").await?;
@@ -390,7 +379,7 @@ async fn strangers_are_not_let_in() -> Result<()> {
 #[tokio::test]
 async fn without_tokens_a_certificate_is_asked_for() -> Result<()> {
     let mut guarded = Guarded::new(&[]).await?;
-    let token = token(&format!("{}-operator", SECRETS[0]));
+    let token = token(&token_of("operator"));
     for shown in [Shown::default(), token] {
         for method in METHODS {
             let answer = guarded.ask(&shown, method).await;

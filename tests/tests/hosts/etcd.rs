@@ -8,9 +8,12 @@ use tokio::{
     process::ChildStdout,
     time::timeout,
 };
-use upshift_coordinator::coordination::{Coordination, Etcd, EtcdOptions, Member, RunEntry};
-use upshift_shared::{clock::Stopwatch, ids::RunId};
-use upshift_tests::harness::{EtcdCluster, Network, Slowness};
+use upshift_coordinator::coordination::{Coordination, Etcd, EtcdOptions};
+use upshift_shared::clock::Stopwatch;
+use upshift_tests::{
+    cluster::{member, prefix, run},
+    harness::{EtcdCluster, Network, Slowness},
+};
 
 use crate::DEADLINE;
 
@@ -21,23 +24,6 @@ const LEASE: Duration = Duration::from_secs(4);
 /// What a takeover may take besides the lease: etcd looks twice a second which leases have run out, and may
 /// have just elected another leader, who gives every lease its whole time again.
 const TAKEOVER: Duration = Duration::from_secs(10);
-
-fn member(name: &str) -> Member {
-    Member {
-        name: name.to_owned(),
-        address: String::new(),
-    }
-}
-
-fn run(database: &str) -> RunEntry {
-    RunEntry {
-        run: RunId::generate(),
-        database: database.to_owned(),
-        state: "running".to_owned(),
-        order: None,
-        message: String::new(),
-    }
-}
 
 /// Three hosts with etcd, and these besides.
 struct Scene {
@@ -56,7 +42,7 @@ impl Scene {
         let hosts = MEMBERS.map(|name| network.host(name));
         Ok(Some(Self {
             etcd: EtcdCluster::start_on(&hosts)?,
-            prefix: format!("/upshift-test/{}", RunId::generate()),
+            prefix: prefix(),
             network,
         }))
     }

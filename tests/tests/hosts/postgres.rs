@@ -8,7 +8,7 @@ use std::{
 
 use anyhow::{Result, ensure};
 use upshift_coordinator::demo::cluster::find_client;
-use upshift_tests::harness::{Host, HostPostgres, Network, Running, Slowness, Upshift, one_module};
+use upshift_tests::harness::{Host, HostPostgres, Network, Slowness, Upshift, one_module};
 
 use crate::DEADLINE;
 
@@ -114,15 +114,6 @@ fn servers_are_reached_cut_off_and_killed_one_by_one() -> Result<()> {
     Ok(())
 }
 
-/// Waits for so many units more.
-fn units_done(running: &mut Running, count: usize) -> Result<()> {
-    for number in 0..count {
-        let done = running.read_until(|line| line.contains("unit_done"))?;
-        ensure!(done, "it ended after {number} units");
-    }
-    Ok(())
-}
-
 /// A run whose database is on another host, over slow links that are cut in either direction for a while.
 #[test]
 fn a_run_over_links_that_fail_ends_as_over_whole_ones() -> Result<()> {
@@ -160,7 +151,7 @@ fn a_run_over_links_that_fail_ends_as_over_whole_ones() -> Result<()> {
         .argument(pack.path())
         .start()?;
     for (from, to) in [(db, worker), (worker, db)] {
-        units_done(&mut running, 5)?;
+        running.units_done(5)?;
         network.cut_one_way(from, to)?;
         // A fault that lasts: there is nothing to wait for but time.
         std::thread::sleep(Duration::from_secs(3));

@@ -5,13 +5,14 @@ use std::{
     path::Path,
     process::{Command, Stdio},
     thread,
-    time::Duration,
 };
 
 use anyhow::{Context, Result, ensure};
 use nix::sys::signal::Signal;
-use upshift_shared::clock::Stopwatch;
-use upshift_tests::harness::{Network, Process};
+use upshift_tests::{
+    eventually,
+    harness::{Network, Process},
+};
 
 use crate::DEADLINE;
 
@@ -33,18 +34,6 @@ fn state(id: u32) -> Option<char> {
     text.rsplit_once(')')?.1.trim_start().chars().next()
 }
 
-fn eventually(what: &str, holds: impl Fn() -> bool) -> Result<()> {
-    let begun = Stopwatch::start();
-    while !holds() {
-        ensure!(
-            begun.elapsed() < DEADLINE,
-            "{what}: not within {DEADLINE:?}"
-        );
-        thread::sleep(Duration::from_millis(10));
-    }
-    Ok(())
-}
-
 fn id(process: &mut Process) -> u32 {
     process.child().id()
 }
@@ -61,12 +50,12 @@ fn all_processes_of_a_host_are_paused_and_killed_and_no_other() -> Result<()> {
     let mut other = network.spawn("b", sleeper())?;
     let (first, second, third) = (id(&mut one), id(&mut two), id(&mut other));
     network.host("a").pause()?;
-    eventually("to be paused", || {
-        state(first) == Some('T') && state(second) == Some('T')
+    eventually("to be paused", DEADLINE, || {
+        Ok(state(first) == Some('T') && state(second) == Some('T'))
     })?;
     ensure!(state(third) == Some('S'), "another host is paused");
     network.host("a").resume()?;
-    eventually("to go on", || state(first) == Some('S'))?;
+    eventually("to go on", DEADLINE, || Ok(state(first) == Some('S')))?;
     one.signal(Signal::SIGTERM)?;
     ensure!(!one.wait(DEADLINE)?.success(), "it was not ended");
     network.host("a").pause()?;
@@ -120,8 +109,8 @@ fn nothing_outlives_a_test_that_is_killed() -> Result<()> {
     ensure!(device(), "it has no network");
     doomed.kill()?;
     doomed.wait()?;
-    eventually("to end with its test", || {
-        matches!(state(id), None | Some('Z'))
+    eventually("to end with its test", DEADLINE, || {
+        Ok(matches!(state(id), None | Some('Z')))
     })?;
     Ok(())
 }

@@ -1,6 +1,12 @@
 //! Between the protocol's messages and the worker's own types.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::Duration,
+};
 
 use tokio::sync::OnceCell;
 use upshift_proto::v1::{
@@ -13,6 +19,7 @@ use upshift_shared::{
     ledger::{Bounds, options::RunOptions},
     pg::Target,
     plan::Task,
+    telemetry::trace::{Key, Parent, Span, Stage},
 };
 
 use super::ResolveDatabase;
@@ -27,6 +34,12 @@ pub(super) struct Spec {
     target: OnceCell<Target>,
     pub(super) pinned_now: String,
     pub(super) options: RunOptions,
+    /// The task's span, where its units are to have some.
+    trace: Option<Parent>,
+    /// Units of lower numbers have one.
+    unit_spans: u32,
+    /// Attempts at others that have failed, and had one.
+    failures: AtomicU32,
 }
 
 impl Spec {
@@ -51,7 +64,52 @@ impl Spec {
             resolver,
             target: OnceCell::new(),
             pinned_now: message.pinned_now.clone(),
+            trace: Some(Parent::parse(&message.traceparent))
+                .filter(|trace| *trace != Parent::default()),
+            unit_spans: message.unit_spans,
+            failures: AtomicU32::new(0),
         })
+    }
+
+    /// Traces an attempt at a unit, which took so long; not every one, of a task with many.
+    pub(super) fn trace(
+        &self,
+        unit: &Unit,
+        outcome: &Result<UnitReport, UnitError>,
+        elapsed: Duration,
+    ) {
+        let Some(task) = &self.trace else {
+            return;
+        };
+        let is_traced = unit.unit < self.unit_spans
+            || (outcome.is_err()
+                && self.failures.fetch_add(1, Ordering::Relaxed) < self.unit_spans);
+        if !is_traced {
+            return;
+        }
+        let mut span = Span::begun(Stage::Unit, task, elapsed);
+        span.text(Key::Run, &unit.run);
+        span.text(Key::Database, &self.database);
+        span.text(Key::Operator, self.task.operator.name());
+        span.number(Key::Task, u64::from(unit.task));
+        span.number(Key::Unit, u64::from(unit.unit));
+        span.number(Key::Attempt, u64::from(unit.attempt));
+        if let Some(direction) = direction(unit) {
+            span.text(Key::Direction, direction.name());
+        }
+        match outcome {
+            Ok(report) => {
+                span.number(Key::Rows, report.rows);
+                let already = report.already_done;
+                span.end(if already { "already_done" } else { "done" }, false);
+            }
+            Err(error) => {
+                if let Some(sqlstate) = &error.sqlstate {
+                    span.text(Key::Sqlstate, sqlstate);
+                }
+                span.end(error.class.name(), true);
+            }
+        }
     }
 
     /// How to reach the database. Asked for beside the session: a program may have to say the password.

@@ -27,6 +27,21 @@ pub enum FailureClass {
     Fenced,
 }
 
+impl FailureClass {
+    /// In one word.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Now => "now",
+            Self::Later => "later",
+            Self::TimedOut => "timed_out",
+            Self::Operator => "operator",
+            Self::Never => "never",
+            Self::Fenced => "fenced",
+        }
+    }
+}
+
 /// Why a unit failed. The message names the place in the pack and holds no values of rows.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]

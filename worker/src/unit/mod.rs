@@ -60,6 +60,18 @@ pub enum Direction {
     Commit,
 }
 
+impl Direction {
+    /// In one word.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Do => "forward",
+            Self::Undo => "back",
+            Self::Commit => "commit",
+        }
+    }
+}
+
 /// How long a unit may wait and work.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Timeouts {

@@ -2,24 +2,27 @@
 
 use std::{collections::VecDeque, path::Path, time::Duration};
 
-use tokio::time::{sleep, timeout};
+use tokio::{
+    sync::OnceCell,
+    time::{sleep, timeout},
+};
 use tonic::{Code, Status};
 use upshift_proto::v1::operator_client::OperatorClient;
 use upshift_shared::{
     Error, Result,
     clock::Stopwatch,
     config::{Config, Environment},
+    telemetry::trace::Parent,
 };
-use upshift_worker::link::{Line, Link};
+use upshift_worker::link::{LEADER, Line, Link, refuses_certificate};
 
 use super::{super::Failure, OperatorArguments};
-use crate::{
-    coordination::{Coordination, Etcd, EtcdOptions},
-    server::LEADER,
-};
+use crate::coordination::{Coordination, Etcd, EtcdOptions};
 
 /// So long the coordinator that leads is looked for: a new one leads within seconds.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// How all runs of a large cluster stand is a long answer.
+const ANSWER_BYTES: usize = 64 * 1024 * 1024;
 /// Between attempts.
 const AGAIN: Duration = Duration::from_millis(500);
 /// How long an answer may take, where nothing has to be compiled.
@@ -30,6 +33,8 @@ pub(super) struct Client {
     link: Link,
     urls: Vec<String>,
     etcd: Option<EtcdOptions>,
+    /// Once it was reached.
+    store: OnceCell<Etcd>,
 }
 
 impl Client {
@@ -58,14 +63,25 @@ impl Client {
             link: Link::new(cluster, &environment)?,
             urls,
             etcd,
+            store: OnceCell::new(),
         })
+    }
+
+    /// Says with every request what it belongs to.
+    pub(super) fn within(mut self, parent: &Parent) -> Self {
+        self.link = self.link.within(parent);
+        self
     }
 
     async fn candidates(&self) -> Result<VecDeque<String>> {
         let Some(options) = &self.etcd else {
             return Ok(self.urls.iter().cloned().collect());
         };
-        let leader = Box::pin(Etcd::connect(options)).await?.leader().await?;
+        let store = self
+            .store
+            .get_or_try_init(|| Box::pin(Etcd::connect(options)))
+            .await?;
+        let leader = store.leader().await?;
         Ok(leader.map(|leader| leader.address).into_iter().collect())
     }
 
@@ -104,6 +120,7 @@ impl Client {
         let mut urls = self.candidates().await?;
         let mut asked: Vec<String> = Vec::new();
         let mut why = "none is known".to_owned();
+        let mut mistrusts = 0;
         while let Some(url) = urls.pop_front() {
             if asked.contains(&url) {
                 continue;
@@ -113,11 +130,13 @@ impl Client {
                 Ok(line) => line,
                 Err(error @ Error::Config(_)) => return Err(error.into()),
                 Err(error) => {
+                    mistrusts += usize::from(is_mistrust(&error));
                     why = error.to_string();
                     continue;
                 }
             };
-            match question(OperatorClient::new(line)).await {
+            let operator = OperatorClient::new(line).max_decoding_message_size(ANSWER_BYTES);
+            match question(operator).await {
                 Ok(answer) => return Ok(answer),
                 Err(status) if status.code() == Code::Unavailable => {
                     let leader = status.metadata().get(LEADER);
@@ -128,13 +147,22 @@ impl Client {
                 }
                 // The connection was lost before there was an answer: what was asked is asked again.
                 Err(status) if std::error::Error::source(&status).is_some() => {
+                    mistrusts += usize::from(refuses_certificate(&status));
                     why = format!("{url}: {}", status.message());
                 }
                 Err(status) => return Err(Refused::Final(failure(&status))),
             }
         }
+        if mistrusts > 0 && mistrusts == asked.len() {
+            let hint = "look at ca, certificate and key of [cluster.tls], and until when they hold";
+            return Err(Refused::Final(Failure::usage(format!("{why}\n{hint}"))));
+        }
         Err(Refused::Passing(why))
     }
+}
+
+fn is_mistrust(error: &Error) -> bool {
+    matches!(error, Error::Io { source, .. } if source.kind() == std::io::ErrorKind::PermissionDenied)
 }
 
 enum Refused {

@@ -3,12 +3,19 @@
 use std::{
     fs,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use clap::Args;
+use tokio::time::timeout;
 use tokio_stream::iter;
+use tonic::Status;
 use upshift_proto::v1::{PackFile, SubmitOrder, SubmitPart, submit_part::Part};
-use upshift_shared::ids::RunId;
+use upshift_shared::{
+    config::Environment,
+    ids::RunId,
+    telemetry::trace::{Key, Parent, Span, Stage},
+};
 
 use super::{
     super::{
@@ -20,6 +27,8 @@ use super::{
     watch,
 };
 
+/// How long a coordinator may take for a pack: it lets one travel for 15 minutes, and compiles it then.
+const DEADLINE: Duration = Duration::from_secs(30 * 60);
 /// Pieces that files travel in.
 const PIECE_BYTES: usize = 256 * 1024;
 
@@ -45,8 +54,13 @@ pub(in crate::command) struct Arguments {
 pub(super) async fn run(arguments: Arguments, config: Option<&Path>) -> Result<(), Failure> {
     // What is wrong with the pack is said before anything travels.
     upshift_shared::pack::load(&arguments.pack)?;
-    let client = Client::new(&arguments.operator, config)?;
     let run = RunId::generate();
+    let mut span = Span::begin(
+        Stage::Submit,
+        &Parent::of_environment(&Environment::capture()),
+    );
+    span.text(Key::Run, &run.to_string());
+    let client = Client::new(&arguments.operator, config)?.within(span.context());
     let order = SubmitOrder {
         run: run.to_string(),
         database: arguments.database.clone(),
@@ -58,10 +72,20 @@ pub(super) async fn run(arguments: Arguments, config: Option<&Path>) -> Result<(
     // The same order again is one order: its run has its number.
     let answer = client
         .ask(async |mut operator| {
-            let answer = operator.submit(iter(parts.clone())).await?;
-            Ok(answer.into_inner())
+            let answer = timeout(DEADLINE, operator.submit(iter(parts.clone()))).await;
+            let late = |_| Status::unavailable("the coordinator does not answer");
+            Ok(answer.map_err(late)??.into_inner())
         })
-        .await?;
+        .await;
+    match &answer {
+        Ok(_) => {
+            // Not before: it might have been a connection string.
+            span.text(Key::Database, &arguments.database);
+            span.end("accepted", false);
+        }
+        Err(_) => span.end("refused", true),
+    }
+    let answer = answer?;
     if arguments.operator.json {
         print_json(&serde_json::json!({"run": answer.run, "summary": answer.summary}))?;
     } else {

@@ -6,9 +6,12 @@ use futures::FutureExt;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use upshift_shared::{
     Error, Retry,
-    config::{Config, Environment},
     ids::RunId,
-    ledger::{self, run::RunState},
+    ledger::{
+        self,
+        run::{RunRow, RunState},
+    },
+    telemetry::trace::Parent,
 };
 
 use super::{
@@ -90,6 +93,7 @@ impl Conducting {
             }
             let (next, message) = match done {
                 Err(failure) if failure.is_passing() => {
+                    self.leading.set_ended(self.run);
                     self.leading.index.remark(self.run, failure.message());
                     // A database that is away keeps no other run from its turn.
                     turn = None;
@@ -104,7 +108,9 @@ impl Conducting {
             };
             pause = FIRST_PAUSE;
             self.host.takes_over = false;
-            if !self.ended(&entry, &order, (next, message)).await {
+            let written = self.ended(&entry, &order, (next, message)).await;
+            self.leading.set_ended(self.run);
+            if !written {
                 // The lead is lost: another one finds the order as it stands.
                 return;
             }
@@ -173,20 +179,17 @@ impl Conducting {
         })
     }
 
-    /// Stops what is driven where something else was ordered, or another coordinator is to go on, however
-    /// long before the drive began that was.
+    /// Stops what is driven where something else was ordered, however long before the drive began that was.
     async fn stop_in_time(&self, order: &RunOrder) -> Infallible {
         loop {
             tokio::time::sleep(LOOK).await;
             let current = self.leading.index.get(self.run);
-            let other = current.and_then(|entry| entry.order);
-            let hub = &self.host.hub;
-            // Whoever cannot be told has ended.
-            let _ended = match other {
-                _ if self.leading.is_leaving() => hub.hand_over().await,
-                Some(other) if other != *order => hub.stop(self.run).await,
-                _ => Ok(()),
-            };
+            if let Some(other) = current.and_then(|entry| entry.order)
+                && other != *order
+            {
+                // Whoever cannot be told has ended.
+                let _ended = self.host.hub.stop(self.run).await;
+            }
         }
     }
 
@@ -198,22 +201,28 @@ impl Conducting {
         done: &RunOrder,
         (next, message): (Option<RunOrder>, String),
     ) -> bool {
-        let state = self.state(&entry.database).await.ok().flatten();
+        let row = self.row(&entry.database).await.ok().flatten();
         let mut pause = FIRST_PAUSE;
         loop {
             let written = self.leading.index.change(self.run, |current| {
-                let mut entry = current.unwrap_or_else(|| entry.clone());
-                if entry.order.as_ref() == Some(done) {
-                    entry.order.clone_from(&next);
+                let mut current = current.unwrap_or_else(|| entry.clone());
+                if current.order.as_ref() == Some(done) && current.orders == entry.orders {
+                    current.order.clone_from(&next);
                 }
-                if let Some(state) = state {
-                    entry.state = state.to_string();
+                if let Some(row) = &row {
+                    current.state = row.state.to_string();
+                    current.closed = current.order.is_none() && is_closed(row);
                 }
-                entry.message.clone_from(&message);
-                Ok::<_, Error>(entry)
+                current.message.clone_from(&message);
+                Ok::<_, Error>(current)
             });
             match written.await {
-                Ok(()) => return true,
+                Ok(()) => {
+                    if let Err(error) = self.leading.index.prune().await {
+                        tracing::warn!(%error, "the index of runs keeps more than it has to");
+                    }
+                    return true;
+                }
                 Err(error) if error.retry() == Retry::Later => {
                     tracing::warn!(run = %self.run, %error, "the end of an order is not written yet");
                     if !self.rests(pause).await {
@@ -229,13 +238,9 @@ impl Conducting {
         }
     }
 
-    async fn state(&self, database: &str) -> Result<Option<RunState>, Failure> {
-        let environment = Environment::capture();
-        let config = Config::load(self.config.as_deref(), &environment)?;
-        let target = config.named(database, &environment)?.connection.target();
-        let mut conn = upshift_shared::pg::connect(&target, "upshift coordinator").await?;
-        let row = ledger::run::read(&mut conn, self.run).await?;
-        Ok(row.map(|row| row.state))
+    async fn row(&self, database: &str) -> Result<Option<RunRow>, Failure> {
+        let mut conn = self.leading.connect(database).await?;
+        Ok(ledger::run::read(&mut conn, self.run).await?)
     }
 
     /// Does one order; what follows from it.
@@ -245,7 +250,11 @@ impl Conducting {
         order: &RunOrder,
     ) -> Result<Option<RunOrder>, Failure> {
         let config = self.config.as_deref();
-        let host = Host::Cluster(Box::new(self.host.clone()));
+        let trace = entry.traceparent.as_deref().unwrap_or_default();
+        let host = Host::Cluster(Box::new(ClusterHost {
+            trace: Parent::parse(trace),
+            ..self.host.clone()
+        }));
         let place = (entry.database.as_str(), host);
         match order {
             RunOrder::Forward { commit, options } => {
@@ -268,6 +277,15 @@ impl Conducting {
                 Ok(None)
             }
         }
+    }
+}
+
+/// Whether nothing can be done with a run any more.
+fn is_closed(row: &RunRow) -> bool {
+    match row.state {
+        RunState::Committed => true,
+        RunState::RolledBack => row.rollback_to.is_none(),
+        _ => false,
     }
 }
 

@@ -20,8 +20,10 @@ struct Wished<'a> {
     leading: &'a Arc<Leading>,
     /// Who wishes it.
     by: &'a str,
-    conn: PgConnection,
+    conn: &'a mut PgConnection,
     row: RunRow,
+    /// Options that it was submitted with.
+    options: Vec<String>,
     /// Whether it is driven, or about to be.
     busy: bool,
 }
@@ -36,28 +38,33 @@ impl Leading {
     ) -> Result<String, Failure> {
         let entry = self.entry(run)?;
         let mut conn = self.connect(&entry.database).await?;
-        let row = ledger::run::read(&mut conn, run).await?;
+        let row = match ledger::exists(&mut conn).await? {
+            true => ledger::run::read(&mut conn, run).await?,
+            false => None,
+        };
         let Some(row) = row else {
             return Err(Failure::refused(format!(
                 "the ledger of database {} knows no run {run}",
                 entry.database
             )));
         };
-        action.record(&mut conn).await?;
         let driven = !self.hub.status(Some(run)).await?.is_empty();
         let wished = Wished {
             leading: self,
             by: &action.by.name,
-            conn,
+            conn: &mut conn,
             row,
+            options: entry.options,
             busy: driven || entry.order.is_some(),
         };
-        match wish {
+        let granted = match wish {
             Wish::Pause { reason } => wished.pause(reason.clone()).await,
             Wish::Resume => wished.resume().await,
             Wish::Rollback { to, force } => wished.back(to.clone(), *force).await,
             Wish::Commit => wished.commit().await,
-        }
+        }?;
+        action.record(&mut conn).await?;
+        Ok(granted)
     }
 }
 
@@ -83,7 +90,7 @@ impl Wished<'_> {
             paused: Some(pause),
             ..Change::default()
         };
-        control::change(&mut self.conn, self.row.run, &change, self.by).await?;
+        control::change(self.conn, self.row.run, &change, self.by).await?;
         Ok(())
     }
 
@@ -99,6 +106,8 @@ impl Wished<'_> {
         let run = self.row.run;
         if self.busy {
             self.steer(Pause::End).await?;
+            // What has just come to its end is done anew: whoever asks has seen it fail, perhaps.
+            self.leading.order_again(run).await?;
             return Ok(format!("run {run} goes on"));
         }
         match self.row.state {
@@ -108,18 +117,21 @@ impl Wished<'_> {
             }
             RunState::RolledBack if self.row.rollback_to.is_some() => {}
             RunState::Planned | RunState::Running | RunState::Failed => {}
-            RunState::Prepared | RunState::Committed | RunState::RolledBack => {
+            // An answer may have been lost.
+            RunState::Prepared => return Ok(format!("run {run} is prepared already")),
+            RunState::Committed | RunState::RolledBack => {
                 return Err(self.refuse("there is nothing to go on with"));
             }
         }
         self.steer(Pause::End).await?;
+        let options = self.options;
         let forward = |current: Option<&RunOrder>| match current {
             // Of two that were given at the same time, the second finds what the first has made.
             Some(RunOrder::Forward { .. }) => Ok(None),
             Some(other) => Err(in_the_way(run, other)),
             None => Ok(Some(RunOrder::Forward {
                 commit: false,
-                options: Vec::new(),
+                options,
             })),
         };
         self.leading.order(run, forward).await?;
@@ -134,8 +146,9 @@ impl Wished<'_> {
         self.steer(Pause::End).await?;
         let back = RunOrder::Back { to, force };
         // Where it goes forward, or back to somewhere else, that ends first.
+        let ending = self.leading.is_ending(run);
         let back = |current: Option<&RunOrder>| match current {
-            Some(same) if *same == back => Ok(None),
+            Some(same) if *same == back && !ending => Ok(None),
             Some(other @ RunOrder::Commit) => Err(in_the_way(run, other)),
             _ => Ok(Some(back)),
         };
@@ -145,21 +158,23 @@ impl Wished<'_> {
         }
     }
 
-    async fn commit(mut self) -> Result<String, Failure> {
+    async fn commit(self) -> Result<String, Failure> {
         let run = self.row.run;
         let pending = match self.row.state {
             RunState::Prepared => true,
-            RunState::Committed => is_pending(&mut self.conn, run).await?,
+            RunState::Committed if is_pending(self.conn, run).await? => true,
+            RunState::Committed => return Ok(format!("run {run} is committed already")),
             _ => false,
         };
         if !pending {
             return Err(self.refuse("only a prepared run can be committed"));
         }
+        let ending = self.leading.is_ending(run);
         let commit = |current: Option<&RunOrder>| match current {
-            Some(RunOrder::Commit) => Ok(None),
+            Some(RunOrder::Commit) if !ending => Ok(None),
             Some(other @ RunOrder::Back { .. }) => Err(in_the_way(run, other)),
             // It is prepared: what is left of its way forward is to say so.
-            Some(RunOrder::Forward { .. }) | None => Ok(Some(RunOrder::Commit)),
+            Some(RunOrder::Forward { .. } | RunOrder::Commit) | None => Ok(Some(RunOrder::Commit)),
         };
         self.leading.order(run, commit).await?;
         Ok(format!("run {run} is committed"))

@@ -11,7 +11,7 @@ use upshift_shared::{Error, Result, ids::RunId};
 
 use crate::coordination::{Coordination, RunEntry};
 
-/// So many runs that nothing is to be done with stay in the index.
+/// So many runs that nothing can be done with any more stay in the index.
 const KEPT: usize = 1_000;
 /// Entries are written side by side, as far as they do not share a pen.
 const PENS: usize = 64;
@@ -38,22 +38,25 @@ impl Index {
         self.entries.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Reads what earlier leaders have left, and forgets the oldest of what has ended.
+    /// Reads what earlier leaders have left.
     pub(super) async fn load(&self) -> Result<()> {
         let all = self.coordination.runs().await?;
-        let idle: Vec<RunId> = all
-            .iter()
-            .filter(|entry| entry.order.is_none())
-            .map(|entry| entry.run)
-            .collect();
-        let too_many = idle.len().saturating_sub(KEPT);
-        for run in &idle[..too_many] {
-            self.coordination.forget_run(*run).await?;
+        *self.entries() = all.into_iter().map(|entry| (entry.run, entry)).collect();
+        self.prune().await
+    }
+
+    /// Forgets the oldest of the runs that nothing can be done with any more. It is asked for whenever one
+    /// has come to that, so that there are few.
+    pub(super) async fn prune(&self) -> Result<()> {
+        let closed: Vec<RunId> = {
+            let entries = self.entries();
+            let closed = entries.values().filter(|entry| entry.closed);
+            closed.map(|entry| entry.run).collect()
+        };
+        let too_many = closed.len().saturating_sub(KEPT);
+        for run in &closed[..too_many] {
+            self.forget(*run).await?;
         }
-        let kept = all
-            .into_iter()
-            .filter(|e| !idle[..too_many].contains(&e.run));
-        *self.entries() = kept.map(|entry| (entry.run, entry)).collect();
         Ok(())
     }
 
@@ -74,7 +77,9 @@ impl Index {
     /// Makes an entry of the one that stands, durably; what stands then.
     ///
     /// # Errors
-    /// What `change` says; or that the store does not take it: nothing has changed then.
+    /// What `change` says; or that the store does not take it. Where it did not answer, it may have it all
+    /// the same: whoever leads next finds it there, and here the entry stands as before until it is written
+    /// anew.
     pub(super) async fn change<E: From<Error>>(
         &self,
         run: RunId,
@@ -103,5 +108,45 @@ impl Index {
         if let Some(entry) = self.entries().get_mut(&run) {
             message.clone_into(&mut entry.message);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::coordination::Embedded;
+
+    #[tokio::test]
+    async fn only_what_is_closed_is_forgotten() {
+        let store: Arc<dyn Coordination> = Arc::new(Embedded::new(BTreeMap::new(), None));
+        let mut open = Vec::new();
+        for number in 0..KEPT + 20 {
+            let closed = number >= 10;
+            let entry = RunEntry {
+                run: RunId::generate(),
+                database: format!("db{number}"),
+                state: if closed { "committed" } else { "prepared" }.to_owned(),
+                order: None,
+                orders: 1,
+                options: Vec::new(),
+                closed,
+                message: String::new(),
+                traceparent: None,
+            };
+            store.put_run(&entry).await.expect("it is in memory");
+            if !closed {
+                open.push(entry.run);
+            }
+        }
+        let index = Index::new(Arc::clone(&store));
+        index.load().await.expect("it is in memory");
+        assert_eq!(index.all().len(), KEPT + open.len());
+        for run in open {
+            assert!(index.get(run).is_some(), "{run} can still be committed");
+        }
+        assert_eq!(
+            store.runs().await.expect("it is in memory").len(),
+            KEPT + 10
+        );
     }
 }

@@ -3,7 +3,6 @@
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
-    io,
     path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
 };
@@ -18,24 +17,21 @@ use upshift_proto::v1::{
     RunEvent, RunStatus, StatusResponse, SubmitAnswer, SubmitOrder, WorkersResponse,
 };
 use upshift_shared::{
-    Error, Result,
+    Result,
     clock::Stopwatch,
     config::{Config, Environment},
     ids::{RunId, WorkerId},
-    ledger::{self, run::RunState},
     pg::{self, PgConnection, Target},
+    telemetry::trace::Parent,
 };
-
-use upshift_worker::failpoint;
 
 use super::{
     super::{
         Failure,
-        host::{CLUSTER_UNITS, ClusterHost, Host},
-        run,
+        host::{CLUSTER_UNITS, ClusterHost},
     },
     audit::Action,
-    conducting::{Conducting, Turns, run_arguments},
+    conducting::{Conducting, Turns},
     index::Index,
 };
 use crate::{
@@ -46,12 +42,9 @@ use crate::{
     server::{Events, Identity, Leader, Upload, Wish},
 };
 
-/// The state of a run that the ledger does not have yet.
-const SUBMITTED: &str = "submitted";
-
 /// A coordinator that leads.
 pub(super) struct Leading {
-    config: Option<PathBuf>,
+    pub(super) config: Option<PathBuf>,
     pub(super) hub: Hub,
     pub(super) index: Index,
     coordination: Arc<dyn Coordination>,
@@ -66,20 +59,23 @@ pub(super) struct Leading {
     runs_of_server: BTreeMap<String, Turns>,
     leaving: CancellationToken,
     conducting: Mutex<Conductors>,
-    /// What operators have asked for is seen to whether or not they wait for the answer: where a request
-    /// is cancelled between ledger and index, a run would be in the one and not in the other.
-    requests: TaskTracker,
+    /// What is conducted, and what operators have asked for: that is seen to whether or not they wait for the
+    /// answer. Where a request is cancelled between ledger and index, a run would be in the one and not in
+    /// the other.
+    under_way: TaskTracker,
 }
 
 /// The runs that are conducted.
 #[derive(Default)]
-struct Conductors {
+pub(super) struct Conductors {
     tasks: JoinSet<()>,
     of: HashMap<RunId, AbortHandle>,
     /// Those of which an order is carried out right now.
     at_work: HashSet<RunId>,
+    /// Those of which an order was carried out, and that is not written yet.
+    ending: HashSet<RunId>,
     /// Runs whose pack is being compiled.
-    submitted: HashSet<RunId>,
+    pub(super) submitted: HashSet<RunId>,
 }
 
 impl Leading {
@@ -113,7 +109,7 @@ impl Leading {
             runs_of_server: runs_of_server.collect(),
             leaving: CancellationToken::new(),
             conducting: Mutex::default(),
-            requests: TaskTracker::new(),
+            under_way: TaskTracker::new(),
         })
     }
 
@@ -148,7 +144,7 @@ impl Leading {
         self.leaving.cancel();
     }
 
-    fn conductors(&self) -> std::sync::MutexGuard<'_, Conductors> {
+    pub(super) fn conductors(&self) -> std::sync::MutexGuard<'_, Conductors> {
         self.conducting
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -156,18 +152,8 @@ impl Leading {
 
     /// Waits until all that was driven has ended.
     pub(super) async fn left(&self) {
-        self.requests.close();
-        self.requests.wait().await;
-        loop {
-            let busy = {
-                let conductors = self.conductors();
-                conductors.of.values().any(|task| !task.is_finished())
-            };
-            if !busy {
-                return;
-            }
-            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
-        }
+        self.under_way.close();
+        self.under_way.wait().await;
     }
 
     /// What has not ended is left as it stands: another coordinator takes it over.
@@ -195,7 +181,9 @@ impl Leading {
             run,
             turns: of_server.into_iter().chain([&self.runs]).cloned().collect(),
         };
-        let task = conductors.tasks.spawn(conducting.conduct());
+        let task = conductors
+            .tasks
+            .spawn(self.under_way.track_future(conducting.conduct()));
         conductors.of.insert(run, task);
         while conductors.tasks.try_join_next().is_some() {}
     }
@@ -219,17 +207,36 @@ impl Leading {
         let mut conductors = self.conductors();
         match at_work {
             true => conductors.at_work.insert(run),
-            false => conductors.at_work.remove(&run),
+            false => conductors.at_work.remove(&run) && conductors.ending.insert(run),
         };
     }
 
-    fn host(&self, takes_over: bool) -> ClusterHost {
+    /// What has become of an order is written.
+    pub(super) fn set_ended(&self, run: RunId) {
+        self.conductors().ending.remove(&run);
+    }
+
+    /// Whether an order was carried out, and it is not written yet what has become of it.
+    pub(super) fn is_ending(&self, run: RunId) -> bool {
+        self.conductors().ending.contains(&run)
+    }
+
+    /// Has an order that stands carried out once more where it has just come to its end.
+    pub(super) async fn order_again(self: &Arc<Self>, run: RunId) -> Result<(), Failure> {
+        if self.is_ending(run) {
+            self.order(run, |current| Ok(current.cloned())).await?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn host(&self, takes_over: bool) -> ClusterHost {
         ClusterHost {
             hub: self.hub.clone(),
             coordination: Arc::clone(&self.coordination),
             servers: Arc::clone(&self.servers),
             takes_over,
             units: CLUSTER_UNITS,
+            trace: Parent::default(),
         }
     }
 
@@ -246,7 +253,7 @@ impl Leading {
         Some(named.ok()?.connection.target().server())
     }
 
-    fn target(&self, database: &str) -> Result<Target, Failure> {
+    pub(super) fn target(&self, database: &str) -> Result<Target, Failure> {
         let named = self.config()?.named(database, &Environment::capture())?;
         Ok(named.connection.target())
     }
@@ -279,6 +286,7 @@ impl Leading {
             if let Some(order) = decide(entry.order.as_ref())? {
                 is_new = true;
                 entry.order = Some(order);
+                entry.orders += 1;
                 entry.message.clear();
             }
             Ok::<_, Failure>(entry)
@@ -289,104 +297,12 @@ impl Leading {
     }
 
     /// Has a run conducted of which something was ordered just now.
-    fn conduct_on(self: &Arc<Self>, run: RunId, database: &str) {
-        let server = tokio::task::block_in_place(|| {
-            let config = self.config().ok();
-            self.server(config.as_ref(), database)
+    pub(super) fn conduct_on(self: &Arc<Self>, run: RunId, database: &str) {
+        let server = tokio::task::block_in_place(|| match self.runs_of_server.is_empty() {
+            true => None,
+            false => self.server(self.config().ok().as_ref(), database),
         });
         self.conduct(run, server.as_deref(), false);
-    }
-
-    async fn accept(
-        self: &Arc<Self>,
-        (by, order): (&Identity, &SubmitOrder),
-        (run, pack): (RunId, &Upload),
-    ) -> Result<SubmitAnswer, Failure> {
-        let Some(_submission) = Submission::begin(self, run) else {
-            return Err(Failure::from(Error::Io {
-                context: format!("submitting run {run}"),
-                source: io::Error::other("its pack is being compiled: ask again"),
-            }));
-        };
-        let answer = |run: &str, summary: String| SubmitAnswer {
-            run: run.to_owned(),
-            summary,
-        };
-        let host = Host::Cluster(Box::new(self.host(false)));
-        let place = (order.database.as_str(), host);
-        let arguments = run_arguments(&order.options, pack.folder(), place)?;
-        // So that a connection string does not pass for a name.
-        tokio::task::block_in_place(|| self.target(&order.database))?;
-        let (_, commit) = arguments.driven();
-        let mut conn = self.connect(&order.database).await?;
-        let stored =
-            ledger::exists(&mut conn).await? && ledger::run::read(&mut conn, run).await?.is_some();
-        let known = self.index.get(run);
-        if stored && known.is_some_and(|entry| entry.state != SUBMITTED) {
-            let known = format!("run {run} was submitted before");
-            return Ok(answer(&order.run, known));
-        }
-        let mut summary = String::new();
-        if !stored {
-            let begun = self.begun(&arguments, (run, order), &mut conn).await?;
-            let (is_anything, told) = begun;
-            if !is_anything {
-                return Ok(answer("", told));
-            }
-            failpoint::reach(failpoint::AFTER_SUBMIT);
-            summary = told;
-        }
-        let action = Action {
-            by,
-            verb: "submit",
-            run: Some(run),
-            detail: order.options.join(" "),
-        };
-        action.record(&mut conn).await?;
-        let entry = RunEntry {
-            state: RunState::Running.to_string(),
-            order: Some(RunOrder::Forward {
-                commit,
-                options: order.options.clone(),
-            }),
-            message: String::new(),
-            ..submitted(run, order)
-        };
-        self.index.change(run, |_| Ok::<_, Error>(entry)).await?;
-        self.conduct_on(run, &order.database);
-        Ok(answer(&order.run, summary))
-    }
-
-    /// Compiles the pack and stores the run: whether there is anything to do, and what its operator is told.
-    async fn begun(
-        &self,
-        arguments: &run::Arguments,
-        (run, order): (RunId, &SubmitOrder),
-        conn: &mut PgConnection,
-    ) -> Result<(bool, String), Failure> {
-        let lines = Mutex::new(Vec::new());
-        let told = |text: &str| {
-            let mut lines = lines.lock().unwrap_or_else(PoisonError::into_inner);
-            lines.push(text.to_owned());
-        };
-        // First: what is in the ledger has to be in the index, whenever this process dies.
-        self.index
-            .change(run, |_| Ok::<_, Error>(submitted(run, order)))
-            .await?;
-        let config = self.config.as_deref();
-        let begun = Box::pin(run::begin(arguments, config, run, told)).await;
-        if !matches!(begun, Ok(Some(_))) && !is_stored(conn, run).await {
-            self.index.forget(run).await?;
-        }
-        let is_anything = match begun? {
-            Some(begun) => {
-                begun.leave().await;
-                true
-            }
-            None => false,
-        };
-        let lines = lines.into_inner().unwrap_or_else(PoisonError::into_inner);
-        Ok((is_anything, lines.join("\n")))
     }
 
     /// Comes to its end even where whoever asked for it has gone.
@@ -394,7 +310,7 @@ impl Leading {
         &self,
         request: impl Future<Output = Result<T, Failure>> + Send + 'static,
     ) -> Result<T, Failure> {
-        let seen_to = self.requests.spawn(request).await;
+        let seen_to = self.under_way.spawn(request).await;
         seen_to.unwrap_or_else(|_| {
             Err(Failure::failed(
                 "the coordinator has a defect, please report it with what it has logged",
@@ -410,36 +326,6 @@ impl Leading {
     }
 }
 
-/// A run whose pack is being compiled; another order for the same one has to wait.
-struct Submission<'a> {
-    leading: &'a Leading,
-    run: RunId,
-}
-
-impl<'a> Submission<'a> {
-    fn begin(leading: &'a Leading, run: RunId) -> Option<Self> {
-        let first = leading.conductors().submitted.insert(run);
-        first.then_some(Self { leading, run })
-    }
-}
-
-impl Drop for Submission<'_> {
-    fn drop(&mut self) {
-        self.leading.conductors().submitted.remove(&self.run);
-    }
-}
-
-/// What the index says of a run whose pack is being compiled.
-fn submitted(run: RunId, order: &SubmitOrder) -> RunEntry {
-    RunEntry {
-        run,
-        database: order.database.clone(),
-        state: SUBMITTED.to_owned(),
-        order: None,
-        message: "its submission has not come to its end: submit it again, or resume it".to_owned(),
-    }
-}
-
 /// What a coordinator does with a run that is not driven.
 fn doing(order: Option<&RunOrder>, at_work: bool) -> &'static str {
     match order {
@@ -451,15 +337,6 @@ fn doing(order: Option<&RunOrder>, at_work: bool) -> &'static str {
     }
 }
 
-/// Whether the ledger has a run; where it does not say, it may.
-async fn is_stored(conn: &mut PgConnection, run: RunId) -> bool {
-    match ledger::exists(conn).await {
-        Ok(true) => !matches!(ledger::run::read(conn, run).await, Ok(None)),
-        Ok(false) => false,
-        Err(_) => true,
-    }
-}
-
 /// The leader, as the service holds it.
 #[async_trait]
 impl Leader for Arc<Leading> {
@@ -467,7 +344,7 @@ impl Leader for Arc<Leading> {
         &self,
         by: &Identity,
         order: SubmitOrder,
-        pack: Upload,
+        (pack, trace): (Upload, Parent),
     ) -> Result<SubmitAnswer, Status> {
         let run: RunId = order
             .run
@@ -481,8 +358,11 @@ impl Leader for Arc<Leading> {
         };
         let leading = Arc::clone(self);
         let who = by.clone();
-        let accepted = self
-            .seen_to(async move { Box::pin(leading.accept((&who, &order), (run, &pack))).await });
+        let accepted = self.seen_to(async move {
+            leading
+                .submitted((&who, &order), (run, &pack), &trace)
+                .await
+        });
         self.outcome(&action, accepted.await)
     }
 

@@ -9,6 +9,7 @@ mod conducting;
 mod granting;
 mod index;
 mod leader;
+mod submitting;
 
 use std::{
     net::SocketAddr,

@@ -17,6 +17,7 @@ use upshift_shared::{
     fleet::{FleetFile, Hook, MemberName},
     pack::Pack,
     pg::Target,
+    telemetry::trace::Parent,
 };
 
 use super::{
@@ -177,6 +178,7 @@ fn conductor(
         coordination: Arc::new(Embedded::default()),
         servers: Arc::default(),
         takes_over: false,
+        trace: Parent::default(),
         units: UNITS,
     }));
     let arguments = parsed::<run::Arguments>(&words)?.of_fleet(host)?;

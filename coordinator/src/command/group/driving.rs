@@ -20,6 +20,7 @@ use super::{
     super::{
         Failure, bad_data,
         driving::{After, DrivingArguments},
+        host::Host,
     },
     opening::Open,
     shown,
@@ -152,6 +153,7 @@ pub(super) async fn drive(
             coordination: Arc::new(open.coordination.clone()),
             lock: member.lock,
             seat: Some(seat.clone()),
+            trace: Host::Process.trace(),
         };
         drives.push(Box::pin(together(order, seat)));
     }

@@ -82,9 +82,21 @@ pub(super) fn is_passing(error: &etcd_client::Error) -> bool {
 }
 
 pub(super) fn failed(what: &str) -> impl FnOnce(etcd_client::Error) -> Error {
+    use tonic::Code;
     let context = what.to_owned();
-    move |error| Error::Io {
-        context,
-        source: std::io::Error::other(error.to_string()),
+    move |error| match &error {
+        // Somebody has to mend something.
+        etcd_client::Error::GRpcStatus(status)
+            if matches!(
+                status.code(),
+                Code::PermissionDenied | Code::Unauthenticated | Code::InvalidArgument
+            ) =>
+        {
+            Error::Config(format!("{context}: {error}"))
+        }
+        _ => Error::Io {
+            context,
+            source: std::io::Error::other(error.to_string()),
+        },
     }
 }

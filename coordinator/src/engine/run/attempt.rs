@@ -12,6 +12,18 @@ use crate::engine::{
     unit::UnitState,
 };
 
+impl Context<'_> {
+    /// Wakes the run for a task, or a unit of it, after a pause.
+    pub(super) fn wake_after(&mut self, pause: Duration, task: u32, unit: Option<u32>) {
+        let sleeper = Sleeper {
+            run: self.index,
+            task,
+            unit,
+        };
+        self.alarms.set(self.now + pause, sleeper);
+    }
+}
+
 impl Run {
     /// Whether there is, or was, such a unit, so that a report of it makes sense.
     pub(in crate::engine) fn knows(&self, t: u32, unit: u32) -> Result<(), Refusal> {
@@ -69,7 +81,7 @@ impl Run {
         let TaskState::Open(units) = &mut self.tasks[t as usize].state else {
             return;
         };
-        if let Some(entry) = units.live(unit) {
+        if let Some(entry) = units.trouble(unit) {
             entry.losses += 1;
             let losses = entry.losses;
             if losses < MAX_LOSSES {
@@ -101,7 +113,7 @@ impl Run {
             return;
         };
         // A late commit may have finished it meanwhile.
-        let Some(entry) = units.live(unit) else {
+        let Some(entry) = units.trouble(unit) else {
             return;
         };
         let failures = entry.failures + 1;
@@ -119,7 +131,7 @@ impl Run {
             units.offer(unit);
         } else {
             entry.state = UnitState::Resting;
-            self.sleep(t, Some(unit), delay, cx);
+            cx.wake_after(delay, t, Some(unit));
         }
         cx.out.push(Command::ReportRetry {
             run: self.id,
@@ -131,29 +143,13 @@ impl Run {
         });
     }
 
-    pub(super) fn sleep(&self, t: u32, unit: Option<u32>, pause: Duration, cx: &mut Context<'_>) {
-        let sleeper = Sleeper {
-            run: self.id,
-            task: t,
-            unit,
-        };
-        cx.alarms.set(cx.now + pause, sleeper);
-    }
-
     /// A pause is over.
     pub(in crate::engine) fn wake(&mut self, t: u32, unit: Option<u32>, cx: &mut Context<'_>) {
         let Some(task) = self.tasks.get_mut(t as usize) else {
             return;
         };
         match (unit, &mut task.state) {
-            (Some(unit), TaskState::Open(units)) => {
-                if units
-                    .live(unit)
-                    .is_some_and(|u| u.state == UnitState::Resting)
-                {
-                    units.offer(unit);
-                }
-            }
+            (Some(unit), TaskState::Open(units)) => units.wake(unit),
             (None, _) if task.resting => task.resting = false,
             _ => return,
         }

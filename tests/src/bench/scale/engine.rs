@@ -7,10 +7,10 @@ use anyhow::Result;
 use clap::Args;
 
 use super::{
-    process::Process,
     simulation::{Report, Simulation},
     world::World,
 };
+use crate::harness::Usage;
 
 /// Runs of the ladder.
 const LADDER: [u32; 4] = [10, 100, 1_000, 10_000];
@@ -65,7 +65,7 @@ pub fn run(options: &Options) -> Result<()> {
 /// The report, and microseconds of a processor that the engine takes for each unit: its part of the real
 /// time, of the time that a processor was at it, so that what else the machine does shows less.
 fn measure(world: &World, check: bool) -> Result<(Report, f64)> {
-    let own = Process::own();
+    let own = Usage::own();
     own.forget_peak()?;
     let (before, busy) = (own.memory()?, own.processor()?);
     let report = Simulation::new(world.clone(), check).run()?;

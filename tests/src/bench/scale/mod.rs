@@ -5,7 +5,6 @@ pub mod conducted;
 pub mod engine;
 pub mod fleet;
 mod idler;
-mod process;
 mod rules;
 pub mod sessions;
 mod side;

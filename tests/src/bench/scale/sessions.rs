@@ -15,13 +15,10 @@ use upshift_shared::{
 };
 use upshift_worker::link::Link;
 
-use super::{
-    idler::{Idler, Tally},
-    process::Process,
-};
+use super::idler::{Idler, Tally};
 use crate::{
     cluster::{Cluster, leads},
-    harness::{Database, Running},
+    harness::{Database, Running, Usage, one_module},
 };
 
 /// Nothing may take longer.
@@ -70,7 +67,7 @@ pub async fn run(options: &Options) -> Result<()> {
     let cluster = Cluster::new(1, &named, "")?;
     let mut coordinator = cluster.coordinator().start()?;
     leads(&mut coordinator)?;
-    let pack = pack(&cluster)?;
+    let pack = one_module(&[("pre-a.sql", "UPDATE wide SET a = a + 1;\n")])?;
     let at_once = slots.div_ceil(databases).min(MOST_UNITS).to_string();
     for (name, _) in &named {
         let options = [
@@ -81,7 +78,7 @@ pub async fn run(options: &Options) -> Result<()> {
             "--workers",
             &at_once,
         ];
-        cluster.submit(&pack, name, &options)?;
+        cluster.submit(pack.path(), name, &options)?;
     }
     println!(
         "{} sessions x {} slots, {databases} databases, {} ms a unit",
@@ -96,28 +93,9 @@ fn database(rows: u32) -> Result<Database> {
     database.psql(&format!(
         "CREATE TABLE wide (id serial PRIMARY KEY, a integer);
          INSERT INTO wide (a) SELECT i FROM generate_series(1, {rows}) AS i;
-         ANALYZE wide;
-         CREATE TABLE installed (name text, version text);
-         INSERT INTO installed VALUES ('m', '1.0')"
+         ANALYZE wide"
     ))?;
     Ok(database)
-}
-
-fn pack(cluster: &Cluster) -> Result<std::path::PathBuf> {
-    let pack = cluster.folder().join("pack");
-    for (path, text) in [
-        (
-            "pack.toml",
-            "name = \"scale\"\n[installed]\ntable = \"installed\"\n",
-        ),
-        ("m/module.toml", "version = \"2.0\"\n"),
-        ("m/migrations/2.0/pre-a.sql", "UPDATE wide SET a = a + 1;\n"),
-    ] {
-        let file = pack.join(path);
-        std::fs::create_dir_all(file.parent().context("a file in a folder")?)?;
-        std::fs::write(file, text)?;
-    }
-    Ok(pack)
 }
 
 async fn measure(options: &Options, cluster: &Cluster, coordinator: &Running) -> Result<()> {
@@ -131,7 +109,7 @@ async fn measure(options: &Options, cluster: &Cluster, coordinator: &Running) ->
         .await?;
     let leader = etcd.leader().await?.context("it leads")?;
     let link = Link::new(&ClusterSettings::default(), &Environment::capture())?;
-    let process = Process::of(coordinator.id());
+    let process = Usage::of(coordinator.id());
     let before = process.memory()?;
     let mut sessions = JoinSet::new();
     let tally = Tally::until(u64::from(options.units));

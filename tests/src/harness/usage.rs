@@ -4,18 +4,20 @@ use std::{fs, path::PathBuf, time::Duration};
 
 use anyhow::{Context, Result};
 
-/// A process.
+/// That of a process.
 #[derive(Debug)]
-pub(super) struct Process(PathBuf);
+pub struct Usage(PathBuf);
 
-impl Process {
-    /// This one.
-    pub(super) fn own() -> Self {
+impl Usage {
+    /// That of this one.
+    #[must_use]
+    pub fn own() -> Self {
         Self(PathBuf::from("/proc/self"))
     }
 
-    /// Another one.
-    pub(super) fn of(id: u32) -> Self {
+    /// That of another one, by its number.
+    #[must_use]
+    pub fn of(id: u32) -> Self {
         Self(PathBuf::from(format!("/proc/{id}")))
     }
 
@@ -28,22 +30,34 @@ impl Process {
     }
 
     /// Bytes that it has in memory.
-    pub(super) fn memory(&self) -> Result<u64> {
+    ///
+    /// # Errors
+    /// Where it is gone.
+    pub fn memory(&self) -> Result<u64> {
         Ok(self.kilobytes("VmRSS")? * 1_024)
     }
 
     /// Bytes that it had in memory at the most.
-    pub(super) fn peak(&self) -> Result<u64> {
+    ///
+    /// # Errors
+    /// Where it is gone.
+    pub fn peak(&self) -> Result<u64> {
         Ok(self.kilobytes("VmHWM")? * 1_024)
     }
 
     /// From now on [`Self::peak`] is that of what comes.
-    pub(super) fn forget_peak(&self) -> Result<()> {
+    ///
+    /// # Errors
+    /// Where it is gone.
+    pub fn forget_peak(&self) -> Result<()> {
         Ok(fs::write(self.0.join("clear_refs"), "5")?)
     }
 
     /// Time that processors have spent on it, to the hundredth of a second.
-    pub(super) fn processor(&self) -> Result<Duration> {
+    ///
+    /// # Errors
+    /// Where it is gone.
+    pub fn processor(&self) -> Result<Duration> {
         let stat = fs::read_to_string(self.0.join("stat"))?;
         // The name, in parentheses, may have blanks in it.
         let (_, rest) = stat.rsplit_once(')').context("/proc has a name")?;
