@@ -237,7 +237,7 @@ async fn slow_links_cost_time_and_nothing_else() -> Result<()> {
 }
 
 /// What a write that comes too late is told.
-const NO_LONGER: &str = "refused: this process does not lead any more";
+const NO_LONGER: &str = "refused: this coordinator no longer leads";
 
 const WRITER: &str = "etcd::a_leader_that_is_paused";
 const WRITER_VARIABLE: &str = "UPSHIFT_TEST_WRITER";
