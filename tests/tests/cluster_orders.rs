@@ -117,3 +117,37 @@ async fn a_submission_that_was_cut_off_is_in_the_index() -> Result<()> {
     cluster.expect(run, "prepared")?;
     Ok(())
 }
+
+/// The database may be away just when it is written how a run stands: the ledger is asked again whenever
+/// something is wished.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_index_that_is_behind_the_ledger_catches_up() -> Result<()> {
+    let database = small_erp::database().await?;
+    let before = Snapshot::take(&database).await?;
+    let cluster = Cluster::new(1, &[("erp", &database)], "")?;
+    let first = cluster.leader()?;
+    let _worker = cluster.worker(2)?;
+    let run = cluster.submit(&small_erp::pack(), "erp", SMALL)?;
+    cluster.expect(&run, "prepared")?;
+    first.signal(Signal::SIGTERM)?;
+    first.wait()?.expect_code(0)?;
+    let mut etcd = cluster.etcd.operator(None).await?;
+    let key = format!("/upshift/test/runs/{run}");
+    let found = etcd.get(key.clone(), None).await?;
+    let found = found.kvs().first().context("it is in the index")?;
+    let mut entry: Value = serde_json::from_slice(found.value())?;
+    entry["state"] = "running".into();
+    etcd.put(key, entry.to_string(), None).await?;
+    let _second = cluster.leader()?;
+    cluster.expect(&run, "running")?;
+    let resumed = cluster.upshift(&["cluster", "resume", &run]).succeed()?;
+    ensure!(
+        resumed.stdout.contains("is prepared already"),
+        "{}",
+        resumed.stdout
+    );
+    cluster.expect(&run, "prepared")?;
+    cluster.upshift(&["cluster", "rollback", &run]).succeed()?;
+    cluster.expect(&run, "rolled_back")?;
+    before.expect_same(&Snapshot::take(&database).await?, "rolled back")
+}

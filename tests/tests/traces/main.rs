@@ -15,10 +15,9 @@ use anyhow::{Context, Result, ensure};
 use collector::{Arrived, Collector};
 use nix::sys::signal::Signal;
 use tempfile::TempDir;
-use upshift_shared::clock::Stopwatch;
 use upshift_tests::{
     cluster::{Cluster, leads},
-    compare,
+    compare, eventually,
     harness::{Authority, Database, Upshift},
     small_erp,
 };
@@ -54,12 +53,7 @@ const SECRETS: [&str; 9] = [
 
 /// Asks until it is so.
 fn until(what: &str, mut is_so: impl FnMut() -> bool) -> Result<()> {
-    let begun = Stopwatch::start();
-    while !is_so() {
-        ensure!(begun.elapsed() < DEADLINE, "never: {what}");
-        std::thread::sleep(Duration::from_millis(100));
-    }
-    Ok(())
+    eventually(what, DEADLINE, || Ok(is_so()))
 }
 
 /// The small ERP, reached by TCP with a password that the configuration tells where to find.

@@ -91,6 +91,7 @@ impl Conducting {
             if self.leading.is_leaving() {
                 return;
             }
+            let is_done = done.is_ok();
             let (next, message) = match done {
                 Err(failure) if failure.is_passing() => {
                     self.leading.set_ended(self.run);
@@ -108,7 +109,7 @@ impl Conducting {
             };
             pause = FIRST_PAUSE;
             self.host.takes_over = false;
-            let written = self.ended(&entry, &order, (next, message)).await;
+            let written = self.ended((&entry, &order), is_done, (next, message)).await;
             self.leading.set_ended(self.run);
             if !written {
                 // The lead is lost: another one finds the order as it stands.
@@ -197,21 +198,26 @@ impl Conducting {
     /// something else meanwhile. `false` where the store does not take it.
     async fn ended(
         &self,
-        entry: &RunEntry,
-        done: &RunOrder,
+        (entry, ordered): (&RunEntry, &RunOrder),
+        is_done: bool,
         (next, message): (Option<RunOrder>, String),
     ) -> bool {
         let row = self.row(&entry.database).await.ok().flatten();
+        // Where the database has gone away just now, what was done says how the run stands.
+        let stands = match &row {
+            Some(row) => Some((row.state, is_closed(row))),
+            None => is_done.then(|| reached(ordered)),
+        };
         let mut pause = FIRST_PAUSE;
         loop {
             let written = self.leading.index.change(self.run, |current| {
                 let mut current = current.unwrap_or_else(|| entry.clone());
-                if current.order.as_ref() == Some(done) && current.orders == entry.orders {
+                if current.order.as_ref() == Some(ordered) && current.orders == entry.orders {
                     current.order.clone_from(&next);
                 }
-                if let Some(row) = &row {
-                    current.state = row.state.to_string();
-                    current.closed = current.order.is_none() && is_closed(row);
+                if let Some((state, closed)) = stands {
+                    current.state = state.to_string();
+                    current.closed = current.order.is_none() && closed;
                 }
                 current.message.clone_from(&message);
                 Ok::<_, Error>(current)
@@ -280,8 +286,17 @@ impl Conducting {
     }
 }
 
+/// How a run stands of which this was ordered and is done, and whether nothing can be done with it any more.
+fn reached(done: &RunOrder) -> (RunState, bool) {
+    match done {
+        RunOrder::Forward { .. } => (RunState::Prepared, false),
+        RunOrder::Back { to, .. } => (RunState::RolledBack, to.is_none()),
+        RunOrder::Commit => (RunState::Committed, true),
+    }
+}
+
 /// Whether nothing can be done with a run any more.
-fn is_closed(row: &RunRow) -> bool {
+pub(super) fn is_closed(row: &RunRow) -> bool {
     match row.state {
         RunState::Committed => true,
         RunState::RolledBack => row.rollback_to.is_none(),

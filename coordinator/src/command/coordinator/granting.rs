@@ -48,6 +48,7 @@ impl Leading {
                 entry.database
             )));
         };
+        self.refresh(&entry, &row).await?;
         let driven = !self.hub.status(Some(run)).await?.is_empty();
         let wished = Wished {
             leading: self,

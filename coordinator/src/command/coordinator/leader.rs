@@ -21,6 +21,7 @@ use upshift_shared::{
     clock::Stopwatch,
     config::{Config, Environment},
     ids::{RunId, WorkerId},
+    ledger::run::RunRow,
     pg::{self, PgConnection, Target},
     telemetry::trace::Parent,
 };
@@ -31,8 +32,9 @@ use super::{
         host::{CLUSTER_UNITS, ClusterHost},
     },
     audit::Action,
-    conducting::{Conducting, Turns},
+    conducting::{Conducting, Turns, is_closed},
     index::Index,
+    submitting::SUBMITTED,
 };
 use crate::{
     coordination::{Coordination, Member, RunEntry, RunOrder},
@@ -269,6 +271,24 @@ impl Leading {
                 "this cluster knows no run {run}: see upshift cluster status"
             ))
         })
+    }
+
+    /// Has the index say how a run stands with which nothing is done: its database may have been away when
+    /// that was to be written.
+    pub(super) async fn refresh(&self, entry: &RunEntry, row: &RunRow) -> Result<(), Failure> {
+        let state = row.state.to_string();
+        if entry.order.is_some() || [SUBMITTED, &state].contains(&entry.state.as_str()) {
+            return Ok(());
+        }
+        let refreshed = self.index.change(entry.run, |current| {
+            let mut current = current.unwrap_or_else(|| entry.clone());
+            if current.order.is_none() {
+                current.state = state;
+                current.closed = is_closed(row);
+            }
+            Ok::<_, Failure>(current)
+        });
+        refreshed.await
     }
 
     /// Writes an order and has it carried out. `decide` makes it from the one that stands and is not done

@@ -28,7 +28,7 @@ use crate::{
 };
 
 /// The state of a run that the ledger does not have yet.
-const SUBMITTED: &str = "submitted";
+pub(super) const SUBMITTED: &str = "submitted";
 
 impl Leading {
     /// Compiles a pack, stores the run and has it driven, as a part of the trace that the order is part of.
