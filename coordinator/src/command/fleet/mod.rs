@@ -5,6 +5,7 @@ mod conducting;
 mod finding;
 mod folder;
 mod hooks;
+mod loads;
 mod members;
 mod orders;
 mod plan;
