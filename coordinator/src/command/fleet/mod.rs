@@ -44,7 +44,7 @@ pub(super) enum FleetCommand {
     /// Go on with databases that failed
     Retry(orders::WhichArguments),
     /// Take databases back: some, a wave, or all
-    Rollback(orders::WhichArguments),
+    Rollback(orders::RollbackArguments),
     /// Close the way back of databases: some, a wave, or all
     Commit(orders::WhichArguments),
     /// Say what became of every database
@@ -61,9 +61,8 @@ impl FleetCommand {
                 arguments.how.json
             }
             Self::Approve(arguments) => arguments.how.json,
-            Self::Retry(arguments) | Self::Rollback(arguments) | Self::Commit(arguments) => {
-                arguments.how.json
-            }
+            Self::Rollback(arguments) => arguments.of.how.json,
+            Self::Retry(arguments) | Self::Commit(arguments) => arguments.how.json,
             Self::Report(arguments) => arguments.json,
         }
     }

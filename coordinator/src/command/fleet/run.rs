@@ -14,7 +14,7 @@ use super::{
 use crate::fleet::{FleetOrder, MemberState};
 
 /// States that somebody has to do something about.
-pub(super) const FAILED: [MemberState; 2] = [MemberState::Failed, MemberState::Stuck];
+const FAILED: [MemberState; 2] = [MemberState::Failed, MemberState::Stuck];
 
 /// `upshift fleet run FILE`
 #[derive(Debug, Args)]
@@ -26,10 +26,12 @@ pub(in crate::command) struct Arguments {
     /// Do not wait for waves to be approved
     #[arg(long, short)]
     yes: bool,
-    /// Begin again though the fleet was aborted
+    /// Begin once more, waves from the first: though the fleet was aborted, and what was rolled back
+    /// again. What failed is gone on with by retry
     #[arg(long)]
     anew: bool,
-    /// Options of `upshift run`, such as --passes shadow --verify full
+    /// Options of `upshift run`, such as --passes shadow --verify full. Whoever goes on keeps to them
+    /// until others are given
     #[arg(last = true, value_name = "OPTIONS")]
     options: Vec<String>,
 }
@@ -65,11 +67,11 @@ impl HowArguments {
     }
 
     /// Shows how the fleet stands when a process is done with it, and makes an outcome of it: a failure
-    /// where members stand in one of these states.
+    /// where so many members have come to that.
     pub(super) fn outcome(
         &self,
         shown: &Shown,
-        bad: &[MemberState],
+        (bad, what): (u32, &str),
         next: &Next,
     ) -> Result<(), Failure> {
         if self.json {
@@ -79,16 +81,18 @@ impl HowArguments {
         } else {
             print_line(shown.text(false).trim_end());
         }
-        let in_state = |state: &MemberState| shown.states.get(state.as_str());
-        let failed: u32 = bad.iter().filter_map(in_state).sum();
-        if failed > 0 {
+        if bad > 0 {
             return Err(Failure::failed(format!(
-                "{failed} failed; when the cause is mended: {}\nor take back: {}",
+                "{bad} {what}; when the cause is mended: {}\nor take back: {}",
                 next.retry, next.rollback
             )));
         }
         match shown.standing.as_str() {
             "done" | "what was ordered is done" => Ok(()),
+            "aborted" => Err(Failure::failed(format!(
+                "the fleet was aborted; begin once more: {} --anew",
+                next.run
+            ))),
             standing => Err(Failure::failed(format!("the fleet is {standing}"))),
         }
     }
@@ -96,6 +100,7 @@ impl HowArguments {
 
 /// The commands that come next.
 pub(super) struct Next {
+    pub(super) run: String,
     pub(super) retry: String,
     pub(super) rollback: String,
 }
@@ -121,8 +126,11 @@ pub(in crate::command) async fn run(
         _ => failure,
     })?;
     let next = Next {
+        run: chosen.command("run"),
         retry: chosen.command("retry"),
         rollback: chosen.command("rollback"),
     };
-    arguments.how.outcome(&shown, &FAILED, &next)
+    let in_state = |state: &MemberState| shown.states.get(state.as_str());
+    let failed = FAILED.iter().filter_map(in_state).sum();
+    arguments.how.outcome(&shown, (failed, "failed"), &next)
 }

@@ -14,9 +14,8 @@ use upshift_shared::{
     Error,
     clock::{self, Stopwatch},
     config::Config,
-    fleet::{FleetFile, Hook, MemberName},
+    fleet::{FleetFile, MemberName},
     pack::Pack,
-    pg::Target,
     telemetry::trace::Parent,
 };
 
@@ -27,12 +26,12 @@ use super::{
         parsed, run, signals,
     },
     budget,
-    conducting::{Conductor, Work},
+    conducting::{Away, Conductor, Work},
     finding::Entries,
     folder::{Done, Folder},
-    hooks,
+    hooks::{self, Told},
     loads::Loads,
-    members::{Chosen, Surveyed, survey},
+    members::{Chosen, For, Surveyed, survey},
     shown::Shown,
     telling::Telling,
     variants::Variants,
@@ -42,7 +41,8 @@ use crate::{
     driver::{hub::Hub, process::Crew},
     engine::Load,
     fleet::{
-        Fleet, FleetCommand, FleetEvent, FleetOrder, Found, HookKind, MemberId, Standing, room,
+        Fleet, FleetCommand, FleetEvent, FleetOrder, FleetPlace, Found, HookKind, MemberId,
+        Standing, room,
     },
 };
 
@@ -64,7 +64,7 @@ const UNITS: u32 = 4;
 pub(super) struct Asked {
     /// Workers of this process.
     pub(super) workers: u32,
-    /// Options of `upshift run`.
+    /// Options of `upshift run`; where there are none, those that the order was begun with.
     pub(super) options: Vec<String>,
     /// What is ordered first.
     pub(super) orders: Vec<FleetOrder>,
@@ -122,13 +122,23 @@ pub(super) async fn conduct(
     let mut background = JoinSet::new();
     signals::cancel_on_signal(&mut background, stop.clone())?;
     let mut order = chosen.order.clone();
-    let mut place = chosen.folder.place()?;
+    let stored = chosen.folder.place()?;
+    let mut place = stored.clone();
     if asked.anew {
-        place.aborted = false;
+        place.begin_anew();
     }
+    if asked.anew || !asked.options.is_empty() {
+        place.options.clone_from(&asked.options);
+    }
+    chosen.folder.take_over()?;
     // What is wrong with the pack is said before anything is looked at.
     let pack = compiling::load(&order.pack)?;
-    let surveyed = Box::pin(survey((&order, &chosen.folder), Arc::clone(&config), false)).await?;
+    let surveyed = Box::pin(survey(
+        (&order, &chosen.folder),
+        Arc::clone(&config),
+        (place.round, For::Run),
+    ))
+    .await?;
     let Surveyed {
         members,
         entries,
@@ -150,14 +160,21 @@ pub(super) async fn conduct(
     };
     let (crew, hub) = Crew::assemble(Arc::new(resolve), asked.workers)?;
     let with = (config, Arc::clone(&entries));
-    let conducted = match conductor(&asked.options, (&order, pack), with, hub) {
+    let conducted = match conductor(&place, (&order, pack), with, hub) {
         Ok(conductor) => {
+            if place != stored {
+                chosen.folder.record(&place)?;
+            }
             let fleet = Fleet::new(order, members, place, clock::since_epoch());
             let folder = chosen.folder.clone();
+            let ordered = asked.orders.first().cloned();
             let mut running = Running::new(fleet, folder, (conductor, entries), telling);
             let run = Box::pin(running.run(asked, &stop)).await;
             chosen.folder.tell(&running.shown(false));
-            run.map(|()| running.shown(false))
+            run.map(|()| Shown {
+                missed: ordered.map_or_else(Vec::new, |order| running.missed(&order)),
+                ..running.shown(false)
+            })
         }
         Err(failure) => Err(failure),
     };
@@ -173,12 +190,12 @@ pub(super) async fn conduct(
 
 /// What conducts its members, by options of `upshift run`.
 fn conductor(
-    options: &[String],
+    place: &FleetPlace,
     (order, pack): (&FleetFile, Pack),
     (config, entries): (Arc<Config>, Arc<Entries>),
     hub: Hub,
 ) -> Result<Conductor, Failure> {
-    let mut words = options.to_vec();
+    let mut words = place.options.clone();
     words.push("--".to_owned());
     words.push(order.pack.display().to_string());
     let host = Host::Cluster(Box::new(ClusterHost {
@@ -195,6 +212,9 @@ fn conductor(
     let remark = bad_data::heed(&options, &mut compiled)?;
     Ok(Conductor {
         fleet: order.name.clone(),
+        round: place.round,
+        patience: order.patience,
+        away: Away::default(),
         variants: Variants::new(pack, compiled, remark),
         config,
         entries,
@@ -231,6 +251,13 @@ impl Running {
         }
     }
 
+    /// Members that an order did not bring where it was to.
+    fn missed(&self, order: &FleetOrder) -> Vec<String> {
+        let missed = self.fleet.missed(order).into_iter();
+        let names = missed.map(|member| self.fleet.name(member).to_string());
+        names.collect()
+    }
+
     fn shown(&self, conducted: bool) -> Shown {
         Shown::of(&self.fleet, clock::since_epoch(), conducted)
     }
@@ -263,11 +290,12 @@ impl Running {
             match self.next(stop).await {
                 Happened::Ended(ended) => self.ended(*ended)?,
                 Happened::Broken(what) => return Err(Failure::failed(what)),
-                Happened::Due => {
-                    self.wake = None;
-                    self.feed(FleetEvent::Tick)?;
-                }
+                Happened::Due => self.feed(FleetEvent::Tick).map(drop)?,
                 Happened::Look => {
+                    // A clock may have been set, or a machine have slept, while it was waited for.
+                    if self.wake.is_some_and(|at| at <= clock::since_epoch()) {
+                        self.feed(FleetEvent::Tick)?;
+                    }
                     self.take_orders()?;
                     self.tell(false);
                 }
@@ -344,6 +372,9 @@ impl Running {
 
     /// Tells the state machine of something and does what it says; why it refused, where it did.
     fn feed(&mut self, event: FleetEvent) -> Result<Option<String>, Failure> {
+        if event == FleetEvent::Tick {
+            self.wake = None;
+        }
         let commands = match self.fleet.handle(event, clock::since_epoch()) {
             Ok(commands) => commands,
             Err(refusal) => return Ok(Some(refusal.to_string())),
@@ -377,7 +408,9 @@ impl Running {
                 self.work_on(member, Work::Upgrade { wave });
             }
             FleetCommand::Commit { member } => self.work_on(member, Work::Commit),
-            FleetCommand::RollBack { member } => self.work_on(member, Work::RollBack),
+            FleetCommand::RollBack { member, force } => {
+                self.work_on(member, Work::RollBack { force });
+            }
             FleetCommand::Hook {
                 member,
                 hook,
@@ -420,27 +453,41 @@ impl Running {
             HookKind::After => (hooks.after.clone(), "hook_after"),
         };
         let wave = self.fleet.wave(member).map(|wave| self.wave_name(wave));
-        let call = Call {
+        let told = Told {
             fleet: self.fleet.order().name.clone(),
             wave: wave.unwrap_or_default(),
             server: self.fleet.server(member).to_owned(),
-            name: self.fleet.name(member),
+            member: self.fleet.name(member),
             outcome,
         };
-        let target = self.entries.target(&call.name);
+        let target = self.entries.target(&told.member);
+        // Nobody is disturbed where nothing is to be done.
+        let looks = (kind == HookKind::Before && outcome == "upgrade" && hook.is_some())
+            .then(|| Arc::clone(&self.conductor));
         self.work.spawn(async move {
             let watch = Stopwatch::start();
+            if let Some(conductor) = looks
+                && let Some(found) = Box::pin(conductor.is_left_alone(&told.member)).await
+            {
+                let (outcome, why) = in_words(&found);
+                let done = done(told.member, "upgrade", outcome, &watch);
+                return Ended {
+                    event: FleetEvent::Ended { member, found },
+                    member,
+                    done: Done { why, ..done },
+                };
+            }
             let (result, output) = match (hook, target) {
                 // The order was given without it.
                 (None, _) => (Ok(()), Vec::new()),
                 (Some(_), Err(failure)) => (Err(failure.message().to_owned()), Vec::new()),
-                (Some(hook), Ok(target)) => call.run(&hook, &target).await,
+                (Some(hook), Ok(target)) => hooks::run(&hook, &told, &target).await,
             };
             let outcome = if result.is_ok() { "done" } else { "failed" };
             let done = Done {
                 why: result.as_ref().err().cloned(),
                 output,
-                ..done(call.name, what, outcome, &watch)
+                ..done(told.member, what, outcome, &watch)
             };
             let event = FleetEvent::HookEnded { member, result };
             Ended {
@@ -459,32 +506,14 @@ impl Running {
             return;
         }
         self.told = (Stopwatch::start(), false);
+        let shown = self.shown(true);
+        let waits = matches!(
+            self.fleet.standing(),
+            Standing::Paused | Standing::OutsideWindow { .. }
+        );
+        self.telling.stands(&shown.standing, waits);
         self.telling.progress(&self.fleet.tally(None));
-        self.folder.tell(&self.shown(true));
-    }
-}
-
-/// A call of a hook.
-struct Call {
-    fleet: String,
-    wave: String,
-    server: String,
-    name: MemberName,
-    outcome: &'static str,
-}
-
-impl Call {
-    async fn run(&self, hook: &Hook, target: &Target) -> (Result<(), String>, Vec<String>) {
-        let told = hooks::Told {
-            fleet: &self.fleet,
-            wave: &self.wave,
-            member: &self.name,
-            server: &self.server,
-            outcome: self.outcome,
-        };
-        // A process that ends drops it, and the program ends with it.
-        let ended = hooks::run(hook, &told, (target, &CancellationToken::new())).await;
-        (ended.result, ended.output)
+        self.folder.tell(&shown);
     }
 }
 
@@ -504,7 +533,8 @@ fn done(member: MemberName, what: &str, outcome: &str, watch: &Stopwatch) -> Don
 fn in_words(found: &Found) -> (&'static str, Option<String>) {
     let (word, why) = match found {
         Found::Untouched => ("untouched", None),
-        Found::Unknown(why) => ("unknown", Some(why)),
+        // To whoever reads it, one that cannot be reached has failed.
+        Found::Unknown(why) | Found::NotBegun(why) => ("failed", Some(why)),
         Found::Current => ("current", None),
         Found::Refused(why) => ("refused", Some(why)),
         Found::Running => ("running", None),
