@@ -256,7 +256,7 @@ fn orders_that_do_not_fit_are_refused() {
     for (given, expected) in [
         (
             FleetOrder::RollBack(these(&["db/b", "db/a"])),
-            "db/a is committed: there is no way back any more",
+            "db/a is committed: there is no way back any more; restore a backup",
         ),
         (
             FleetOrder::Retry(these(&["db/d"])),

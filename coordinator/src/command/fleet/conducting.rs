@@ -46,6 +46,8 @@ pub(super) enum Work {
     Upgrade {
         /// The wave that its run is begun in.
         wave: u32,
+        /// Its ledger could not be asked before: if it has failed or is rolled back it stays so.
+        unasked: bool,
     },
     /// Close its way back.
     Commit,
@@ -273,9 +275,20 @@ impl Conductor {
             at.set(run);
         }
         match (work, found, run) {
-            (Work::Upgrade { wave }, None | Some(Found::Untouched | Found::RolledBack(_)), _) => {
-                Box::pin(self.begin(driving, &arguments, (wave, at))).await
+            // That it is tried again has to be ordered.
+            (
+                Work::Upgrade { unasked: true, .. },
+                Some(found @ (Found::RolledBack(_) | Found::Failed(_))),
+                _,
+            ) => {
+                driving.close().await;
+                Ok(found)
             }
+            (
+                Work::Upgrade { wave, .. },
+                None | Some(Found::Untouched | Found::RolledBack(_)),
+                _,
+            ) => Box::pin(self.begin(driving, &arguments, (wave, at))).await,
             (Work::Upgrade { .. }, Some(Found::Running | Found::Failed(_)), Some(run)) => {
                 driving.close().await;
                 let resume = resume::Arguments::of(run, arguments);

@@ -130,6 +130,10 @@ pub(super) async fn conduct(
     if asked.anew || !asked.options.is_empty() {
         place.options.clone_from(&asked.options);
     }
+    if !asked.only_orders {
+        let fits = place.fits(&order);
+        fits.map_err(|refusal| Failure::refused(refusal.to_string()))?;
+    }
     chosen.folder.take_over()?;
     // What is wrong with the pack is said before anything is looked at.
     let pack = compiling::load(&order.pack)?;
@@ -267,10 +271,18 @@ impl Running {
         if asked.only_orders {
             self.fleet.only_orders();
         }
-        self.make_room(&Load {
-            capacity: u64::from(asked.workers),
+        let capacity = u64::from(asked.workers);
+        let load = Load {
+            capacity,
             ..Load::default()
-        })?;
+        };
+        // Nothing is begun before what was ordered: an earlier order may be overruled by that.
+        let limit = room(&load, 0);
+        self.limit = Some(limit);
+        self.fleet.limit(limit);
+        for line in self.fleet.short_waves() {
+            self.telling.warn(&line);
+        }
         for order in asked.orders {
             if let Some(why) = self.feed(FleetEvent::Ordered(order))? {
                 return Err(Failure::refused(why));
@@ -404,9 +416,9 @@ impl Running {
                     stop.cancel();
                 }
             }
-            FleetCommand::Begin { member } => {
+            FleetCommand::Begin { member, unasked } => {
                 let wave = self.fleet.wave(member).unwrap_or_default();
-                self.work_on(member, Work::Upgrade { wave });
+                self.work_on(member, Work::Upgrade { wave, unasked });
             }
             FleetCommand::Commit { member } => self.work_on(member, Work::Commit),
             FleetCommand::RollBack { member, force } => {
