@@ -291,6 +291,23 @@ impl EtcdCluster {
             .collect()
     }
 
+    /// Whether one leads, and every member is in touch with every other one: only then does etcd bear the
+    /// next fault of a member.
+    #[must_use]
+    pub fn is_whole(&self) -> bool {
+        let others = self.members.len() as f64 - 1.0;
+        let in_touch = |member: &Member| {
+            let has_leader = member.counted("etcd_server_has_leader", &[])?;
+            let peers = member.counted("etcd_network_active_peers", &[])?;
+            Ok::<bool, anyhow::Error>(has_leader > 0.5 && peers > others - 0.5)
+        };
+        self.leaders().len() == 1
+            && self
+                .members
+                .iter()
+                .all(|member| in_touch(member).is_ok_and(|in_touch| in_touch))
+    }
+
     fn url(&self, member: &Member, port: u16) -> String {
         let scheme = if self.security.is_some() {
             "https"
