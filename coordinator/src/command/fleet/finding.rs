@@ -220,13 +220,11 @@ async fn of_source(
             Ok(names.map(|name| (name, Labels::new())).collect())
         }
         MembersSource::Like { servers, like } => {
-            let mut targets = Vec::with_capacity(servers.len());
+            let mut asked = Vec::with_capacity(servers.len());
             for server in servers {
-                targets.push((server, entries.resolve(server)?.target.clone()));
+                let target = entries.resolve(server)?.target.clone();
+                asked.push(async move { (server, sources::databases(&target).await) });
             }
-            let asked = targets
-                .into_iter()
-                .map(|(server, target)| async move { (server, sources::databases(&target).await) });
             let asked: Vec<_> = stream::iter(asked).buffered(ASKED_AT_ONCE).collect().await;
             let mut found = Vec::new();
             for (server, databases) in asked {

@@ -22,6 +22,8 @@ use super::{
     super::Failure,
     finding::{self, Entries, Looked, Named, Unasked},
     folder::Folder,
+    home::Home,
+    remote::{ClusterArguments, Remote},
 };
 use crate::fleet::{Found, Member};
 
@@ -31,12 +33,14 @@ const LOOKED_AT: usize = 64;
 /// Which fleet.
 #[derive(Debug, Clone, Args)]
 pub(super) struct FleetArguments {
-    /// The order: fleet.toml
+    /// The order: fleet.toml; of a fleet of a cluster, its name does where there is no such file
     #[arg(value_name = "FILE")]
     file: PathBuf,
     /// The folder in which the fleet keeps its place [default: .upshift/fleets/NAME beside the file]
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["coordinators", "cluster"])]
     state: Option<PathBuf>,
+    #[command(flatten)]
+    cluster: ClusterArguments,
 }
 
 /// A fleet's order, and where its place is.
@@ -48,6 +52,11 @@ pub(super) struct Chosen {
 }
 
 impl FleetArguments {
+    /// The fleet, where it is one of a cluster.
+    pub(super) fn remote(&self, config: Option<&Path>) -> Result<Option<Remote>, Failure> {
+        self.cluster.remote(&self.file, config)
+    }
+
     pub(super) fn open(&self) -> Result<Chosen, Failure> {
         let order =
             FleetFile::load(&self.file).map_err(|error| Failure::usage(error.to_string()))?;
@@ -82,19 +91,19 @@ pub(super) fn configured(config: Option<&Path>) -> Result<Arc<Config>, Failure> 
 }
 
 /// All members as they were found.
-pub(super) struct Surveyed {
-    pub(super) members: Vec<Member>,
-    pub(super) entries: Arc<Entries>,
-    pub(super) unasked: Vec<Unasked>,
+pub(in crate::command) struct Surveyed {
+    pub(in crate::command) members: Vec<Member>,
+    pub(in crate::command) entries: Arc<Entries>,
+    pub(in crate::command) unasked: Vec<Unasked>,
     /// The runs of this fleet, where they were asked for.
-    pub(super) runs: BTreeMap<MemberName, RunRow>,
+    pub(in crate::command) runs: BTreeMap<MemberName, RunRow>,
 }
 
 impl Surveyed {
     /// Heeds what was noted: an upgrade that failed before the ledger could say so has failed.
-    pub(super) fn heed(&mut self, folder: &Folder) {
+    pub(super) fn heed(&mut self, home: &dyn Home) {
         let mut failed = HashMap::<String, String>::new();
-        folder.noted(|done| {
+        home.noted(&mut |done| {
             if done.what != "upgrade" {
                 return;
             }
@@ -114,8 +123,8 @@ impl Surveyed {
 }
 
 /// Looks at all of them, a few of each server at once; one that cannot be looked at costs no other.
-pub(super) async fn survey(
-    (order, folder): (&FleetFile, &Folder),
+pub(in crate::command) async fn survey(
+    (order, home): (&FleetFile, &dyn Home),
     config: Arc<Config>,
     keep_runs: bool,
 ) -> Result<Surveyed, Failure> {
@@ -155,7 +164,7 @@ pub(super) async fn survey(
     surveyed
         .members
         .sort_by(|one, other| one.name.cmp(&other.name));
-    surveyed.heed(folder);
+    surveyed.heed(home);
     Ok(surveyed)
 }
 

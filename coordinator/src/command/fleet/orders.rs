@@ -5,6 +5,7 @@
 use std::{path::Path, time::Duration};
 
 use clap::Args;
+use upshift_proto::v1::{FleetMembers, fleet_order_request::What};
 use upshift_shared::{
     clock::{self, Stopwatch},
     fleet::{FleetFile, MemberName},
@@ -12,8 +13,9 @@ use upshift_shared::{
 
 use super::{
     super::{Failure, database::print_line},
-    folder::Left,
+    home::Left,
     members::{Chosen, FleetArguments, Surveyed, configured, survey},
+    remote,
     run::{FAILED, HowArguments, Next},
     running::{Asked, conduct},
 };
@@ -74,13 +76,19 @@ impl WhichArguments {
         if self.all {
             return Ok(Which::All);
         }
-        if self.members.is_empty() {
+        self.meant(verb)?;
+        let names = self.members.iter().cloned().map(MemberName::from);
+        Ok(Which::These(names.collect()))
+    }
+
+    /// Which members, where somebody else knows the waves.
+    fn meant(&self, verb: &str) -> Result<FleetMembers, Failure> {
+        if self.members.is_empty() && self.wave.is_none() && !self.all {
             return Err(Failure::usage(format!(
                 "say what to {verb}: members by name, --wave WAVE, or --all"
             )));
         }
-        let names = self.members.iter().cloned().map(MemberName::from);
-        Ok(Which::These(names.collect()))
+        Ok(remote::members(&self.members, self.wave.as_deref()))
     }
 }
 
@@ -101,6 +109,9 @@ pub(in crate::command) async fn pause(
     arguments: Arguments,
     config: Option<&Path>,
 ) -> Result<(), Failure> {
+    if let Some(remote) = arguments.fleet.remote(config)? {
+        return remote.order(What::Pause(true), &arguments.how).await;
+    }
     let chosen = arguments.fleet.open()?;
     give(&chosen, FleetOrder::Pause, (&arguments.how, config)).await
 }
@@ -109,6 +120,9 @@ pub(in crate::command) async fn resume(
     arguments: Arguments,
     config: Option<&Path>,
 ) -> Result<(), Failure> {
+    if let Some(remote) = arguments.fleet.remote(config)? {
+        return remote.order(What::Resume(true), &arguments.how).await;
+    }
     let chosen = arguments.fleet.open()?;
     give(&chosen, FleetOrder::Resume, (&arguments.how, config)).await
 }
@@ -117,6 +131,9 @@ pub(in crate::command) async fn abort(
     arguments: Arguments,
     config: Option<&Path>,
 ) -> Result<(), Failure> {
+    if let Some(remote) = arguments.fleet.remote(config)? {
+        return remote.order(What::Abort(true), &arguments.how).await;
+    }
     let chosen = arguments.fleet.open()?;
     give(&chosen, FleetOrder::Abort, (&arguments.how, config)).await
 }
@@ -125,6 +142,10 @@ pub(in crate::command) async fn approve(
     arguments: ApproveArguments,
     config: Option<&Path>,
 ) -> Result<(), Failure> {
+    if let Some(remote) = arguments.fleet.remote(config)? {
+        let wave = arguments.wave.clone().unwrap_or_default();
+        return remote.order(What::Approve(wave), &arguments.how).await;
+    }
     let chosen = arguments.fleet.open()?;
     let wave = match &arguments.wave {
         None => None,
@@ -138,6 +159,10 @@ pub(in crate::command) async fn retry(
     mut arguments: WhichArguments,
     config: Option<&Path>,
 ) -> Result<(), Failure> {
+    if let Some(remote) = arguments.fleet.remote(config)? {
+        let which = remote::members(&arguments.members, arguments.wave.as_deref());
+        return remote.order(What::Retry(which), &arguments.how).await;
+    }
     let chosen = arguments.fleet.open()?;
     // The failed ones: nobody else is meant.
     arguments.all |= arguments.members.is_empty() && arguments.wave.is_none();
@@ -149,6 +174,10 @@ pub(in crate::command) async fn rollback(
     arguments: WhichArguments,
     config: Option<&Path>,
 ) -> Result<(), Failure> {
+    if let Some(remote) = arguments.fleet.remote(config)? {
+        let which = arguments.meant("roll back")?;
+        return remote.order(What::Rollback(which), &arguments.how).await;
+    }
     let chosen = arguments.fleet.open()?;
     let which = arguments.which(&chosen.order, "roll back")?;
     let order = FleetOrder::RollBack(which);
@@ -159,6 +188,10 @@ pub(in crate::command) async fn commit(
     arguments: WhichArguments,
     config: Option<&Path>,
 ) -> Result<(), Failure> {
+    if let Some(remote) = arguments.fleet.remote(config)? {
+        let which = arguments.meant("commit")?;
+        return remote.order(What::Commit(which), &arguments.how).await;
+    }
     let chosen = arguments.fleet.open()?;
     let which = arguments.which(&chosen.order, "commit")?;
     give(&chosen, FleetOrder::Commit(which), (&arguments.how, config)).await
@@ -200,8 +233,8 @@ async fn give(
         options: Vec::new(),
         orders: vec![order],
         only_orders: true,
-        anew: false,
     };
+    let asked = (asked, false);
     let with = (configured(config)?, how.telling(chosen.command("approve")));
     let shown = Box::pin(conduct(chosen, asked, with)).await?;
     let next = Next {
@@ -256,7 +289,7 @@ async fn write_down(
         .handle(FleetEvent::Ordered(order), now)
         .map_err(|refusal| Failure::refused(refusal.to_string()))?;
     match commands.contains(&FleetCommand::Record) {
-        true => chosen.folder.record(fleet.place()),
+        true => chosen.folder.keep(fleet.place()),
         false => Ok(()),
     }
 }

@@ -7,6 +7,7 @@ use clap::Args;
 use super::{
     super::{Failure, database::print_line},
     members::{FleetArguments, configured},
+    remote::Submit,
     running::{Asked, conduct},
     shown::Shown,
     telling::Telling,
@@ -29,6 +30,9 @@ pub(in crate::command) struct Arguments {
     /// Begin again though the fleet was aborted
     #[arg(long)]
     anew: bool,
+    /// Show how it goes until a cluster has conducted it to its end
+    #[arg(long)]
+    watch: bool,
     /// Options of `upshift run`, such as --passes shadow --verify full
     #[arg(last = true, value_name = "OPTIONS")]
     options: Vec<String>,
@@ -104,6 +108,20 @@ pub(in crate::command) async fn run(
     arguments: Arguments,
     config: Option<&Path>,
 ) -> Result<(), Failure> {
+    if let Some(remote) = arguments.fleet.remote(config)? {
+        if arguments.how.workers.is_some() {
+            return Err(Failure::usage(
+                "--workers is for a fleet that this process conducts: a cluster has its own",
+            ));
+        }
+        let submit = Submit {
+            options: &arguments.options,
+            yes: arguments.yes,
+            anew: arguments.anew,
+            watch: arguments.watch,
+        };
+        return remote.run(submit, &arguments.how).await;
+    }
     let chosen = arguments.fleet.open()?;
     let config = configured(config)?;
     let approve = arguments.yes.then_some(FleetOrder::Approve { wave: None });
@@ -112,8 +130,8 @@ pub(in crate::command) async fn run(
         options: arguments.options,
         orders: approve.into_iter().collect(),
         only_orders: false,
-        anew: arguments.anew,
     };
+    let asked = (asked, arguments.anew);
     let telling = arguments.how.telling(chosen.command("approve"));
     let conducted = Box::pin(conduct(&chosen, asked, (config, telling))).await;
     let shown = conducted.map_err(|failure| match failure.message() {

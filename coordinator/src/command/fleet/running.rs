@@ -3,7 +3,7 @@
 //! Order of shutdown: no member begins any more, runs end when their units have and stay as they stand,
 //! the loop that drives them ends, its workers do, the folder is given back.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{collections::HashMap, path::Path, sync::Arc, time::Duration};
 
 use tokio::{
     task::JoinSet,
@@ -27,9 +27,10 @@ use super::{
         parsed, run, signals,
     },
     budget,
-    conducting::{Conductor, Work},
+    conducting::{Conductor, RunLimits, Work},
     finding::Entries,
-    folder::{Done, Folder},
+    folder::Done,
+    home::Home,
     hooks,
     members::{Chosen, Surveyed, survey},
     shown::Shown,
@@ -38,8 +39,11 @@ use super::{
 };
 use crate::{
     coordination::Embedded,
-    driver::{hub::Hub, process::Crew},
-    fleet::{Fleet, FleetCommand, FleetEvent, FleetOrder, Found, HookKind, MemberId, Standing},
+    driver::process::Crew,
+    fleet::{
+        Fleet, FleetCommand, FleetEvent, FleetOrder, FleetPlace, Found, HookKind, MemberId,
+        Standing,
+    },
 };
 
 /// How often it is looked for orders that were left.
@@ -54,26 +58,40 @@ const LEAVE: Duration = Duration::from_secs(120);
 /// begun or ends its workers are another's.
 const PER_WORKER: u32 = 2;
 /// Units of one database at once, where nobody says: others want workers too.
-const UNITS: u32 = 4;
+pub(in crate::command) const UNITS: u32 = 4;
 
 /// What a process is to do with a fleet.
-pub(super) struct Asked {
-    /// Workers of this process.
-    pub(super) workers: u32,
+pub(in crate::command) struct Asked {
+    /// Workers that there are.
+    pub(in crate::command) workers: u32,
     /// Options of `upshift run`.
-    pub(super) options: Vec<String>,
+    pub(in crate::command) options: Vec<String>,
     /// What is ordered first.
-    pub(super) orders: Vec<FleetOrder>,
+    pub(in crate::command) orders: Vec<FleetOrder>,
     /// Whether nothing is done but that.
-    pub(super) only_orders: bool,
-    /// Whether an earlier abort is over.
-    pub(super) anew: bool,
+    pub(in crate::command) only_orders: bool,
+}
+
+/// A fleet that is at hand: its order, and where it is at home.
+pub(in crate::command) struct AtHand {
+    pub(in crate::command) order: FleetFile,
+    pub(in crate::command) place: FleetPlace,
+    pub(in crate::command) home: Arc<dyn Home>,
+    pub(in crate::command) config: Arc<Config>,
+    pub(in crate::command) telling: Telling,
+}
+
+/// A fleet whose members were looked at.
+pub(in crate::command) struct LookedAt {
+    fleet: AtHand,
+    pack: Pack,
+    surveyed: Surveyed,
 }
 
 /// A fleet that this process conducts.
 struct Running {
     fleet: Fleet,
-    folder: Folder,
+    home: Arc<dyn Home>,
     conductor: Arc<Conductor>,
     entries: Arc<Entries>,
     work: JoinSet<Ended>,
@@ -103,63 +121,111 @@ enum Happened {
     ToldToStop,
 }
 
-/// Conducts a fleet until there is nothing more to do, or it is told to stop.
+/// Conducts a fleet with workers of this process until there is nothing more to do, or it is told to stop.
+/// `anew`: an earlier abort is over.
 pub(super) async fn conduct(
     chosen: &Chosen,
-    asked: Asked,
+    (asked, anew): (Asked, bool),
     (config, telling): (Arc<Config>, Telling),
 ) -> Result<Shown, Failure> {
     let _lock = chosen.folder.lock().await?;
     let stop = CancellationToken::new();
     let mut background = JoinSet::new();
     signals::cancel_on_signal(&mut background, stop.clone())?;
-    let mut order = chosen.order.clone();
     let mut place = chosen.folder.place()?;
-    if asked.anew {
-        place.aborted = false;
-    }
-    // What is wrong with the pack is said before anything is looked at.
-    let pack = compiling::load(&order.pack)?;
-    let surveyed = Box::pin(survey((&order, &chosen.folder), Arc::clone(&config), false)).await?;
-    let Surveyed {
-        members,
-        entries,
-        unasked,
-        ..
-    } = surveyed;
-    for unasked in &unasked {
-        telling.warn(&format!(
-            "{} cannot be had: {}",
-            unasked.source, unasked.why
-        ));
-    }
-    let limits = budget::heed(&mut order, (&members, &entries), asked.workers).await;
-    limits.iter().for_each(|line| telling.say(line));
-    let resolver = Arc::clone(&entries);
+    place.aborted &= !anew;
+    let at_hand = AtHand {
+        order: chosen.order.clone(),
+        place,
+        home: Arc::new(chosen.folder.clone()),
+        config,
+        telling,
+    };
+    let looked_at = Box::pin(at_hand.look()).await?;
+    let resolver = Arc::clone(&looked_at.surveyed.entries);
     let resolve = move |name: &str| {
         let found = resolver.target(&MemberName::from(name.to_owned()));
         found.map_err(|failure| Error::Config(failure.message().to_owned()))
     };
     let (crew, hub) = Crew::assemble(Arc::new(resolve), asked.workers)?;
-    let with = (config, Arc::clone(&entries));
-    let conducted = match conductor(&asked.options, (&order, pack), with, hub) {
-        Ok(conductor) => {
-            let fleet = Fleet::new(order, members, place, clock::since_epoch());
-            let folder = chosen.folder.clone();
-            let mut running = Running::new(fleet, folder, (conductor, entries), telling);
-            let run = Box::pin(running.run(asked, &stop)).await;
-            chosen.folder.tell(&running.shown(false));
-            run.map(|()| running.shown(false))
-        }
-        Err(failure) => Err(failure),
+    let host = ClusterHost {
+        hub,
+        coordination: Arc::new(Embedded::default()),
+        servers: Arc::default(),
+        takes_over: false,
+        trace: Parent::default(),
+        units: UNITS,
     };
+    let limits = RunLimits::default();
+    let conducted = Box::pin(looked_at.conduct((host, limits), asked, &stop)).await;
     crew.dismiss().await;
     background.abort_all();
-    match unasked.is_empty() {
-        true => conducted,
-        false => conducted.and(Err(Failure::failed(
-            "not all that [[members]] names could be asked: what is there was not upgraded",
-        ))),
+    conducted
+}
+
+impl AtHand {
+    /// Looks at its members.
+    pub(in crate::command) async fn look(self) -> Result<LookedAt, Failure> {
+        // What is wrong with the pack is said before anything is looked at.
+        let pack = tokio::task::block_in_place(|| compiling::load(&self.order.pack))?;
+        let of = (&self.order, &*self.home);
+        let surveyed = Box::pin(survey(of, Arc::clone(&self.config), false)).await?;
+        for unasked in &surveyed.unasked {
+            self.telling.warn(&format!(
+                "{} cannot be had: {}",
+                unasked.source, unasked.why
+            ));
+        }
+        Ok(LookedAt {
+            fleet: self,
+            pack,
+            surveyed,
+        })
+    }
+}
+
+impl LookedAt {
+    /// Conducts it until there is nothing more to do, or it is told to stop; `host` drives its runs.
+    pub(in crate::command) async fn conduct(
+        self,
+        (host, limits): (ClusterHost, RunLimits),
+        asked: Asked,
+        stop: &CancellationToken,
+    ) -> Result<Shown, Failure> {
+        let Self {
+            fleet,
+            pack,
+            surveyed,
+        } = self;
+        let AtHand {
+            mut order,
+            place,
+            home,
+            config,
+            telling,
+        } = fleet;
+        let Surveyed {
+            members,
+            entries,
+            unasked,
+            ..
+        } = surveyed;
+        let told = budget::heed(&mut order, (&members, &entries), asked.workers).await;
+        told.iter().for_each(|line| telling.say(line));
+        limits.heed(&mut order.caps);
+        let with = (config, Arc::clone(&entries));
+        let conductor = conductor(&asked.options, (&order, pack), with, (host, limits))?;
+        let fleet = Fleet::new(order, members, place, clock::since_epoch());
+        let mut running = Running::new(fleet, home, (conductor, entries), telling);
+        let run = Box::pin(running.run(asked, stop)).await;
+        running.home.tell(running.shown(false));
+        run?;
+        match unasked.is_empty() {
+            true => Ok(running.shown(false)),
+            false => Err(Failure::failed(
+                "not all that [[members]] names could be asked: what is there was not upgraded",
+            )),
+        }
     }
 }
 
@@ -168,20 +234,10 @@ fn conductor(
     options: &[String],
     (order, pack): (&FleetFile, Pack),
     (config, entries): (Arc<Config>, Arc<Entries>),
-    hub: Hub,
+    (host, limits): (ClusterHost, RunLimits),
 ) -> Result<Conductor, Failure> {
-    let mut words = options.to_vec();
-    words.push("--".to_owned());
-    words.push(order.pack.display().to_string());
-    let host = Host::Cluster(Box::new(ClusterHost {
-        hub: hub.clone(),
-        coordination: Arc::new(Embedded::default()),
-        servers: Arc::default(),
-        takes_over: false,
-        trace: Parent::default(),
-        units: UNITS,
-    }));
-    let arguments = parsed::<run::Arguments>(&words)?.of_fleet(host)?;
+    let hub = host.hub.clone();
+    let arguments = run_arguments(options, &order.pack, Host::Cluster(Box::new(host)))?;
     let options = arguments.ordering().options(&config.run);
     let mut compiled = arguments.pack().options();
     let remark = bad_data::heed(&options, &mut compiled)?;
@@ -193,13 +249,26 @@ fn conductor(
         arguments,
         options,
         hub,
+        limits,
     })
+}
+
+/// The arguments of `upshift run` that the options of a fleet are.
+pub(in crate::command) fn run_arguments(
+    options: &[String],
+    pack: &Path,
+    host: Host,
+) -> Result<run::Arguments, Failure> {
+    let mut words = options.to_vec();
+    words.push("--".to_owned());
+    words.push(pack.display().to_string());
+    parsed::<run::Arguments>(&words)?.of_fleet(host)
 }
 
 impl Running {
     fn new(
         fleet: Fleet,
-        folder: Folder,
+        home: Arc<dyn Home>,
         (conductor, entries): (Conductor, Arc<Entries>),
         telling: Telling,
     ) -> Self {
@@ -207,7 +276,7 @@ impl Running {
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         Self {
             fleet,
-            folder,
+            home,
             conductor: Arc::new(conductor),
             entries,
             work: JoinSet::new(),
@@ -230,31 +299,31 @@ impl Running {
             self.fleet.only_orders();
         }
         let max_databases = Some(asked.workers.saturating_mul(PER_WORKER).max(2));
-        self.feed(FleetEvent::Limited { max_databases })?;
+        self.feed(FleetEvent::Limited { max_databases }).await?;
         for order in asked.orders {
-            if let Some(why) = self.feed(FleetEvent::Ordered(order))? {
+            if let Some(why) = self.feed(FleetEvent::Ordered(order)).await? {
                 return Err(Failure::refused(why));
             }
         }
-        self.feed(FleetEvent::Tick)?;
+        self.feed(FleetEvent::Tick).await?;
         self.tell(true);
         loop {
             if self.work.is_empty() && matches!(self.fleet.standing(), Standing::Ended(_)) {
                 // One that was left in the last moment is not left behind.
-                if !self.take_orders()? {
+                if !self.take_orders().await? {
                     return Ok(());
                 }
                 continue;
             }
             match self.next(stop).await {
-                Happened::Ended(ended) => self.ended(*ended)?,
+                Happened::Ended(ended) => self.ended(*ended).await?,
                 Happened::Broken(what) => return Err(Failure::failed(what)),
                 Happened::Due => {
                     self.wake = None;
-                    self.feed(FleetEvent::Tick)?;
+                    self.feed(FleetEvent::Tick).await?;
                 }
                 Happened::Look => {
-                    self.take_orders()?;
+                    self.take_orders().await?;
                     self.tell(false);
                 }
                 Happened::ToldToStop => {
@@ -286,7 +355,7 @@ impl Running {
         let ended = async {
             while let Some(ended) = self.work.join_next().await {
                 if let Ok(ended) = ended {
-                    self.folder.note(&ended.done);
+                    self.home.note(&ended.done).await;
                 }
             }
         };
@@ -295,42 +364,54 @@ impl Running {
     }
 
     /// Takes up what operators have left; whether there was anything.
-    fn take_orders(&mut self) -> Result<bool, Failure> {
-        let left = self.folder.left();
+    async fn take_orders(&mut self) -> Result<bool, Failure> {
+        let left = self.home.left();
         for left in &left {
             self.telling.ordered(&left.order);
-            let refused = self.feed(FleetEvent::Ordered(left.order.clone()))?;
-            left.answer(refused);
+            let event = FleetEvent::Ordered(left.order.clone());
+            let (commands, refused) = match self.fleet.handle(event, clock::since_epoch()) {
+                Ok(commands) => (commands, None),
+                Err(refusal) => (Vec::new(), Some(refusal.to_string())),
+            };
+            let changed = commands.contains(&FleetCommand::Record);
+            let place = changed.then(|| self.fleet.place());
+            self.home.taken(left, refused, place).await?;
+            self.told.1 = true;
+            for command in commands {
+                if command != FleetCommand::Record {
+                    self.execute(command).await?;
+                }
+            }
         }
         Ok(!left.is_empty())
     }
 
-    fn ended(&mut self, ended: Ended) -> Result<(), Failure> {
+    async fn ended(&mut self, ended: Ended) -> Result<(), Failure> {
         self.stops.remove(&ended.member);
-        self.folder.note(&ended.done);
+        self.home.note(&ended.done).await;
         self.telling.ended(&ended.done);
-        if let Some(why) = self.feed(ended.event)? {
+        if let Some(why) = self.feed(ended.event).await? {
             tracing::warn!(why, "what a member came to was not expected");
         }
         Ok(())
     }
 
     /// Tells the state machine of something and does what it says; why it refused, where it did.
-    fn feed(&mut self, event: FleetEvent) -> Result<Option<String>, Failure> {
+    async fn feed(&mut self, event: FleetEvent) -> Result<Option<String>, Failure> {
         let commands = match self.fleet.handle(event, clock::since_epoch()) {
             Ok(commands) => commands,
             Err(refusal) => return Ok(Some(refusal.to_string())),
         };
         self.told.1 = true;
         for command in commands {
-            self.execute(command)?;
+            self.execute(command).await?;
         }
         Ok(None)
     }
 
-    fn execute(&mut self, command: FleetCommand) -> Result<(), Failure> {
+    async fn execute(&mut self, command: FleetCommand) -> Result<(), Failure> {
         match command {
-            FleetCommand::Record => return self.folder.record(self.fleet.place()),
+            FleetCommand::Record => return self.home.record(self.fleet.place()).await,
             FleetCommand::Wake { at } => self.wake = Some(at),
             FleetCommand::WaveEnded { wave } => {
                 let tally = self.fleet.tally(Some(wave));
@@ -433,7 +514,7 @@ impl Running {
         }
         self.told = (Stopwatch::start(), false);
         self.telling.progress(&self.fleet.tally(None));
-        self.folder.tell(&self.shown(true));
+        self.home.tell(self.shown(true));
     }
 }
 
