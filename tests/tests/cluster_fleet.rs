@@ -6,7 +6,7 @@ use std::{fs, time::Duration};
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 use upshift_tests::{
-    cluster::{Cluster, Guarded, leads},
+    cluster::{Cluster, Guarded, leads, told},
     compare::Snapshot,
     eventually,
     fleet::Fleet,
@@ -357,5 +357,55 @@ async fn who_only_looks_orders_nothing() -> Result<()> {
     ] {
         ensure!(said.contains(audited), "{audited}: {said}");
     }
+    Ok(())
+}
+
+/// Requests that etcd was sent.
+fn asked_of_etcd(cluster: &Cluster) -> Result<f64> {
+    cluster
+        .etcd
+        .counted("grpc_server_started_total", &["\"unary\""])
+}
+
+/// Units of all members.
+fn units(fleet: &Fleet) -> Result<f64> {
+    let mut units = 0.0;
+    for database in &fleet.databases {
+        let answer = database.psql("SELECT count(*) FROM upshift.unit")?;
+        units += answer.trim().parse::<f64>()?;
+    }
+    Ok(units)
+}
+
+/// Lock and unlock of each database, and a few for the fleet: whatever its members have to do.
+#[tokio::test]
+async fn what_is_asked_of_etcd_grows_little_with_members_and_not_with_units() -> Result<()> {
+    let template = small_erp::database().await?;
+    let cluster = Cluster::new(1, &[("s0", &template)], "")?;
+    let mut leader = cluster.coordinator().start()?;
+    let address = told(&mut leader, "listens on ")?;
+    leads(&mut leader)?;
+    let _worker = cluster.worker(4)?;
+    let coordinator = format!("http://{address}");
+    let mut cost = Vec::new();
+    for (members, rows) in [(2, "100000"), (2, "10"), (8, "100000")] {
+        let order = format!("name = \"of_{members}_by_{rows}\"");
+        let fleet = Fleet::of(&[&template], members, &order)?;
+        let before = asked_of_etcd(&cluster)?;
+        cluster
+            .upshift(&["fleet", "run", "--watch", "--coordinator", &coordinator])
+            .argument(fleet.file("fleet"))
+            .arguments(&["--", "--passes", "in-place", "--unit-rows", rows])
+            .succeed()?;
+        let asked = asked_of_etcd(&cluster)? - before;
+        cost.push((units(&fleet)?, asked));
+    }
+    eprintln!("units and requests: {cost:?}");
+    let [few, many, more] = cost[..] else {
+        anyhow::bail!("{cost:?}");
+    };
+    ensure!(many.0 >= 3.0 * few.0, "{cost:?}");
+    ensure!(many.1 - few.1 <= 3.0, "{cost:?}");
+    ensure!(more.1 - few.1 <= 6.0 * 3.0 + 3.0, "{cost:?}");
     Ok(())
 }

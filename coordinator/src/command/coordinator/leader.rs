@@ -295,7 +295,8 @@ impl Leading {
     pub(super) fn entry(&self, run: RunId) -> Result<RunEntry, Failure> {
         self.index.get(run).ok_or_else(|| {
             Failure::refused(format!(
-                "this cluster knows no run {run}: see upshift cluster status"
+                "this cluster knows no run {run}: see upshift cluster status; those of fleets are ordered by \
+                 upshift fleet"
             ))
         })
     }
@@ -422,23 +423,32 @@ impl Leader for Arc<Leading> {
         let mut driven: HashMap<String, RunStatus> =
             driven.into_iter().map(|s| (s.run.clone(), s)).collect();
         let entries = match run {
+            // One of a fleet is in no index: it is told of as long as it is driven.
+            Some(run) if driven.contains_key(&run.to_string()) => {
+                self.index.get(run).into_iter().collect()
+            }
             Some(run) => vec![self.entry(run).map_err(|failure| failure.status())?],
             None => self.index.all(),
         };
         let at_work = self.conductors().at_work.clone();
-        let runs = entries.into_iter().map(|entry| {
-            let of_driver = driven.remove(&entry.run.to_string());
-            of_driver.unwrap_or_else(|| RunStatus {
-                run: entry.run.to_string(),
-                database: entry.database,
-                state: entry.state,
-                doing: doing(entry.order.as_ref(), at_work.contains(&entry.run)).to_owned(),
-                message: entry.message,
-                ..RunStatus::default()
+        let indexed: Vec<RunStatus> = entries
+            .into_iter()
+            .map(|entry| {
+                let of_driver = driven.remove(&entry.run.to_string());
+                of_driver.unwrap_or_else(|| RunStatus {
+                    run: entry.run.to_string(),
+                    database: entry.database,
+                    state: entry.state,
+                    doing: doing(entry.order.as_ref(), at_work.contains(&entry.run)).to_owned(),
+                    message: entry.message,
+                    ..RunStatus::default()
+                })
             })
-        });
+            .collect();
+        let mut of_fleets: Vec<RunStatus> = driven.into_values().collect();
+        of_fleets.sort_by(|one, other| one.run.cmp(&other.run));
         Ok(StatusResponse {
-            runs: runs.collect(),
+            runs: indexed.into_iter().chain(of_fleets).collect(),
             leader: self.member.address.clone(),
             leads_seconds: self.since.elapsed().as_secs(),
         })
