@@ -37,7 +37,7 @@ use claim::Claim;
 use held::HeldKey;
 use keys::{FORMAT, Keys, Record};
 use lease::Lease;
-use patience::Patience;
+use patience::{Patience, is_unknown};
 use watching::Watching;
 
 /// A request that is not answered by then is sent again.
@@ -247,6 +247,27 @@ impl Etcd {
     /// Writes a key that nobody has, to live with the lease.
     async fn acquire(&self, key: String, member: &Member) -> Result<Acquired> {
         let lease = self.lease().await?;
+        match self.acquire_with(&lease, &key, member).await {
+            // etcd has ended it before its time, which it tells nobody.
+            Err(error) if is_unknown(&error) => {
+                let mut current = self.lease.lock().await;
+                if current.as_ref().is_some_and(|it| it.id == lease.id) {
+                    *current = None;
+                }
+                drop(current);
+                let other = self.lease().await?;
+                self.acquire_with(&other, &key, member).await
+            }
+            done => done,
+        }
+    }
+
+    async fn acquire_with(
+        &self,
+        lease: &Arc<Lease>,
+        key: &str,
+        member: &Member,
+    ) -> Result<Acquired> {
         let record = Record {
             member: member.clone(),
             token: RunId::generate().to_string(),
@@ -255,10 +276,16 @@ impl Etcd {
         // To lead is not conditional on having led.
         let leads = self.while_leading().filter(|_| key != self.keys.leader());
         let with_lease = PutOptions::new().with_lease(lease.id);
-        let put = TxnOp::put(key.clone(), encode(&record), Some(with_lease));
-        let get = TxnOp::get(key.clone(), None);
+        let put = TxnOp::put(key, encode(&record), Some(with_lease));
+        let get = TxnOp::get(key, None);
         // From here on it may be granted, whether this call ends or is given up.
-        let mut claim = Claim::new(&self.client, key, spent, encode(&record), lease);
+        let mut claim = Claim::new(
+            &self.client,
+            key.to_owned(),
+            spent,
+            encode(&record),
+            Arc::clone(lease),
+        );
         let txn = Txn::new()
             .when(
                 claim

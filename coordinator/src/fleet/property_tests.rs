@@ -107,8 +107,8 @@ fn file() -> impl Strategy<Value = FleetFile> {
     let window = proptest::option::weighted(
         0.3,
         (0..1_440_u32, 0..1_440_u32, any::<bool>()).prop_map(|(from, to, stop)| Window {
-            from,
-            to,
+            from: from * 60,
+            to: to * 60,
             days: Vec::new(),
             utc_offset: 60,
             at_end: if stop { AtEnd::Stop } else { AtEnd::Finish },

@@ -335,6 +335,7 @@ pub(super) fn member(server: &str, name: &str, seconds: f64) -> Member {
 /// An order with these waves.
 pub(super) fn order(waves: Vec<Wave>) -> FleetFile {
     FleetFile {
+        patience: FleetFile::PATIENCE,
         name: "night".to_owned(),
         pack: PathBuf::from("pack"),
         members: Vec::new(),

@@ -281,8 +281,8 @@ fn nothing_begins_that_would_not_be_through_by_the_end_of_the_window() {
     file.order = Order::LargeFirst;
     // The test's clock begins on 1970-01-12 at 13:46:40.
     file.window = Some(Window {
-        from: 13 * 60,
-        to: 14 * 60,
+        from: 13 * 3_600,
+        to: 14 * 3_600,
         days: Vec::new(),
         utc_offset: 0,
         at_end: AtEnd::Finish,
@@ -314,8 +314,8 @@ fn a_window_that_stops_runs_goes_on_with_them() {
     let mut file = order(vec![Wave::rest("all")]);
     file.hooks = hooks();
     file.window = Some(Window {
-        from: 13 * 60,
-        to: 14 * 60,
+        from: 13 * 3_600,
+        to: 14 * 3_600,
         days: Vec::new(),
         utc_offset: 0,
         at_end: AtEnd::Stop,

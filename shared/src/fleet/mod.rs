@@ -49,6 +49,15 @@ pub struct FleetFile {
     pub commit: CommitPolicy,
     /// `[hooks]`
     pub hooks: Hooks,
+    /// `patience`: a database that is away for so long has failed, and keeps no place among those that
+    /// are worked on.
+    pub patience: Duration,
+}
+
+impl FleetFile {
+    /// How long a database may be away where the file does not say: about as long as a server takes to
+    /// start again, or a standby to be promoted.
+    pub const PATIENCE: Duration = Duration::from_secs(90);
 }
 
 /// `[[members]]`: databases, and the labels that all of them have.
@@ -243,7 +252,9 @@ pub struct Hooks {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Hook {
     /// Program and arguments. `{fleet}`, `{wave}`, `{member}`, `{server}`, `{database}` and
-    /// `{outcome}` in them stand for what they say.
+    /// `{outcome}` in them stand for what they say; the program finds the same in its environment, as
+    /// `UPSHIFT_FLEET` and so on, beside libpq's variables. In the script of a shell (`sh -c`) they may
+    /// not stand: a database's name would be run.
     pub command: Vec<String>,
     /// It is killed after so long, and has failed.
     pub timeout: Duration,

@@ -26,7 +26,7 @@ const MOST_WAVES: usize = 1_000;
 pub(super) type Value<'a> = Spanned<DeValue<'a>>;
 
 /// The keys of the file.
-const KEYS: [&str; 13] = [
+const KEYS: [&str; 14] = [
     "approval",
     "name",
     "pack",
@@ -40,6 +40,7 @@ const KEYS: [&str; 13] = [
     "on_failure",
     "commit",
     "hooks",
+    "patience",
 ];
 /// Those of `[[members]]`.
 const MEMBERS: [&str; 7] = [
@@ -167,6 +168,7 @@ impl Reader<'_> {
                 "approval" => defaults.approval = self.source.boolean(value)?,
                 "commit" => fleet.commit = self.commit(value)?,
                 "hooks" => fleet.hooks = self.hooks(value)?,
+                "patience" => fleet.patience = self.patience(value)?,
                 _ => return Err(self.source.unknown(key, KEYS)),
             }
         }
@@ -208,6 +210,7 @@ impl Reader<'_> {
             window: None,
             commit: CommitPolicy::default(),
             hooks: Hooks::default(),
+            patience: FleetFile::PATIENCE,
         })
     }
 
@@ -465,8 +468,31 @@ impl Reader<'_> {
         }
     }
 
+    fn patience(&self, value: &Value<'_>) -> Result<Duration> {
+        match self.source.duration(value)? {
+            patience if patience < Duration::from_secs(1) => {
+                let message = "a database that is away is waited for, if only for a second: patience = \
+                               \"90s\"";
+                self.wrong(value.span(), message)
+            }
+            patience => Ok(patience),
+        }
+    }
+
     fn hook_command(&self, value: &Value<'_>) -> Result<Vec<String>> {
         let words = self.source.strings(value)?;
+        if let Some(word) = script(&words)
+            && let Some(name) = Hook::WORDS
+                .iter()
+                .find(|name| word.contains(&format!("{{{name}}}")))
+        {
+            let message = format!(
+                "{{{name}}} in a script would be read as a part of it, whatever it holds: write \
+                 \"$UPSHIFT_{}\" there",
+                name.to_uppercase()
+            );
+            return self.wrong(value.span(), &message);
+        }
         for word in &words {
             for known in word.split('{').skip(1) {
                 let name = known.split('}').next().unwrap_or_default();
@@ -479,4 +505,16 @@ impl Reader<'_> {
         }
         Ok(words)
     }
+}
+
+/// The script, where the words call a shell with one.
+fn script(words: &[String]) -> Option<&String> {
+    let program = Path::new(words.first()?).file_name()?.to_str()?;
+    if !["sh", "bash", "dash", "ash", "ksh", "zsh", "fish"].contains(&program) {
+        return None;
+    }
+    let is_command =
+        |word: &String| word.starts_with('-') && !word.starts_with("--") && word.ends_with('c');
+    let option = words.iter().skip(1).position(is_command)?;
+    words.get(option + 2)
 }

@@ -45,7 +45,7 @@ fn the_sample_is_understood() {
     let window = fleet.window.unwrap();
     assert_eq!(
         (window.from, window.to, window.utc_offset),
-        (1_320, 300, 60)
+        (22 * 3_600, 5 * 3_600, 60)
     );
     // As it is stored, it is the same.
     let fleet = FleetFile::parse(text, Path::new("deploy/samples/fleet.toml")).unwrap();
@@ -222,7 +222,7 @@ const BAD_LINES: &[(&str, &str, u32)] = &[
     ),
     (
         "window = { from = \"24:00\", to = \"5:00\" }",
-        "expected a time of day: \"22:00\"",
+        "expected a time of day: \"22:00\", \"22:00:30\"",
         19,
     ),
     (
@@ -249,6 +249,23 @@ const BAD_LINES: &[(&str, &str, u32)] = &[
         "hooks = { after = { command = [\"x\"], timeout = \"0s\" } }",
         "a hook has a timeout that is not zero",
         19,
+    ),
+    (
+        "hooks = { after = { command = [\"sh\", \"-ec\", \"stop {database}\"] } }",
+        "{database} in a script would be read as a part of it, whatever it holds: write \
+         \"$UPSHIFT_DATABASE\" there",
+        31,
+    ),
+    (
+        "hooks = { after = { command = [\"/bin/bash\", \"-c\", \"{outcome}\"] } }",
+        "{outcome} in a script would be read as a part of it, whatever it holds: write \
+         \"$UPSHIFT_OUTCOME\" there",
+        31,
+    ),
+    (
+        "patience = \"0s\"",
+        "a database that is away is waited for, if only for a second: patience = \"90s\"",
+        12,
     ),
     (
         "hooks = { after = { command = [\"x\", \"{databse}\"] } }",

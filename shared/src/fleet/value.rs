@@ -21,9 +21,14 @@ impl Reader<'_> {
     }
 
     pub(super) fn time(&self, value: &Value<'_>) -> Result<u32> {
-        let minutes = value.get_ref().as_str().and_then(minutes);
-        minutes.map_or_else(
-            || self.wrong(value.span(), "expected a time of day: \"22:00\""),
+        let seconds = value.get_ref().as_str().and_then(time_of_day);
+        seconds.map_or_else(
+            || {
+                self.wrong(
+                    value.span(),
+                    "expected a time of day: \"22:00\", \"22:00:30\"",
+                )
+            },
             Ok,
         )
     }
@@ -195,15 +200,25 @@ impl Reader<'_> {
     }
 }
 
-/// A time of day in minutes.
-pub(super) fn minutes(text: &str) -> Option<u32> {
+/// A time of day in seconds.
+fn time_of_day(text: &str) -> Option<u32> {
+    match text.match_indices(':').nth(1) {
+        None => Some(minutes(text)? * 60),
+        Some((at, _)) => Some(minutes(&text[..at])? * 60 + digits(&text[at + 1..], 60)?),
+    }
+}
+
+/// Hours and minutes, in minutes.
+fn minutes(text: &str) -> Option<u32> {
     let (hours, minutes) = text.split_once(':')?;
-    let number = |text: &str, limit: u32| {
-        let fits = text.len() == 2 && text.chars().all(|c| c.is_ascii_digit());
-        let number: u32 = fits.then(|| text.parse().ok())??;
-        (number < limit).then_some(number)
-    };
-    Some(number(hours, 24)? * 60 + number(minutes, 60)?)
+    Some(digits(hours, 24)? * 60 + digits(minutes, 60)?)
+}
+
+/// Two digits, less than `limit`.
+fn digits(text: &str, limit: u32) -> Option<u32> {
+    let fits = text.len() == 2 && text.chars().all(|c| c.is_ascii_digit());
+    let number: u32 = fits.then(|| text.parse().ok())??;
+    (number < limit).then_some(number)
 }
 
 /// Letters, digits, - and _: what is safe in a path and in a key.

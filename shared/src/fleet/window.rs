@@ -11,9 +11,9 @@ const DAY: u64 = 86_400;
 /// `[window]`
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Window {
-    /// `from`: minutes after midnight at which it opens.
+    /// `from`: seconds after midnight at which it opens.
     pub from: u32,
-    /// `to`: minutes after midnight at which it ends; on the next day, where that is not after `from`.
+    /// `to`: seconds after midnight at which it ends; on the next day, where that is not after `from`.
     pub to: u32,
     /// `days`: on which it opens; every day where none is named.
     pub days: Vec<Weekday>,
@@ -105,11 +105,11 @@ impl Window {
     /// How long it is open.
     #[must_use]
     pub fn length(&self) -> Duration {
-        let minutes = match self.to > self.from {
-            true => self.to - self.from,
-            false => self.to + 1_440 - self.from,
-        };
-        Duration::from_secs(u64::from(minutes) * 60)
+        let (from, to) = (u64::from(self.from), u64::from(self.to));
+        Duration::from_secs(match to > from {
+            true => to - from,
+            false => to + DAY - from,
+        })
     }
 
     /// Days since 1970 by its clock.
@@ -125,7 +125,7 @@ impl Window {
         if !self.days.is_empty() && !self.days.contains(&weekday) {
             return None;
         }
-        let local = day * DAY + u64::from(self.from) * 60;
+        let local = day * DAY + u64::from(self.from);
         let from = local.checked_add_signed(-i64::from(self.utc_offset) * 60)?;
         let from = Duration::from_secs(from);
         Some((from, from + self.length()))
@@ -143,8 +143,8 @@ mod tests {
 
     fn night() -> Window {
         Window {
-            from: 22 * 60,
-            to: 5 * 60,
+            from: 22 * 3_600,
+            to: 5 * 3_600,
             days: Vec::new(),
             utc_offset: 60,
             at_end: AtEnd::Finish,
@@ -185,7 +185,7 @@ mod tests {
     #[test]
     fn the_same_time_twice_is_a_whole_day() {
         let always = Window {
-            to: 22 * 60,
+            to: 22 * 3_600,
             ..night()
         };
         assert_eq!(always.length(), Duration::from_secs(DAY));

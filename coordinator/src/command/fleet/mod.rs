@@ -6,6 +6,7 @@ mod finding;
 mod folder;
 mod home;
 mod hooks;
+mod loads;
 mod members;
 mod orders;
 mod plan;

@@ -32,6 +32,7 @@ use super::{
     folder::Done,
     home::Home,
     hooks,
+    loads::Loads,
     members::{Chosen, Surveyed, survey},
     shown::Shown,
     telling::Telling,
@@ -40,9 +41,10 @@ use super::{
 use crate::{
     coordination::Embedded,
     driver::process::Crew,
+    engine::Load,
     fleet::{
         Fleet, FleetCommand, FleetEvent, FleetOrder, FleetPlace, Found, HookKind, MemberId,
-        Standing,
+        Standing, room,
     },
 };
 
@@ -54,8 +56,8 @@ const TELL: Duration = Duration::from_secs(1);
 const TOLD_IN_A_SECOND: u32 = 1000;
 /// How long units in flight, and hooks, may take when the process is to end.
 const LEAVE: Duration = Duration::from_secs(120);
-/// Databases that are worked on at once, for each worker, where the file does not say less: while one is
-/// begun or ends its workers are another's.
+/// Databases that are worked on at once at the most, for each worker, where the file does not say less:
+/// while one is begun or ends its workers are another's.
 const PER_WORKER: u32 = 2;
 /// Units of one database at once, where nobody says: others want workers too.
 pub(in crate::command) const UNITS: u32 = 4;
@@ -101,6 +103,9 @@ struct Running {
     wake: Option<Duration>,
     telling: Telling,
     looks: Interval,
+    loads: Loads,
+    /// Databases at once: at the most, and by what the workers had to do when that was asked last.
+    limit: (u32, Option<u32>),
     /// When it was last told how the fleet stands; and whether that has changed since.
     told: (Stopwatch, bool),
 }
@@ -118,6 +123,7 @@ enum Happened {
     Broken(String),
     Due,
     Look,
+    Load(Load),
     ToldToStop,
 }
 
@@ -274,6 +280,7 @@ impl Running {
     ) -> Self {
         let mut looks = interval(LOOK);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let loads = Loads::of(conductor.hub.clone());
         Self {
             fleet,
             home,
@@ -285,6 +292,8 @@ impl Running {
             wake: None,
             telling,
             looks,
+            loads,
+            limit: (1, None),
             told: (Stopwatch::start(), true),
         }
     }
@@ -298,8 +307,12 @@ impl Running {
         if asked.only_orders {
             self.fleet.only_orders();
         }
-        let max_databases = Some(asked.workers.saturating_mul(PER_WORKER).max(2));
-        self.feed(FleetEvent::Limited { max_databases }).await?;
+        self.limit.0 = asked.workers.saturating_mul(PER_WORKER).max(2);
+        self.make_room(&Load {
+            capacity: u64::from(asked.workers),
+            ..Load::default()
+        })
+        .await?;
         for order in asked.orders {
             if let Some(why) = self.feed(FleetEvent::Ordered(order)).await? {
                 return Err(Failure::refused(why));
@@ -326,12 +339,25 @@ impl Running {
                     self.take_orders().await?;
                     self.tell(false);
                 }
+                Happened::Load(load) => self.make_room(&load).await?,
                 Happened::ToldToStop => {
                     self.leave().await;
                     return Err(Failure::failed("stopped"));
                 }
             }
         }
+    }
+
+    /// As many databases at once as keep the workers busy.
+    async fn make_room(&mut self, load: &Load) -> Result<(), Failure> {
+        let active = self.fleet.tally(None).active();
+        let max_databases = Some(room(load, active).min(self.limit.0));
+        if max_databases == self.limit.1 {
+            return Ok(());
+        }
+        self.limit.1 = max_databases;
+        let event = FleetEvent::Limited { max_databases };
+        self.feed(event).await.map(drop)
     }
 
     async fn next(&mut self, stop: &CancellationToken) -> Happened {
@@ -343,6 +369,7 @@ impl Running {
             },
             () = sleep(due.unwrap_or_default()), if due.is_some() => Happened::Due,
             _ = self.looks.tick() => Happened::Look,
+            load = self.loads.next() => Happened::Load(load),
             () = stop.cancelled() => Happened::ToldToStop,
         }
     }

@@ -83,6 +83,7 @@ impl FleetWorld {
     /// Never more databases than slots; how many really, `room` says.
     fn file(&self) -> FleetFile {
         FleetFile {
+            patience: FleetFile::PATIENCE,
             name: "scale".to_owned(),
             pack: PathBuf::from("pack"),
             members: Vec::new(),

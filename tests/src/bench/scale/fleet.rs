@@ -5,10 +5,8 @@ use anyhow::Result;
 use clap::Args;
 use upshift_shared::fleet::Order;
 
-use super::{
-    conducted::{Conducted, FleetWorld},
-    process::Process,
-};
+use super::conducted::{Conducted, FleetWorld};
+use crate::harness::Usage;
 
 /// What is simulated.
 #[derive(Debug, Args)]
@@ -36,7 +34,7 @@ pub fn run(options: &Options) -> Result<()> {
         "{} databases on {} servers, {} workers, seed {}",
         options.databases, options.servers, options.workers, options.seed
     );
-    let own = Process::own();
+    let own = Usage::own();
     for order in [Order::LargeFirst, Order::ByName, Order::SmallFirst] {
         let world = FleetWorld {
             databases: options.databases,
