@@ -104,8 +104,8 @@ struct Running {
     telling: Telling,
     looks: Interval,
     loads: Loads,
-    /// Databases at once: at the most, and by what the workers had to do when that was asked last.
-    limit: (u32, Option<u32>),
+    /// Databases at once, by what the workers had to do when that was asked last.
+    limit: Option<u32>,
     /// When it was last told how the fleet stands; and whether that has changed since.
     told: (Stopwatch, bool),
 }
@@ -293,7 +293,7 @@ impl Running {
             telling,
             looks,
             loads,
-            limit: (1, None),
+            limit: None,
             told: (Stopwatch::start(), true),
         }
     }
@@ -307,7 +307,6 @@ impl Running {
         if asked.only_orders {
             self.fleet.only_orders();
         }
-        self.limit.0 = asked.workers.saturating_mul(PER_WORKER).max(2);
         self.make_room(&Load {
             capacity: u64::from(asked.workers),
             ..Load::default()
@@ -351,11 +350,13 @@ impl Running {
     /// As many databases at once as keep the workers busy.
     async fn make_room(&mut self, load: &Load) -> Result<(), Failure> {
         let active = self.fleet.tally(None).active();
-        let max_databases = Some(room(load, active).min(self.limit.0));
-        if max_databases == self.limit.1 {
+        let workers = u32::try_from(load.capacity).unwrap_or(u32::MAX);
+        let most = workers.saturating_mul(PER_WORKER).max(2);
+        let max_databases = Some(room(load, active).min(most));
+        if max_databases == self.limit {
             return Ok(());
         }
-        self.limit.1 = max_databases;
+        self.limit = max_databases;
         let event = FleetEvent::Limited { max_databases };
         self.feed(event).await.map(drop)
     }
