@@ -4,7 +4,7 @@
 
 use std::{
     fs::{self, File, OpenOptions, TryLockError},
-    io::{self, BufRead, BufReader, Write},
+    io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write},
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -17,6 +17,10 @@ use crate::fleet::{FleetOrder, FleetPlace};
 
 /// Where the folders of fleets are, beside their files.
 const FLEETS: &str = ".upshift/fleets";
+/// How whoever conducts it tells that it stands.
+const STATUS: &str = "status.json";
+/// What was done to members, a line each.
+const DONE: &str = "done.jsonl";
 /// The format of the place that this program knows.
 const PLACE_VERSION: u32 = 1;
 
@@ -91,26 +95,52 @@ impl Folder {
 
     /// Takes the fleet; two processes cannot conduct one.
     pub(super) async fn lock(&self) -> Result<Lock, Failure> {
-        for _ in 0..LOOKS {
-            if let Some(lock) = self.try_lock()? {
-                return Ok(lock);
+        let lock = self.lock_or_none().await?;
+        lock.ok_or_else(|| {
+            Failure::refused("another process conducts this fleet: see upshift fleet status")
+        })
+    }
+
+    /// Whether no process conducts the fleet. Whoever else asks has it for a glance, too.
+    pub(super) async fn is_free(&self) -> Result<bool, Failure> {
+        self.make()?;
+        let mut looks = 0;
+        loop {
+            let file = self.lock_file()?;
+            match file.try_lock_shared() {
+                Ok(()) => return Ok(true),
+                Err(TryLockError::WouldBlock) if looks < 2 => looks += 1,
+                Err(TryLockError::WouldBlock) => return Ok(false),
+                Err(TryLockError::Error(error)) => return Err(self.cannot("lock", &error)),
             }
             tokio::time::sleep(GLANCE).await;
         }
-        Err(Failure::refused(
-            "another process conducts this fleet: see upshift fleet status",
-        ))
     }
 
-    /// The same; `None` where another process has it.
-    pub(super) fn try_lock(&self) -> Result<Option<Lock>, Failure> {
-        self.make()?;
-        let file = OpenOptions::new()
+    fn lock_file(&self) -> Result<File, Failure> {
+        OpenOptions::new()
             .create(true)
             .truncate(false)
             .write(true)
             .open(self.path.join("lock"))
-            .map_err(|error| self.cannot("write", &error))?;
+            .map_err(|error| self.cannot("write", &error))
+    }
+
+    /// Takes the fleet, where nobody else has it for longer than a glance.
+    pub(super) async fn lock_or_none(&self) -> Result<Option<Lock>, Failure> {
+        for _ in 0..LOOKS {
+            if let Some(lock) = self.try_lock()? {
+                return Ok(Some(lock));
+            }
+            tokio::time::sleep(GLANCE).await;
+        }
+        Ok(None)
+    }
+
+    /// The same at once, or not at all.
+    fn try_lock(&self) -> Result<Option<Lock>, Failure> {
+        self.make()?;
+        let file = self.lock_file()?;
         match file.try_lock() {
             Ok(()) => Ok(Some(Lock(file))),
             Err(TryLockError::WouldBlock) => Ok(None),
@@ -212,41 +242,80 @@ impl Folder {
         found
     }
 
-    /// Says of a member what was done to it.
+    /// Says of a member what was done to it. Of one that failed before its ledger could say so nobody
+    /// else knows: that is durable when this returns.
     pub(super) fn write_down(&self, done: &Done) {
         let line = serde_json::to_string(done).expect("it is plain data");
-        let file = OpenOptions::new()
-            .create(true)
-            .append(true)
-            .open(self.path.join("done.jsonl"));
-        // The ledgers have what counts.
-        if let Err(error) = file.and_then(|mut file| writeln!(file, "{line}")) {
+        let written = || {
+            let mut file = OpenOptions::new()
+                .create(true)
+                .append(true)
+                .open(self.path.join(DONE))?;
+            // At once, so that whoever is killed leaves all of it or nothing.
+            file.write_all(format!("{line}\n").as_bytes())?;
+            match done.why {
+                Some(_) => file.sync_data(),
+                None => Ok(()),
+            }
+        };
+        if let Err(error) = written() {
             tracing::warn!(%error, "what was done to a member cannot be noted");
         }
     }
 
     /// All that was noted, in order. A line that was cut off by a crash is left out.
     pub(super) fn written_down(&self, take: &mut dyn FnMut(Done)) {
-        let Ok(file) = File::open(self.path.join("done.jsonl")) else {
+        let Ok(file) = File::open(self.path.join(DONE)) else {
             return;
         };
-        for line in BufReader::new(file).lines().map_while(Result::ok) {
-            if let Ok(done) = serde_json::from_str(&line) {
+        for line in BufReader::new(file).split(b'\n').map_while(Result::ok) {
+            if let Ok(done) = serde_json::from_slice(&line) {
                 take(done);
             }
         }
     }
 
+    /// For whoever conducts the fleet from now on: what an earlier one has told does not hold any more, and
+    /// a line that a crash has cut off ends there.
+    pub(super) fn take_over(&self) -> Result<(), Failure> {
+        let told = self.path.join(STATUS);
+        match fs::remove_file(told) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(self.cannot("write", &error));
+            }
+            _ => {}
+        }
+        let noted = OpenOptions::new()
+            .read(true)
+            .append(true)
+            .open(self.path.join(DONE));
+        let Ok(mut noted) = noted else {
+            return Ok(());
+        };
+        let mut ended = || {
+            let mut last = [b'\n'];
+            if noted.seek(SeekFrom::End(0))? > 0 {
+                noted.seek(SeekFrom::End(-1))?;
+                noted.read_exact(&mut last)?;
+            }
+            match last {
+                [b'\n'] => Ok(()),
+                _ => noted.write_all(b"\n"),
+            }
+        };
+        ended().map_err(|error| self.cannot("write", &error))
+    }
+
     /// Tells other processes how the fleet stands, as far as this one knows.
     pub(super) fn show(&self, shown: &impl Serialize) {
-        if let Err(error) = self.write("status.json", shown, false) {
+        if let Err(error) = self.write(STATUS, shown, false) {
             tracing::warn!(%error, "how the fleet stands cannot be told");
         }
     }
 
     /// What whoever conducts the fleet has told last.
     pub(super) fn told<T: DeserializeOwned>(&self) -> Option<T> {
-        read(&self.path.join("status.json"))
+        read(&self.path.join(STATUS))
     }
 }
 
@@ -329,5 +398,34 @@ mod tests {
         assert_eq!(folder.place().unwrap(), place);
         fs::write(base.path().join("place.json"), "{\"version\": 99}").unwrap();
         assert!(folder.place().unwrap_err().message().contains("newer"));
+    }
+
+    #[test]
+    fn a_line_that_was_cut_off_costs_no_other() {
+        let base = tempfile::tempdir().unwrap();
+        let folder = Folder::of(Path::new("fleet.toml"), "night", Some(base.path()));
+        let done = |member: &str| Done {
+            member: MemberName::on("db", member),
+            what: "upgrade".to_owned(),
+            outcome: "failed".to_owned(),
+            why: Some("ä \"b\"\nc".to_owned()),
+            seconds: 0.0,
+            at: 0,
+            output: Vec::new(),
+        };
+        folder.take_over().unwrap();
+        folder.write_down(&done("one"));
+        // Cut off in the middle of a character.
+        let path = base.path().join(DONE);
+        let mut text = fs::read(&path).unwrap();
+        text.extend_from_slice(b"{\"member\":\"db/\xc3");
+        fs::write(&path, text).unwrap();
+        folder.show(&1);
+        folder.take_over().unwrap();
+        assert_eq!(folder.told::<u32>(), None);
+        folder.write_down(&done("two"));
+        let mut names = Vec::new();
+        folder.written_down(&mut |done| names.push(done.member.to_string()));
+        assert_eq!(names, ["db/one", "db/two"]);
     }
 }

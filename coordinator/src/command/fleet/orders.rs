@@ -14,12 +14,13 @@ use upshift_shared::{
 use super::{
     super::{Failure, database::print_line},
     home::Left,
-    members::{Chosen, FleetArguments, Surveyed, configured, survey},
+    members::{Chosen, FleetArguments, For, Surveyed, configured, survey},
     remote,
-    run::{FAILED, HowArguments, Next},
-    running::{Asked, conduct},
+    run::{HowArguments, Next},
+    running::{Asked, Given, conduct},
+    shown::{Shown, ShownMember},
 };
-use crate::fleet::{Fleet, FleetCommand, FleetEvent, FleetOrder, Which};
+use crate::fleet::{Fleet, FleetCommand, FleetEvent, FleetOrder, MemberState, Which};
 
 /// How long whoever conducts the fleet may take to take an order up: it looks twice a second.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -48,6 +49,17 @@ pub(in crate::command) struct ApproveArguments {
     all: bool,
     #[command(flatten)]
     pub(super) how: HowArguments,
+}
+
+/// `upshift fleet rollback FILE`
+#[derive(Debug, Args)]
+pub(in crate::command) struct RollbackArguments {
+    /// Go on where rows that were changed are gone meanwhile, and cannot get their old values back;
+    /// and lose what an application has written to tables that a pass built anew
+    #[arg(long)]
+    force: bool,
+    #[command(flatten)]
+    pub(super) of: WhichArguments,
 }
 
 /// `upshift fleet retry|rollback|commit FILE`
@@ -171,17 +183,21 @@ pub(in crate::command) async fn retry(
 }
 
 pub(in crate::command) async fn rollback(
-    arguments: WhichArguments,
+    RollbackArguments { force, of }: RollbackArguments,
     config: Option<&Path>,
 ) -> Result<(), Failure> {
-    if let Some(remote) = arguments.fleet.remote(config)? {
-        let which = arguments.meant("roll back")?;
-        return remote.order(What::Rollback(which), &arguments.how).await;
+    if let Some(remote) = of.fleet.remote(config)? {
+        let mut which = of.meant("roll back")?;
+        which.force = force;
+        return remote.order(What::Rollback(which), &of.how).await;
     }
-    let chosen = arguments.fleet.open()?;
-    let which = arguments.which(&chosen.order, "roll back")?;
-    let order = FleetOrder::RollBack(which);
-    give(&chosen, order, (&arguments.how, config)).await
+    let chosen = of.fleet.open()?;
+    let which = of.which(&chosen.order, "roll back")?;
+    let order = match force {
+        true => FleetOrder::RollBackByForce(which),
+        false => FleetOrder::RollBack(which),
+    };
+    give(&chosen, order, (&of.how, config)).await
 }
 
 pub(in crate::command) async fn commit(
@@ -203,7 +219,7 @@ async fn give(
     order: FleetOrder,
     (how, config): (&HowArguments, Option<&Path>),
 ) -> Result<(), Failure> {
-    let Some(lock) = chosen.folder.try_lock()? else {
+    let Some(lock) = chosen.folder.lock_or_none().await? else {
         let left = chosen.folder.leave(&order)?;
         taken_up(&left).await?;
         return ordered(
@@ -223,25 +239,42 @@ async fn give(
         );
     }
     drop(lock);
-    // One that failed before anything was done to it has nothing to be taken back.
-    let bad = match order {
-        FleetOrder::RollBack(_) => &FAILED[1..],
-        _ => &FAILED[..],
-    };
     let asked = Asked {
         workers: how.workers(),
-        options: Vec::new(),
-        orders: vec![order],
+        orders: vec![order.clone()],
         only_orders: true,
     };
-    let asked = (asked, false);
+    let asked = (asked, Given::default());
     let with = (configured(config)?, how.telling(chosen.command("approve")));
     let shown = Box::pin(conduct(chosen, asked, with)).await?;
     let next = Next {
+        run: chosen.command("run"),
         retry: chosen.command("retry"),
         rollback: chosen.command("rollback"),
     };
-    how.outcome(&shown, bad, &next)
+    // Others may have failed before: that is not what this order is about.
+    let missed = u32::try_from(shown.missed.len()).unwrap_or(u32::MAX);
+    how.outcome(&shown, (missed, &what_was_missed(&order, &shown)), &next)
+}
+
+/// What has become of those that an order did not bring where it was to.
+fn what_was_missed(order: &FleetOrder, shown: &Shown) -> String {
+    let is_committed = |member: &&ShownMember| {
+        member.state == MemberState::Committed && shown.missed.contains(&member.name)
+    };
+    match order {
+        FleetOrder::Commit(_) => "are not committed".to_owned(),
+        order if order.goes_back() => {
+            let what = "are not taken back";
+            match shown.members.iter().filter(is_committed).count() {
+                0 => what.to_owned(),
+                count => {
+                    format!("{what}: {count} are committed, for which a backup is the way back")
+                }
+            }
+        }
+        _ => "failed".to_owned(),
+    }
 }
 
 fn ordered(how: &HowArguments, text: &str) -> Result<(), Failure> {
@@ -279,7 +312,7 @@ async fn write_down(
     let Surveyed { members, .. } = Box::pin(survey(
         (&chosen.order, &chosen.folder),
         configured(config)?,
-        false,
+        (place.round, For::Status),
     ))
     .await?;
     let now = clock::since_epoch();

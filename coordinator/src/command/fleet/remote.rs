@@ -27,7 +27,7 @@ use super::{
         database::{print_json, print_line, shell_quoted},
     },
     report::Report,
-    run::{FAILED, HowArguments, Next},
+    run::{HowArguments, Next},
     shown::{Shown, in_words},
 };
 
@@ -146,10 +146,11 @@ impl Remote {
             return Err(Failure::failed(message));
         }
         let next = Next {
+            run: self.command("run"),
             retry: self.command("retry"),
             rollback: self.command("rollback"),
         };
-        how.outcome(&shown, &FAILED, &next)
+        how.upgraded(&shown, &next)
     }
 
     /// What travels: the order, the files that it names, the pack.
@@ -295,6 +296,7 @@ pub(super) fn members(members: &[String], wave: Option<&str>) -> FleetMembers {
     FleetMembers {
         members: members.to_vec(),
         wave: wave.unwrap_or_default().to_owned(),
+        force: false,
     }
 }
 

@@ -14,8 +14,8 @@ use super::{
     },
     folder::Done,
     home::Home,
-    members::{FleetArguments, Surveyed, configured, survey},
-    shown::{Shown, ShownMember, in_words, printable},
+    members::{FleetArguments, For, Surveyed, configured, survey},
+    shown::{Shown, ShownMember, in_words, one_line, printable},
 };
 use crate::{figures, fleet::Fleet};
 
@@ -100,10 +100,11 @@ pub(in crate::command) async fn run(
         return print(&remote.report().await?, &arguments);
     }
     let chosen = arguments.fleet.open()?;
+    let place = chosen.folder.place()?;
     let surveyed = Box::pin(survey(
         (&chosen.order, &chosen.folder),
         configured(config)?,
-        true,
+        (place.round, For::Report),
     ))
     .await?;
     let Surveyed {
@@ -112,10 +113,13 @@ pub(in crate::command) async fn run(
         unasked,
         ..
     } = surveyed;
-    let (place, now) = (chosen.folder.place()?, clock::since_epoch());
-    let conducted = chosen.folder.try_lock()?.is_none();
+    let now = clock::since_epoch();
+    let conducted = !chosen.folder.is_free().await?;
     let fleet = Fleet::new(chosen.order.clone(), members, place, now);
-    let shown = Shown::of(&fleet, now, conducted);
+    let shown = match conducted {
+        true => Shown::of(&fleet, now, true),
+        false => Shown::at_rest(fleet, now),
+    };
     let report = Report::of(shown, runs, |take| chosen.folder.noted(take));
     for unasked in &unasked {
         eprintln!(
@@ -231,7 +235,7 @@ fn text(report: &Report) -> String {
             printable(&member.name),
             member.state.as_str().replace('_', " "),
             figures::seconds(row.seconds),
-            printable(&reason.lines().collect::<Vec<_>>().join("; "))
+            printable(&one_line(reason))
         );
         let _infallible = writeln!(text, "{}", line.trim_end());
     }
@@ -247,11 +251,19 @@ fn summary(report: &Report) -> String {
     )
 }
 
-/// RFC 4180: cells that have to be are quoted, and quotes doubled.
+/// RFC 4180: cells that have to be are quoted, and quotes doubled. A spreadsheet takes a cell that begins like
+/// a formula for one: such a cell begins with an apostrophe
+/// (<https://owasp.org/www-community/attacks/CSV_Injection>).
 fn csv(report: &Report) -> String {
-    let cell = |text: &str| match text.contains([',', '"', '\n', '\r']) {
-        true => format!("\"{}\"", text.replace('"', "\"\"")),
-        false => text.to_owned(),
+    let cell = |text: &str| {
+        let text = match text.starts_with(['=', '+', '-', '@', '\t', '\r']) {
+            true => format!("'{text}"),
+            false => text.to_owned(),
+        };
+        match text.contains([',', '"', '\n', '\r', '\'']) {
+            true => format!("\"{}\"", text.replace('"', "\"\"")),
+            false => text,
+        }
     };
     let mut csv = HEAD.join(",");
     csv.push_str("\r\n");
@@ -341,5 +353,21 @@ mod tests {
         let html = html(&report);
         assert!(!html.contains("<script>"), "{html}");
         assert!(html.contains("&lt;script&gt;&amp;&#39;"), "{html}");
+    }
+
+    #[test]
+    fn a_spreadsheet_finds_no_formula() {
+        for (name, cell) in [
+            ("=1+1", "\"'=1+1\",s:1"),
+            ("+1", "\"'+1\",s:1"),
+            ("-x", "\"'-x\",s:1"),
+            ("@SUM(A1)", "\"'@SUM(A1)\",s:1"),
+            ("\tx", "\"'\tx\",s:1"),
+            ("=\"a\"", "\"'=\"\"a\"\"\",s:1"),
+            ("a=1", "a=1,s:1"),
+        ] {
+            let csv = csv(&report(name, "why"));
+            assert!(csv.contains(&format!("\r\n{cell}")), "{csv}");
+        }
     }
 }

@@ -14,9 +14,8 @@ use upshift_shared::{
     Error,
     clock::{self, Stopwatch},
     config::Config,
-    fleet::{FleetFile, Hook, MemberName},
+    fleet::{FleetFile, MemberName},
     pack::Pack,
-    pg::Target,
     telemetry::trace::Parent,
 };
 
@@ -27,13 +26,13 @@ use super::{
         parsed, run, signals,
     },
     budget,
-    conducting::{Conductor, RunLimits, Work},
+    conducting::{Away, Conductor, RunLimits, Work},
     finding::Entries,
     folder::Done,
     home::Home,
-    hooks,
+    hooks::{self, Told},
     loads::Loads,
-    members::{Chosen, Surveyed, survey},
+    members::{Chosen, For, Surveyed, survey},
     shown::Shown,
     telling::Telling,
     variants::Variants,
@@ -66,18 +65,38 @@ pub(in crate::command) const UNITS: u32 = 4;
 pub(in crate::command) struct Asked {
     /// Workers that there are.
     pub(in crate::command) workers: u32,
-    /// Options of `upshift run`.
-    pub(in crate::command) options: Vec<String>,
     /// What is ordered first.
     pub(in crate::command) orders: Vec<FleetOrder>,
     /// Whether nothing is done but that.
     pub(in crate::command) only_orders: bool,
 }
 
+/// What is said of a fleet when it is begun, or gone on with.
+#[derive(Debug, Default)]
+pub(in crate::command) struct Given {
+    /// Options of `upshift run`; where there are none, those that the order was begun with.
+    pub(in crate::command) options: Vec<String>,
+    /// Whether it begins once more.
+    pub(in crate::command) anew: bool,
+}
+
+impl Given {
+    pub(in crate::command) fn heed(&self, place: &mut FleetPlace) {
+        if self.anew {
+            place.begin_anew();
+        }
+        if self.anew || !self.options.is_empty() {
+            place.options.clone_from(&self.options);
+        }
+    }
+}
+
 /// A fleet that is at hand: its order, and where it is at home.
 pub(in crate::command) struct AtHand {
     pub(in crate::command) order: FleetFile,
     pub(in crate::command) place: FleetPlace,
+    /// Whether that is not what is kept.
+    pub(in crate::command) changed: bool,
     pub(in crate::command) home: Arc<dyn Home>,
     pub(in crate::command) config: Arc<Config>,
     pub(in crate::command) telling: Telling,
@@ -128,20 +147,22 @@ enum Happened {
 }
 
 /// Conducts a fleet with workers of this process until there is nothing more to do, or it is told to stop.
-/// `anew`: an earlier abort is over.
 pub(super) async fn conduct(
     chosen: &Chosen,
-    (asked, anew): (Asked, bool),
+    (asked, given): (Asked, Given),
     (config, telling): (Arc<Config>, Telling),
 ) -> Result<Shown, Failure> {
     let _lock = chosen.folder.lock().await?;
     let stop = CancellationToken::new();
     let mut background = JoinSet::new();
     signals::cancel_on_signal(&mut background, stop.clone())?;
-    let mut place = chosen.folder.place()?;
-    place.aborted &= !anew;
+    let stored = chosen.folder.place()?;
+    let mut place = stored.clone();
+    given.heed(&mut place);
+    chosen.folder.take_over()?;
     let at_hand = AtHand {
         order: chosen.order.clone(),
+        changed: place != stored,
         place,
         home: Arc::new(chosen.folder.clone()),
         config,
@@ -175,7 +196,8 @@ impl AtHand {
         // What is wrong with the pack is said before anything is looked at.
         let pack = tokio::task::block_in_place(|| compiling::load(&self.order.pack))?;
         let of = (&self.order, &*self.home);
-        let surveyed = Box::pin(survey(of, Arc::clone(&self.config), false)).await?;
+        let why = (self.place.round, For::Run);
+        let surveyed = Box::pin(survey(of, Arc::clone(&self.config), why)).await?;
         for unasked in &surveyed.unasked {
             self.telling.warn(&format!(
                 "{} cannot be had: {}",
@@ -206,6 +228,7 @@ impl LookedAt {
         let AtHand {
             mut order,
             place,
+            changed,
             home,
             config,
             telling,
@@ -220,14 +243,21 @@ impl LookedAt {
         told.iter().for_each(|line| telling.say(line));
         limits.heed(&mut order.caps);
         let with = (config, Arc::clone(&entries));
-        let conductor = conductor(&asked.options, (&order, pack), with, (host, limits))?;
+        let conductor = conductor(&place, (&order, pack), with, (host, limits))?;
+        if changed {
+            home.record(&place).await?;
+        }
         let fleet = Fleet::new(order, members, place, clock::since_epoch());
+        let ordered = asked.orders.first().cloned();
         let mut running = Running::new(fleet, home, (conductor, entries), telling);
         let run = Box::pin(running.run(asked, stop)).await;
         running.home.tell(running.shown(false));
         run?;
         match unasked.is_empty() {
-            true => Ok(running.shown(false)),
+            true => Ok(Shown {
+                missed: ordered.map_or_else(Vec::new, |order| running.missed(&order)),
+                ..running.shown(false)
+            }),
             false => Err(Failure::failed(
                 "not all that [[members]] names could be asked: what is there was not upgraded",
             )),
@@ -237,18 +267,22 @@ impl LookedAt {
 
 /// What conducts its members, by options of `upshift run`.
 fn conductor(
-    options: &[String],
+    place: &FleetPlace,
     (order, pack): (&FleetFile, Pack),
     (config, entries): (Arc<Config>, Arc<Entries>),
     (host, limits): (ClusterHost, RunLimits),
 ) -> Result<Conductor, Failure> {
     let hub = host.hub.clone();
-    let arguments = run_arguments(options, &order.pack, Host::Cluster(Box::new(host)))?;
+    let host = Host::Cluster(Box::new(host));
+    let arguments = run_arguments(&place.options, &order.pack, host)?;
     let options = arguments.ordering().options(&config.run);
     let mut compiled = arguments.pack().options();
     let remark = bad_data::heed(&options, &mut compiled)?;
     Ok(Conductor {
         fleet: order.name.clone(),
+        round: place.round,
+        patience: order.patience,
+        away: Away::default(),
         variants: Variants::new(pack, compiled, remark),
         config,
         entries,
@@ -298,6 +332,13 @@ impl Running {
         }
     }
 
+    /// Members that an order did not bring where it was to.
+    fn missed(&self, order: &FleetOrder) -> Vec<String> {
+        let missed = self.fleet.missed(order).into_iter();
+        let names = missed.map(|member| self.fleet.name(member).to_string());
+        names.collect()
+    }
+
     fn shown(&self, conducted: bool) -> Shown {
         Shown::of(&self.fleet, clock::since_epoch(), conducted)
     }
@@ -330,11 +371,12 @@ impl Running {
             match self.next(stop).await {
                 Happened::Ended(ended) => self.ended(*ended).await?,
                 Happened::Broken(what) => return Err(Failure::failed(what)),
-                Happened::Due => {
-                    self.wake = None;
-                    self.feed(FleetEvent::Tick).await?;
-                }
+                Happened::Due => self.feed(FleetEvent::Tick).await.map(drop)?,
                 Happened::Look => {
+                    // A clock may have been set, or a machine have slept, while it was waited for.
+                    if self.wake.is_some_and(|at| at <= clock::since_epoch()) {
+                        self.feed(FleetEvent::Tick).await?;
+                    }
                     self.take_orders().await?;
                     self.tell(false);
                 }
@@ -426,6 +468,9 @@ impl Running {
 
     /// Tells the state machine of something and does what it says; why it refused, where it did.
     async fn feed(&mut self, event: FleetEvent) -> Result<Option<String>, Failure> {
+        if event == FleetEvent::Tick {
+            self.wake = None;
+        }
         let commands = match self.fleet.handle(event, clock::since_epoch()) {
             Ok(commands) => commands,
             Err(refusal) => return Ok(Some(refusal.to_string())),
@@ -459,7 +504,9 @@ impl Running {
                 self.work_on(member, Work::Upgrade { wave });
             }
             FleetCommand::Commit { member } => self.work_on(member, Work::Commit),
-            FleetCommand::RollBack { member } => self.work_on(member, Work::RollBack),
+            FleetCommand::RollBack { member, force } => {
+                self.work_on(member, Work::RollBack { force });
+            }
             FleetCommand::Hook {
                 member,
                 hook,
@@ -502,27 +549,41 @@ impl Running {
             HookKind::After => (hooks.after.clone(), "hook_after"),
         };
         let wave = self.fleet.wave(member).map(|wave| self.wave_name(wave));
-        let call = Call {
+        let told = Told {
             fleet: self.fleet.order().name.clone(),
             wave: wave.unwrap_or_default(),
             server: self.fleet.server(member).to_owned(),
-            name: self.fleet.name(member),
+            member: self.fleet.name(member),
             outcome,
         };
-        let target = self.entries.target(&call.name);
+        let target = self.entries.target(&told.member);
+        // Nobody is disturbed where nothing is to be done.
+        let looks = (kind == HookKind::Before && outcome == "upgrade" && hook.is_some())
+            .then(|| Arc::clone(&self.conductor));
         self.work.spawn(async move {
             let watch = Stopwatch::start();
+            if let Some(conductor) = looks
+                && let Some(found) = Box::pin(conductor.is_left_alone(&told.member)).await
+            {
+                let (outcome, why) = in_words(&found);
+                let done = done(told.member, "upgrade", outcome, &watch);
+                return Ended {
+                    event: FleetEvent::Ended { member, found },
+                    member,
+                    done: Done { why, ..done },
+                };
+            }
             let (result, output) = match (hook, target) {
                 // The order was given without it.
                 (None, _) => (Ok(()), Vec::new()),
                 (Some(_), Err(failure)) => (Err(failure.message().to_owned()), Vec::new()),
-                (Some(hook), Ok(target)) => call.run(&hook, &target).await,
+                (Some(hook), Ok(target)) => hooks::run(&hook, &told, &target).await,
             };
             let outcome = if result.is_ok() { "done" } else { "failed" };
             let done = Done {
                 why: result.as_ref().err().cloned(),
                 output,
-                ..done(call.name, what, outcome, &watch)
+                ..done(told.member, what, outcome, &watch)
             };
             let event = FleetEvent::HookEnded { member, result };
             Ended {
@@ -541,32 +602,14 @@ impl Running {
             return;
         }
         self.told = (Stopwatch::start(), false);
+        let shown = self.shown(true);
+        let waits = matches!(
+            self.fleet.standing(),
+            Standing::Paused | Standing::OutsideWindow { .. }
+        );
+        self.telling.stands(&shown.standing, waits);
         self.telling.progress(&self.fleet.tally(None));
-        self.home.tell(self.shown(true));
-    }
-}
-
-/// A call of a hook.
-struct Call {
-    fleet: String,
-    wave: String,
-    server: String,
-    name: MemberName,
-    outcome: &'static str,
-}
-
-impl Call {
-    async fn run(&self, hook: &Hook, target: &Target) -> (Result<(), String>, Vec<String>) {
-        let told = hooks::Told {
-            fleet: &self.fleet,
-            wave: &self.wave,
-            member: &self.name,
-            server: &self.server,
-            outcome: self.outcome,
-        };
-        // A process that ends drops it, and the program ends with it.
-        let ended = hooks::run(hook, &told, (target, &CancellationToken::new())).await;
-        (ended.result, ended.output)
+        self.home.tell(shown);
     }
 }
 
@@ -586,7 +629,8 @@ fn done(member: MemberName, what: &str, outcome: &str, watch: &Stopwatch) -> Don
 fn in_words(found: &Found) -> (&'static str, Option<String>) {
     let (word, why) = match found {
         Found::Untouched => ("untouched", None),
-        Found::Unknown(why) => ("unknown", Some(why)),
+        // To whoever reads it, one that cannot be reached has failed.
+        Found::Unknown(why) | Found::NotBegun(why) => ("failed", Some(why)),
         Found::Current => ("current", None),
         Found::Refused(why) => ("refused", Some(why)),
         Found::Running => ("running", None),

@@ -23,6 +23,9 @@ pub(in crate::command) struct Shown {
     pub(in crate::command) states: BTreeMap<String, u32>,
     /// Those that count as failed, rolled back by now or not.
     pub(in crate::command) failed: u32,
+    /// Those that an order which this process has carried out did not bring where it was to.
+    #[serde(skip)]
+    pub(in crate::command) missed: Vec<String>,
     pub(in crate::command) waves: Vec<ShownWave>,
     /// In the order of the fleet.
     pub(in crate::command) members: Vec<ShownMember>,
@@ -80,9 +83,10 @@ impl Shown {
             fleet: fleet.order().name.clone(),
             at: now.as_secs(),
             conducted,
-            standing: standing(fleet, now),
+            standing: standing(fleet, now, conducted),
             states: by_state(&tally),
             failed: tally.failed,
+            missed: Vec::new(),
             waves: of_waves.collect(),
             members: fleet.members().map(member).collect(),
         }
@@ -97,9 +101,16 @@ impl Shown {
             standing: self.standing.clone(),
             states: self.states.clone(),
             failed: self.failed,
+            missed: self.missed.clone(),
             waves: self.waves.clone(),
             members: Vec::new(),
         }
+    }
+
+    /// How a fleet stands that no process conducts: by its place and the ledgers.
+    pub(in crate::command) fn at_rest(mut fleet: Fleet, now: Duration) -> Self {
+        fleet.look();
+        Self::of(&fleet, now, false)
     }
 
     /// How it stands, a line a wave, and the members: all of them, or those that something is to be said of.
@@ -139,11 +150,11 @@ impl Shown {
                 continue;
             }
             let reason = member.reason.as_deref().unwrap_or_default();
-            let reason = reason.lines().collect::<Vec<_>>().join("; ");
             let line = format!(
-                "  {:width$}  {:16}  {reason}",
+                "  {:width$}  {:16}  {}",
                 printable(&member.name),
-                member.state.as_str().replace('_', " ")
+                member.state.as_str().replace('_', " "),
+                printable(&one_line(reason))
             );
             text.push_str(line.trim_end());
             text.push('\n');
@@ -156,6 +167,11 @@ impl Shown {
 pub(super) fn printable(name: &str) -> String {
     let shown = |c: char| if c.is_control() { '\u{fffd}' } else { c };
     name.chars().map(shown).collect()
+}
+
+/// Several lines as one.
+pub(super) fn one_line(text: &str) -> String {
+    text.lines().collect::<Vec<_>>().join("; ")
 }
 
 fn by_state(tally: &Tally) -> BTreeMap<String, u32> {
@@ -174,13 +190,14 @@ pub(in crate::command) fn in_words(states: &BTreeMap<String, u32>) -> String {
     in_order.collect::<Vec<_>>().join(", ")
 }
 
-fn standing(fleet: &Fleet, now: Duration) -> String {
+fn standing(fleet: &Fleet, now: Duration, conducted: bool) -> String {
     let name = |wave: u32| {
         let wave = fleet.order().waves.get(wave as usize);
         wave.map(|wave| wave.name.clone()).unwrap_or_default()
     };
     match fleet.standing() {
-        Standing::Going => "under way".to_owned(),
+        Standing::Going if conducted => "under way".to_owned(),
+        Standing::Going => "not done".to_owned(),
         Standing::Paused => "paused".to_owned(),
         Standing::AwaitsApproval { wave } => {
             format!("wave {} has ended and waits to be approved", name(wave))

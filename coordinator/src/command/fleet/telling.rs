@@ -5,7 +5,11 @@ use std::time::Duration;
 use serde_json::json;
 use upshift_shared::clock::Stopwatch;
 
-use super::{super::database::print_line, folder::Done, shown::printable};
+use super::{
+    super::database::print_line,
+    folder::Done,
+    shown::{one_line, printable},
+};
 use crate::{
     figures,
     fleet::{FleetOrder, MemberState, Tally},
@@ -25,6 +29,8 @@ pub(in crate::command) struct Telling {
     told: Stopwatch,
     /// What was told last.
     last: String,
+    /// How it stood then.
+    standing: String,
 }
 
 impl Telling {
@@ -35,6 +41,7 @@ impl Telling {
             approve,
             told: Stopwatch::start(),
             last: String::new(),
+            standing: String::new(),
         }
     }
 
@@ -69,9 +76,26 @@ impl Telling {
             FleetOrder::Abort => "abort",
             FleetOrder::Retry(_) => "retry",
             FleetOrder::RollBack(_) => "rollback",
+            FleetOrder::RollBackByForce(_) => "rollback --force",
             FleetOrder::Commit(_) => "commit",
         };
         self.say(&format!("ordered: {what}"));
+    }
+
+    /// It waits, and for what: that is told once.
+    pub(super) fn stands(&mut self, standing: &str, waits: bool) {
+        if self.standing == standing {
+            return;
+        }
+        standing.clone_into(&mut self.standing);
+        if !waits {
+            return;
+        }
+        if self.json {
+            print_line(&json!({"event": "waits", "standing": standing}).to_string());
+            return;
+        }
+        self.say(&format!("it waits: {standing}"));
     }
 
     /// Something was done to a member: those that failed are told of, the others are counted.
@@ -82,9 +106,10 @@ impl Telling {
         }
         let member = printable(&done.member.to_string());
         if let Some(why) = &done.why {
+            let outcome = done.outcome.replace('_', " ");
             self.say(&format!(
-                "{member}: {}: {why}",
-                done.outcome.replace('_', " ")
+                "{member}: {outcome}: {}",
+                printable(&one_line(why))
             ));
         }
     }

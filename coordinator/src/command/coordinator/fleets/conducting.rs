@@ -113,6 +113,7 @@ impl Leading {
         let at_hand = AtHand {
             order,
             place: known.look(|entry| entry.place.clone()),
+            changed: false,
             home: Arc::new(home),
             config,
             telling: Telling::silent(),
@@ -124,7 +125,6 @@ impl Leading {
         let slots = self.hub.load().await?.capacity;
         let asked = Asked {
             workers: u32::try_from(slots).unwrap_or(u32::MAX).max(WORKERS),
-            options: submission.options,
             orders: Vec::new(),
             only_orders,
         };

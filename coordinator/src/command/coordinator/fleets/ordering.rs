@@ -135,6 +135,9 @@ fn asked(entry: &FleetEntry, request: &FleetOrderRequest) -> Result<FleetOrder, 
             wave: Some(wave_number(entry, wave)?),
         },
         What::Retry(members) => FleetOrder::Retry(which(entry, members)?),
+        What::Rollback(members) if members.force => {
+            FleetOrder::RollBackByForce(which(entry, members)?)
+        }
         What::Rollback(members) => FleetOrder::RollBack(which(entry, members)?),
         What::Commit(members) => FleetOrder::Commit(which(entry, members)?),
     })

@@ -10,7 +10,7 @@ use super::{
     super::{
         super::{
             Failure,
-            fleet::{Report, Shown, survey},
+            fleet::{For, Report, Shown, survey},
         },
         leader::Leading,
     },
@@ -51,7 +51,7 @@ impl Leading {
         if let Some(shown) = known.shown() {
             return Ok((*shown).clone());
         }
-        let (shown, _) = self.looked_at(known, false).await?;
+        let (shown, _) = self.looked_at(known, For::Status).await?;
         if known.look(|entry| !entry.under_way) {
             known.show(Some(shown.clone()));
         }
@@ -61,7 +61,7 @@ impl Leading {
     async fn looked_at(
         self: &Arc<Self>,
         known: &Arc<Known>,
-        keep_runs: bool,
+        why: For,
     ) -> Result<(Shown, BTreeMap<MemberName, RunRow>), Failure> {
         let (order, _) = self.order_of(known).await?;
         let config = Arc::new(tokio::task::block_in_place(|| self.config())?);
@@ -69,12 +69,17 @@ impl Leading {
             known: Arc::clone(known),
             leaving: self.leaving().clone(),
         };
-        let surveyed = Box::pin(survey((&order, &home), config, keep_runs)).await?;
         let place = known.look(|entry| entry.place.clone());
+        let why = (place.round, why);
+        let surveyed = Box::pin(survey((&order, &home), config, why)).await?;
         let now = clock::since_epoch();
         let fleet = Fleet::new(order, surveyed.members, place, now);
         let under_way = known.look(|entry| entry.under_way);
-        Ok((Shown::of(&fleet, now, under_way), surveyed.runs))
+        let shown = match under_way {
+            true => Shown::of(&fleet, now, true),
+            false => Shown::at_rest(fleet, now),
+        };
+        Ok((shown, surveyed.runs))
     }
 
     /// What became of the databases of a fleet, as JSON.
@@ -84,7 +89,7 @@ impl Leading {
     ) -> Result<String, Failure> {
         let known = self.fleets.get(fleet)?;
         let _turn = self.fleets.looking.lock().await;
-        let (mut shown, runs) = self.looked_at(&known, true).await?;
+        let (mut shown, runs) = self.looked_at(&known, For::Report).await?;
         // Who conducts it knows better how it goes.
         if let Some(live) = known.shown().filter(|_| shown.conducted) {
             shown = (*live).clone();
@@ -130,6 +135,7 @@ fn of_entry(entry: &FleetEntry) -> Shown {
         },
         states: entry.states.clone(),
         failed: entry.failed,
+        missed: Vec::new(),
         waves: Vec::new(),
         members: Vec::new(),
     }

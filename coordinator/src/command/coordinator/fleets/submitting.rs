@@ -10,7 +10,11 @@ use upshift_shared::{
 
 use super::{
     super::{
-        super::{Failure, compiling, fleet::run_arguments, host::Host},
+        super::{
+            Failure, compiling,
+            fleet::{Given, run_arguments},
+            host::Host,
+        },
         leader::Leading,
     },
     Fleets,
@@ -69,7 +73,11 @@ impl Leading {
             .make_room(&order.name, bytes.len() as u64)
             .await?;
         let entry = entry((id, bytes.len() as u64), (by, &order), stands.as_ref());
-        let entry = begun(entry, (head.yes, head.anew), by);
+        let given = Given {
+            options: head.options,
+            anew: head.anew,
+        };
+        let entry = begun(entry, &given, head.yes.then_some(by));
         entry.fits()?;
         Submission::keep(&bytes, id, &*self.fleets.coordination).await?;
         let known = match there {
@@ -190,9 +198,9 @@ fn entry(
 }
 
 /// The same with what is said at its beginning.
-fn begun(mut entry: FleetEntry, (yes, anew): (bool, bool), by: &Identity) -> FleetEntry {
-    entry.place.aborted &= !anew;
-    if yes {
+fn begun(mut entry: FleetEntry, given: &Given, approved: Option<&Identity>) -> FleetEntry {
+    given.heed(&mut entry.place);
+    if let Some(by) = approved {
         entry.orders.push(GivenOrder {
             id: RunId::generate(),
             order: FleetOrder::Approve { wave: None },
