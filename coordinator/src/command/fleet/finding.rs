@@ -177,6 +177,13 @@ pub(in crate::command) async fn find(
     }
     let mut places = HashMap::with_capacity(collected.len());
     for name in collected.keys() {
+        if name.database.is_some() && entries.config.has_entry(&name.to_string()) {
+            return Err(Failure::usage(format!(
+                "{name} is a database of entry {} and the name of an entry [databases.\"{name}\"] too: \
+                 give that entry a name without a slash",
+                name.entry
+            )));
+        }
         if let Some(place) = entries.place(name)
             && let Some(other) = places.insert(place, name)
         {

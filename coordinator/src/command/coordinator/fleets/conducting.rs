@@ -19,7 +19,7 @@ use super::{
     known::Known,
     submission::Submission,
 };
-use crate::fleet::MemberState;
+use crate::{coordination::TakenOrder, fleet::MemberState};
 
 /// Between attempts while something is away that the fleet as a whole needs; doubled up to
 /// [`LONGEST_PAUSE`].
@@ -78,6 +78,7 @@ impl Leading {
                 Ok(()) => pause = FIRST_PAUSE,
                 Err(failure) => {
                     tracing::warn!(why = failure.message(), "a fleet is gone on with later");
+                    known.remark(failure.message());
                     let rest = tokio::time::sleep(pause);
                     self.leaving().run_until_cancelled(rest).await.ok_or(Left)?;
                     pause = (pause * 2).min(LONGEST_PAUSE);
@@ -145,12 +146,11 @@ async fn ended_in(known: &Known, conducted: &Conducted) -> Result<(), Failure> {
     known
         .change(|entry| {
             let other = entry.only_orders != conducted.only_orders;
-            if !entry.orders.is_empty() || other {
-                return Ok(());
-            }
-            entry.under_way = false;
             match &conducted.ended {
+                // It was ordered while it ended.
+                Ok(_) if !entry.orders.is_empty() || other => {}
                 Ok(shown) => {
+                    entry.under_way = false;
                     entry.message.clear();
                     entry.standing.clone_from(&shown.standing);
                     entry.states.clone_from(&shown.states);
@@ -158,8 +158,15 @@ async fn ended_in(known: &Known, conducted: &Conducted) -> Result<(), Failure> {
                     entry.closed = is_closed(&shown.states);
                 }
                 Err(failure) => {
+                    entry.under_way = false;
                     "failed".clone_into(&mut entry.standing);
                     failure.message().clone_into(&mut entry.message);
+                    // Nobody can carry them out before that is mended.
+                    let orders = std::mem::take(&mut entry.orders).into_iter();
+                    entry.taken.extend(orders.map(|given| TakenOrder {
+                        id: given.id,
+                        refused: Some(failure.message().to_owned()),
+                    }));
                 }
             }
             Ok(())

@@ -103,6 +103,11 @@ impl Known {
         lock(&self.live).conducted = false;
     }
 
+    /// What is said of it meanwhile; whoever leads next finds out by himself.
+    pub(super) fn remark(&self, message: &str) {
+        message.clone_into(&mut lock(&self.entry).message);
+    }
+
     pub(super) fn shown(&self) -> Option<Arc<Shown>> {
         lock(&self.live).shown.clone()
     }
@@ -151,20 +156,19 @@ impl Known {
                 .take(WHY)
                 .collect(),
         });
-        let is_known = self.look(|entry| match &failed {
-            Some(failure) => {
-                entry.failures.len() >= FAILURES || entry.failures.get(&member) == Some(failure)
-            }
-            // What is done with goes with the next change.
-            None => true,
+        let is_known = self.look(|entry| match (&failed, entry.failures.get(&member)) {
+            (Some(failure), Some(known)) => failure == known,
+            (Some(_), None) => entry.failures.len() >= FAILURES,
+            (None, known) => known.is_none(),
         });
         if is_known {
             return Ok(());
         }
         let noted = self.change(|entry| {
-            entry
-                .failures
-                .extend(failed.map(|failure| (member, failure)));
+            match failed {
+                Some(failure) => entry.failures.insert(member, failure),
+                None => entry.failures.remove(&member),
+            };
             Ok(())
         });
         noted.await

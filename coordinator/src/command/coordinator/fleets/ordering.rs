@@ -12,7 +12,7 @@ use super::{
     known::Known,
 };
 use crate::{
-    coordination::{FleetEntry, GivenOrder},
+    coordination::{ENTRY_BYTES, FleetEntry, GivenOrder},
     fleet::{FleetOrder, Which},
     server::Identity,
 };
@@ -21,6 +21,8 @@ use crate::{
 const PATIENCE: Duration = Duration::from_secs(20);
 /// Orders that nobody has taken up yet.
 const WAITING: usize = 32;
+/// One that names databases has so many bytes at most: where they are it is remembered, perhaps twice.
+const ORDER_BYTES: usize = ENTRY_BYTES / 8;
 
 impl Leading {
     /// Sees to an order; what the operator is told.
@@ -83,6 +85,14 @@ fn put_down(entry: &mut FleetEntry, given: GivenOrder) -> Result<(), Failure> {
         return Err(Failure::refused(format!(
             "fleet {} has {WAITING} orders that are not taken up yet: wait until they are",
             entry.fleet
+        )));
+    }
+    let bytes = serde_json::to_vec(&given.order).expect("it is plain data");
+    if bytes.len() > ORDER_BYTES {
+        return Err(Failure::refused(format!(
+            "the order names databases by {} bytes of names, and {ORDER_BYTES} are kept of one: say a wave, or \
+             all, or give several orders",
+            bytes.len()
         )));
     }
     let of_all = matches!(
@@ -187,6 +197,10 @@ mod tests {
         put_down(&mut entry, pause.clone()).unwrap();
         put_down(&mut entry, pause).unwrap();
         assert_eq!(entry.orders.len(), 1);
+        let names = (0..10_000).map(|number| MemberName::on("db1", &format!("tenant_{number}")));
+        let many = given(FleetOrder::Commit(Which::These(names.collect())));
+        let refused = put_down(&mut entry, many).unwrap_err();
+        assert!(refused.message().contains("say a wave"), "{refused:?}");
         for _ in 1..WAITING {
             put_down(&mut entry, given(FleetOrder::Resume)).unwrap();
         }

@@ -142,16 +142,22 @@ impl Leading {
                 MembersSource::File { .. } => {}
             }
         }
-        match entries
+        let unknown = entries
             .into_iter()
-            .find(|entry| config.place(entry).is_none())
-        {
-            None => Ok(()),
-            Some(_) => Err(Failure::usage(
-                "a member is reached by an entry that is no [databases.NAME] of the coordinator's \
-                 configuration: members are named by entries that coordinators and workers know",
-            )),
-        }
+            .find(|entry| config.place(entry).is_none());
+        let Some(unknown) = unknown else {
+            return Ok(());
+        };
+        // What is no plain name may be a connection string, with a password.
+        let plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+        let named = match unknown.chars().all(plain) {
+            true => format!("\"{unknown}\" "),
+            false => String::new(),
+        };
+        Err(Failure::usage(format!(
+            "a member is reached by an entry {named}that is no [databases.NAME] of the coordinator's \
+             configuration: members are named by entries that coordinators and workers know",
+        )))
     }
 
     fn refuse_options(self: &Arc<Self>, options: &[String]) -> Result<(), Failure> {
@@ -200,6 +206,9 @@ fn entry(
 /// The same with what is said at its beginning.
 fn begun(mut entry: FleetEntry, given: &Given, approved: Option<&Identity>) -> FleetEntry {
     given.heed(&mut entry.place);
+    if given.anew {
+        entry.failures.clear();
+    }
     if let Some(by) = approved {
         entry.orders.push(GivenOrder {
             id: RunId::generate(),
