@@ -246,7 +246,7 @@ async fn what_must_not_be_is_refused() -> Result<()> {
     let member = format!("s0/{}", rig.fleet.databases[0].name());
     rig.fleet.order("fleet", "", &["nobody/x".to_owned()])?;
     let refused = rig.say("run").run()?.expect_code(2)?;
-    says(&refused, "no [databases.NAME]")?;
+    says(&refused, "\"nobody\" that is no [databases.NAME]")?;
     rig.fleet.order("fleet", "", &[member])?;
     for (options, code, words) in [
         (
