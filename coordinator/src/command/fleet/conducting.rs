@@ -2,7 +2,7 @@
 //! others and by one engine; how it stands then, its ledger says.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     convert::Infallible,
     panic::AssertUnwindSafe,
     sync::{Arc, Mutex, PoisonError},
@@ -10,11 +10,12 @@ use std::{
 };
 
 use futures::FutureExt;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use upshift_shared::{
     clock::Stopwatch,
     config::Config,
-    fleet::MemberName,
+    fleet::{Caps, MemberName},
     ids::RunId,
     ledger::options::{OfFleet, RunOptions},
     pg,
@@ -84,6 +85,40 @@ pub(super) struct Conductor {
     /// What runs keep.
     pub(super) options: RunOptions,
     pub(super) hub: Hub,
+    pub(super) limits: RunLimits,
+}
+
+/// Runs at once, whoever ordered them: limits of a cluster.
+#[derive(Clone, Default)]
+pub(in crate::command) struct RunLimits {
+    /// Of all, with how many that are.
+    pub(in crate::command) all: Option<(u32, Arc<Semaphore>)>,
+    /// Of servers, by `host:port`.
+    pub(in crate::command) servers: BTreeMap<String, (u32, Arc<Semaphore>)>,
+}
+
+impl RunLimits {
+    /// A fleet begins no more at once than there are turns.
+    pub(super) fn heed(&self, caps: &mut Caps) {
+        if let Some((many, _)) = &self.all {
+            caps.max_databases = Some(caps.in_all().min(*many));
+        }
+        for (server, (many, _)) in &self.servers {
+            let cap = caps.servers.entry(server.clone()).or_insert(*many);
+            *cap = (*cap).min(*many);
+        }
+    }
+
+    /// Waits for a turn on that server.
+    async fn turn(&self, server: &str) -> Vec<OwnedSemaphorePermit> {
+        let of_server = self.servers.get(server);
+        let mut turn = Vec::new();
+        for (_, permits) in of_server.into_iter().chain(&self.all) {
+            // They are never closed.
+            turn.extend(Arc::clone(permits).acquire_owned().await.ok());
+        }
+        turn
+    }
 }
 
 /// Servers that do not answer, and since when: each is waited for once, and not once for each of its
@@ -166,6 +201,12 @@ impl Conductor {
         work: Work,
         (stop, at): (&CancellationToken, &AtWork),
     ) -> Found {
+        let server = self.entries.server(name).unwrap_or_default();
+        let turn = stop.run_until_cancelled(self.limits.turn(&server)).await;
+        let Some(_turn) = turn else {
+            let stopped = Failure::failed("stopped");
+            return self.stands(name, work, (stopped, true)).await;
+        };
         let watch = Stopwatch::start();
         let mut pause = FIRST_PAUSE;
         loop {

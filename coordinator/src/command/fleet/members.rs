@@ -22,6 +22,8 @@ use super::{
     super::Failure,
     finding::{self, Entries, Looked, Named, Unasked},
     folder::Folder,
+    home::Home,
+    remote::{ClusterArguments, Remote},
 };
 use crate::fleet::{Found, Member};
 
@@ -31,12 +33,14 @@ const LOOKED_AT: usize = 64;
 /// Which fleet.
 #[derive(Debug, Clone, Args)]
 pub(super) struct FleetArguments {
-    /// The order: fleet.toml
+    /// The order: fleet.toml; of a fleet of a cluster, its name does where there is no such file
     #[arg(value_name = "FILE")]
     file: PathBuf,
     /// The folder in which the fleet keeps its place [default: .upshift/fleets/NAME beside the file]
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["coordinators", "cluster"])]
     state: Option<PathBuf>,
+    #[command(flatten)]
+    cluster: ClusterArguments,
 }
 
 /// A fleet's order, and where its place is.
@@ -48,6 +52,11 @@ pub(super) struct Chosen {
 }
 
 impl FleetArguments {
+    /// The fleet, where it is one of a cluster.
+    pub(super) fn remote(&self, config: Option<&Path>) -> Result<Option<Remote>, Failure> {
+        self.cluster.remote(&self.file, config)
+    }
+
     pub(super) fn open(&self) -> Result<Chosen, Failure> {
         let order =
             FleetFile::load(&self.file).map_err(|error| Failure::usage(error.to_string()))?;
@@ -82,20 +91,20 @@ pub(super) fn configured(config: Option<&Path>) -> Result<Arc<Config>, Failure> 
 }
 
 /// All members as they were found.
-pub(super) struct Surveyed {
-    pub(super) members: Vec<Member>,
-    pub(super) entries: Arc<Entries>,
-    pub(super) unasked: Vec<Unasked>,
+pub(in crate::command) struct Surveyed {
+    pub(in crate::command) members: Vec<Member>,
+    pub(in crate::command) entries: Arc<Entries>,
+    pub(in crate::command) unasked: Vec<Unasked>,
     /// The runs of this fleet, where they were asked for.
-    pub(super) runs: BTreeMap<MemberName, RunRow>,
+    pub(in crate::command) runs: BTreeMap<MemberName, RunRow>,
 }
 
 impl Surveyed {
     /// Heeds what was noted where ledgers say nothing: what failed before there was one has failed.
     /// `shown`: it is only to be shown how they stand. Else what was at the target is looked at again.
-    pub(super) fn heed(&mut self, folder: &Folder, shown: bool) {
+    pub(super) fn heed(&mut self, home: &dyn Home, shown: bool) {
         let mut last = HashMap::<String, Found>::new();
-        folder.noted(|done| {
+        home.noted(&mut |done| {
             let found = match (done.what.as_str(), done.outcome.as_str(), done.why) {
                 ("upgrade", "failed", Some(why)) => Found::NotBegun(why),
                 ("hook_before", "failed", Some(why)) => {
@@ -120,7 +129,7 @@ impl Surveyed {
 
 /// What members are looked at for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum For {
+pub(in crate::command) enum For {
     /// To conduct them.
     Run,
     /// To show how they stand.
@@ -130,8 +139,8 @@ pub(super) enum For {
 }
 
 /// Looks at all of them, a few of each server at once; one that cannot be looked at costs no other.
-pub(super) async fn survey(
-    (order, folder): (&FleetFile, &Folder),
+pub(in crate::command) async fn survey(
+    (order, home): (&FleetFile, &dyn Home),
     config: Arc<Config>,
     (round, why): (u32, For),
 ) -> Result<Surveyed, Failure> {
@@ -171,7 +180,7 @@ pub(super) async fn survey(
     surveyed
         .members
         .sort_by(|one, other| one.name.cmp(&other.name));
-    surveyed.heed(folder, why != For::Run);
+    surveyed.heed(home, why != For::Run);
     Ok(surveyed)
 }
 

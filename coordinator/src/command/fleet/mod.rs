@@ -4,11 +4,13 @@ mod budget;
 mod conducting;
 mod finding;
 mod folder;
+mod home;
 mod hooks;
 mod loads;
 mod members;
 mod orders;
 mod plan;
+mod remote;
 mod report;
 mod run;
 mod running;
@@ -22,6 +24,14 @@ use std::path::Path;
 use clap::Subcommand;
 
 use super::Failure;
+pub(super) use conducting::RunLimits;
+pub(super) use folder::Done;
+pub(super) use home::{Home, Left};
+pub(super) use members::{For, survey};
+pub(super) use report::Report;
+pub(super) use running::{Asked, AtHand, Given, UNITS, run_arguments};
+pub(super) use shown::{Shown, in_words};
+pub(super) use telling::Telling;
 
 /// `upshift fleet`
 #[derive(Debug, Subcommand)]
