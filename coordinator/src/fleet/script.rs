@@ -316,6 +316,12 @@ impl Conductor {
 
     /// The same; members that `missing` names cannot be looked at then.
     pub(super) fn crash_and_miss(&mut self, lost: bool, missing: &dyn Fn(&MemberName) -> bool) {
+        self.restart(lost, missing);
+        self.tick();
+    }
+
+    /// The same, before anything is begun again.
+    pub(super) fn restart(&mut self, lost: bool, missing: &dyn Fn(&MemberName) -> bool) {
         if lost {
             self.stored = FleetPlace::default();
         }
@@ -323,8 +329,8 @@ impl Conductor {
         let found = self.members.iter().map(|member| {
             let row = &self.ledgers[&member.name];
             // Those that are left alone would be counted among the others.
-            let is_missing = missing(&member.name)
-                && !matches!(row.found, Found::Current | Found::Refused(_));
+            let is_missing =
+                missing(&member.name) && !matches!(row.found, Found::Current | Found::Refused(_));
             Member {
                 found: match is_missing {
                     true => Found::Unknown("no answer".to_owned()),
@@ -346,7 +352,6 @@ impl Conductor {
             .filter(|member| missing(&self.fleet.name(*member)))
             .collect();
         self.invariants.crashed(&self.fleet, lost);
-        self.tick();
     }
 
     /// The time at which it wants to be woken comes.

@@ -349,7 +349,7 @@ impl Fleet {
         let is_over = (goes_back || self.place.aborted || goal != Some(Goal::Upgrade))
             && state == MemberState::Waiting;
         // Its commit is no part of what was ordered.
-        let is_upgraded = goal == Some(Goal::Upgrade) && state == MemberState::WaitsForCommit;
+        let is_upgraded = goal != Some(Goal::Commit) && state == MemberState::WaitsForCommit;
         if state.has_ended() || is_over || is_upgraded {
             self.order_is_done(member);
         }
