@@ -145,29 +145,7 @@ impl Conductor {
                 FleetCommand::Hook { member, hook, .. } => {
                     self.jobs.push((member, Job::Hook(hook)))
                 }
-                FleetCommand::Begin { member, unasked } => {
-                    self.invariants.begins(&self.look(), member);
-                    let is_unknown = self.unknown.contains(&member);
-                    let wave = self.fleet.wave(member);
-                    let row = self.row(member);
-                    let is_over = matches!(
-                        row.found,
-                        Found::Prepared | Found::Committed | Found::RollingBack | Found::Current
-                    );
-                    assert!(is_unknown || !unasked);
-                    let is_left =
-                        unasked && matches!(row.found, Found::RolledBack(_) | Found::Failed(_));
-                    // Whoever names one that was refused has it tried.
-                    let is_refused = is_unknown && matches!(row.found, Found::Refused(_));
-                    if is_over || is_refused || is_left {
-                        assert!(is_unknown, "{row:?} was begun");
-                        self.jobs.push((member, Job::Look));
-                        continue;
-                    }
-                    row.found = Found::Running;
-                    row.wave = row.wave.or(wave);
-                    self.jobs.push((member, Job::Upgrade { stopping: false }));
-                }
+                FleetCommand::Begin { member, unasked } => self.begins(member, unasked),
                 FleetCommand::Stop { member } => {
                     let job = self.jobs.iter_mut().find(|(own, _)| *own == member);
                     let (_, job) = job.expect("it is being upgraded");
@@ -224,6 +202,28 @@ impl Conductor {
         });
         self.said.extend(said.iter().cloned());
         said
+    }
+
+    fn begins(&mut self, member: MemberId, unasked: bool) {
+        self.invariants.begins(&self.look(), member);
+        let is_unknown = self.unknown.contains(&member);
+        let wave = self.fleet.wave(member);
+        let row = self.row(member);
+        let is_over = matches!(
+            row.found,
+            Found::Prepared | Found::Committed | Found::RollingBack | Found::Current
+        );
+        assert!(is_unknown || !unasked);
+        let is_left = unasked && matches!(row.found, Found::RolledBack(_) | Found::Failed(_));
+        // Whoever names one that was refused has it tried.
+        let is_refused = is_unknown && matches!(row.found, Found::Refused(_));
+        if is_over || is_refused || is_left {
+            assert!(is_unknown, "{row:?} was begun");
+            return self.jobs.push((member, Job::Look));
+        }
+        row.found = Found::Running;
+        row.wave = row.wave.or(wave);
+        self.jobs.push((member, Job::Upgrade { stopping: false }));
     }
 
     fn look(&self) -> Look<'_> {
