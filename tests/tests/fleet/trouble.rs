@@ -45,7 +45,7 @@ async fn the_trouble_of_one_is_not_that_of_others() -> Result<()> {
                  [hooks]\nbefore = { command = [\"sh\", \"-c\", \"echo $UPSHIFT_MEMBER >> before.txt\"] }";
     fleet.order("fleet", &tiny.order(order), &members)?;
     let before = Snapshot::take(database(AT_TARGET)).await?;
-    let plan = fleet.say("plan").argument("--brief").run()?.stdout;
+    let plan = fleet.say("plan").argument("--brief").succeed()?.stdout;
     ensure!(plan.contains("gone/one"), "{plan}");
     let (server, dropped) = (database(DROPPED).server(), database(DROPPED).name());
     server.psql("postgres", "postgres", &format!("DROP DATABASE {dropped}"))?;
