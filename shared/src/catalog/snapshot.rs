@@ -48,8 +48,9 @@ pub async fn read(conn: &mut PgConnection) -> Result<Catalog> {
 
 async fn read_in_transaction(conn: &mut PgConnection, database: &[PgRow]) -> Result<Catalog> {
     run(conn, "SET LOCAL search_path = ''").await?;
-    // Estimates of catalog queries are far off, and compiling one takes longer than all of them.
-    run(conn, "SET LOCAL jit = off").await?;
+    // Estimates of catalog queries are far off, and compiling one takes longer than all of them. Functions that
+    // print definitions lock what they print: whoever holds a table is not waited for for ever.
+    run(conn, "SET LOCAL jit = off; SET LOCAL lock_timeout = '10s'").await?;
     let mut reader = Reader::default();
     reader.database(database)?;
     for row in fetch(conn, include_str!("sql/schemas.sql"), "schemas").await? {

@@ -310,7 +310,7 @@ pub async fn plan(conn: &mut PgConnection, run: RunId) -> Result<Plan> {
 /// What a change of state says beside the state.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Change<'a> {
-    /// For failed and stuck.
+    /// For failed and stuck. A run that is taken back whole keeps what it has failed with: a fleet counts it.
     pub error: Option<&'a RunError>,
     /// For a rollback: the checkpoint that it goes to; `None` for the start.
     pub rollback_to: Option<&'a str>,
@@ -402,7 +402,9 @@ pub(super) async fn change_within(
     sqlx::query(
         "-- change the run's state
         UPDATE upshift.run
-        SET state = $2, error = $3::jsonb, rollback_to = $4, changed_at = now()
+        SET state = $2, rollback_to = $4, changed_at = now(), error = CASE
+              WHEN $2 IN ('rolling_back', 'rolled_back') AND $4 IS NULL
+              THEN coalesce($3::jsonb, error) ELSE $3::jsonb END
         WHERE run = $1::uuid",
     )
     .bind(run.to_string())

@@ -28,7 +28,7 @@ const NAMES: [&str; 9] = [
 fn csv(text: &str) -> Vec<Vec<String>> {
     let (mut rows, mut row, mut field) = (Vec::new(), Vec::new(), String::new());
     let mut quoted = false;
-    let mut chars = text.chars().peekable();
+    let mut chars = text.chars().chain(['\n']).peekable();
     while let Some(c) = chars.next() {
         match c {
             '"' if quoted && chars.peek() == Some(&'"') => {
