@@ -58,7 +58,7 @@ const LEAVE: Duration = Duration::from_secs(120);
 /// while one is begun or ends its workers are another's.
 const PER_WORKER: u32 = 2;
 /// Units of one database at once, where nobody says: others want workers too.
-const UNITS: u32 = 4;
+pub(super) const UNITS: u32 = 4;
 
 /// What a process is to do with a fleet.
 pub(super) struct Asked {
@@ -141,7 +141,7 @@ pub(super) async fn conduct(
             unasked.source, unasked.why
         ));
     }
-    let limits = budget::heed(&mut order, (&members, &entries), asked.workers).await;
+    let limits = budget::heed(&mut order, (&members, &entries)).await;
     limits.iter().for_each(|line| telling.say(line));
     let resolver = Arc::clone(&entries);
     let resolve = move |name: &str| {

@@ -23,7 +23,7 @@ use upshift_shared::{
 };
 
 use super::super::{
-    super::{Failure, compiling::Read},
+    super::Failure,
     finding::{self, Named},
     variants::{Variant, Variants},
 };
@@ -180,7 +180,7 @@ impl Survey {
             one.member.found = found;
             return Ok(());
         }
-        let read = Read::of(&mut conn, self.variants.pack()).await?;
+        let read = self.variants.read(&mut conn).await?;
         let pack = &self.variants.pack().modules;
         let of_pack = read
             .installed
