@@ -1,6 +1,11 @@
-//! A fleet of small ERP databases, on one server or several, with its files.
+//! A fleet of small databases, on one server or several, with its files.
 
-use std::{fmt::Write as _, fs, path::PathBuf, time::Duration};
+use std::{
+    fmt::Write as _,
+    fs,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
@@ -9,12 +14,110 @@ use upshift_shared::clock::Stopwatch;
 
 use crate::{
     compare::Snapshot,
-    harness::{Database, Running, Upshift},
-    small_erp,
+    harness::{Database, Running, Server, Upshift, pack},
+    oracle, small_erp,
 };
 
 /// How long [`Fleet::await_status`] waits.
 const PATIENCE: Duration = Duration::from_secs(120);
+
+/// A tiny application: a table, and a pack that upgrades it in no time, or at the pace that table `pace` of a
+/// database says.
+#[derive(Debug)]
+pub struct Tiny {
+    /// A database that is not upgraded yet.
+    pub template: Database,
+    pack: TempDir,
+}
+
+/// What a tiny database has.
+const TINY: &str = "
+    CREATE TABLE module (name text PRIMARY KEY, version text NOT NULL);
+    INSERT INTO module VALUES ('m', '1.0');
+    CREATE TABLE t (id integer PRIMARY KEY, v integer CONSTRAINT small CHECK (v < 1000), note text);
+    INSERT INTO t SELECT i, i, 'note ' || i FROM generate_series(1, 200) i;
+    CREATE TABLE pace (seconds double precision);
+    INSERT INTO pace VALUES (0);
+    ANALYZE";
+
+/// A step that takes as long as the database says.
+const REST: &str = "-- upshift: undo = \"SELECT 1\"\n\
+                    DO $$ BEGIN PERFORM pg_sleep((SELECT seconds FROM pace)); END $$;\n";
+
+impl Tiny {
+    /// SQL that makes the upgrade of a database fail, …
+    pub const BREAK: &str = "UPDATE t SET v = 999 WHERE id = 7";
+    /// … and that mends it.
+    pub const MEND: &str = "UPDATE t SET v = 7 WHERE id = 7";
+    /// What the reason says then.
+    pub const WHY: &str = "violates check constraint \"small\"";
+
+    /// On the server of all tests.
+    ///
+    /// # Errors
+    /// Where the server or the file system says no.
+    pub fn new() -> Result<Self> {
+        Self::on(Server::shared())
+    }
+
+    /// On this server.
+    ///
+    /// # Errors
+    /// Where the server or the file system says no.
+    pub fn on(server: &'static Server) -> Result<Self> {
+        let template = Database::create_on(server)?;
+        template.psql(TINY)?;
+        let pack = pack(&[
+            (
+                "pack.toml",
+                "name = \"tiny\"\n[installed]\nquery = \"SELECT name, version FROM module\"\n",
+            ),
+            ("m/module.toml", "name = \"m\"\nversion = \"2.0\"\n"),
+            (
+                "m/migrations/2.0/pre-a.sql",
+                &format!("ALTER TABLE t ADD COLUMN w text;\n{REST}UPDATE t SET v = v + 1;\n"),
+            ),
+            (
+                "m/migrations/2.0/post-b.sql",
+                &format!(
+                    "{REST}UPDATE t SET w = upper(note);\n\
+                     UPDATE module SET version = '2.0' WHERE name = 'm';\n"
+                ),
+            ),
+        ])?;
+        Ok(Self { template, pack })
+    }
+
+    /// Its pack.
+    #[must_use]
+    pub fn pack(&self) -> &Path {
+        self.pack.path()
+    }
+
+    /// So many of them, and the rest of `fleet.toml`.
+    ///
+    /// # Errors
+    /// Where the server says no.
+    pub fn fleet(&self, count: usize, order: &str) -> Result<Fleet> {
+        Fleet::of(&[&self.template], count, &self.order(order))
+    }
+
+    /// An order for its pack.
+    #[must_use]
+    pub fn order(&self, order: &str) -> String {
+        format!("pack = \"{}\"\n{order}", self.pack.path().display())
+    }
+
+    /// What `psql` makes of one by the same files.
+    ///
+    /// # Errors
+    /// With what `psql` says.
+    pub async fn by_psql(&self) -> Result<Snapshot> {
+        let copy = self.template.copy()?;
+        oracle::upgrade(&copy, self.pack.path()).await?;
+        Snapshot::take(&copy).await
+    }
+}
 
 /// The fleet, and a folder with `upshift.toml` and `fleet.toml`; all of it goes with the value.
 #[derive(Debug)]
@@ -77,6 +180,24 @@ impl Fleet {
         Ok(fleet)
     }
 
+    /// The name of a member of a fleet on one server.
+    #[must_use]
+    pub fn member(&self, place: usize) -> String {
+        format!("s0/{}", self.databases[place].name())
+    }
+
+    /// The folder of its files.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// The folder in which it keeps its place.
+    #[must_use]
+    pub fn state(&self) -> PathBuf {
+        self.folder.path().join(".upshift/fleets/fleet")
+    }
+
     /// The names of the members.
     fn names(&self, templates: &[&Database]) -> Vec<String> {
         let members = self.databases.iter().map(|database| {
@@ -89,6 +210,16 @@ impl Fleet {
 
     fn config(&self) -> PathBuf {
         self.folder.path().join("upshift.toml")
+    }
+
+    /// One more entry of `upshift.toml`.
+    ///
+    /// # Errors
+    /// When the file system says no.
+    pub fn entry(&self, name: &str, text: &str) -> Result<()> {
+        let config = fs::read_to_string(self.config())?;
+        let config = format!("{config}\n[databases.{name}]\n{text}\n");
+        Ok(fs::write(self.config(), config)?)
     }
 
     /// The file of that name.
@@ -144,6 +275,43 @@ impl Fleet {
     pub fn status(&self) -> Result<Value> {
         let said = self.say("status").argument("--json").succeed()?;
         Ok(serde_json::from_str(&said.stdout)?)
+    }
+
+    /// What became of every database.
+    ///
+    /// # Errors
+    /// Where it cannot be asked.
+    pub fn report(&self) -> Result<Value> {
+        let said = self.say("report").argument("--json").succeed()?;
+        Ok(serde_json::from_str(&said.stdout)?)
+    }
+
+    /// So many members stand how, by a status that no process conducts: nothing else.
+    ///
+    /// # Errors
+    /// With how they stand.
+    pub fn expect_states(&self, expected: &[(&str, usize)]) -> Result<Value> {
+        let status = self.status()?;
+        let states = status["states"].as_object().context("it has states")?;
+        let same = states.len() == expected.len()
+            && expected
+                .iter()
+                .all(|(state, count)| status["states"][*state] == *count);
+        ensure!(same, "{expected:?} is expected of {status:#}");
+        Ok(status)
+    }
+
+    /// That database is this, and so on.
+    ///
+    /// # Errors
+    /// With what differs.
+    pub async fn expect_each(&self, places: &[usize], expected: &Snapshot) -> Result<()> {
+        for place in places {
+            let now = Snapshot::take(&self.databases[*place]).await?;
+            let what = format!("database {place}");
+            expected.expect_same(&now, &what)?;
+        }
+        Ok(())
     }
 
     /// Waits until it stands so.
@@ -226,6 +394,17 @@ impl Fleet {
         ensure!(failed.count() == places.len(), "{}", report["states"]);
         Ok(())
     }
+}
+
+/// The member of that place, as a status or report has it: members stand in the order of the fleet, which this
+/// does not heed.
+///
+/// # Errors
+/// Where it is not there.
+pub fn of_member<'v>(shown: &'v Value, name: &str) -> Result<&'v Value> {
+    let members = shown["members"].as_array().context("it has members")?;
+    let found = members.iter().find(|member| member["name"] == name);
+    found.with_context(|| format!("{name} is not in {shown:#}"))
 }
 
 /// Reads the events of a run until so many databases are prepared by it.

@@ -14,7 +14,10 @@ use upshift_shared::{
     pg::ident::{ident, literal},
 };
 
-use crate::harness::{Database, Server, Upshift, repository};
+use crate::{
+    compare::Snapshot,
+    harness::{Database, Server, Upshift, repository},
+};
 
 /// How long [`Tenants::asked_since`] waits.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -64,6 +67,14 @@ impl Tenants {
         self.names.push(name.to_owned());
         self.server.psql("postgres", "postgres", &sql)?;
         Ok(())
+    }
+
+    /// How one is now.
+    ///
+    /// # Errors
+    /// Where it cannot be copied or read.
+    pub async fn snapshot(&self, name: &str) -> Result<Snapshot> {
+        Snapshot::take(&Database::copy_of(self.server, name)?).await
     }
 
     /// Writes a file into the folder in which commands run, and gives its path.

@@ -7,7 +7,10 @@
 use std::{
     io::Write as _,
     process::{ExitStatus, Stdio},
-    sync::atomic::{AtomicBool, Ordering},
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -25,6 +28,9 @@ use upshift_shared::{Error, Result, pg::Target};
 /// So much of the end of a program's output goes into an error.
 const TAIL: usize = 2000;
 
+/// How long what a program has left is listened to: what it said itself is read by then.
+const LAST_WORDS: Duration = Duration::from_millis(200);
+
 /// How long a program has to end by itself once it is asked to.
 const GRACE: Duration = Duration::from_secs(5);
 
@@ -39,6 +45,11 @@ pub struct Program<'a> {
     pub application_name: String,
     /// After this it is ended.
     pub timeout: Duration,
+    /// What it finds in its environment beside that.
+    pub environment: Vec<(String, String)>,
+    /// What it has started may go on when it has ended well; else it is waited for as long as that
+    /// holds its output.
+    pub leaves_others: bool,
 }
 
 impl Program<'_> {
@@ -61,6 +72,8 @@ impl Program<'_> {
             target,
             application_name,
             timeout,
+            environment,
+            leaves_others,
         } = self;
         let mut words = words.into_iter();
         let program = words
@@ -75,6 +88,7 @@ impl Program<'_> {
         let mut command = Command::new(&program);
         command
             .args(words)
+            .envs(environment)
             .envs(target.environment())
             .env("PGAPPNAME", application_name)
             .env_remove("PGPASSWORD")
@@ -93,17 +107,20 @@ impl Program<'_> {
         })?;
         let group = Group::of(&child);
         let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
-        let finished = async {
-            let (out, err, status) = tokio::join!(tail(stdout), tail(stderr), child.wait());
-            status.map(|status| (status, out, err))
-        };
-        let outcome = tokio::select! {
-            finished = finished => finished.map_err(io)?,
+        let (out, err) = (Tail::default(), Tail::default());
+        let reading = async { tokio::join!(out.read(stdout), err.read(stderr)) };
+        let status = tokio::select! {
+            status = ended(&mut child, reading, leaves_others) => status.map_err(io)?,
             () = tokio::time::sleep(timeout) => {
                 group.end(&mut child).await;
+                let output = said(&out, &err, target);
+                let output = match output.is_empty() {
+                    true => output,
+                    false => format!(". The end of its output:\n{output}"),
+                };
                 return Err(Error::Refused(format!(
-                    "{program} did not end within {} s and was ended: give it a longer timeout",
-                    timeout.as_secs()
+                    "{program} did not end within {timeout:?} and was ended: give it a longer \
+                     timeout{output}"
                 )));
             }
             () = cancel.cancelled() => {
@@ -115,20 +132,41 @@ impl Program<'_> {
             }
         };
         group.disarm();
-        judge(&program, outcome, target)
+        judge(&program, status, said(&out, &err, target))
     }
 }
 
-fn judge(
-    program: &str,
-    (status, out, err): (ExitStatus, String, String),
-    target: &Target,
-) -> Result<String> {
+/// Waits until a program has ended and what it said is read.
+async fn ended(
+    child: &mut Child,
+    reading: impl Future<Output = ((), ())>,
+    leaves_others: bool,
+) -> std::io::Result<ExitStatus> {
+    let mut reading = std::pin::pin!(reading);
+    let status = tokio::select! {
+        status = child.wait() => status?,
+        ((), ()) = &mut reading => return child.wait().await,
+    };
+    if leaves_others {
+        // What it has said itself is there.
+        let _others = tokio::time::timeout(LAST_WORDS, reading).await;
+    } else {
+        reading.await;
+    }
+    Ok(status)
+}
+
+/// The end of what a program said: of its errors, where it told any.
+fn said(out: &Tail, err: &Tail, target: &Target) -> String {
+    let (out, err) = (out.text(), err.text());
     let output = if err.trim().is_empty() { out } else { err };
-    let output = match target.password() {
+    match target.password() {
         Some(password) if !password.is_empty() => output.replace(password, "…"),
         _ => output,
-    };
+    }
+}
+
+fn judge(program: &str, status: ExitStatus, output: String) -> Result<String> {
     if status.success() {
         return Ok(output);
     }
@@ -138,22 +176,33 @@ fn judge(
     )))
 }
 
-/// Reads to the end and keeps the last part.
-async fn tail(stream: Option<impl AsyncRead + Unpin>) -> String {
-    let Some(mut stream) = stream else {
-        return String::new();
-    };
-    let mut kept: Vec<u8> = Vec::with_capacity(2 * TAIL);
-    let mut buffer = [0_u8; 1024];
-    // A stream that cannot be read has ended.
-    while let Ok(read @ 1..) = stream.read(&mut buffer).await {
-        kept.extend_from_slice(&buffer[..read]);
-        if kept.len() > 2 * TAIL {
-            kept.drain(..kept.len() - TAIL);
+/// The last part of what a program says.
+#[derive(Default)]
+struct Tail(Mutex<Vec<u8>>);
+
+impl Tail {
+    /// Reads to the end.
+    async fn read(&self, stream: Option<impl AsyncRead + Unpin>) {
+        let Some(mut stream) = stream else {
+            return;
+        };
+        let mut buffer = [0_u8; 1024];
+        // A stream that cannot be read has ended.
+        while let Ok(read @ 1..) = stream.read(&mut buffer).await {
+            let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            kept.extend_from_slice(&buffer[..read]);
+            if kept.len() > 2 * TAIL {
+                let rest = kept.len() - TAIL;
+                kept.drain(..rest);
+            }
         }
     }
-    let start = kept.len().saturating_sub(TAIL);
-    String::from_utf8_lossy(&kept[start..]).into_owned()
+
+    fn text(&self) -> String {
+        let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let start = kept.len().saturating_sub(TAIL);
+        String::from_utf8_lossy(&kept[start..]).into_owned()
+    }
 }
 
 /// The password, where libpq looks for it. Removed when dropped.

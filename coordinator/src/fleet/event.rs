@@ -65,8 +65,31 @@ pub enum FleetOrder {
     Retry(Which),
     /// Members are brought back, and not begun again.
     RollBack(Which),
+    /// The same (`--force`), though rows that were changed are gone meanwhile, and though what an
+    /// application has written to tables that a pass built anew is lost with that.
+    RollBackByForce(Which),
     /// Members that are prepared are committed.
     Commit(Which),
+}
+
+impl FleetOrder {
+    /// The members that it is about, where it is about members.
+    #[must_use]
+    pub fn which(&self) -> Option<&Which> {
+        match self {
+            Self::Retry(which)
+            | Self::RollBack(which)
+            | Self::RollBackByForce(which)
+            | Self::Commit(which) => Some(which),
+            Self::Pause | Self::Resume | Self::Approve { .. } | Self::Abort => None,
+        }
+    }
+
+    /// Whether it brings members back.
+    #[must_use]
+    pub fn goes_back(&self) -> bool {
+        matches!(self, Self::RollBack(_) | Self::RollBackByForce(_))
+    }
 }
 
 /// Which members are meant.
@@ -126,6 +149,8 @@ pub enum FleetCommand {
     RollBack {
         /// Whose.
         member: MemberId,
+        /// By [`FleetOrder::RollBackByForce`].
+        force: bool,
     },
     /// Tell that all members of a wave have ended.
     WaveEnded {

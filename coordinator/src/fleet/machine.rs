@@ -16,10 +16,10 @@ use std::{
     time::Duration,
 };
 
-use upshift_shared::fleet::{CommitPolicy, FleetFile, MemberName, Then};
+use upshift_shared::fleet::{CommitPolicy, FleetFile, Then};
 
 use super::{
-    event::{FleetCommand, FleetEnd, FleetEvent, FleetOrder, Which},
+    event::{FleetCommand, FleetEnd, FleetEvent, Which},
     lines::{Kind, Lines},
     member::{Found, Member, MemberId, MemberState},
     place::FleetPlace,
@@ -178,6 +178,13 @@ impl Fleet {
         Ok(std::mem::take(&mut self.out))
     }
 
+    /// Finds out how it stands where nobody conducts it, and commands nothing.
+    pub fn look(&mut self) {
+        self.advance();
+        self.conclude();
+        self.out.clear();
+    }
+
     fn apply(&mut self, event: FleetEvent) -> Result<(), Refusal> {
         match event {
             FleetEvent::HookEnded { member, result } => self.hook_ended(member, result),
@@ -195,7 +202,11 @@ impl Fleet {
                 self.limit = max_databases;
                 Ok(())
             }
-            FleetEvent::Tick => Ok(()),
+            FleetEvent::Tick => {
+                // Too early by its clock: it is asked for again.
+                self.wake = self.wake.filter(|at| *at <= self.now);
+                Ok(())
+            }
         }
     }
 
@@ -356,6 +367,7 @@ impl Fleet {
                 (Ledger::Begun, Some(why), true)
             }
             Found::Running => (Ledger::Begun, None, false),
+            Found::NotBegun(why) => (Ledger::Untouched, Some(why), true),
             Found::Failed(why) => (Ledger::Begun, Some(why), true),
             Found::Prepared => (Ledger::Prepared, None, false),
             Found::Committed => (Ledger::Committed, None, false),
@@ -386,7 +398,7 @@ impl Fleet {
             (Ledger::Untouched, _) if self.place.left_out.contains(&name) => {
                 MemberState::RolledBack
             }
-            (Ledger::Untouched, _) | (Ledger::Begun, false) => MemberState::Waiting,
+            (Ledger::Untouched | Ledger::Begun, false) => MemberState::Waiting,
             (Ledger::Begun, true) if then == Then::RollBack => MemberState::WaitsForRollback,
             (Ledger::RollingBack, _) if goes_back => MemberState::WaitsForRollback,
             _ if attended => MemberState::WaitsForHook,
@@ -409,10 +421,13 @@ impl Fleet {
     fn is_wanted_back(&self, member: MemberId) -> bool {
         let wave = self.roster.entry(member).wave;
         self.place.wanted.iter().any(|order| match order {
-            FleetOrder::RollBack(Which::All) => true,
-            FleetOrder::RollBack(Which::Wave(wanted)) => *wanted == wave,
-            FleetOrder::RollBack(Which::These(names)) => names.contains(&self.name(member)),
-            _ => false,
+            order if !order.goes_back() => false,
+            order => match order.which() {
+                Some(Which::All) => true,
+                Some(Which::Wave(wanted)) => *wanted == wave,
+                Some(Which::These(names)) => names.contains(&self.name(member)),
+                None => false,
+            },
         })
     }
 
@@ -521,75 +536,6 @@ impl Fleet {
         match (member.0 as usize) < self.roster.entries.len() {
             true => Ok(()),
             false => Err(Refusal(format!("there is no member {}", member.0))),
-        }
-    }
-
-    /// What is durable of it; to be stored when [`FleetCommand::Record`] says so.
-    #[must_use]
-    pub fn place(&self) -> &FleetPlace {
-        &self.place
-    }
-
-    /// The order.
-    #[must_use]
-    pub fn order(&self) -> &FleetFile {
-        &self.order
-    }
-
-    /// All members, waves first.
-    pub fn members(&self) -> impl Iterator<Item = MemberId> + use<> {
-        (0..number(self.roster.entries.len())).map(MemberId)
-    }
-
-    /// The member of that name.
-    #[must_use]
-    pub fn find(&self, name: &MemberName) -> Option<MemberId> {
-        self.roster.find(name)
-    }
-
-    /// Its name.
-    #[must_use]
-    pub fn name(&self, member: MemberId) -> MemberName {
-        self.roster.name(member)
-    }
-
-    /// What it is at.
-    #[must_use]
-    pub fn state(&self, member: MemberId) -> MemberState {
-        self.roster.entry(member).state
-    }
-
-    /// Whether it counts as failed, rolled back by now or not.
-    #[must_use]
-    pub fn has_failed(&self, member: MemberId) -> bool {
-        self.roster.entry(member).failed
-    }
-
-    /// Its wave, from 0; none where it is left alone.
-    #[must_use]
-    pub fn wave(&self, member: MemberId) -> Option<u32> {
-        let wave = self.roster.entry(member).wave;
-        (wave != NO_WAVE).then_some(wave)
-    }
-
-    /// Its server.
-    #[must_use]
-    pub fn server(&self, member: MemberId) -> &str {
-        &self.roster.servers[self.roster.entry(member).server as usize].name
-    }
-
-    /// How many members of a wave stand how; of the whole fleet, those that are left alone among them.
-    #[must_use]
-    pub fn tally(&self, wave: Option<u32>) -> Tally {
-        match wave {
-            Some(wave) => {
-                let side = self.waves.get(wave as usize);
-                side.map(|side| side.tally).unwrap_or_default()
-            }
-            None => self.waves.iter().fold(self.apart, |mut sum, wave| {
-                sum.add(&wave.tally);
-                sum
-            }),
         }
     }
 }

@@ -39,6 +39,8 @@ pub enum Found {
     Refused(String),
     /// A run of this fleet has begun and not ended: it goes on when its turn comes.
     Running,
+    /// It has failed before its ledger says anything, and why: nothing was done to it.
+    NotBegun(String),
     /// The run has failed, and why. It can be gone on with.
     Failed(String),
     /// The run is prepared.

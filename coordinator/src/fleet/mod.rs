@@ -26,6 +26,7 @@ mod step;
 #[cfg(test)]
 mod table_tests;
 mod tally;
+mod view;
 mod waves;
 
 pub use estimate::{Estimate, makespan};

@@ -7,6 +7,9 @@ use super::{
     roster::Ledger,
 };
 
+/// Why nothing is upgraded.
+const ABORTED: &str = "the fleet was aborted: `upshift fleet run --anew` begins it once more";
+
 impl Fleet {
     pub(super) fn ordered(&mut self, order: FleetOrder) -> Result<(), Refusal> {
         match &order {
@@ -16,7 +19,10 @@ impl Fleet {
             FleetOrder::Resume => self.resume()?,
             FleetOrder::Approve { wave } => self.approve(*wave)?,
             FleetOrder::Abort => self.abort(),
-            FleetOrder::Retry(_) | FleetOrder::RollBack(_) | FleetOrder::Commit(_) => {
+            FleetOrder::Retry(_)
+            | FleetOrder::RollBack(_)
+            | FleetOrder::RollBackByForce(_)
+            | FleetOrder::Commit(_) => {
                 self.apply_to_members(&order, true)?;
                 self.place.wanted.push(order);
                 self.dirty = true;
@@ -27,9 +33,7 @@ impl Fleet {
 
     fn resume(&mut self) -> Result<(), Refusal> {
         if self.place.aborted {
-            return Err(Refusal(
-                "the fleet was aborted: `upshift fleet run` begins it anew".to_owned(),
-            ));
+            return Err(Refusal(ABORTED.to_owned()));
         }
         self.place.paused = false;
         for wave in std::mem::take(&mut self.stopped) {
@@ -105,9 +109,7 @@ impl Fleet {
         order: &FleetOrder,
         now: bool,
     ) -> Result<(), Refusal> {
-        let (FleetOrder::Retry(which) | FleetOrder::RollBack(which) | FleetOrder::Commit(which)) =
-            order
-        else {
+        let Some(which) = order.which() else {
             return Ok(());
         };
         let by_name = matches!(which, Which::These(_));
@@ -115,29 +117,80 @@ impl Fleet {
         if let FleetOrder::Retry(_) = order
             && self.place.aborted
         {
-            return Err(Refusal(
-                "the fleet was aborted: `upshift fleet run` begins it anew".to_owned(),
-            ));
+            return Err(Refusal(ABORTED.to_owned()));
         }
         if by_name {
             for member in &members {
                 self.check(order, *member)?;
             }
         }
-        match (order, which) {
+        if order.goes_back() && now {
+            self.refuse_no_way_back(&members)?;
             // Nothing is begun behind the back of whoever wants all of it, or a wave, back.
-            (FleetOrder::RollBack(_), Which::All) if now => self.abort(),
-            (FleetOrder::RollBack(_), Which::Wave(_)) if now => self.place.paused = true,
-            _ => {}
+            match which {
+                Which::All => self.abort(),
+                Which::Wave(_) => self.place.paused = true,
+                Which::These(_) => {}
+            }
         }
         for member in members {
             match order {
                 FleetOrder::Retry(_) => self.retry(member, by_name, now),
-                FleetOrder::RollBack(_) => self.bring_back(member, by_name && now),
-                _ => self.commit(member),
+                FleetOrder::Commit(_) => self.commit(member),
+                _ => {
+                    self.bring_back(member, by_name && now);
+                    let entry = self.roster.entry_mut(member);
+                    entry.forced = entry.ordered && matches!(order, FleetOrder::RollBackByForce(_));
+                }
             }
         }
         Ok(())
+    }
+
+    /// Where all that are meant are committed, or were left alone, there is nothing to bring back.
+    fn refuse_no_way_back(&self, members: &[MemberId]) -> Result<(), Refusal> {
+        let ledgers = || members.iter().map(|m| self.roster.entry(*m).ledger);
+        let committed = ledgers().filter(|ledger| *ledger == Ledger::Committed);
+        let committed = committed.count();
+        let none = ledgers().all(|ledger| {
+            matches!(
+                ledger,
+                Ledger::Committed | Ledger::Current | Ledger::Refused
+            )
+        });
+        match none && committed > 0 {
+            true => Err(Refusal(format!(
+                "{committed} of these databases are committed, and none is left that has a way back: \
+                 restore a backup"
+            ))),
+            false => Ok(()),
+        }
+    }
+
+    /// Of the members that an order was about, those that it has not brought where it was to.
+    #[must_use]
+    pub fn missed(&self, order: &FleetOrder) -> Vec<MemberId> {
+        let which = order.which();
+        let meant = which.and_then(|which| self.meant(which).ok());
+        let mut meant = meant.unwrap_or_default();
+        let by_name = matches!(which, Some(Which::These(_)));
+        meant.retain(|member| {
+            let entry = self.roster.entry(*member);
+            match (order, entry.ledger) {
+                // One that failed before anything was done to it has nothing to be taken back.
+                (order, ledger) if order.goes_back() => {
+                    let is_back = matches!(
+                        ledger,
+                        Ledger::Untouched | Ledger::RolledBack | Ledger::Current | Ledger::Refused
+                    );
+                    entry.hook_failed || !is_back
+                }
+                (FleetOrder::Commit(_), Ledger::Committed) => entry.hook_failed,
+                (FleetOrder::Commit(_), ledger) => by_name || ledger == Ledger::Prepared,
+                _ => entry.failed,
+            }
+        });
+        meant
     }
 
     fn meant(&self, which: &Which) -> Result<Vec<MemberId>, Refusal> {
@@ -164,10 +217,10 @@ impl Fleet {
     fn check(&self, order: &FleetOrder, member: MemberId) -> Result<(), Refusal> {
         let entry = self.roster.entry(member);
         let what = match (order, entry.ledger) {
-            (FleetOrder::RollBack(_), Ledger::Committed) => {
-                "is committed: there is no way back any more"
+            (order, Ledger::Committed) if order.goes_back() => {
+                "is committed: there is no way back any more; restore a backup"
             }
-            (FleetOrder::RollBack(_), Ledger::Current | Ledger::Refused) => {
+            (order, Ledger::Current | Ledger::Refused) if order.goes_back() => {
                 "was left alone: there is nothing to bring back"
             }
             (FleetOrder::Commit(_), ledger)

@@ -36,6 +36,12 @@ pub struct FleetPlace {
     /// Members that an operator took back by name before anything was done to them: they are not
     /// begun.
     pub left_out: BTreeSet<MemberName>,
+    /// How often the order was begun anew: what was rolled back in an earlier round is upgraded again.
+    #[serde(default)]
+    pub round: u32,
+    /// Options of `upshift run` that it was begun with: whoever goes on keeps to them.
+    #[serde(default)]
+    pub options: Vec<String>,
 }
 
 impl Default for FleetPlace {
@@ -51,11 +57,23 @@ impl Default for FleetPlace {
             wanted: Vec::new(),
             attended: BTreeMap::new(),
             left_out: BTreeSet::new(),
+            round: 0,
+            options: Vec::new(),
         }
     }
 }
 
 impl FleetPlace {
+    /// The order is given once more: waves come from the first one, nothing is approved, aborted or left
+    /// out, and what was rolled back is upgraded again. Hooks that are owed stay so.
+    pub fn begin_anew(&mut self) {
+        *self = Self {
+            round: self.round.saturating_add(1),
+            attended: std::mem::take(&mut self.attended),
+            ..Self::default()
+        };
+    }
+
     /// Whether what comes after a wave was approved.
     #[must_use]
     pub fn is_approved(&self, wave: u32) -> bool {

@@ -63,7 +63,9 @@ impl fmt::Display for Reason {
                  retry`, or `upshift fleet resume` in spite of it"
             ),
             Self::Paused => f.write_str("the fleet is paused: `upshift fleet resume`"),
-            Self::Aborted => f.write_str("the fleet was aborted"),
+            Self::Aborted => {
+                f.write_str("the fleet was aborted: `upshift fleet run --anew` begins it once more")
+            }
             Self::OutsideWindow(Some(_)) => f.write_str("the window is closed"),
             Self::OutsideWindow(None) => f.write_str("the window is closed, and never opens"),
             Self::TooLongForWindow => f.write_str(

@@ -40,6 +40,8 @@ pub(super) struct Entry {
     pub(super) hook_failed: bool,
     /// An operator's order about it is not done yet.
     pub(super) ordered: bool,
+    /// It is to come back whatever is lost with that.
+    pub(super) forced: bool,
 }
 
 impl Entry {
@@ -123,6 +125,7 @@ impl Roster {
                 failed: false,
                 hook_failed: false,
                 ordered: false,
+                forced: false,
             });
             found.push(member.found);
         }

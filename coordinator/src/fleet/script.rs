@@ -157,7 +157,7 @@ impl Conductor {
                     assert_eq!(self.row(member).found, Found::Prepared);
                     self.jobs.push((member, Job::Commit));
                 }
-                FleetCommand::RollBack { member } => {
+                FleetCommand::RollBack { member, .. } => {
                     let row = self.row(member);
                     assert_ne!(row.found, Found::Committed);
                     assert_ne!(row.found, Found::Untouched);
@@ -310,7 +310,11 @@ impl Conductor {
             FleetCommand::Begin { member } => format!("begin {}", name(member)),
             FleetCommand::Stop { member } => format!("stop {}", name(member)),
             FleetCommand::Commit { member } => format!("commit {}", name(member)),
-            FleetCommand::RollBack { member } => format!("roll back {}", name(member)),
+            FleetCommand::RollBack {
+                member,
+                force: true,
+            } => format!("roll back {} by force", name(member)),
+            FleetCommand::RollBack { member, .. } => format!("roll back {}", name(member)),
             FleetCommand::WaveEnded { wave } => format!("wave {wave} ended"),
             FleetCommand::AwaitApproval { wave } => format!("wave {wave} awaits approval"),
             FleetCommand::Ended(end) => format!("{end:?}"),

@@ -57,7 +57,11 @@ impl Fleet {
         let (state, command) = match goal {
             Goal::Upgrade => (MemberState::Running, FleetCommand::Begin { member }),
             Goal::Commit => (MemberState::Committing, FleetCommand::Commit { member }),
-            Goal::RollBack => (MemberState::RollingBack, FleetCommand::RollBack { member }),
+            Goal::RollBack => {
+                let force = self.roster.entry(member).forced;
+                let command = FleetCommand::RollBack { member, force };
+                (MemberState::RollingBack, command)
+            }
             Goal::Settle if self.commit_is_due(member) => {
                 (MemberState::Committing, FleetCommand::Commit { member })
             }
@@ -122,6 +126,13 @@ impl Fleet {
             (MemberState::Running, Some(activity)) => self.upgraded(member, found, activity.turn),
             (MemberState::Committing, Some(_)) => self.committed(member, found),
             (MemberState::RollingBack, Some(_)) => self.rolled_back(member, found),
+            // Who looked at it before its hook has found that there is nothing to do.
+            (MemberState::HookBefore, Some(_))
+                if matches!(found, Found::Current | Found::Refused(_)) =>
+            {
+                self.forget_attended(member);
+                self.take_over(member, found);
+            }
             (state, _) => return Err(self.does_not_fit(member, "it has ended", state)),
         }
         Ok(())
@@ -156,7 +167,7 @@ impl Fleet {
                     self.failed(member, why);
                 }
             }
-            Found::Unknown(why) => self.failed(member, why),
+            Found::Unknown(why) | Found::NotBegun(why) => self.failed(member, why),
             Found::Untouched => {
                 self.failed(member, "its run has not begun".to_owned());
             }
@@ -185,7 +196,7 @@ impl Fleet {
 
     fn committed(&mut self, member: MemberId, found: Found) {
         match found {
-            Found::Failed(why) | Found::Unknown(why) => {
+            Found::Failed(why) | Found::Unknown(why) | Found::NotBegun(why) => {
                 self.fail(member, format!("the commit: {why}"));
             }
             Found::Prepared => {
@@ -202,7 +213,12 @@ impl Fleet {
 
     fn rolled_back(&mut self, member: MemberId, found: Found) {
         let why = match found {
-            Found::Failed(why) | Found::Unknown(why) | Found::Stuck(why) => why,
+            // Its way back has not begun: it stands as it did.
+            Found::Failed(why) | Found::Unknown(why) | Found::NotBegun(why) => {
+                self.fail(member, why);
+                return self.after(member);
+            }
+            Found::Stuck(why) => why,
             Found::RollingBack | Found::Running | Found::Prepared => {
                 "the way back has stopped before its end".to_owned()
             }
@@ -232,6 +248,10 @@ impl Fleet {
             Found::Untouched | Found::Unknown(_) => Ledger::Untouched,
             Found::Running | Found::Failed(_) => Ledger::Begun,
             Found::RollingBack => Ledger::RollingBack,
+            Found::NotBegun(why) => {
+                self.fail(member, why);
+                Ledger::Untouched
+            }
             Found::Stuck(why) => {
                 self.fail(member, why);
                 Ledger::RollingBack
@@ -336,6 +356,7 @@ impl Fleet {
 
     pub(super) fn order_is_done(&mut self, member: MemberId) {
         let entry = self.roster.entry_mut(member);
+        entry.forced = false;
         if std::mem::replace(&mut entry.ordered, false) {
             self.ordered -= 1;
         }

@@ -242,7 +242,7 @@ fn all_of_a_fleet_comes_back() {
     let refused = fleet.order(FleetOrder::Resume).unwrap_err();
     assert_eq!(
         refused,
-        "the fleet was aborted: `upshift fleet run` begins it anew"
+        "the fleet was aborted: `upshift fleet run --anew` begins it once more"
     );
 }
 

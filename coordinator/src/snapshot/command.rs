@@ -42,6 +42,8 @@ async fn run(snapshot: &Snapshot, key: &str, command: Option<&[String]>) -> Resu
         target: &snapshot.target,
         application_name: "upshift snapshot".to_owned(),
         timeout: snapshot.settings.timeout,
+        environment: Vec::new(),
+        leaves_others: false,
     };
     // A process that is interrupted drops this, and the program ends with it.
     program

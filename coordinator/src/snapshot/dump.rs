@@ -236,6 +236,8 @@ async fn run(snapshot: &Snapshot, words: Vec<String>) -> Result<()> {
             snapshot.task
         ),
         timeout: snapshot.settings.timeout,
+        environment: Vec::new(),
+        leaves_others: false,
     };
     // A process that is interrupted drops this, and the program ends with it.
     program.run(&CancellationToken::new()).await

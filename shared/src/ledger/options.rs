@@ -37,6 +37,9 @@ pub struct OfFleet {
     pub name: String,
     /// The wave, counted from 0.
     pub wave: u32,
+    /// How often the order had been begun anew by then.
+    #[serde(default)]
+    pub round: u32,
 }
 
 impl RunOptions {

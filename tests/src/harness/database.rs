@@ -5,7 +5,7 @@ use std::{path::Path, str::FromStr, time::Duration};
 use anyhow::{Context, Result, ensure};
 use sqlx::{Connection, PgConnection, postgres::PgConnectOptions};
 use upshift_coordinator::demo::schema;
-use upshift_shared::clock::Stopwatch;
+use upshift_shared::{clock::Stopwatch, pg::ident::ident};
 
 use super::server::{OWNER, OWNER_PASSWORD, Server};
 
@@ -55,6 +55,14 @@ impl Database {
     /// Where the server says no, for example because somebody is connected.
     pub fn copy(&self) -> Result<Self> {
         Self::from_template(self.server, &self.name)
+    }
+
+    /// A copy of a database of any name.
+    ///
+    /// # Errors
+    /// Where the server says no.
+    pub fn copy_of(server: &'static Server, name: &str) -> Result<Self> {
+        Self::from_template(server, &ident(name))
     }
 
     /// A copy of this database in a tablespace.

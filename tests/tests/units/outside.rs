@@ -80,7 +80,7 @@ async fn a_program_that_fails_or_hangs_is_told() -> Result<()> {
         .whole(&hanging, Direction::Do)
         .await
         .expect_err("a timeout");
-    assert!(error.message.contains("did not end within 1 s"), "{error}");
+    assert!(error.message.contains("did not end within 1s"), "{error}");
     let (missing, _) = one(
         2,
         Operator::Exec(Exec {

@@ -28,6 +28,8 @@ pub(super) async fn run(unit: &UnitContext<'_>, op: &Exec, command: &[String]) -
         target: unit.target,
         application_name: unit.application_name(),
         timeout: Duration::from_secs(op.timeout_seconds),
+        environment: Vec::new(),
+        leaves_others: false,
     };
     program.run(unit.cancel).await.map(|()| 0)
 }

@@ -2,6 +2,7 @@
 //! others and by one engine; how it stands then, its ledger says.
 
 use std::{
+    collections::{BTreeMap, HashMap},
     convert::Infallible,
     panic::AssertUnwindSafe,
     sync::{Arc, Mutex, PoisonError},
@@ -9,11 +10,12 @@ use std::{
 };
 
 use futures::FutureExt;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use upshift_shared::{
     clock::Stopwatch,
     config::Config,
-    fleet::MemberName,
+    fleet::{Caps, MemberName},
     ids::RunId,
     ledger::options::{OfFleet, RunOptions},
     pg,
@@ -34,8 +36,6 @@ use crate::{driver::hub::Hub, fleet::Found};
 /// Between attempts while a database is away; doubled up to [`LONGEST_PAUSE`].
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
-/// A member that is away for so long has failed, and keeps no place among those that are worked on.
-const PATIENCE: Duration = Duration::from_secs(90);
 /// How often a run that is to stop is told so, until it drives no more.
 const TELL: Duration = Duration::from_millis(250);
 
@@ -53,7 +53,10 @@ pub(super) enum Work {
     /// Close its way back.
     Commit,
     /// Bring it back.
-    RollBack,
+    RollBack {
+        /// Whatever is lost with that.
+        force: bool,
+    },
 }
 
 impl Work {
@@ -61,7 +64,7 @@ impl Work {
         match self {
             Self::Upgrade { .. } => "upgrade",
             Self::Commit => "commit",
-            Self::RollBack => "roll_back",
+            Self::RollBack { .. } => "roll_back",
         }
     }
 }
@@ -69,6 +72,11 @@ impl Work {
 /// What conducting the members of a fleet takes; all of them share it.
 pub(super) struct Conductor {
     pub(super) fleet: String,
+    /// How often the order was begun anew.
+    pub(super) round: u32,
+    /// A member that is away for so long has failed, and keeps no place among those that are worked on.
+    pub(super) patience: Duration,
+    pub(super) away: Away,
     pub(super) config: Arc<Config>,
     pub(super) entries: Arc<Entries>,
     pub(super) variants: Variants,
@@ -77,6 +85,64 @@ pub(super) struct Conductor {
     /// What runs keep.
     pub(super) options: RunOptions,
     pub(super) hub: Hub,
+    pub(super) limits: RunLimits,
+}
+
+/// Runs at once, whoever ordered them: limits of a cluster.
+#[derive(Clone, Default)]
+pub(in crate::command) struct RunLimits {
+    /// Of all, with how many that are.
+    pub(in crate::command) all: Option<(u32, Arc<Semaphore>)>,
+    /// Of servers, by `host:port`.
+    pub(in crate::command) servers: BTreeMap<String, (u32, Arc<Semaphore>)>,
+}
+
+impl RunLimits {
+    /// A fleet begins no more at once than there are turns.
+    pub(super) fn heed(&self, caps: &mut Caps) {
+        if let Some((many, _)) = &self.all {
+            caps.max_databases = Some(caps.in_all().min(*many));
+        }
+        for (server, (many, _)) in &self.servers {
+            let cap = caps.servers.entry(server.clone()).or_insert(*many);
+            *cap = (*cap).min(*many);
+        }
+    }
+
+    /// Waits for a turn on that server.
+    async fn turn(&self, server: &str) -> Vec<OwnedSemaphorePermit> {
+        let of_server = self.servers.get(server);
+        let mut turn = Vec::new();
+        for (_, permits) in of_server.into_iter().chain(&self.all) {
+            // They are never closed.
+            turn.extend(Arc::clone(permits).acquire_owned().await.ok());
+        }
+        turn
+    }
+}
+
+/// Servers that do not answer, and since when: each is waited for once, and not once for each of its
+/// databases.
+#[derive(Default)]
+pub(super) struct Away(Mutex<HashMap<Arc<str>, Stopwatch>>);
+
+impl Away {
+    /// One that was asked answers, or does not.
+    fn answers(&self, server: Arc<str>, answers: bool) {
+        let mut away = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match answers {
+            true => drop(away.remove(&server)),
+            false => {
+                away.entry(server).or_insert_with(Stopwatch::start);
+            }
+        }
+    }
+
+    /// How long it has been away.
+    fn time(&self, server: &str) -> Duration {
+        let away = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        away.get(server).map(Stopwatch::elapsed).unwrap_or_default()
+    }
 }
 
 /// The run that a member is at, if it has come to that.
@@ -135,6 +201,12 @@ impl Conductor {
         work: Work,
         (stop, at): (&CancellationToken, &AtWork),
     ) -> Found {
+        let server = self.entries.server(name).unwrap_or_default();
+        let turn = stop.run_until_cancelled(self.limits.turn(&server)).await;
+        let Some(_turn) = turn else {
+            let stopped = Failure::failed("stopped");
+            return self.stands(name, work, (stopped, true)).await;
+        };
         let watch = Stopwatch::start();
         let mut pause = FIRST_PAUSE;
         loop {
@@ -142,7 +214,10 @@ impl Conductor {
                 Ok(found) => return found,
                 Err(failure) => failure,
             };
-            let again = failure.is_passing() && watch.elapsed() < PATIENCE && !stop.is_cancelled();
+            let server = self.entries.server(name);
+            let away = server.map(|server| self.away.time(&server));
+            let waited = watch.elapsed().max(away.unwrap_or_default());
+            let again = failure.is_passing() && waited < self.patience && !stop.is_cancelled();
             if !again {
                 return self
                     .stands(name, work, (failure, stop.is_cancelled()))
@@ -164,16 +239,18 @@ impl Conductor {
         (failure, stopped): (Failure, bool),
     ) -> Found {
         let why = first_lines(failure.message());
-        let found = match self.look(name).await {
-            Ok(looked) => looked.found,
-            Err(_) => None,
+        let Ok(looked) = self.look(name).await else {
+            return Found::Unknown(why);
         };
-        match (found, work) {
+        match (looked.found, work) {
             (Some(found @ (Found::Running | Found::RollingBack)), _) if stopped => found,
             (None, _) if stopped => Found::Untouched,
             // Whoever tried has given up.
-            (Some(Found::RollingBack), _) | (_, Work::RollBack) => Found::Stuck(why),
-            (None | Some(Found::Running | Found::Untouched | Found::RolledBack(_)), _) => {
+            (Some(Found::RollingBack | Found::Stuck(_)), _) => Found::Stuck(why),
+            (None, _) => Found::NotBegun(why),
+            // Its way back was refused, and has not begun.
+            (_, Work::RollBack { .. }) => Found::Failed(why),
+            (Some(Found::Running | Found::Untouched | Found::RolledBack(_)), _) => {
                 Found::Failed(why)
             }
             // What could not be committed is still prepared.
@@ -185,7 +262,29 @@ impl Conductor {
     async fn look(&self, name: &MemberName) -> Result<Looked, Failure> {
         let target = self.entries.target(name)?;
         let mut conn = pg::connect(&target, "upshift fleet").await?;
-        look(&mut conn, &self.fleet, &name.to_string()).await
+        look(&mut conn, self.fleet(), &name.to_string()).await
+    }
+
+    fn fleet(&self) -> (&str, u32) {
+        (&self.fleet, self.round)
+    }
+
+    /// Looks whether there is anything to do: at the target already, or with something in its way, it is left
+    /// alone, and its hooks with it. `None`: it is to be upgraded, or that nobody knows.
+    pub(super) async fn is_left_alone(&self, name: &MemberName) -> Option<Found> {
+        let target = self.entries.target(name).ok()?;
+        let mut conn = pg::connect(&target, "upshift fleet").await.ok()?;
+        let looked = look(&mut conn, self.fleet(), &name.to_string()).await;
+        match looked.ok()?.found {
+            None => {}
+            found => return found.filter(|found| matches!(found, Found::Refused(_))),
+        }
+        let read = self.variants.read(&mut conn).await.ok()?;
+        match self.variants.compiled(read).await {
+            Ok(None) => Some(Found::Current),
+            // What is wrong is said by whoever tries it.
+            Ok(Some(_)) | Err(_) => None,
+        }
     }
 
     /// How the runs of a member are driven.
@@ -204,9 +303,14 @@ impl Conductor {
     /// Does it once.
     async fn attempt(&self, name: &MemberName, work: Work, at: &AtWork) -> Result<Found, Failure> {
         let arguments = self.driving(name)?;
-        let mut driving = Driving::open(&arguments, None).await?;
+        let opened = Driving::open(&arguments, None).await;
+        let is_away = opened.as_ref().is_err_and(Failure::is_passing);
+        if let Ok(server) = self.entries.server(name) {
+            self.away.answers(server, !is_away);
+        }
+        let mut driving = opened?;
         let Looked { found, run, .. } =
-            look(&mut driving.conn, &self.fleet, &name.to_string()).await?;
+            look(&mut driving.conn, self.fleet(), &name.to_string()).await?;
         let run = run.map(|row| row.run);
         if let Some(run) = run {
             at.set(run);
@@ -227,7 +331,7 @@ impl Conductor {
                 Ok(Found::Committed)
             }
             (
-                Work::RollBack,
+                Work::RollBack { force },
                 Some(
                     found @ (Found::Running
                     | Found::Failed(_)
@@ -238,7 +342,7 @@ impl Conductor {
                 Some(run),
             ) => {
                 driving.close().await;
-                let back = rollback::Arguments::of(run, (None, false), arguments);
+                let back = rollback::Arguments::of(run, (None, force), arguments);
                 Box::pin(rollback::run(back, None)).await?;
                 let why = match found {
                     Found::Failed(why) | Found::Stuck(why) => Some(why),
@@ -282,6 +386,7 @@ impl Conductor {
             fleet: Some(OfFleet {
                 name: self.fleet.clone(),
                 wave,
+                round: self.round,
             }),
             ..self.options.clone()
         };

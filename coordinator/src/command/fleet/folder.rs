@@ -4,7 +4,7 @@
 
 use std::{
     fs::{self, File, OpenOptions, TryLockError},
-    io::{self, BufRead, BufReader, Write},
+    io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write},
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -12,11 +12,15 @@ use std::{
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use upshift_shared::{clock, fleet::MemberName};
 
-use super::super::Failure;
+use super::{super::Failure, home::Left};
 use crate::fleet::{FleetOrder, FleetPlace};
 
 /// Where the folders of fleets are, beside their files.
 const FLEETS: &str = ".upshift/fleets";
+/// How whoever conducts it tells that it stands.
+const STATUS: &str = "status.json";
+/// What was done to members, a line each.
+const DONE: &str = "done.jsonl";
 /// The format of the place that this program knows.
 const PLACE_VERSION: u32 = 1;
 
@@ -26,20 +30,13 @@ const GLANCE: Duration = Duration::from_millis(50);
 
 /// The folder of a fleet.
 #[derive(Debug, Clone)]
-pub(super) struct Folder {
+pub(in crate::command) struct Folder {
     path: PathBuf,
 }
 
 /// Whoever has it conducts the fleet; the system takes it back when the process ends.
 #[derive(Debug)]
 pub(super) struct Lock(#[expect(dead_code, reason = "closing it gives the lock back")] File);
-
-/// An order that somebody has left, and where the answer goes.
-#[derive(Debug)]
-pub(super) struct Left {
-    pub(super) order: FleetOrder,
-    path: PathBuf,
-}
 
 /// What became of an order.
 #[derive(Debug, Serialize, Deserialize)]
@@ -50,22 +47,22 @@ struct Answer {
 
 /// Something that was done to a member and has ended: one line of the folder's log.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub(super) struct Done {
-    pub(super) member: MemberName,
+pub(in crate::command) struct Done {
+    pub(in crate::command) member: MemberName,
     /// `upgrade`, `commit`, `roll_back`, `hook_before`, `hook_after`.
-    pub(super) what: String,
+    pub(in crate::command) what: String,
     /// How the member stands then; `done` or `failed` for a hook.
-    pub(super) outcome: String,
+    pub(in crate::command) outcome: String,
     /// Why, where it failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(super) why: Option<String>,
+    pub(in crate::command) why: Option<String>,
     /// How long it took.
-    pub(super) seconds: f64,
+    pub(in crate::command) seconds: f64,
     /// When it ended, in seconds since 1970.
-    pub(super) at: u64,
+    pub(in crate::command) at: u64,
     /// The end of a hook's output.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub(super) output: Vec<String>,
+    pub(in crate::command) output: Vec<String>,
 }
 
 impl Folder {
@@ -98,26 +95,52 @@ impl Folder {
 
     /// Takes the fleet; two processes cannot conduct one.
     pub(super) async fn lock(&self) -> Result<Lock, Failure> {
-        for _ in 0..LOOKS {
-            if let Some(lock) = self.try_lock()? {
-                return Ok(lock);
+        let lock = self.lock_or_none().await?;
+        lock.ok_or_else(|| {
+            Failure::refused("another process conducts this fleet: see upshift fleet status")
+        })
+    }
+
+    /// Whether no process conducts the fleet. Whoever else asks has it for a glance, too.
+    pub(super) async fn is_free(&self) -> Result<bool, Failure> {
+        self.make()?;
+        let mut looks = 0;
+        loop {
+            let file = self.lock_file()?;
+            match file.try_lock_shared() {
+                Ok(()) => return Ok(true),
+                Err(TryLockError::WouldBlock) if looks < 2 => looks += 1,
+                Err(TryLockError::WouldBlock) => return Ok(false),
+                Err(TryLockError::Error(error)) => return Err(self.cannot("lock", &error)),
             }
             tokio::time::sleep(GLANCE).await;
         }
-        Err(Failure::refused(
-            "another process conducts this fleet: see upshift fleet status",
-        ))
     }
 
-    /// The same; `None` where another process has it.
-    pub(super) fn try_lock(&self) -> Result<Option<Lock>, Failure> {
-        self.make()?;
-        let file = OpenOptions::new()
+    fn lock_file(&self) -> Result<File, Failure> {
+        OpenOptions::new()
             .create(true)
             .truncate(false)
             .write(true)
             .open(self.path.join("lock"))
-            .map_err(|error| self.cannot("write", &error))?;
+            .map_err(|error| self.cannot("write", &error))
+    }
+
+    /// Takes the fleet, where nobody else has it for longer than a glance.
+    pub(super) async fn lock_or_none(&self) -> Result<Option<Lock>, Failure> {
+        for _ in 0..LOOKS {
+            if let Some(lock) = self.try_lock()? {
+                return Ok(Some(lock));
+            }
+            tokio::time::sleep(GLANCE).await;
+        }
+        Ok(None)
+    }
+
+    /// The same at once, or not at all.
+    fn try_lock(&self) -> Result<Option<Lock>, Failure> {
+        self.make()?;
+        let file = self.lock_file()?;
         match file.try_lock() {
             Ok(()) => Ok(Some(Lock(file))),
             Err(TryLockError::WouldBlock) => Ok(None),
@@ -158,7 +181,7 @@ impl Folder {
     }
 
     /// Keeps the place: durable when this returns.
-    pub(super) fn record(&self, place: &FleetPlace) -> Result<(), Failure> {
+    pub(super) fn keep(&self, place: &FleetPlace) -> Result<(), Failure> {
         self.write("place.json", place, true)
             .map_err(|error| self.cannot("write", &error))
     }
@@ -190,12 +213,12 @@ impl Folder {
             .map_err(|error| self.cannot("write", &error))?;
         Ok(Left {
             order: order.clone(),
-            path: self.path.join(name),
+            id: self.path.join(name).display().to_string(),
         })
     }
 
     /// Orders that were left and not taken up, the oldest first.
-    pub(super) fn left(&self) -> Vec<Left> {
+    pub(super) fn orders_left(&self) -> Vec<Left> {
         let mut found = Vec::new();
         let Ok(entries) = fs::read_dir(self.orders()) else {
             return found;
@@ -206,60 +229,106 @@ impl Folder {
                 continue;
             }
             match read::<FleetOrder>(&path) {
-                Some(order) => found.push(Left { order, path }),
+                Some(order) => found.push(Left {
+                    order,
+                    id: path.display().to_string(),
+                }),
                 None => {
                     tracing::warn!(path = %path.display(), "an order that cannot be read is left");
                 }
             }
         }
-        found.sort_by(|one, other| one.path.cmp(&other.path));
+        found.sort_by(|one, other| one.id.cmp(&other.id));
         found
     }
 
-    /// Says of a member what was done to it.
-    pub(super) fn note(&self, done: &Done) {
+    /// Says of a member what was done to it. Of one that failed before its ledger could say so nobody
+    /// else knows: that is durable when this returns.
+    pub(super) fn write_down(&self, done: &Done) {
         let line = serde_json::to_string(done).expect("it is plain data");
-        let file = OpenOptions::new()
-            .create(true)
-            .append(true)
-            .open(self.path.join("done.jsonl"));
-        // The ledgers have what counts.
-        if let Err(error) = file.and_then(|mut file| writeln!(file, "{line}")) {
+        let written = || {
+            let mut file = OpenOptions::new()
+                .create(true)
+                .append(true)
+                .open(self.path.join(DONE))?;
+            // At once, so that whoever is killed leaves all of it or nothing.
+            file.write_all(format!("{line}\n").as_bytes())?;
+            match done.why {
+                Some(_) => file.sync_data(),
+                None => Ok(()),
+            }
+        };
+        if let Err(error) = written() {
             tracing::warn!(%error, "what was done to a member cannot be noted");
         }
     }
 
     /// All that was noted, in order. A line that was cut off by a crash is left out.
-    pub(super) fn noted(&self, mut take: impl FnMut(Done)) {
-        let Ok(file) = File::open(self.path.join("done.jsonl")) else {
+    pub(super) fn written_down(&self, take: &mut dyn FnMut(Done)) {
+        let Ok(file) = File::open(self.path.join(DONE)) else {
             return;
         };
-        for line in BufReader::new(file).lines().map_while(Result::ok) {
-            if let Ok(done) = serde_json::from_str(&line) {
+        for line in BufReader::new(file).split(b'\n').map_while(Result::ok) {
+            if let Ok(done) = serde_json::from_slice(&line) {
                 take(done);
             }
         }
     }
 
+    /// For whoever conducts the fleet from now on: what an earlier one has told does not hold any more, and
+    /// a line that a crash has cut off ends there.
+    pub(super) fn take_over(&self) -> Result<(), Failure> {
+        let told = self.path.join(STATUS);
+        match fs::remove_file(told) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(self.cannot("write", &error));
+            }
+            _ => {}
+        }
+        let noted = OpenOptions::new()
+            .read(true)
+            .append(true)
+            .open(self.path.join(DONE));
+        let Ok(mut noted) = noted else {
+            return Ok(());
+        };
+        let mut ended = || {
+            let mut last = [b'\n'];
+            if noted.seek(SeekFrom::End(0))? > 0 {
+                noted.seek(SeekFrom::End(-1))?;
+                noted.read_exact(&mut last)?;
+            }
+            match last {
+                [b'\n'] => Ok(()),
+                _ => noted.write_all(b"\n"),
+            }
+        };
+        ended().map_err(|error| self.cannot("write", &error))
+    }
+
     /// Tells other processes how the fleet stands, as far as this one knows.
-    pub(super) fn tell(&self, shown: &impl Serialize) {
-        if let Err(error) = self.write("status.json", shown, false) {
+    pub(super) fn show(&self, shown: &impl Serialize) {
+        if let Err(error) = self.write(STATUS, shown, false) {
             tracing::warn!(%error, "how the fleet stands cannot be told");
         }
     }
 
     /// What whoever conducts the fleet has told last.
     pub(super) fn told<T: DeserializeOwned>(&self) -> Option<T> {
-        read(&self.path.join("status.json"))
+        read(&self.path.join(STATUS))
     }
 }
 
 impl Left {
+    fn path(&self) -> &Path {
+        Path::new(&self.id)
+    }
+
     /// Whoever left it is told what became of it.
     pub(super) fn answer(&self, refused: Option<String>) {
         let answer = serde_json::to_string(&Answer { refused }).expect("it is plain data");
-        let answered = self.path.with_extension("answer");
-        let written = fs::write(&answered, answer).and_then(|()| fs::remove_file(&self.path));
+        let answered = self.path().with_extension("answer");
+        let written = fs::write(&answered, answer).and_then(|()| fs::remove_file(self.path()));
         if let Err(error) = written {
             tracing::warn!(%error, "an order cannot be answered");
         }
@@ -267,10 +336,10 @@ impl Left {
 
     /// What became of it, once somebody has taken it up.
     pub(super) fn answered(&self) -> Option<Result<(), Failure>> {
-        if self.path.exists() {
+        if self.path().exists() {
             return None;
         }
-        let path = self.path.with_extension("answer");
+        let path = self.path().with_extension("answer");
         let answer: Option<Answer> = read(&path);
         // Nobody else reads it.
         let _left = fs::remove_file(&path);
@@ -294,10 +363,10 @@ mod tests {
     fn orders_are_taken_up_in_turn_and_answered() {
         let folder = tempfile::tempdir().unwrap();
         let folder = Folder::of(&folder.path().join("fleet.toml"), "night", None);
-        assert!(folder.left().is_empty());
+        assert!(folder.orders_left().is_empty());
         let pause = folder.leave(&FleetOrder::Pause).unwrap();
         let retry = folder.leave(&FleetOrder::Retry(Which::All)).unwrap();
-        let left = folder.left();
+        let left = folder.orders_left();
         assert_eq!(left.len(), 2);
         assert_eq!(left[0].order, FleetOrder::Pause);
         assert!(pause.answered().is_none());
@@ -308,7 +377,7 @@ mod tests {
             retry.answered(),
             Some(Err(Failure::refused("nothing has failed")))
         );
-        assert!(folder.left().is_empty());
+        assert!(folder.orders_left().is_empty());
     }
 
     #[tokio::test]
@@ -325,9 +394,38 @@ mod tests {
             paused: true,
             ..FleetPlace::default()
         };
-        folder.record(&place).unwrap();
+        folder.keep(&place).unwrap();
         assert_eq!(folder.place().unwrap(), place);
         fs::write(base.path().join("place.json"), "{\"version\": 99}").unwrap();
         assert!(folder.place().unwrap_err().message().contains("newer"));
+    }
+
+    #[test]
+    fn a_line_that_was_cut_off_costs_no_other() {
+        let base = tempfile::tempdir().unwrap();
+        let folder = Folder::of(Path::new("fleet.toml"), "night", Some(base.path()));
+        let done = |member: &str| Done {
+            member: MemberName::on("db", member),
+            what: "upgrade".to_owned(),
+            outcome: "failed".to_owned(),
+            why: Some("ä \"b\"\nc".to_owned()),
+            seconds: 0.0,
+            at: 0,
+            output: Vec::new(),
+        };
+        folder.take_over().unwrap();
+        folder.write_down(&done("one"));
+        // Cut off in the middle of a character.
+        let path = base.path().join(DONE);
+        let mut text = fs::read(&path).unwrap();
+        text.extend_from_slice(b"{\"member\":\"db/\xc3");
+        fs::write(&path, text).unwrap();
+        folder.show(&1);
+        folder.take_over().unwrap();
+        assert_eq!(folder.told::<u32>(), None);
+        folder.write_down(&done("two"));
+        let mut names = Vec::new();
+        folder.written_down(&mut |done| names.push(done.member.to_string()));
+        assert_eq!(names, ["db/one", "db/two"]);
     }
 }

@@ -13,42 +13,54 @@ use upshift_worker::program::Program;
 const LINES: usize = 10;
 
 /// What a hook is told.
-pub(super) struct Told<'a> {
-    pub(super) fleet: &'a str,
-    pub(super) wave: &'a str,
-    pub(super) member: &'a MemberName,
-    pub(super) server: &'a str,
-    pub(super) outcome: &'a str,
+pub(super) struct Told {
+    pub(super) fleet: String,
+    pub(super) wave: String,
+    pub(super) member: MemberName,
+    pub(super) server: String,
+    pub(super) outcome: &'static str,
 }
 
-/// How a hook ended.
-pub(super) struct HookEnded {
-    pub(super) result: Result<(), String>,
-    /// The end of its output.
-    pub(super) output: Vec<String>,
+impl Told {
+    /// What may stand between braces, and what it stands for.
+    fn values(&self, target: &Target) -> [(&'static str, String); Hook::WORDS.len()] {
+        [
+            ("fleet", self.fleet.clone()),
+            ("wave", self.wave.clone()),
+            ("member", self.member.to_string()),
+            ("server", self.server.clone()),
+            ("database", target.database().to_owned()),
+            ("outcome", self.outcome.to_owned()),
+        ]
+    }
 }
 
-/// Runs a hook to its end, or to its deadline. The database reaches it in libpq's environment variables.
+/// Runs a hook to its end, or to its deadline; how it ended, and the end of its output. The database reaches
+/// it in libpq's environment variables, what it is told in ours. Whoever drops this kills it.
 pub(super) async fn run(
     hook: &Hook,
-    told: &Told<'_>,
-    (target, cancel): (&Target, &CancellationToken),
-) -> HookEnded {
+    told: &Told,
+    target: &Target,
+) -> (Result<(), String>, Vec<String>) {
+    let values = told.values(target);
+    let of_environment = values
+        .iter()
+        .map(|(name, value)| (format!("UPSHIFT_{}", name.to_uppercase()), value.clone()));
     let program = Program {
         words: hook
             .command
             .iter()
-            .map(|word| filled(word, told, target))
+            .map(|word| filled(word, &values))
             .collect(),
         target,
         application_name: "upshift hook".to_owned(),
         timeout: hook.timeout,
+        environment: of_environment.collect(),
+        // What it has started is to go on: a tenant.
+        leaves_others: true,
     };
-    match program.output(cancel).await {
-        Ok(output) => HookEnded {
-            result: Ok(()),
-            output: last_lines(&output),
-        },
+    match program.output(&CancellationToken::new()).await {
+        Ok(output) => (Ok(()), last_lines(&output)),
         Err(error) => {
             let (what, output) = match &error {
                 Error::Refused(message) => match message.split_once('\n') {
@@ -59,10 +71,7 @@ pub(super) async fn run(
             };
             let what = what.trim_end_matches(" The end of its output:");
             let what = what.trim_end_matches("; mend the cause, then resume.");
-            HookEnded {
-                result: Err(format!("the hook failed: {what}")),
-                output,
-            }
+            (Err(format!("the hook failed: {what}")), output)
         }
     }
 }
@@ -80,23 +89,15 @@ fn last_lines(output: &str) -> Vec<String> {
 }
 
 /// A word with what stands between braces in it filled in; what was filled in is not looked at again.
-fn filled(word: &str, told: &Told<'_>, target: &Target) -> String {
-    let member = told.member.to_string();
-    let values = [
-        ("{fleet}", told.fleet),
-        ("{wave}", told.wave),
-        ("{member}", member.as_str()),
-        ("{server}", told.server),
-        ("{database}", target.database()),
-        ("{outcome}", told.outcome),
-    ];
+fn filled(word: &str, values: &[(&'static str, String)]) -> String {
     let mut rest = word;
     let mut out = String::with_capacity(word.len());
     'word: while let Some(at) = rest.find('{') {
         out.push_str(&rest[..at]);
         rest = &rest[at..];
-        for (name, value) in &values {
-            if let Some(after) = rest.strip_prefix(name) {
+        for (name, value) in values {
+            let after = rest[1..].strip_prefix(name);
+            if let Some(after) = after.and_then(|after| after.strip_prefix('}')) {
                 out.push_str(value);
                 rest = after;
                 continue 'word;

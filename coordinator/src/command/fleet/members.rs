@@ -22,6 +22,8 @@ use super::{
     super::Failure,
     finding::{self, Entries, Looked, Named, Unasked},
     folder::Folder,
+    home::Home,
+    remote::{ClusterArguments, Remote},
 };
 use crate::fleet::{Found, Member};
 
@@ -31,12 +33,14 @@ const LOOKED_AT: usize = 64;
 /// Which fleet.
 #[derive(Debug, Clone, Args)]
 pub(super) struct FleetArguments {
-    /// The order: fleet.toml
+    /// The order: fleet.toml; of a fleet of a cluster, its name does where there is no such file
     #[arg(value_name = "FILE")]
     file: PathBuf,
     /// The folder in which the fleet keeps its place [default: .upshift/fleets/NAME beside the file]
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["coordinators", "cluster"])]
     state: Option<PathBuf>,
+    #[command(flatten)]
+    cluster: ClusterArguments,
 }
 
 /// A fleet's order, and where its place is.
@@ -48,6 +52,11 @@ pub(super) struct Chosen {
 }
 
 impl FleetArguments {
+    /// The fleet, where it is one of a cluster.
+    pub(super) fn remote(&self, config: Option<&Path>) -> Result<Option<Remote>, Failure> {
+        self.cluster.remote(&self.file, config)
+    }
+
     pub(super) fn open(&self) -> Result<Chosen, Failure> {
         let order =
             FleetFile::load(&self.file).map_err(|error| Failure::usage(error.to_string()))?;
@@ -82,42 +91,58 @@ pub(super) fn configured(config: Option<&Path>) -> Result<Arc<Config>, Failure> 
 }
 
 /// All members as they were found.
-pub(super) struct Surveyed {
-    pub(super) members: Vec<Member>,
-    pub(super) entries: Arc<Entries>,
-    pub(super) unasked: Vec<Unasked>,
+pub(in crate::command) struct Surveyed {
+    pub(in crate::command) members: Vec<Member>,
+    pub(in crate::command) entries: Arc<Entries>,
+    pub(in crate::command) unasked: Vec<Unasked>,
     /// The runs of this fleet, where they were asked for.
-    pub(super) runs: BTreeMap<MemberName, RunRow>,
+    pub(in crate::command) runs: BTreeMap<MemberName, RunRow>,
 }
 
 impl Surveyed {
-    /// Heeds what was noted: an upgrade that failed before the ledger could say so has failed.
-    pub(super) fn heed(&mut self, folder: &Folder) {
-        let mut failed = HashMap::<String, String>::new();
-        folder.noted(|done| {
-            if done.what != "upgrade" {
-                return;
-            }
-            match done.why.filter(|_| done.outcome == "failed") {
-                Some(why) => failed.insert(done.member.to_string(), why),
-                None => failed.remove(&done.member.to_string()),
+    /// Heeds what was noted where ledgers say nothing: what failed before there was one has failed.
+    /// `shown`: it is only to be shown how they stand. Else what was at the target is looked at again.
+    pub(super) fn heed(&mut self, home: &dyn Home, shown: bool) {
+        let mut last = HashMap::<String, Found>::new();
+        home.noted(&mut |done| {
+            let found = match (done.what.as_str(), done.outcome.as_str(), done.why) {
+                ("upgrade", "failed", Some(why)) => Found::NotBegun(why),
+                ("hook_before", "failed", Some(why)) => {
+                    Found::NotBegun(format!("the hook before: {why}"))
+                }
+                ("upgrade", "current", _) if shown => Found::Current,
+                ("upgrade" | "hook_before", ..) => Found::Untouched,
+                _ => return,
             };
+            last.insert(done.member.to_string(), found);
         });
         for member in &mut self.members {
             if let Found::Untouched | Found::Unknown(_) = member.found
-                && let Some(why) = failed.remove(&member.name.to_string())
+                && let Some(found) = last.remove(&member.name.to_string())
+                && found != Found::Untouched
             {
-                member.found = Found::Failed(why);
+                member.found = found;
             }
         }
     }
 }
 
+/// What members are looked at for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::command) enum For {
+    /// To conduct them.
+    Run,
+    /// To show how they stand.
+    Status,
+    /// The same, and what their runs say.
+    Report,
+}
+
 /// Looks at all of them, a few of each server at once; one that cannot be looked at costs no other.
-pub(super) async fn survey(
-    (order, folder): (&FleetFile, &Folder),
+pub(in crate::command) async fn survey(
+    (order, home): (&FleetFile, &dyn Home),
     config: Arc<Config>,
-    keep_runs: bool,
+    (round, why): (u32, For),
 ) -> Result<Surveyed, Failure> {
     let found = finding::find(order, config).await?;
     let entries = Arc::new(found.entries);
@@ -130,7 +155,7 @@ pub(super) async fn survey(
             .unwrap_or_else(|_| Arc::from("?"));
         let turns = servers.entry(Arc::clone(&server));
         let turns = turns.or_insert_with(|| Arc::new(Semaphore::new(sessions)));
-        let (entries, fleet) = (Arc::clone(&entries), order.name.as_str());
+        let (entries, fleet) = (Arc::clone(&entries), (order.name.as_str(), round));
         let turns = Arc::clone(turns);
         looking.push(async move {
             // It is never closed.
@@ -146,7 +171,7 @@ pub(super) async fn survey(
         runs: BTreeMap::new(),
     };
     while let Some((member, run)) = looked.next().await {
-        if let Some(run) = run.filter(|_| keep_runs) {
+        if let Some(run) = run.filter(|_| why == For::Report) {
             surveyed.runs.insert(member.name.clone(), run);
         }
         surveyed.members.push(member);
@@ -155,14 +180,14 @@ pub(super) async fn survey(
     surveyed
         .members
         .sort_by(|one, other| one.name.cmp(&other.name));
-    surveyed.heed(folder);
+    surveyed.heed(home, why != For::Run);
     Ok(surveyed)
 }
 
 async fn look_at(
     entries: &Entries,
     (named, server): (Named, Arc<str>),
-    fleet: &str,
+    fleet: (&str, u32),
 ) -> (Member, Option<RunRow>) {
     let mut member = Member {
         name: named.name,
@@ -190,7 +215,7 @@ async fn look_at(
 async fn asked(
     entries: &Entries,
     name: &MemberName,
-    fleet: &str,
+    fleet: (&str, u32),
 ) -> Result<(Looked, u64), Failure> {
     let target = entries.target(name)?;
     let mut conn = pg::connect(&target, "upshift fleet").await?;

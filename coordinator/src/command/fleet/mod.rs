@@ -4,11 +4,13 @@ mod budget;
 mod conducting;
 mod finding;
 mod folder;
+mod home;
 mod hooks;
 mod loads;
 mod members;
 mod orders;
 mod plan;
+mod remote;
 mod report;
 mod run;
 mod running;
@@ -22,6 +24,14 @@ use std::path::Path;
 use clap::Subcommand;
 
 use super::Failure;
+pub(super) use conducting::RunLimits;
+pub(super) use folder::Done;
+pub(super) use home::{Home, Left};
+pub(super) use members::{For, survey};
+pub(super) use report::Report;
+pub(super) use running::{Asked, AtHand, Given, UNITS, run_arguments};
+pub(super) use shown::{Shown, in_words};
+pub(super) use telling::Telling;
 
 /// `upshift fleet`
 #[derive(Debug, Subcommand)]
@@ -44,7 +54,7 @@ pub(super) enum FleetCommand {
     /// Go on with databases that failed
     Retry(orders::WhichArguments),
     /// Take databases back: some, a wave, or all
-    Rollback(orders::WhichArguments),
+    Rollback(orders::RollbackArguments),
     /// Close the way back of databases: some, a wave, or all
     Commit(orders::WhichArguments),
     /// Say what became of every database
@@ -61,9 +71,8 @@ impl FleetCommand {
                 arguments.how.json
             }
             Self::Approve(arguments) => arguments.how.json,
-            Self::Retry(arguments) | Self::Rollback(arguments) | Self::Commit(arguments) => {
-                arguments.how.json
-            }
+            Self::Rollback(arguments) => arguments.of.how.json,
+            Self::Retry(arguments) | Self::Commit(arguments) => arguments.how.json,
             Self::Report(arguments) => arguments.json,
         }
     }

@@ -5,6 +5,7 @@
 use std::{path::Path, time::Duration};
 
 use clap::Args;
+use upshift_proto::v1::{FleetMembers, fleet_order_request::What};
 use upshift_shared::{
     clock::{self, Stopwatch},
     fleet::{FleetFile, MemberName},
@@ -12,12 +13,14 @@ use upshift_shared::{
 
 use super::{
     super::{Failure, database::print_line},
-    folder::Left,
-    members::{Chosen, FleetArguments, Surveyed, configured, survey},
-    run::{FAILED, HowArguments, Next},
-    running::{Asked, conduct},
+    home::Left,
+    members::{Chosen, FleetArguments, For, Surveyed, configured, survey},
+    remote,
+    run::{HowArguments, Next},
+    running::{Asked, Given, conduct},
+    shown::{Shown, ShownMember},
 };
-use crate::fleet::{Fleet, FleetCommand, FleetEvent, FleetOrder, Which};
+use crate::fleet::{Fleet, FleetCommand, FleetEvent, FleetOrder, MemberState, Which};
 
 /// How long whoever conducts the fleet may take to take an order up: it looks twice a second.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -48,6 +51,17 @@ pub(in crate::command) struct ApproveArguments {
     pub(super) how: HowArguments,
 }
 
+/// `upshift fleet rollback FILE`
+#[derive(Debug, Args)]
+pub(in crate::command) struct RollbackArguments {
+    /// Go on where rows that were changed are gone meanwhile, and cannot get their old values back;
+    /// and lose what an application has written to tables that a pass built anew
+    #[arg(long)]
+    force: bool,
+    #[command(flatten)]
+    pub(super) of: WhichArguments,
+}
+
 /// `upshift fleet retry|rollback|commit FILE`
 #[derive(Debug, Args)]
 pub(in crate::command) struct WhichArguments {
@@ -74,13 +88,19 @@ impl WhichArguments {
         if self.all {
             return Ok(Which::All);
         }
-        if self.members.is_empty() {
+        self.meant(verb)?;
+        let names = self.members.iter().cloned().map(MemberName::from);
+        Ok(Which::These(names.collect()))
+    }
+
+    /// Which members, where somebody else knows the waves.
+    fn meant(&self, verb: &str) -> Result<FleetMembers, Failure> {
+        if self.members.is_empty() && self.wave.is_none() && !self.all {
             return Err(Failure::usage(format!(
                 "say what to {verb}: members by name, --wave WAVE, or --all"
             )));
         }
-        let names = self.members.iter().cloned().map(MemberName::from);
-        Ok(Which::These(names.collect()))
+        Ok(remote::members(&self.members, self.wave.as_deref()))
     }
 }
 
@@ -101,6 +121,9 @@ pub(in crate::command) async fn pause(
     arguments: Arguments,
     config: Option<&Path>,
 ) -> Result<(), Failure> {
+    if let Some(remote) = arguments.fleet.remote(config)? {
+        return remote.order(What::Pause(true), &arguments.how).await;
+    }
     let chosen = arguments.fleet.open()?;
     give(&chosen, FleetOrder::Pause, (&arguments.how, config)).await
 }
@@ -109,6 +132,9 @@ pub(in crate::command) async fn resume(
     arguments: Arguments,
     config: Option<&Path>,
 ) -> Result<(), Failure> {
+    if let Some(remote) = arguments.fleet.remote(config)? {
+        return remote.order(What::Resume(true), &arguments.how).await;
+    }
     let chosen = arguments.fleet.open()?;
     give(&chosen, FleetOrder::Resume, (&arguments.how, config)).await
 }
@@ -117,6 +143,9 @@ pub(in crate::command) async fn abort(
     arguments: Arguments,
     config: Option<&Path>,
 ) -> Result<(), Failure> {
+    if let Some(remote) = arguments.fleet.remote(config)? {
+        return remote.order(What::Abort(true), &arguments.how).await;
+    }
     let chosen = arguments.fleet.open()?;
     give(&chosen, FleetOrder::Abort, (&arguments.how, config)).await
 }
@@ -125,6 +154,10 @@ pub(in crate::command) async fn approve(
     arguments: ApproveArguments,
     config: Option<&Path>,
 ) -> Result<(), Failure> {
+    if let Some(remote) = arguments.fleet.remote(config)? {
+        let wave = arguments.wave.clone().unwrap_or_default();
+        return remote.order(What::Approve(wave), &arguments.how).await;
+    }
     let chosen = arguments.fleet.open()?;
     let wave = match &arguments.wave {
         None => None,
@@ -138,6 +171,10 @@ pub(in crate::command) async fn retry(
     mut arguments: WhichArguments,
     config: Option<&Path>,
 ) -> Result<(), Failure> {
+    if let Some(remote) = arguments.fleet.remote(config)? {
+        let which = remote::members(&arguments.members, arguments.wave.as_deref());
+        return remote.order(What::Retry(which), &arguments.how).await;
+    }
     let chosen = arguments.fleet.open()?;
     // The failed ones: nobody else is meant.
     arguments.all |= arguments.members.is_empty() && arguments.wave.is_none();
@@ -146,19 +183,31 @@ pub(in crate::command) async fn retry(
 }
 
 pub(in crate::command) async fn rollback(
-    arguments: WhichArguments,
+    RollbackArguments { force, of }: RollbackArguments,
     config: Option<&Path>,
 ) -> Result<(), Failure> {
-    let chosen = arguments.fleet.open()?;
-    let which = arguments.which(&chosen.order, "roll back")?;
-    let order = FleetOrder::RollBack(which);
-    give(&chosen, order, (&arguments.how, config)).await
+    if let Some(remote) = of.fleet.remote(config)? {
+        let mut which = of.meant("roll back")?;
+        which.force = force;
+        return remote.order(What::Rollback(which), &of.how).await;
+    }
+    let chosen = of.fleet.open()?;
+    let which = of.which(&chosen.order, "roll back")?;
+    let order = match force {
+        true => FleetOrder::RollBackByForce(which),
+        false => FleetOrder::RollBack(which),
+    };
+    give(&chosen, order, (&of.how, config)).await
 }
 
 pub(in crate::command) async fn commit(
     arguments: WhichArguments,
     config: Option<&Path>,
 ) -> Result<(), Failure> {
+    if let Some(remote) = arguments.fleet.remote(config)? {
+        let which = arguments.meant("commit")?;
+        return remote.order(What::Commit(which), &arguments.how).await;
+    }
     let chosen = arguments.fleet.open()?;
     let which = arguments.which(&chosen.order, "commit")?;
     give(&chosen, FleetOrder::Commit(which), (&arguments.how, config)).await
@@ -170,7 +219,7 @@ async fn give(
     order: FleetOrder,
     (how, config): (&HowArguments, Option<&Path>),
 ) -> Result<(), Failure> {
-    let Some(lock) = chosen.folder.try_lock()? else {
+    let Some(lock) = chosen.folder.lock_or_none().await? else {
         let left = chosen.folder.leave(&order)?;
         taken_up(&left).await?;
         return ordered(
@@ -190,25 +239,42 @@ async fn give(
         );
     }
     drop(lock);
-    // One that failed before anything was done to it has nothing to be taken back.
-    let bad = match order {
-        FleetOrder::RollBack(_) => &FAILED[1..],
-        _ => &FAILED[..],
-    };
     let asked = Asked {
         workers: how.workers(),
-        options: Vec::new(),
-        orders: vec![order],
+        orders: vec![order.clone()],
         only_orders: true,
-        anew: false,
     };
+    let asked = (asked, Given::default());
     let with = (configured(config)?, how.telling(chosen.command("approve")));
     let shown = Box::pin(conduct(chosen, asked, with)).await?;
     let next = Next {
+        run: chosen.command("run"),
         retry: chosen.command("retry"),
         rollback: chosen.command("rollback"),
     };
-    how.outcome(&shown, bad, &next)
+    // Others may have failed before: that is not what this order is about.
+    let missed = u32::try_from(shown.missed.len()).unwrap_or(u32::MAX);
+    how.outcome(&shown, (missed, &what_was_missed(&order, &shown)), &next)
+}
+
+/// What has become of those that an order did not bring where it was to.
+fn what_was_missed(order: &FleetOrder, shown: &Shown) -> String {
+    let is_committed = |member: &&ShownMember| {
+        member.state == MemberState::Committed && shown.missed.contains(&member.name)
+    };
+    match order {
+        FleetOrder::Commit(_) => "are not committed".to_owned(),
+        order if order.goes_back() => {
+            let what = "are not taken back";
+            match shown.members.iter().filter(is_committed).count() {
+                0 => what.to_owned(),
+                count => {
+                    format!("{what}: {count} are committed, for which a backup is the way back")
+                }
+            }
+        }
+        _ => "failed".to_owned(),
+    }
 }
 
 fn ordered(how: &HowArguments, text: &str) -> Result<(), Failure> {
@@ -246,7 +312,7 @@ async fn write_down(
     let Surveyed { members, .. } = Box::pin(survey(
         (&chosen.order, &chosen.folder),
         configured(config)?,
-        false,
+        (place.round, For::Status),
     ))
     .await?;
     let now = clock::since_epoch();
@@ -256,7 +322,7 @@ async fn write_down(
         .handle(FleetEvent::Ordered(order), now)
         .map_err(|refusal| Failure::refused(refusal.to_string()))?;
     match commands.contains(&FleetCommand::Record) {
-        true => chosen.folder.record(fleet.place()),
+        true => chosen.folder.keep(fleet.place()),
         false => Ok(()),
     }
 }

@@ -26,6 +26,7 @@ use super::{
         database::{print_json, print_line},
     },
     finding,
+    folder::Folder,
     variants::Variants,
 };
 use crate::{compile::Options, figures};
@@ -39,6 +40,9 @@ pub(in crate::command) struct Arguments {
     /// The order: fleet.toml
     #[arg(value_name = "FILE")]
     file: PathBuf,
+    /// The folder in which the fleet keeps its place [default: .upshift/fleets/NAME beside the file]
+    #[arg(long, value_name = "DIR")]
+    state: Option<PathBuf>,
     /// How long it takes with so many workers [default: with one for each database that the caps let be
     /// worked on at once]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
@@ -61,10 +65,12 @@ pub(in crate::command) async fn run(
     let config = Arc::new(config);
     let pack = compiling::load(&file.pack)?;
     let (options, remark) = options(&config)?;
+    let place = Folder::of(&arguments.file, &file.name, arguments.state.as_deref()).place()?;
     let found = finding::find(&file, Arc::clone(&config)).await?;
     let all = found.members.len();
     let survey = Arc::new(Survey {
         fleet: file.name.clone(),
+        round: place.round,
         found,
         variants: Variants::for_planning(pack, options, remark),
         snapshot: config.snapshot.clone(),

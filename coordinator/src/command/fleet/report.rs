@@ -4,7 +4,7 @@
 use std::{collections::BTreeMap, fmt::Write as _, path::Path};
 
 use clap::Args;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use upshift_shared::{clock, fleet::MemberName, ids::RunId, ledger::run::RunRow};
 
 use super::{
@@ -13,8 +13,9 @@ use super::{
         database::{print_json, print_line},
     },
     folder::Done,
-    members::{FleetArguments, Surveyed, configured, survey},
-    shown::{Shown, ShownMember, in_words, printable},
+    home::Home,
+    members::{FleetArguments, For, Surveyed, configured, survey},
+    shown::{Shown, ShownMember, in_words, one_line, printable},
 };
 use crate::{figures, fleet::Fleet};
 
@@ -35,8 +36,8 @@ pub(in crate::command) struct Arguments {
 }
 
 /// The report.
-#[derive(Debug, Serialize)]
-struct Report {
+#[derive(Debug, Serialize, Deserialize)]
+pub(in crate::command) struct Report {
     fleet: String,
     /// Seconds since 1970.
     at: u64,
@@ -48,7 +49,7 @@ struct Report {
 }
 
 /// What became of a database.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 struct Row {
     #[serde(flatten)]
     member: ShownMember,
@@ -95,57 +96,79 @@ pub(in crate::command) async fn run(
     arguments: Arguments,
     config: Option<&Path>,
 ) -> Result<(), Failure> {
+    if let Some(remote) = arguments.fleet.remote(config)? {
+        return print(&remote.report().await?, &arguments);
+    }
     let chosen = arguments.fleet.open()?;
+    let place = chosen.folder.place()?;
     let surveyed = Box::pin(survey(
         (&chosen.order, &chosen.folder),
         configured(config)?,
-        true,
+        (place.round, For::Report),
     ))
     .await?;
     let Surveyed {
         members,
-        mut runs,
+        runs,
         unasked,
         ..
     } = surveyed;
-    let (place, now) = (chosen.folder.place()?, clock::since_epoch());
-    let conducted = chosen.folder.try_lock()?.is_none();
+    let now = clock::since_epoch();
+    let conducted = !chosen.folder.is_free().await?;
     let fleet = Fleet::new(chosen.order.clone(), members, place, now);
-    let shown = Shown::of(&fleet, now, conducted);
-    let mut noted = BTreeMap::<String, Noted>::new();
-    chosen.folder.noted(|done| {
-        noted.entry(done.member.to_string()).or_default().take(done);
-    });
-    let rows = shown.members.into_iter().map(|member| {
-        let run = runs.remove(&MemberName::from(member.name.clone()));
-        let noted = noted.remove(&member.name).unwrap_or_default();
-        row(member, run, noted)
-    });
-    let report = Report {
-        members: rows.collect(),
-        fleet: shown.fleet,
-        at: shown.at,
-        standing: shown.standing,
-        states: shown.states,
-        failed: shown.failed,
-        waves: shown.waves,
+    let shown = match conducted {
+        true => Shown::of(&fleet, now, true),
+        false => Shown::at_rest(fleet, now),
     };
+    let report = Report::of(shown, runs, |take| chosen.folder.noted(take));
     for unasked in &unasked {
         eprintln!(
             "upshift: warning: {} cannot be had: {}",
             unasked.source, unasked.why
         );
     }
+    print(&report, &arguments)
+}
+
+fn print(report: &Report, arguments: &Arguments) -> Result<(), Failure> {
     if arguments.json {
-        print_json(&report)?;
-    } else if arguments.csv {
-        print_line(csv(&report).trim_end());
-    } else if arguments.html {
-        print_line(html(&report).trim_end());
-    } else {
-        print_line(text(&report).trim_end());
+        return print_json(report);
     }
+    let text = match (arguments.csv, arguments.html) {
+        (true, _) => csv(report),
+        (_, true) => html(report),
+        _ => text(report),
+    };
+    print_line(text.trim_end());
     Ok(())
+}
+
+impl Report {
+    /// Of how a fleet stands, the runs of its members, and what `each` gives of what was noted.
+    pub(in crate::command) fn of(
+        shown: Shown,
+        mut runs: BTreeMap<MemberName, RunRow>,
+        each: impl FnOnce(&mut dyn FnMut(Done)),
+    ) -> Self {
+        let mut noted = BTreeMap::<String, Noted>::new();
+        each(&mut |done| {
+            noted.entry(done.member.to_string()).or_default().take(done);
+        });
+        let rows = shown.members.into_iter().map(|member| {
+            let run = runs.remove(&MemberName::from(member.name.clone()));
+            let noted = noted.remove(&member.name).unwrap_or_default();
+            row(member, run, noted)
+        });
+        Self {
+            members: rows.collect(),
+            fleet: shown.fleet,
+            at: shown.at,
+            standing: shown.standing,
+            states: shown.states,
+            failed: shown.failed,
+            waves: shown.waves,
+        }
+    }
 }
 
 fn row(mut member: ShownMember, run: Option<RunRow>, noted: Noted) -> Row {
@@ -212,7 +235,7 @@ fn text(report: &Report) -> String {
             printable(&member.name),
             member.state.as_str().replace('_', " "),
             figures::seconds(row.seconds),
-            printable(&reason.lines().collect::<Vec<_>>().join("; "))
+            printable(&one_line(reason))
         );
         let _infallible = writeln!(text, "{}", line.trim_end());
     }
@@ -228,11 +251,19 @@ fn summary(report: &Report) -> String {
     )
 }
 
-/// RFC 4180: cells that have to be are quoted, and quotes doubled.
+/// RFC 4180: cells that have to be are quoted, and quotes doubled. A spreadsheet takes a cell that begins like
+/// a formula for one: such a cell begins with an apostrophe
+/// (<https://owasp.org/www-community/attacks/CSV_Injection>).
 fn csv(report: &Report) -> String {
-    let cell = |text: &str| match text.contains([',', '"', '\n', '\r']) {
-        true => format!("\"{}\"", text.replace('"', "\"\"")),
-        false => text.to_owned(),
+    let cell = |text: &str| {
+        let text = match text.starts_with(['=', '+', '-', '@', '\t', '\r']) {
+            true => format!("'{text}"),
+            false => text.to_owned(),
+        };
+        match text.contains([',', '"', '\n', '\r', '\'']) {
+            true => format!("\"{}\"", text.replace('"', "\"\"")),
+            false => text,
+        }
     };
     let mut csv = HEAD.join(",");
     csv.push_str("\r\n");
@@ -322,5 +353,21 @@ mod tests {
         let html = html(&report);
         assert!(!html.contains("<script>"), "{html}");
         assert!(html.contains("&lt;script&gt;&amp;&#39;"), "{html}");
+    }
+
+    #[test]
+    fn a_spreadsheet_finds_no_formula() {
+        for (name, cell) in [
+            ("=1+1", "\"'=1+1\",s:1"),
+            ("+1", "\"'+1\",s:1"),
+            ("-x", "\"'-x\",s:1"),
+            ("@SUM(A1)", "\"'@SUM(A1)\",s:1"),
+            ("\tx", "\"'\tx\",s:1"),
+            ("=\"a\"", "\"'=\"\"a\"\"\",s:1"),
+            ("a=1", "a=1,s:1"),
+        ] {
+            let csv = csv(&report(name, "why"));
+            assert!(csv.contains(&format!("\r\n{cell}")), "{csv}");
+        }
     }
 }

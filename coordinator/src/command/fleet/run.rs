@@ -7,14 +7,15 @@ use clap::Args;
 use super::{
     super::{Failure, database::print_line},
     members::{FleetArguments, configured},
-    running::{Asked, conduct},
+    remote::Submit,
+    running::{Asked, Given, conduct},
     shown::Shown,
     telling::Telling,
 };
 use crate::fleet::{FleetOrder, MemberState};
 
 /// States that somebody has to do something about.
-pub(super) const FAILED: [MemberState; 2] = [MemberState::Failed, MemberState::Stuck];
+const FAILED: [MemberState; 2] = [MemberState::Failed, MemberState::Stuck];
 
 /// `upshift fleet run FILE`
 #[derive(Debug, Args)]
@@ -26,10 +27,15 @@ pub(in crate::command) struct Arguments {
     /// Do not wait for waves to be approved
     #[arg(long, short)]
     yes: bool,
-    /// Begin again though the fleet was aborted
+    /// Begin once more, waves from the first: though the fleet was aborted, and what was rolled back
+    /// again. What failed is gone on with by retry
     #[arg(long)]
     anew: bool,
-    /// Options of `upshift run`, such as --passes shadow --verify full
+    /// Show how it goes until a cluster has conducted it to its end
+    #[arg(long)]
+    watch: bool,
+    /// Options of `upshift run`, such as --passes shadow --verify full. Whoever goes on keeps to them
+    /// until others are given
     #[arg(last = true, value_name = "OPTIONS")]
     options: Vec<String>,
 }
@@ -64,12 +70,19 @@ impl HowArguments {
         Telling::new(self.json, self.quiet, approve)
     }
 
+    /// The same where its members were to be upgraded.
+    pub(super) fn upgraded(&self, shown: &Shown, next: &Next) -> Result<(), Failure> {
+        let in_state = |state: &MemberState| shown.states.get(state.as_str());
+        let failed = FAILED.iter().filter_map(in_state).sum();
+        self.outcome(shown, (failed, "failed"), next)
+    }
+
     /// Shows how the fleet stands when a process is done with it, and makes an outcome of it: a failure
-    /// where members stand in one of these states.
+    /// where so many members have come to that.
     pub(super) fn outcome(
         &self,
         shown: &Shown,
-        bad: &[MemberState],
+        (bad, what): (u32, &str),
         next: &Next,
     ) -> Result<(), Failure> {
         if self.json {
@@ -79,16 +92,18 @@ impl HowArguments {
         } else {
             print_line(shown.text(false).trim_end());
         }
-        let in_state = |state: &MemberState| shown.states.get(state.as_str());
-        let failed: u32 = bad.iter().filter_map(in_state).sum();
-        if failed > 0 {
+        if bad > 0 {
             return Err(Failure::failed(format!(
-                "{failed} failed; when the cause is mended: {}\nor take back: {}",
+                "{bad} {what}; when the cause is mended: {}\nor take back: {}",
                 next.retry, next.rollback
             )));
         }
         match shown.standing.as_str() {
             "done" | "what was ordered is done" => Ok(()),
+            "aborted" => Err(Failure::failed(format!(
+                "the fleet was aborted; begin once more: {} --anew",
+                next.run
+            ))),
             standing => Err(Failure::failed(format!("the fleet is {standing}"))),
         }
     }
@@ -96,6 +111,7 @@ impl HowArguments {
 
 /// The commands that come next.
 pub(super) struct Next {
+    pub(super) run: String,
     pub(super) retry: String,
     pub(super) rollback: String,
 }
@@ -104,16 +120,33 @@ pub(in crate::command) async fn run(
     arguments: Arguments,
     config: Option<&Path>,
 ) -> Result<(), Failure> {
+    if let Some(remote) = arguments.fleet.remote(config)? {
+        if arguments.how.workers.is_some() {
+            return Err(Failure::usage(
+                "--workers is for a fleet that this process conducts: a cluster has its own",
+            ));
+        }
+        let submit = Submit {
+            options: &arguments.options,
+            yes: arguments.yes,
+            anew: arguments.anew,
+            watch: arguments.watch,
+        };
+        return remote.run(submit, &arguments.how).await;
+    }
     let chosen = arguments.fleet.open()?;
     let config = configured(config)?;
     let approve = arguments.yes.then_some(FleetOrder::Approve { wave: None });
     let asked = Asked {
         workers: arguments.how.workers(),
-        options: arguments.options,
         orders: approve.into_iter().collect(),
         only_orders: false,
+    };
+    let given = Given {
+        options: arguments.options,
         anew: arguments.anew,
     };
+    let asked = (asked, given);
     let telling = arguments.how.telling(chosen.command("approve"));
     let conducted = Box::pin(conduct(&chosen, asked, (config, telling))).await;
     let shown = conducted.map_err(|failure| match failure.message() {
@@ -121,8 +154,9 @@ pub(in crate::command) async fn run(
         _ => failure,
     })?;
     let next = Next {
+        run: chosen.command("run"),
         retry: chosen.command("retry"),
         rollback: chosen.command("rollback"),
     };
-    arguments.how.outcome(&shown, &FAILED, &next)
+    arguments.how.upgraded(&shown, &next)
 }

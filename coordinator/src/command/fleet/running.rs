@@ -3,7 +3,7 @@
 //! Order of shutdown: no member begins any more, runs end when their units have and stay as they stand,
 //! the loop that drives them ends, its workers do, the folder is given back.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{collections::HashMap, path::Path, sync::Arc, time::Duration};
 
 use tokio::{
     task::JoinSet,
@@ -14,9 +14,8 @@ use upshift_shared::{
     Error,
     clock::{self, Stopwatch},
     config::Config,
-    fleet::{FleetFile, Hook, MemberName},
+    fleet::{FleetFile, MemberName},
     pack::Pack,
-    pg::Target,
     telemetry::trace::Parent,
 };
 
@@ -27,22 +26,24 @@ use super::{
         parsed, run, signals,
     },
     budget,
-    conducting::{Conductor, Work},
+    conducting::{Away, Conductor, RunLimits, Work},
     finding::Entries,
-    folder::{Done, Folder},
-    hooks,
+    folder::Done,
+    home::Home,
+    hooks::{self, Told},
     loads::Loads,
-    members::{Chosen, Surveyed, survey},
+    members::{Chosen, For, Surveyed, survey},
     shown::Shown,
     telling::Telling,
     variants::Variants,
 };
 use crate::{
     coordination::Embedded,
-    driver::{hub::Hub, process::Crew},
+    driver::process::Crew,
     engine::Load,
     fleet::{
-        Fleet, FleetCommand, FleetEvent, FleetOrder, Found, HookKind, MemberId, Standing, room,
+        Fleet, FleetCommand, FleetEvent, FleetOrder, FleetPlace, Found, HookKind, MemberId,
+        Standing, room,
     },
 };
 
@@ -58,26 +59,60 @@ const LEAVE: Duration = Duration::from_secs(120);
 /// while one is begun or ends its workers are another's.
 const PER_WORKER: u32 = 2;
 /// Units of one database at once, where nobody says: others want workers too.
-pub(super) const UNITS: u32 = 4;
+pub(in crate::command) const UNITS: u32 = 4;
 
 /// What a process is to do with a fleet.
-pub(super) struct Asked {
-    /// Workers of this process.
-    pub(super) workers: u32,
-    /// Options of `upshift run`.
-    pub(super) options: Vec<String>,
+pub(in crate::command) struct Asked {
+    /// Workers that there are.
+    pub(in crate::command) workers: u32,
     /// What is ordered first.
-    pub(super) orders: Vec<FleetOrder>,
+    pub(in crate::command) orders: Vec<FleetOrder>,
     /// Whether nothing is done but that.
-    pub(super) only_orders: bool,
-    /// Whether an earlier abort is over.
-    pub(super) anew: bool,
+    pub(in crate::command) only_orders: bool,
+}
+
+/// What is said of a fleet when it is begun, or gone on with.
+#[derive(Debug, Default)]
+pub(in crate::command) struct Given {
+    /// Options of `upshift run`; where there are none, those that the order was begun with.
+    pub(in crate::command) options: Vec<String>,
+    /// Whether it begins once more.
+    pub(in crate::command) anew: bool,
+}
+
+impl Given {
+    pub(in crate::command) fn heed(&self, place: &mut FleetPlace) {
+        if self.anew {
+            place.begin_anew();
+        }
+        if self.anew || !self.options.is_empty() {
+            place.options.clone_from(&self.options);
+        }
+    }
+}
+
+/// A fleet that is at hand: its order, and where it is at home.
+pub(in crate::command) struct AtHand {
+    pub(in crate::command) order: FleetFile,
+    pub(in crate::command) place: FleetPlace,
+    /// Whether that is not what is kept.
+    pub(in crate::command) changed: bool,
+    pub(in crate::command) home: Arc<dyn Home>,
+    pub(in crate::command) config: Arc<Config>,
+    pub(in crate::command) telling: Telling,
+}
+
+/// A fleet whose members were looked at.
+pub(in crate::command) struct LookedAt {
+    fleet: AtHand,
+    pack: Pack,
+    surveyed: Surveyed,
 }
 
 /// A fleet that this process conducts.
 struct Running {
     fleet: Fleet,
-    folder: Folder,
+    home: Arc<dyn Home>,
     conductor: Arc<Conductor>,
     entries: Arc<Entries>,
     work: JoinSet<Ended>,
@@ -111,103 +146,169 @@ enum Happened {
     ToldToStop,
 }
 
-/// Conducts a fleet until there is nothing more to do, or it is told to stop.
+/// Conducts a fleet with workers of this process until there is nothing more to do, or it is told to stop.
 pub(super) async fn conduct(
     chosen: &Chosen,
-    asked: Asked,
+    (asked, given): (Asked, Given),
     (config, telling): (Arc<Config>, Telling),
 ) -> Result<Shown, Failure> {
     let _lock = chosen.folder.lock().await?;
     let stop = CancellationToken::new();
     let mut background = JoinSet::new();
     signals::cancel_on_signal(&mut background, stop.clone())?;
-    let mut order = chosen.order.clone();
-    let mut place = chosen.folder.place()?;
-    if asked.anew {
-        place.aborted = false;
-    }
-    // What is wrong with the pack is said before anything is looked at.
-    let pack = compiling::load(&order.pack)?;
-    let surveyed = Box::pin(survey((&order, &chosen.folder), Arc::clone(&config), false)).await?;
-    let Surveyed {
-        members,
-        entries,
-        unasked,
-        ..
-    } = surveyed;
-    for unasked in &unasked {
-        telling.warn(&format!(
-            "{} cannot be had: {}",
-            unasked.source, unasked.why
-        ));
-    }
-    let limits = budget::heed(&mut order, (&members, &entries)).await;
-    limits.iter().for_each(|line| telling.say(line));
-    let resolver = Arc::clone(&entries);
+    let stored = chosen.folder.place()?;
+    let mut place = stored.clone();
+    given.heed(&mut place);
+    chosen.folder.take_over()?;
+    let at_hand = AtHand {
+        order: chosen.order.clone(),
+        changed: place != stored,
+        place,
+        home: Arc::new(chosen.folder.clone()),
+        config,
+        telling,
+    };
+    let looked_at = Box::pin(at_hand.look()).await?;
+    let resolver = Arc::clone(&looked_at.surveyed.entries);
     let resolve = move |name: &str| {
         let found = resolver.target(&MemberName::from(name.to_owned()));
         found.map_err(|failure| Error::Config(failure.message().to_owned()))
     };
     let (crew, hub) = Crew::assemble(Arc::new(resolve), asked.workers)?;
-    let with = (config, Arc::clone(&entries));
-    let conducted = match conductor(&asked.options, (&order, pack), with, hub) {
-        Ok(conductor) => {
-            let fleet = Fleet::new(order, members, place, clock::since_epoch());
-            let folder = chosen.folder.clone();
-            let mut running = Running::new(fleet, folder, (conductor, entries), telling);
-            let run = Box::pin(running.run(asked, &stop)).await;
-            chosen.folder.tell(&running.shown(false));
-            run.map(|()| running.shown(false))
-        }
-        Err(failure) => Err(failure),
-    };
-    crew.dismiss().await;
-    background.abort_all();
-    match unasked.is_empty() {
-        true => conducted,
-        false => conducted.and(Err(Failure::failed(
-            "not all that [[members]] names could be asked: what is there was not upgraded",
-        ))),
-    }
-}
-
-/// What conducts its members, by options of `upshift run`.
-fn conductor(
-    options: &[String],
-    (order, pack): (&FleetFile, Pack),
-    (config, entries): (Arc<Config>, Arc<Entries>),
-    hub: Hub,
-) -> Result<Conductor, Failure> {
-    let mut words = options.to_vec();
-    words.push("--".to_owned());
-    words.push(order.pack.display().to_string());
-    let host = Host::Cluster(Box::new(ClusterHost {
-        hub: hub.clone(),
+    let host = ClusterHost {
+        hub,
         coordination: Arc::new(Embedded::default()),
         servers: Arc::default(),
         takes_over: false,
         trace: Parent::default(),
         units: UNITS,
-    }));
-    let arguments = parsed::<run::Arguments>(&words)?.of_fleet(host)?;
+    };
+    let limits = RunLimits::default();
+    let conducted = Box::pin(looked_at.conduct((host, limits), asked, &stop)).await;
+    crew.dismiss().await;
+    background.abort_all();
+    conducted
+}
+
+impl AtHand {
+    /// Looks at its members.
+    pub(in crate::command) async fn look(self) -> Result<LookedAt, Failure> {
+        // What is wrong with the pack is said before anything is looked at.
+        let pack = tokio::task::block_in_place(|| compiling::load(&self.order.pack))?;
+        let of = (&self.order, &*self.home);
+        let why = (self.place.round, For::Run);
+        let surveyed = Box::pin(survey(of, Arc::clone(&self.config), why)).await?;
+        for unasked in &surveyed.unasked {
+            self.telling.warn(&format!(
+                "{} cannot be had: {}",
+                unasked.source, unasked.why
+            ));
+        }
+        Ok(LookedAt {
+            fleet: self,
+            pack,
+            surveyed,
+        })
+    }
+}
+
+impl LookedAt {
+    /// Conducts it until there is nothing more to do, or it is told to stop; `host` drives its runs.
+    pub(in crate::command) async fn conduct(
+        self,
+        (host, limits): (ClusterHost, RunLimits),
+        asked: Asked,
+        stop: &CancellationToken,
+    ) -> Result<Shown, Failure> {
+        let Self {
+            fleet,
+            pack,
+            surveyed,
+        } = self;
+        let AtHand {
+            mut order,
+            place,
+            changed,
+            home,
+            config,
+            telling,
+        } = fleet;
+        let Surveyed {
+            members,
+            entries,
+            unasked,
+            ..
+        } = surveyed;
+        let told = budget::heed(&mut order, (&members, &entries)).await;
+        told.iter().for_each(|line| telling.say(line));
+        limits.heed(&mut order.caps);
+        let with = (config, Arc::clone(&entries));
+        let conductor = conductor(&place, (&order, pack), with, (host, limits))?;
+        if changed {
+            home.record(&place).await?;
+        }
+        let fleet = Fleet::new(order, members, place, clock::since_epoch());
+        let ordered = asked.orders.first().cloned();
+        let mut running = Running::new(fleet, home, (conductor, entries), telling);
+        let run = Box::pin(running.run(asked, stop)).await;
+        running.home.tell(running.shown(false));
+        run?;
+        match unasked.is_empty() {
+            true => Ok(Shown {
+                missed: ordered.map_or_else(Vec::new, |order| running.missed(&order)),
+                ..running.shown(false)
+            }),
+            false => Err(Failure::failed(
+                "not all that [[members]] names could be asked: what is there was not upgraded",
+            )),
+        }
+    }
+}
+
+/// What conducts its members, by options of `upshift run`.
+fn conductor(
+    place: &FleetPlace,
+    (order, pack): (&FleetFile, Pack),
+    (config, entries): (Arc<Config>, Arc<Entries>),
+    (host, limits): (ClusterHost, RunLimits),
+) -> Result<Conductor, Failure> {
+    let hub = host.hub.clone();
+    let host = Host::Cluster(Box::new(host));
+    let arguments = run_arguments(&place.options, &order.pack, host)?;
     let options = arguments.ordering().options(&config.run);
     let mut compiled = arguments.pack().options();
     let remark = bad_data::heed(&options, &mut compiled)?;
     Ok(Conductor {
         fleet: order.name.clone(),
+        round: place.round,
+        patience: order.patience,
+        away: Away::default(),
         variants: Variants::new(pack, compiled, remark),
         config,
         entries,
         arguments,
         options,
         hub,
+        limits,
     })
+}
+
+/// The arguments of `upshift run` that the options of a fleet are.
+pub(in crate::command) fn run_arguments(
+    options: &[String],
+    pack: &Path,
+    host: Host,
+) -> Result<run::Arguments, Failure> {
+    let mut words = options.to_vec();
+    words.push("--".to_owned());
+    words.push(pack.display().to_string());
+    parsed::<run::Arguments>(&words)?.of_fleet(host)
 }
 
 impl Running {
     fn new(
         fleet: Fleet,
-        folder: Folder,
+        home: Arc<dyn Home>,
         (conductor, entries): (Conductor, Arc<Entries>),
         telling: Telling,
     ) -> Self {
@@ -216,7 +317,7 @@ impl Running {
         let loads = Loads::of(conductor.hub.clone());
         Self {
             fleet,
-            folder,
+            home,
             conductor: Arc::new(conductor),
             entries,
             work: JoinSet::new(),
@@ -231,6 +332,13 @@ impl Running {
         }
     }
 
+    /// Members that an order did not bring where it was to.
+    fn missed(&self, order: &FleetOrder) -> Vec<String> {
+        let missed = self.fleet.missed(order).into_iter();
+        let names = missed.map(|member| self.fleet.name(member).to_string());
+        names.collect()
+    }
+
     fn shown(&self, conducted: bool) -> Shown {
         Shown::of(&self.fleet, clock::since_epoch(), conducted)
     }
@@ -243,34 +351,36 @@ impl Running {
         self.make_room(&Load {
             capacity: u64::from(asked.workers),
             ..Load::default()
-        })?;
+        })
+        .await?;
         for order in asked.orders {
-            if let Some(why) = self.feed(FleetEvent::Ordered(order))? {
+            if let Some(why) = self.feed(FleetEvent::Ordered(order)).await? {
                 return Err(Failure::refused(why));
             }
         }
-        self.feed(FleetEvent::Tick)?;
+        self.feed(FleetEvent::Tick).await?;
         self.tell(true);
         loop {
             if self.work.is_empty() && matches!(self.fleet.standing(), Standing::Ended(_)) {
                 // One that was left in the last moment is not left behind.
-                if !self.take_orders()? {
+                if !self.take_orders().await? {
                     return Ok(());
                 }
                 continue;
             }
             match self.next(stop).await {
-                Happened::Ended(ended) => self.ended(*ended)?,
+                Happened::Ended(ended) => self.ended(*ended).await?,
                 Happened::Broken(what) => return Err(Failure::failed(what)),
-                Happened::Due => {
-                    self.wake = None;
-                    self.feed(FleetEvent::Tick)?;
-                }
+                Happened::Due => self.feed(FleetEvent::Tick).await.map(drop)?,
                 Happened::Look => {
-                    self.take_orders()?;
+                    // A clock may have been set, or a machine have slept, while it was waited for.
+                    if self.wake.is_some_and(|at| at <= clock::since_epoch()) {
+                        self.feed(FleetEvent::Tick).await?;
+                    }
+                    self.take_orders().await?;
                     self.tell(false);
                 }
-                Happened::Load(load) => self.make_room(&load)?,
+                Happened::Load(load) => self.make_room(&load).await?,
                 Happened::ToldToStop => {
                     self.leave().await;
                     return Err(Failure::failed("stopped"));
@@ -280,7 +390,7 @@ impl Running {
     }
 
     /// As many databases at once as keep the workers busy.
-    fn make_room(&mut self, load: &Load) -> Result<(), Failure> {
+    async fn make_room(&mut self, load: &Load) -> Result<(), Failure> {
         let active = self.fleet.tally(None).active();
         let workers = u32::try_from(load.capacity).unwrap_or(u32::MAX);
         let most = workers.saturating_mul(PER_WORKER).max(2);
@@ -289,7 +399,8 @@ impl Running {
             return Ok(());
         }
         self.limit = max_databases;
-        self.feed(FleetEvent::Limited { max_databases }).map(drop)
+        let event = FleetEvent::Limited { max_databases };
+        self.feed(event).await.map(drop)
     }
 
     async fn next(&mut self, stop: &CancellationToken) -> Happened {
@@ -314,7 +425,7 @@ impl Running {
         let ended = async {
             while let Some(ended) = self.work.join_next().await {
                 if let Ok(ended) = ended {
-                    self.folder.note(&ended.done);
+                    self.home.note(&ended.done).await;
                 }
             }
         };
@@ -323,42 +434,57 @@ impl Running {
     }
 
     /// Takes up what operators have left; whether there was anything.
-    fn take_orders(&mut self) -> Result<bool, Failure> {
-        let left = self.folder.left();
+    async fn take_orders(&mut self) -> Result<bool, Failure> {
+        let left = self.home.left();
         for left in &left {
             self.telling.ordered(&left.order);
-            let refused = self.feed(FleetEvent::Ordered(left.order.clone()))?;
-            left.answer(refused);
+            let event = FleetEvent::Ordered(left.order.clone());
+            let (commands, refused) = match self.fleet.handle(event, clock::since_epoch()) {
+                Ok(commands) => (commands, None),
+                Err(refusal) => (Vec::new(), Some(refusal.to_string())),
+            };
+            let changed = commands.contains(&FleetCommand::Record);
+            let place = changed.then(|| self.fleet.place());
+            self.home.taken(left, refused, place).await?;
+            self.told.1 = true;
+            for command in commands {
+                if command != FleetCommand::Record {
+                    self.execute(command).await?;
+                }
+            }
         }
         Ok(!left.is_empty())
     }
 
-    fn ended(&mut self, ended: Ended) -> Result<(), Failure> {
+    async fn ended(&mut self, ended: Ended) -> Result<(), Failure> {
         self.stops.remove(&ended.member);
-        self.folder.note(&ended.done);
+        self.home.note(&ended.done).await;
         self.telling.ended(&ended.done);
-        if let Some(why) = self.feed(ended.event)? {
+        if let Some(why) = self.feed(ended.event).await? {
             tracing::warn!(why, "what a member came to was not expected");
         }
         Ok(())
     }
 
     /// Tells the state machine of something and does what it says; why it refused, where it did.
-    fn feed(&mut self, event: FleetEvent) -> Result<Option<String>, Failure> {
+    async fn feed(&mut self, event: FleetEvent) -> Result<Option<String>, Failure> {
+        if event == FleetEvent::Tick {
+            self.wake = None;
+        }
         let commands = match self.fleet.handle(event, clock::since_epoch()) {
             Ok(commands) => commands,
             Err(refusal) => return Ok(Some(refusal.to_string())),
         };
         self.told.1 = true;
         for command in commands {
-            self.execute(command)?;
+            self.execute(command).await?;
         }
         Ok(None)
     }
 
-    fn execute(&mut self, command: FleetCommand) -> Result<(), Failure> {
+    async fn execute(&mut self, command: FleetCommand) -> Result<(), Failure> {
         match command {
-            FleetCommand::Record => return self.folder.record(self.fleet.place()),
+            FleetCommand::Record => return self.home.record(self.fleet.place()).await,
             FleetCommand::Wake { at } => self.wake = Some(at),
             FleetCommand::WaveEnded { wave } => {
                 let tally = self.fleet.tally(Some(wave));
@@ -378,7 +504,9 @@ impl Running {
                 self.work_on(member, Work::Upgrade { wave });
             }
             FleetCommand::Commit { member } => self.work_on(member, Work::Commit),
-            FleetCommand::RollBack { member } => self.work_on(member, Work::RollBack),
+            FleetCommand::RollBack { member, force } => {
+                self.work_on(member, Work::RollBack { force });
+            }
             FleetCommand::Hook {
                 member,
                 hook,
@@ -421,27 +549,41 @@ impl Running {
             HookKind::After => (hooks.after.clone(), "hook_after"),
         };
         let wave = self.fleet.wave(member).map(|wave| self.wave_name(wave));
-        let call = Call {
+        let told = Told {
             fleet: self.fleet.order().name.clone(),
             wave: wave.unwrap_or_default(),
             server: self.fleet.server(member).to_owned(),
-            name: self.fleet.name(member),
+            member: self.fleet.name(member),
             outcome,
         };
-        let target = self.entries.target(&call.name);
+        let target = self.entries.target(&told.member);
+        // Nobody is disturbed where nothing is to be done.
+        let looks = (kind == HookKind::Before && outcome == "upgrade" && hook.is_some())
+            .then(|| Arc::clone(&self.conductor));
         self.work.spawn(async move {
             let watch = Stopwatch::start();
+            if let Some(conductor) = looks
+                && let Some(found) = Box::pin(conductor.is_left_alone(&told.member)).await
+            {
+                let (outcome, why) = in_words(&found);
+                let done = done(told.member, "upgrade", outcome, &watch);
+                return Ended {
+                    event: FleetEvent::Ended { member, found },
+                    member,
+                    done: Done { why, ..done },
+                };
+            }
             let (result, output) = match (hook, target) {
                 // The order was given without it.
                 (None, _) => (Ok(()), Vec::new()),
                 (Some(_), Err(failure)) => (Err(failure.message().to_owned()), Vec::new()),
-                (Some(hook), Ok(target)) => call.run(&hook, &target).await,
+                (Some(hook), Ok(target)) => hooks::run(&hook, &told, &target).await,
             };
             let outcome = if result.is_ok() { "done" } else { "failed" };
             let done = Done {
                 why: result.as_ref().err().cloned(),
                 output,
-                ..done(call.name, what, outcome, &watch)
+                ..done(told.member, what, outcome, &watch)
             };
             let event = FleetEvent::HookEnded { member, result };
             Ended {
@@ -460,32 +602,14 @@ impl Running {
             return;
         }
         self.told = (Stopwatch::start(), false);
+        let shown = self.shown(true);
+        let waits = matches!(
+            self.fleet.standing(),
+            Standing::Paused | Standing::OutsideWindow { .. }
+        );
+        self.telling.stands(&shown.standing, waits);
         self.telling.progress(&self.fleet.tally(None));
-        self.folder.tell(&self.shown(true));
-    }
-}
-
-/// A call of a hook.
-struct Call {
-    fleet: String,
-    wave: String,
-    server: String,
-    name: MemberName,
-    outcome: &'static str,
-}
-
-impl Call {
-    async fn run(&self, hook: &Hook, target: &Target) -> (Result<(), String>, Vec<String>) {
-        let told = hooks::Told {
-            fleet: &self.fleet,
-            wave: &self.wave,
-            member: &self.name,
-            server: &self.server,
-            outcome: self.outcome,
-        };
-        // A process that ends drops it, and the program ends with it.
-        let ended = hooks::run(hook, &told, (target, &CancellationToken::new())).await;
-        (ended.result, ended.output)
+        self.home.tell(shown);
     }
 }
 
@@ -505,7 +629,8 @@ fn done(member: MemberName, what: &str, outcome: &str, watch: &Stopwatch) -> Don
 fn in_words(found: &Found) -> (&'static str, Option<String>) {
     let (word, why) = match found {
         Found::Untouched => ("untouched", None),
-        Found::Unknown(why) => ("unknown", Some(why)),
+        // To whoever reads it, one that cannot be reached has failed.
+        Found::Unknown(why) | Found::NotBegun(why) => ("failed", Some(why)),
         Found::Current => ("current", None),
         Found::Refused(why) => ("refused", Some(why)),
         Found::Running => ("running", None),

@@ -11,34 +11,37 @@ use crate::{
 
 /// A fleet, as it is shown.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(super) struct Shown {
-    pub(super) fleet: String,
+pub(in crate::command) struct Shown {
+    pub(in crate::command) fleet: String,
     /// Seconds since 1970.
-    pub(super) at: u64,
+    pub(in crate::command) at: u64,
     /// Whether a process conducts it.
-    pub(super) conducted: bool,
+    pub(in crate::command) conducted: bool,
     /// In words.
-    pub(super) standing: String,
+    pub(in crate::command) standing: String,
     /// Members by state; states that nobody is in are left out.
-    pub(super) states: BTreeMap<String, u32>,
+    pub(in crate::command) states: BTreeMap<String, u32>,
     /// Those that count as failed, rolled back by now or not.
-    pub(super) failed: u32,
-    pub(super) waves: Vec<ShownWave>,
+    pub(in crate::command) failed: u32,
+    /// Those that an order which this process has carried out did not bring where it was to.
+    #[serde(skip)]
+    pub(in crate::command) missed: Vec<String>,
+    pub(in crate::command) waves: Vec<ShownWave>,
     /// In the order of the fleet.
-    pub(super) members: Vec<ShownMember>,
+    pub(in crate::command) members: Vec<ShownMember>,
 }
 
 /// A wave, as it is shown.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(super) struct ShownWave {
+pub(in crate::command) struct ShownWave {
     pub(super) name: String,
     pub(super) members: u32,
-    pub(super) states: BTreeMap<String, u32>,
+    pub(in crate::command) states: BTreeMap<String, u32>,
 }
 
 /// A member, as it is shown.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(super) struct ShownMember {
+pub(in crate::command) struct ShownMember {
     pub(super) name: String,
     pub(super) server: String,
     /// `None` for one that is left alone.
@@ -51,7 +54,7 @@ pub(super) struct ShownMember {
 }
 
 impl Shown {
-    pub(super) fn of(fleet: &Fleet, now: Duration, conducted: bool) -> Self {
+    pub(in crate::command) fn of(fleet: &Fleet, now: Duration, conducted: bool) -> Self {
         let waves = &fleet.order().waves;
         let of_wave = |wave: u32| waves.get(wave as usize).map(|wave| wave.name.clone());
         let member = |member: MemberId| {
@@ -80,16 +83,38 @@ impl Shown {
             fleet: fleet.order().name.clone(),
             at: now.as_secs(),
             conducted,
-            standing: standing(fleet, now),
+            standing: standing(fleet, now, conducted),
             states: by_state(&tally),
             failed: tally.failed,
+            missed: Vec::new(),
             waves: of_waves.collect(),
             members: fleet.members().map(member).collect(),
         }
     }
 
+    /// The same without the members.
+    pub(in crate::command) fn without_members(&self) -> Self {
+        Self {
+            fleet: self.fleet.clone(),
+            at: self.at,
+            conducted: self.conducted,
+            standing: self.standing.clone(),
+            states: self.states.clone(),
+            failed: self.failed,
+            missed: self.missed.clone(),
+            waves: self.waves.clone(),
+            members: Vec::new(),
+        }
+    }
+
+    /// How a fleet stands that no process conducts: by its place and the ledgers.
+    pub(in crate::command) fn at_rest(mut fleet: Fleet, now: Duration) -> Self {
+        fleet.look();
+        Self::of(&fleet, now, false)
+    }
+
     /// How it stands, a line a wave, and the members: all of them, or those that something is to be said of.
-    pub(super) fn text(&self, all: bool) -> String {
+    pub(in crate::command) fn text(&self, all: bool) -> String {
         let mut text = format!(
             "fleet {}: {}, {}",
             self.fleet,
@@ -125,11 +150,11 @@ impl Shown {
                 continue;
             }
             let reason = member.reason.as_deref().unwrap_or_default();
-            let reason = reason.lines().collect::<Vec<_>>().join("; ");
             let line = format!(
-                "  {:width$}  {:16}  {reason}",
+                "  {:width$}  {:16}  {}",
                 printable(&member.name),
-                member.state.as_str().replace('_', " ")
+                member.state.as_str().replace('_', " "),
+                printable(&one_line(reason))
             );
             text.push_str(line.trim_end());
             text.push('\n');
@@ -144,6 +169,11 @@ pub(super) fn printable(name: &str) -> String {
     name.chars().map(shown).collect()
 }
 
+/// Several lines as one.
+pub(super) fn one_line(text: &str) -> String {
+    text.lines().collect::<Vec<_>>().join("; ")
+}
+
 fn by_state(tally: &Tally) -> BTreeMap<String, u32> {
     let states = MemberState::ALL.into_iter();
     let counted = states.map(|state| (state.as_str().to_owned(), tally.of(state)));
@@ -151,7 +181,7 @@ fn by_state(tally: &Tally) -> BTreeMap<String, u32> {
 }
 
 /// `3 prepared, 1 failed`
-pub(super) fn in_words(states: &BTreeMap<String, u32>) -> String {
+pub(in crate::command) fn in_words(states: &BTreeMap<String, u32>) -> String {
     let in_order = MemberState::ALL.into_iter().filter_map(|state| {
         let count = states.get(state.as_str())?;
         let count = figures::count(u64::from(*count));
@@ -160,13 +190,14 @@ pub(super) fn in_words(states: &BTreeMap<String, u32>) -> String {
     in_order.collect::<Vec<_>>().join(", ")
 }
 
-fn standing(fleet: &Fleet, now: Duration) -> String {
+fn standing(fleet: &Fleet, now: Duration, conducted: bool) -> String {
     let name = |wave: u32| {
         let wave = fleet.order().waves.get(wave as usize);
         wave.map(|wave| wave.name.clone()).unwrap_or_default()
     };
     match fleet.standing() {
-        Standing::Going => "under way".to_owned(),
+        Standing::Going if conducted => "under way".to_owned(),
+        Standing::Going => "not done".to_owned(),
         Standing::Paused => "paused".to_owned(),
         Standing::AwaitsApproval { wave } => {
             format!("wave {} has ended and waits to be approved", name(wave))

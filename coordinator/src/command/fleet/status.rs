@@ -10,7 +10,7 @@ use super::{
         Failure,
         database::{print_json, print_line},
     },
-    members::{Chosen, FleetArguments, Surveyed, configured, survey},
+    members::{Chosen, FleetArguments, For, Surveyed, configured, survey},
     shown::{Shown, in_words},
 };
 use crate::fleet::Fleet;
@@ -38,24 +38,18 @@ pub(in crate::command) async fn run(
     arguments: Arguments,
     config: Option<&Path>,
 ) -> Result<(), Failure> {
-    let chosen = arguments.fleet.open()?;
-    let mut last = String::new();
-    while arguments.watch
-        && let Some(shown) = told(&chosen)?
-    {
-        let line = format!("{}: {}", shown.standing, in_words(&shown.states));
-        if line != last {
-            match arguments.json {
-                true => print_line(&serde_json::to_string(&shown).expect("it is plain data")),
-                false => print_line(&line),
-            }
-            last = line;
-        }
-        tokio::time::sleep(EVERY).await;
+    if let Some(remote) = arguments.fleet.remote(config)? {
+        let how = (arguments.all, arguments.watch, arguments.json);
+        return remote.status(how).await;
     }
-    let shown = match told(&chosen)? {
-        Some(shown) => shown,
-        None => by_ledgers(&chosen, config).await?,
+    let chosen = arguments.fleet.open()?;
+    if arguments.watch {
+        watch(&chosen, arguments.json).await?;
+    }
+    let shown = match told(&chosen).await? {
+        Told::Stands(shown) => *shown,
+        Told::Looking => by_ledgers(&chosen, config, true).await?,
+        Told::Nothing => by_ledgers(&chosen, config, false).await?,
     };
     if arguments.json {
         return print_json(&shown);
@@ -64,26 +58,61 @@ pub(in crate::command) async fn run(
     Ok(())
 }
 
-/// What whoever conducts the fleet tells; `None` where nobody does.
-fn told(chosen: &Chosen) -> Result<Option<Shown>, Failure> {
-    match chosen.folder.try_lock()? {
-        Some(_) => Ok(None),
-        None => {
-            let told: Option<Shown> = chosen.folder.told();
-            // It may be looking at its members still.
-            Ok(told.filter(|shown| shown.conducted))
+/// Shows it whenever it has changed, until nobody conducts the fleet.
+async fn watch(chosen: &Chosen, json: bool) -> Result<(), Failure> {
+    let mut last = String::new();
+    loop {
+        match told(chosen).await? {
+            Told::Nothing => return Ok(()),
+            Told::Looking => {}
+            Told::Stands(shown) => {
+                let line = format!("{}: {}", shown.standing, in_words(&shown.states));
+                if line != last {
+                    match json {
+                        true => {
+                            print_line(&serde_json::to_string(&shown).expect("it is plain data"));
+                        }
+                        false => print_line(&line),
+                    }
+                    last = line;
+                }
+            }
         }
+        tokio::time::sleep(EVERY).await;
     }
 }
 
+/// What whoever conducts the fleet tells.
+enum Told {
+    /// Nobody does.
+    Nothing,
+    /// It looks at its members still.
+    Looking,
+    Stands(Box<Shown>),
+}
+
+async fn told(chosen: &Chosen) -> Result<Told, Failure> {
+    if chosen.folder.is_free().await? {
+        return Ok(Told::Nothing);
+    }
+    let told: Option<Box<Shown>> = chosen.folder.told();
+    let told = told.filter(|shown| shown.conducted);
+    Ok(told.map_or(Told::Looking, Told::Stands))
+}
+
 /// How it stands by the ledgers of its members, and its place.
-async fn by_ledgers(chosen: &Chosen, config: Option<&Path>) -> Result<Shown, Failure> {
+async fn by_ledgers(
+    chosen: &Chosen,
+    config: Option<&Path>,
+    conducted: bool,
+) -> Result<Shown, Failure> {
+    let place = chosen.folder.place()?;
     let Surveyed {
         members, unasked, ..
     } = Box::pin(survey(
         (&chosen.order, &chosen.folder),
         configured(config)?,
-        false,
+        (place.round, For::Status),
     ))
     .await?;
     for unasked in unasked {
@@ -92,7 +121,10 @@ async fn by_ledgers(chosen: &Chosen, config: Option<&Path>) -> Result<Shown, Fai
             unasked.source, unasked.why
         );
     }
-    let (place, now) = (chosen.folder.place()?, clock::since_epoch());
+    let now = clock::since_epoch();
     let fleet = Fleet::new(chosen.order.clone(), members, place, now);
-    Ok(Shown::of(&fleet, now, false))
+    Ok(match conducted {
+        true => Shown::of(&fleet, now, true),
+        false => Shown::at_rest(fleet, now),
+    })
 }

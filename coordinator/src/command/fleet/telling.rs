@@ -5,7 +5,11 @@ use std::time::Duration;
 use serde_json::json;
 use upshift_shared::clock::Stopwatch;
 
-use super::{super::database::print_line, folder::Done, shown::printable};
+use super::{
+    super::database::print_line,
+    folder::Done,
+    shown::{one_line, printable},
+};
 use crate::{
     figures,
     fleet::{FleetOrder, MemberState, Tally},
@@ -16,7 +20,7 @@ const EVERY: Duration = Duration::from_secs(5);
 
 /// Where it is told.
 #[derive(Debug)]
-pub(super) struct Telling {
+pub(in crate::command) struct Telling {
     /// A line of JSON each, on standard output.
     json: bool,
     quiet: bool,
@@ -25,6 +29,8 @@ pub(super) struct Telling {
     told: Stopwatch,
     /// What was told last.
     last: String,
+    /// How it stood then.
+    standing: String,
 }
 
 impl Telling {
@@ -35,7 +41,13 @@ impl Telling {
             approve,
             told: Stopwatch::start(),
             last: String::new(),
+            standing: String::new(),
         }
+    }
+
+    /// Whoever wants to know asks.
+    pub(in crate::command) fn silent() -> Self {
+        Self::new(false, true, String::new())
     }
 
     /// Something that is good to know.
@@ -64,9 +76,26 @@ impl Telling {
             FleetOrder::Abort => "abort",
             FleetOrder::Retry(_) => "retry",
             FleetOrder::RollBack(_) => "rollback",
+            FleetOrder::RollBackByForce(_) => "rollback --force",
             FleetOrder::Commit(_) => "commit",
         };
         self.say(&format!("ordered: {what}"));
+    }
+
+    /// It waits, and for what: that is told once.
+    pub(super) fn stands(&mut self, standing: &str, waits: bool) {
+        if self.standing == standing {
+            return;
+        }
+        standing.clone_into(&mut self.standing);
+        if !waits {
+            return;
+        }
+        if self.json {
+            print_line(&json!({"event": "waits", "standing": standing}).to_string());
+            return;
+        }
+        self.say(&format!("it waits: {standing}"));
     }
 
     /// Something was done to a member: those that failed are told of, the others are counted.
@@ -77,9 +106,10 @@ impl Telling {
         }
         let member = printable(&done.member.to_string());
         if let Some(why) = &done.why {
+            let outcome = done.outcome.replace('_', " ");
             self.say(&format!(
-                "{member}: {}: {why}",
-                done.outcome.replace('_', " ")
+                "{member}: {outcome}: {}",
+                printable(&one_line(why))
             ));
         }
     }

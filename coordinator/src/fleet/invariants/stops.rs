@@ -61,10 +61,13 @@ impl Stops {
                 self.held = false;
                 self.forgiven = self.failed.clone();
             }
-            FleetOrder::Abort | FleetOrder::RollBack(crate::fleet::Which::All) => {
+            FleetOrder::Abort
+            | FleetOrder::RollBack(crate::fleet::Which::All)
+            | FleetOrder::RollBackByForce(crate::fleet::Which::All) => {
                 self.aborted = true;
             }
-            FleetOrder::RollBack(crate::fleet::Which::Wave(_)) => self.held = true,
+            FleetOrder::RollBack(crate::fleet::Which::Wave(_))
+            | FleetOrder::RollBackByForce(crate::fleet::Which::Wave(_)) => self.held = true,
             FleetOrder::Retry(which) => {
                 for member in meant(fleet, which) {
                     self.failed.remove(&member);

@@ -31,13 +31,14 @@ impl Looked {
     };
 }
 
-/// Reads the ledger: the newest run of the fleet of that name, or what else is in the way.
+/// Reads the ledger: the newest run of the fleet of that name, or what else is in the way. `round`: what
+/// was rolled back in an earlier one counts as untouched.
 ///
 /// # Errors
 /// When the database cannot be asked.
 pub(in crate::command) async fn look(
     conn: &mut PgConnection,
-    fleet: &str,
+    (fleet, round): (&str, u32),
     name: &str,
 ) -> Result<Looked, Failure> {
     if !ledger::exists(conn).await? {
@@ -50,6 +51,10 @@ pub(in crate::command) async fn look(
     for row in ledger::run::list(conn).await? {
         let options = ledger::options::load(conn, row.run).await?;
         if let Some(of) = options.fleet.filter(|of| of.name == fleet) {
+            let is_back = row.state == RunState::RolledBack && row.rollback_to.is_none();
+            if is_back && of.round < round {
+                return Ok(Looked::NOTHING);
+            }
             return Ok(Looked {
                 found: Some(of_own(conn, &row).await?),
                 run: Some(row),

@@ -368,7 +368,7 @@ fn state(found: &Found) -> (&'static str, Option<String>) {
         Found::Current => ("current", None),
         Found::Refused(why) => ("refused", Some(why.clone())),
         Found::Running => ("running", None),
-        Found::Failed(why) => ("failed", Some(why.clone())),
+        Found::NotBegun(why) | Found::Failed(why) => ("failed", Some(why.clone())),
         Found::Prepared => ("prepared", None),
         Found::Committed => ("committed", None),
         Found::RollingBack => ("rolling_back", None),

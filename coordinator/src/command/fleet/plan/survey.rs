@@ -58,6 +58,8 @@ pub(super) struct Surveyed {
 pub(super) struct Survey {
     /// The fleet's name, which the ledgers have.
     pub(super) fleet: String,
+    /// How often its order was begun anew.
+    pub(super) round: u32,
     pub(super) found: finding::Found,
     pub(super) variants: Variants,
     pub(super) snapshot: SnapshotSettings,
@@ -173,7 +175,7 @@ impl Survey {
         let mut conn = connect(&target, unanswered).await?;
         one.member.bytes = size(&mut conn).await?;
         let name = one.member.name.to_string();
-        let looked = finding::look(&mut conn, &self.fleet, &name).await?;
+        let looked = finding::look(&mut conn, (&self.fleet, self.round), &name).await?;
         one.member.wave = looked.wave;
         // What it is to be upgraded by stands in its ledger.
         if let Some(found) = looked.found {

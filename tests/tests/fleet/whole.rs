@@ -1,5 +1,5 @@
-//! Fleets: many databases by one order. A share of the hunt that the header of `three_hundred` describes
-//! runs always: `UPSHIFT_FLEET=300` makes it whole.
+//! The whole way of a fleet. A share of the hunt that the header of `three_hundred` describes runs always:
+//! `UPSHIFT_FLEET=300` makes it whole.
 
 use std::fs;
 

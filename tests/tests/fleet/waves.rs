@@ -1,0 +1,197 @@
+//! Waves: who is in them, who comes after whom, who says so, and how it is shown; and that the place in them
+//! is kept, or asked for again where it is lost.
+
+use std::{collections::BTreeMap, fs};
+
+use anyhow::{Context, Result, ensure};
+use nix::sys::signal::Signal;
+use serde_json::Value;
+use upshift_tests::fleet::{Tiny, of_member, until_prepared};
+
+/// By label, by size, by part, and the rest; committed wave by wave.
+#[tokio::test]
+async fn waves_by_label_size_and_part_come_one_after_the_other() -> Result<()> {
+    let tiny = Tiny::new()?;
+    let expected = tiny.by_psql().await?;
+    let waves = "commit = \"after_wave\"\n\
+                 [[waves]]\nname = \"gold\"\ntake = \"rest\"\nlabels = { tier = \"gold\" }\n\
+                 [[waves]]\nname = \"part\"\ntake = \"5 %\"\nsmaller_than = \"12MB\"\n\
+                 [[waves]]\nname = \"large\"\ntake = \"rest\"\nlarger_than = \"12MB\"\n\
+                 [[waves]]\nname = \"others\"\ntake = \"rest\"\nmax_databases = 1\n";
+    let mut fleet = tiny.fleet(9, waves)?;
+    for place in [3, 4] {
+        let fill = "CREATE TABLE filling AS SELECT repeat('x', 500) FROM generate_series(1, 12000)";
+        fleet.databases[place].psql(fill)?;
+    }
+    // Database 2 is large and gold.
+    fleet.databases.swap(2, 3);
+    let gold = [1, 2].map(|place| format!("\"{}\"", fleet.member(place)));
+    let labels = format!(
+        "[[labels]]\nmatch = [{}]\nset = {{ tier = \"gold\" }}\n",
+        gold.join(", ")
+    );
+    let members: Vec<String> = (0..9).map(|place| fleet.member(place)).collect();
+    fleet.order("fleet", &tiny.order(&format!("{waves}{labels}")), &members)?;
+    let said = fleet.run(2).succeed()?.stdout;
+
+    let status = fleet.expect_states(&[("committed", 9)])?;
+    let mut waves = BTreeMap::<String, Vec<String>>::new();
+    for member in &members {
+        let wave = of_member(&status, member)?["wave"]
+            .as_str()
+            .context("wave")?;
+        waves
+            .entry(wave.to_owned())
+            .or_default()
+            .push(member.clone());
+    }
+    let of = |wave: &str| waves.get(wave).cloned().unwrap_or_default();
+    ensure!(
+        of("gold") == [members[1].clone(), members[2].clone()],
+        "{waves:?}"
+    );
+    // 5 % of nine, rounded up.
+    ensure!(of("part").len() == 1, "{waves:?}");
+    ensure!(of("large") == [members[4].clone()], "{waves:?}");
+    ensure!(of("others").len() == 5, "{waves:?}");
+    // What was done comes in the order of waves: a wave is committed before the next one begins.
+    let mut last = 0;
+    for line in said.lines() {
+        let event: Value = serde_json::from_str(line)?;
+        let Some(member) = event["done"]["member"].as_str() else {
+            continue;
+        };
+        let names = ["gold", "part", "large", "others"];
+        let wave = names
+            .iter()
+            .position(|wave| of(wave).contains(&member.to_owned()));
+        let step = 2 * wave.context("a wave")? + usize::from(event["done"]["what"] == "commit");
+        ensure!(step >= last, "{member} comes late: {said}");
+        last = step;
+    }
+    ensure!(last == 7, "{said}");
+    let plain: Vec<usize> = (0..9).filter(|place| ![2, 4].contains(place)).collect();
+    fleet.expect_each(&plain, &expected).await
+}
+
+/// Whoever waits for approval says so; who approves with nobody there is heeded by the next one; `--yes` asks
+/// nobody; and a lost place costs no more than being asked again.
+#[tokio::test]
+async fn approval_is_asked_for_given_kept_and_lost() -> Result<()> {
+    let tiny = Tiny::new()?;
+    let order = "approval = true\n[[waves]]\nname = \"canary\"\ntake = 1\n\
+                 [[waves]]\nname = \"more\"\ntake = 2\n[[waves]]\nname = \"rest\"\ntake = \"rest\"";
+    let fleet = tiny.fleet(5, order)?;
+    let start = fleet.snapshots().await?;
+    let waiting = fleet.say("run").arguments(&["--workers", "2"]).start()?;
+    fleet.await_status(|status| status["standing"].to_string().contains("approved"))?;
+    let again = fleet.run(2).run()?.expect_code(3)?.stderr;
+    ensure!(
+        again.contains("another process conducts this fleet"),
+        "{again}"
+    );
+    waiting.signal(Signal::SIGTERM)?;
+    let said = waiting.wait()?.expect_code(1)?.stderr;
+    for words in [
+        "wave canary has ended",
+        "upshift fleet approve",
+        "canary",
+        "go on with",
+    ] {
+        ensure!(said.contains(words), "{words} is not in {said}");
+    }
+    let status = fleet.expect_states(&[("prepared", 1), ("waiting", 4)])?;
+    ensure!(status["standing"] == "wave canary has ended and waits to be approved");
+    ensure!(status["conducted"] == false);
+    let approved = fleet.say("approve").argument("canary").succeed()?.stdout;
+    ensure!(
+        approved.contains("no process conducts the fleet"),
+        "{approved}"
+    );
+
+    let mut running = fleet.run(2).start()?;
+    ensure!(running.read_until(|line| line.contains("awaits_approval") && line.contains("more"))?);
+    running.kill()?;
+    let status = fleet.expect_states(&[("prepared", 3), ("waiting", 2)])?;
+    ensure!(status["standing"] == "wave more has ended and waits to be approved");
+    // Without its place the ledgers say how all stand, and approvals are asked for again.
+    fs::remove_file(fleet.state().join("place.json"))?;
+    let status = fleet.expect_states(&[("prepared", 3), ("waiting", 2)])?;
+    ensure!(status["standing"] == "wave canary has ended and waits to be approved");
+    fleet.run(2).argument("--yes").succeed()?;
+    fleet.expect_states(&[("prepared", 5)])?;
+    // A place that cannot be read is not guessed at.
+    fs::write(fleet.state().join("place.json"), "{\"version\": 1, ")?;
+    let unreadable = fleet.run(2).run()?.expect_code(3)?.stderr;
+    ensure!(
+        unreadable.contains("place.json cannot be read"),
+        "{unreadable}"
+    );
+    fs::remove_file(fleet.state().join("place.json"))?;
+    fleet.say("rollback").argument("--all").succeed()?;
+    fleet.expect_same(&start, "taken back").await
+}
+
+/// A table, JSON, and live; and what is told while nobody conducts the fleet.
+#[tokio::test]
+async fn status_is_a_table_json_and_live() -> Result<()> {
+    let tiny = Tiny::new()?;
+    tiny.template.psql("UPDATE pace SET seconds = 0.5")?;
+    let fleet = tiny.fleet(6, "caps = { max_databases = 2 }")?;
+    fleet.databases[0].psql(Tiny::BREAK)?;
+    let never = "on_failure = { stop_after = \"never\" }\ncaps = { max_databases = 2 }";
+    let members: Vec<String> = (0..6).map(|place| fleet.member(place)).collect();
+    fleet.order("fleet", &tiny.order(never), &members)?;
+    let text = fleet.say("status").succeed()?.stdout;
+    ensure!(
+        text.contains("6 databases, not done; no process conducts it"),
+        "{text}"
+    );
+    ensure!(
+        text.contains("6 waiting") && !text.contains(&members[0]),
+        "{text}"
+    );
+    let all = fleet.say("status").argument("--all").succeed()?.stdout;
+    ensure!(members.iter().all(|member| all.contains(member)), "{all}");
+
+    let mut running = fleet.run(2).start()?;
+    // From its first moment on.
+    let mut watching = fleet
+        .say("status")
+        .arguments(&["--watch", "--json"])
+        .start()?;
+    let first = watching.read_until(|line| line.contains("\"running\":"))?;
+    ensure!(first, "it is shown while it goes");
+    let text = fleet.say("status").succeed()?.stdout;
+    ensure!(text.contains("under way\n"), "{text}");
+    until_prepared(&mut running, 1)?;
+    running.kill()?;
+    // Who watches is told that nobody conducts it any more.
+    let ended = watching.wait()?.expect_code(0)?.stdout;
+    let whole = ended.rfind("\n{\n").context("the last one is whole")?;
+    let last: Value = serde_json::from_str(&ended[whole..])?;
+    ensure!(last["conducted"] == false, "{last:#}");
+
+    let status = fleet.status()?;
+    let count = |state: &str| status["states"][state].as_u64().unwrap_or_default();
+    ensure!(
+        count("prepared") >= 1 && count("waiting") >= 1,
+        "{status:#}"
+    );
+    ensure!(count("running") == 0, "nobody works on any: {status:#}");
+    let live = fleet.run(2).start()?;
+    let mut watching = fleet.say("status").argument("--watch").start()?;
+    ensure!(watching.read_until(|line| line.starts_with("under way: "))?);
+    live.wait()?.expect_code(1)?;
+    let ended = watching.wait()?.expect_code(0)?.stdout;
+    ensure!(
+        ended.contains("6 databases, done; no process conducts it"),
+        "{ended}"
+    );
+    let row = ended.lines().find(|line| line.contains(&members[0]));
+    ensure!(
+        row.is_some_and(|row| row.contains("failed") && row.contains(Tiny::WHY)),
+        "{ended}"
+    );
+    Ok(())
+}
