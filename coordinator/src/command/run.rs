@@ -160,7 +160,7 @@ pub(super) async fn begin(
     let mut driving = Driving::open(&arguments.driving, config).await?;
     let hint = driving.chosen.hint.clone();
     refuse_unfinished(&mut driving.conn, &hint).await?;
-    let sources = compiling::read(&mut driving.conn, pack).await?;
+    let sources = compiling::read(&mut driving.conn, pack, &arguments.pack).await?;
     let run_options = arguments.ordering.options(&driving.chosen.config.run);
     let mut options = sources.options(&arguments.pack);
     let remark = bad_data::heed(&run_options, &mut options)?;

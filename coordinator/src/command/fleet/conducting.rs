@@ -24,7 +24,6 @@ use upshift_shared::{
 use super::{
     super::{
         Failure, commit,
-        compiling::Read,
         database::{Chosen, shell_quoted},
         driving::{Driving, DrivingArguments},
         resume, rollback, run, snapshotting,
@@ -39,6 +38,9 @@ const FIRST_PAUSE: Duration = Duration::from_millis(500);
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 /// How often a run that is to stop is told so, until it drives no more.
 const TELL: Duration = Duration::from_millis(250);
+
+/// One worker takes no longer than this for a database that has only that one.
+const SECONDS_OF_A_WORKER: f64 = 5.0;
 
 /// What is to be done to a member.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -279,7 +281,7 @@ impl Conductor {
             None => {}
             found => return found.filter(|found| matches!(found, Found::Refused(_))),
         }
-        let read = Read::of(&mut conn, self.variants.pack()).await.ok()?;
+        let read = self.variants.read(&mut conn).await.ok()?;
         match self.variants.compiled(read).await {
             Ok(None) => Some(Found::Current),
             // What is wrong is said by whoever tries it.
@@ -337,8 +339,8 @@ impl Conductor {
                 Ok(Found::Prepared)
             }
             (Work::Commit, Some(Found::Prepared), Some(run)) => {
-                driving.close().await;
-                Box::pin(commit::commit_run(&arguments, None, run)).await?;
+                let wanted = run.to_string();
+                Box::pin(commit::commit_of(driving, &arguments, Some(&wanted))).await?;
                 Ok(Found::Committed)
             }
             (
@@ -378,11 +380,13 @@ impl Conductor {
     ) -> Result<Found, Failure> {
         let hint = driving.chosen.hint.clone();
         run::refuse_unfinished(&mut driving.conn, &hint).await?;
-        let read = Read::of(&mut driving.conn, self.variants.pack()).await?;
+        let read = self.variants.read(&mut driving.conn).await?;
         let Some(compiled) = self.variants.compiled(read).await? else {
             driving.close().await;
             return Ok(Found::Current);
         };
+        let limits = &mut driving.limits;
+        limits.workers = limits.workers.min(units(compiled.weight.seconds));
         let wanted = self.arguments.pack().snapshot;
         let settings = &self.config.snapshot;
         let snapshot = snapshotting::request(&mut driving.conn, wanted, settings).await?;
@@ -408,6 +412,12 @@ impl Conductor {
         after.outcome(&ended)?;
         Ok(Found::Prepared)
     }
+}
+
+/// Units at once of a database whose tasks are expected to take so many seconds of one worker: of a small one
+/// more units would only take more sessions, and others have work for the workers meanwhile.
+fn units(seconds: f64) -> u32 {
+    1 + (seconds / SECONDS_OF_A_WORKER) as u32
 }
 
 /// What failed, without what to do about it: that is a fleet's business here.

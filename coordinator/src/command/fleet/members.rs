@@ -4,31 +4,27 @@
 use std::{
     collections::{BTreeMap, HashMap},
     path::{Path, PathBuf},
+    pin::pin,
     sync::Arc,
 };
 
 use clap::Args;
-use futures::{StreamExt, stream};
-use tokio::sync::Semaphore;
+use futures::StreamExt;
 use upshift_shared::{
-    Error,
     config::{Config, Environment},
     fleet::{FleetFile, MemberName},
     ledger::run::RunRow,
-    pg,
 };
 
 use super::{
     super::Failure,
-    finding::{self, Entries, Looked, Named, Unasked},
+    finding::{self, Entries, Unasked},
     folder::Folder,
     home::Home,
+    looking,
     remote::{ClusterArguments, Remote},
 };
 use crate::fleet::{Found, Member};
-
-/// Databases looked at at once, on all servers together.
-const LOOKED_AT: usize = 64;
 
 /// Which fleet.
 #[derive(Debug, Clone, Args)]
@@ -146,24 +142,12 @@ pub(in crate::command) async fn survey(
 ) -> Result<Surveyed, Failure> {
     let found = finding::find(order, config).await?;
     let entries = Arc::new(found.entries);
-    let sessions = order.caps.looking().max(1) as usize;
-    let mut servers = HashMap::<Arc<str>, Arc<Semaphore>>::new();
-    let mut looking = Vec::with_capacity(found.members.len());
-    for named in found.members {
-        let server = entries
-            .server(&named.name)
-            .unwrap_or_else(|_| Arc::from("?"));
-        let turns = servers.entry(Arc::clone(&server));
-        let turns = turns.or_insert_with(|| Arc::new(Semaphore::new(sessions)));
-        let (entries, fleet) = (Arc::clone(&entries), (order.name.as_str(), round));
-        let turns = Arc::clone(turns);
-        looking.push(async move {
-            // It is never closed.
-            let _turn = turns.acquire_owned().await;
-            look_at(&entries, (named, server), fleet).await
-        });
-    }
-    let mut looked = stream::iter(looking).buffer_unordered(LOOKED_AT);
+    let looking = looking::Asked {
+        entries: Arc::clone(&entries),
+        fleet: (Arc::from(order.name.as_str()), round),
+        sessions: order.caps.looking().max(1) as usize,
+    };
+    let mut looked = pin!(looking.all(found.members));
     let mut surveyed = Surveyed {
         members: Vec::new(),
         entries,
@@ -176,57 +160,9 @@ pub(in crate::command) async fn survey(
         }
         surveyed.members.push(member);
     }
-    drop(looked);
     surveyed
         .members
         .sort_by(|one, other| one.name.cmp(&other.name));
     surveyed.heed(home, why != For::Run);
     Ok(surveyed)
-}
-
-async fn look_at(
-    entries: &Entries,
-    (named, server): (Named, Arc<str>),
-    fleet: (&str, u32),
-) -> (Member, Option<RunRow>) {
-    let mut member = Member {
-        name: named.name,
-        server: server.to_string(),
-        labels: named.labels,
-        bytes: 0,
-        seconds: 0.0,
-        found: Found::Untouched,
-        wave: None,
-    };
-    match asked(entries, &member.name, fleet).await {
-        Ok((looked, bytes)) => {
-            member.bytes = bytes;
-            member.wave = looked.wave;
-            member.found = looked.found.unwrap_or(Found::Untouched);
-            (member, looked.run)
-        }
-        Err(failure) => {
-            member.found = Found::Unknown(failure.message().to_owned());
-            (member, None)
-        }
-    }
-}
-
-async fn asked(
-    entries: &Entries,
-    name: &MemberName,
-    fleet: (&str, u32),
-) -> Result<(Looked, u64), Failure> {
-    let target = entries.target(name)?;
-    let mut conn = pg::connect(&target, "upshift fleet").await?;
-    let looked = finding::look(&mut conn, fleet, &name.to_string()).await?;
-    let bytes: i64 = sqlx::query_scalar(
-        "-- upshift: how large is the database
-         SELECT pg_catalog.pg_database_size(pg_catalog.current_database())",
-    )
-    .persistent(false)
-    .fetch_one(&mut conn)
-    .await
-    .map_err(Error::database("asking how large the database is"))?;
-    Ok((looked, u64::try_from(bytes).unwrap_or_default()))
 }

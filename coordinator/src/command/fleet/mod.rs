@@ -7,6 +7,7 @@ mod folder;
 mod home;
 mod hooks;
 mod loads;
+mod looking;
 mod members;
 mod orders;
 mod plan;

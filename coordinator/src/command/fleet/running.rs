@@ -172,7 +172,8 @@ pub(super) async fn conduct(
         config,
         telling,
     };
-    let looked_at = Box::pin(at_hand.look()).await?;
+    let looked_at = stop.run_until_cancelled(Box::pin(at_hand.look())).await;
+    let looked_at = looked_at.unwrap_or_else(|| Err(Failure::failed("stopped")))?;
     let resolver = Arc::clone(&looked_at.surveyed.entries);
     let resolve = move |name: &str| {
         let found = resolver.target(&MemberName::from(name.to_owned()));
@@ -243,7 +244,7 @@ impl LookedAt {
             unasked,
             ..
         } = surveyed;
-        let told = budget::heed(&mut order, (&members, &entries), asked.workers).await;
+        let told = budget::heed(&mut order, (&members, &entries)).await;
         told.iter().for_each(|line| telling.say(line));
         limits.heed(&mut order.caps);
         let with = (config, Arc::clone(&entries));
