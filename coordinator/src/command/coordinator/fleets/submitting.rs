@@ -44,14 +44,7 @@ impl Leading {
             .submission
             .parse()
             .map_err(|_| Failure::usage("the submission's number is no id"))?;
-        // What is wrong with the pack its operator is told, with file and line.
-        tokio::task::block_in_place(|| compiling::load(upload.pack.folder()))?;
-        let submission = tokio::task::block_in_place(|| Submission::of(upload))?;
-        let order = submission.order()?;
-        self.refuse_hooks(&order)?;
-        self.refuse_unknown(&order)?;
-        self.refuse_options(&submission.options)?;
-        let bytes = submission.to_keep()?;
+        let (order, bytes) = self.looked_through(upload)?;
         let _turn = self.fleets.submitting.lock().await;
         let there = self.fleets.known().get(&order.name).cloned();
         let stands = there.as_ref().map(|known| known.entry());
@@ -110,6 +103,21 @@ impl Leading {
             }
         }
         Ok(under_way)
+    }
+
+    /// The order, and all of it as it is kept, where it may be carried out.
+    fn looked_through(
+        self: &Arc<Self>,
+        upload: FleetUpload,
+    ) -> Result<(FleetFile, Vec<u8>), Failure> {
+        // What is wrong with the pack its operator is told, with file and line.
+        tokio::task::block_in_place(|| compiling::load(upload.pack.folder()))?;
+        let submission = tokio::task::block_in_place(|| Submission::of(upload))?;
+        let order = submission.order()?;
+        self.refuse_hooks(&order)?;
+        self.refuse_unknown(&order)?;
+        self.refuse_options(&submission.options)?;
+        Ok((order, submission.to_keep()?))
     }
 
     /// Hooks are programs that an operator names, and that this machine runs.
