@@ -74,6 +74,12 @@ impl HowArguments {
     pub(super) fn upgraded(&self, shown: &Shown, next: &Next) -> Result<(), Failure> {
         let in_state = |state: &MemberState| shown.states.get(state.as_str());
         let failed = FAILED.iter().filter_map(in_state).sum();
+        if let Some(back) = in_state(&MemberState::RolledBack) {
+            eprintln!(
+                "{back} are rolled back, and stay so; to upgrade all of them once more: {} --anew",
+                next.run
+            );
+        }
         self.outcome(shown, (failed, "failed"), next)
     }
 
@@ -158,17 +164,5 @@ pub(in crate::command) async fn run(
         retry: chosen.command("retry"),
         rollback: chosen.command("rollback"),
     };
-<<<<<<< HEAD
     arguments.how.upgraded(&shown, &next)
-=======
-    let in_state = |state: &MemberState| shown.states.get(state.as_str());
-    let failed = FAILED.iter().filter_map(in_state).sum();
-    if let Some(back) = in_state(&MemberState::RolledBack) {
-        eprintln!(
-            "{back} are rolled back, and stay so; to upgrade all of them once more: {} --anew",
-            next.run
-        );
-    }
-    arguments.how.outcome(&shown, (failed, "failed"), &next)
->>>>>>> wt-e2e
 }
