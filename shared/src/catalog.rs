@@ -50,6 +50,10 @@ pub struct Catalog {
     /// Names of extensions.
     #[serde(default)]
     pub extensions: Vec<String>,
+    /// Nobody has asked what hangs on tables, because no pass was to be expected: none of them is built
+    /// anew.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub hangings_unknown: bool,
     /// The next number for a relation that a step creates.
     next_relation: u32,
 }

@@ -304,6 +304,15 @@ fn members_come_from_queries_files_and_lists() -> Result<()> {
     tenants.order("[[members]]\ndatabases = [\"main/q_one\", \"again\"]\n")?;
     let refused = tenants.fleet("plan").run()?.expect_code(2)?.stderr;
     ensure!(refused.contains("are the same database"), "{refused}");
+    // A name that two parts of a cluster would understand as two databases.
+    tenants.write(
+        "upshift.toml",
+        &format!("{config}\n[databases.\"main/q_one\"]\nurl = \"{url}\"\n"),
+    )?;
+    tenants.order("[[members]]\ndatabases = [\"main/q_one\"]\n")?;
+    let refused = tenants.fleet("plan").run()?.expect_code(2)?.stderr;
+    ensure!(refused.contains("a name without a slash"), "{refused}");
+    tenants.write("upshift.toml", &config)?;
     tenants.order("[[members]]\ndatabases = [\"mian/q_one\"]\n")?;
     let refused = tenants.fleet("plan").run()?.expect_code(2)?.stderr;
     ensure!(refused.contains("mian"), "{refused}");

@@ -5,7 +5,7 @@ pub mod exposition;
 pub mod failpoint;
 pub mod link;
 pub mod metrics;
-mod pool;
+pub mod pool;
 pub mod prepare;
 pub mod program;
 pub mod service;

@@ -1,8 +1,12 @@
-//! Connections of a worker: one for each unit that runs, kept open for a while from unit to unit.
+//! Connections of a worker, or of all workers of a process: one for each unit that runs, kept open for a
+//! while from unit to unit.
 
 use std::{
     collections::VecDeque,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
@@ -45,21 +49,40 @@ struct Idle {
 }
 
 /// Idle connections, the oldest first.
-pub(crate) struct Pool {
+pub struct Pool {
     idle: Mutex<VecDeque<Idle>>,
     /// So many are kept.
-    most: usize,
+    most: AtomicUsize,
     metrics: Arc<Metrics>,
+}
+
+impl std::fmt::Debug for Pool {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Pool")
+            .field("most", &self.most)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Pool {
     /// Keeps so many idle connections at most.
-    pub(crate) fn new(most: usize, metrics: Arc<Metrics>) -> Self {
+    #[must_use]
+    pub fn new(most: usize, metrics: Arc<Metrics>) -> Self {
         Self {
             idle: Mutex::default(),
-            most,
+            most: AtomicUsize::new(most),
             metrics,
         }
+    }
+
+    /// Keeps so many from now on.
+    pub fn keep(&self, most: usize) {
+        self.most.store(most, Ordering::Relaxed);
+    }
+
+    /// What is counted of its owner.
+    pub(crate) fn metrics(&self) -> &Arc<Metrics> {
+        &self.metrics
     }
 
     fn idle(&self) -> MutexGuard<'_, VecDeque<Idle>> {
@@ -98,7 +121,7 @@ impl Pool {
             since: Stopwatch::start(),
             connection,
         });
-        while idle.len() > self.most {
+        while idle.len() > self.most.load(Ordering::Relaxed) {
             idle.pop_front();
         }
     }

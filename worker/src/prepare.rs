@@ -79,6 +79,12 @@ pub(crate) async fn clear_within(tx: &mut PgConnection, run: RunId, task: &Task)
     Ok(())
 }
 
+/// Whether a task may have tables in the schema of kept objects.
+#[must_use]
+pub fn keeps_tables(task: &Task) -> bool {
+    !kept_tables(&task.operator).is_empty()
+}
+
 /// The tables in the schema of kept objects that a task may have.
 pub(crate) fn kept_tables(operator: &Operator) -> Vec<&KeptTable> {
     match operator {

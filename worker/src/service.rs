@@ -12,6 +12,7 @@ use upshift_shared::{Error, Result, clock::Stopwatch};
 use crate::{
     link::Link,
     metrics::Metrics,
+    pool::Pool,
     session::{self, Ended, Offer, ResolveDatabase},
 };
 
@@ -139,7 +140,8 @@ impl Service {
             () = shutdown.cancelled() => return Ok(Ended::Drained),
         };
         tracing::info!(coordinator = url, slots = self.offer.slots, "connected");
-        let own = (Arc::clone(&self.resolver), &self.metrics);
+        let pool = Pool::new(self.offer.slots as usize, Arc::clone(&self.metrics));
+        let own = (Arc::clone(&self.resolver), &Arc::new(pool));
         session::run(line, &self.offer, own, shutdown.clone()).await
     }
 }

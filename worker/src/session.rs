@@ -32,6 +32,7 @@ use upshift_shared::{Error, Result, pg::Target};
 use crate::{
     link::{LEADER, Line},
     metrics::Metrics,
+    pool::Pool,
     unit::{FailureClass, UnitError, UnitReport},
 };
 use message::{Spec, UnitRef};
@@ -85,7 +86,7 @@ pub enum Ended {
 }
 
 /// Runs a session until the coordinator ends it or `shutdown` is cancelled: then units in flight are
-/// finished first.
+/// finished first. Units run on connections of `pool`.
 ///
 /// # Errors
 /// When the coordinator refuses the session, the stream breaks, or nothing comes from the
@@ -93,10 +94,10 @@ pub enum Ended {
 pub async fn run(
     line: Line,
     offer: &Offer,
-    (resolver, metrics): (Arc<dyn ResolveDatabase>, &Arc<Metrics>),
+    (resolver, pool): (Arc<dyn ResolveDatabase>, &Arc<Pool>),
     shutdown: CancellationToken,
 ) -> Result<Ended> {
-    let slots = offer.slots;
+    let (slots, metrics) = (offer.slots, pool.metrics());
     let (up, outbound) = mpsc::channel(OUTBOUND);
     let hello = Up::Hello(Hello {
         version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -126,7 +127,7 @@ pub async fn run(
         units: JoinSet::new(),
         names: HashMap::new(),
         cancels: JoinSet::new(),
-        running: Arc::new(Running::new(slots, Arc::clone(metrics))),
+        running: Arc::new(Running::new(Arc::clone(pool))),
         metrics: Arc::clone(metrics),
         draining: false,
     };

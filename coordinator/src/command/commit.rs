@@ -54,7 +54,17 @@ async fn commit(
     config: Option<&Path>,
     wanted: Option<&str>,
 ) -> Result<(), Failure> {
-    let (mut driving, row, after) = Driving::open_run(arguments, config, wanted).await?;
+    let driving = Driving::open(arguments, config).await?;
+    commit_of(driving, arguments, wanted).await
+}
+
+/// The same of a database that is open.
+pub(super) async fn commit_of(
+    mut driving: Driving,
+    arguments: &DrivingArguments,
+    wanted: Option<&str>,
+) -> Result<(), Failure> {
+    let (row, after) = driving.select(arguments, wanted).await?;
     match row.state {
         RunState::Prepared => {}
         RunState::Committed if is_pending(&mut driving.conn, row.run).await? => {}

@@ -130,9 +130,14 @@ pub(super) struct Read {
 }
 
 impl Read {
-    /// Asks the database.
-    pub(super) async fn of(conn: &mut PgConnection, pack: &Pack) -> Result<Self, Failure> {
-        let catalog = catalog::snapshot::read(conn).await?;
+    /// Asks the database for what compiling with these options needs.
+    pub(super) async fn of(
+        conn: &mut PgConnection,
+        pack: &Pack,
+        options: &Options,
+    ) -> Result<Self, Failure> {
+        let passes = |catalog: &Catalog| compile::analyse::may_build_anew(pack, catalog, options);
+        let catalog = catalog::snapshot::read_for(conn, passes).await?;
         let installed =
             catalog::installed::installed(conn, &catalog, pack.installed.as_ref()).await?;
         // What is wrong with the pack, the compiler says.
@@ -151,13 +156,17 @@ impl Read {
 }
 
 /// Reads what the compiler needs from the database.
-pub(super) async fn read(conn: &mut PgConnection, pack: Pack) -> Result<Sources, Failure> {
+pub(super) async fn read(
+    conn: &mut PgConnection,
+    pack: Pack,
+    arguments: &PackArguments,
+) -> Result<Sources, Failure> {
     let Read {
         installed,
         catalog,
         estimates,
         rates,
-    } = Read::of(conn, &pack).await?;
+    } = Read::of(conn, &pack, &arguments.options()).await?;
     let rows = |(step, estimate): (StepId, Estimate)| (step, estimate.rows);
     Ok(Sources {
         pack,

@@ -15,7 +15,7 @@ use upshift_shared::{
         fence,
         run::RunRow,
     },
-    pg::PgConnection,
+    pg::{self, PgConnection},
     plan::Plan,
     telemetry::trace::{Key, Span, Stage},
 };
@@ -205,15 +205,25 @@ impl Driving {
         wanted: Option<&str>,
     ) -> Result<(Self, RunRow, After), Failure> {
         let mut driving = Self::on(chosen, arguments).await?;
-        if ledger::exists(&mut driving.conn).await? {
-            // An older program may have begun the run: its ledger gets what it lacks.
-            ledger::create(&mut driving.conn).await?;
-        }
-        let row = select(&mut driving.conn, wanted).await?;
-        let force = arguments.force_single;
-        group::refuse_member(&mut driving.conn, row.run, force).await?;
-        let after = driving.after(row.run);
+        let (row, after) = driving.select(arguments, wanted).await?;
         Ok((driving, row, after))
+    }
+
+    /// The run that `wanted` names, with the commands that come after this one.
+    pub(super) async fn select(
+        &mut self,
+        arguments: &DrivingArguments,
+        wanted: Option<&str>,
+    ) -> Result<(RunRow, After), Failure> {
+        if ledger::exists(&mut self.conn).await? {
+            // An older program may have begun the run: its ledger gets what it lacks.
+            ledger::create(&mut self.conn).await?;
+        }
+        let row = select(&mut self.conn, wanted).await?;
+        let force = arguments.force_single;
+        group::refuse_member(&mut self.conn, row.run, force).await?;
+        let after = self.after(row.run);
+        Ok((row, after))
     }
 
     /// The commands that come next for a run.
@@ -258,8 +268,9 @@ impl Driving {
         let control = control::read(&mut self.conn, holder.run).await?;
         self.limits.steer(&control);
         rebuilt.limit(&self.limits);
-        // The driver has sessions of its own.
-        drop(self.conn);
+        // The driver finds it open, by the name of its own.
+        let name = format!("upshift {} coordinator", holder.run.short());
+        let session = pg::rename(self.conn, &name).await;
         let (target, asked) = (self.chosen.target.clone(), options.clone());
         let chosen = &self.chosen;
         let place = self
@@ -280,6 +291,7 @@ impl Driving {
             resumed,
             last_event,
             progress,
+            session,
             coordination: self.coordination,
             lock: self.lock,
             seat: None,

@@ -108,7 +108,7 @@ enum Command {
     /// Run units for the coordinator of a cluster
     Worker(worker::Arguments),
     /// Ask the coordinator of a cluster: submit, status, watch, pause, resume, rollback, commit, workers,
-    /// drain
+    /// drain, fleets
     #[command(subcommand)]
     Cluster(cluster::ClusterCommand),
     /// Upgrade many databases by one order, in waves: plan, run, status, pause, resume, approve, abort,

@@ -60,7 +60,7 @@ pub(super) async fn run(arguments: Arguments, config: Option<&Path>) -> Result<(
     let pack = compiling::load(&arguments.pack.pack)?;
     let chosen = arguments.database.resolve(config)?;
     let mut conn = chosen.connect("plan").await?;
-    let sources = compiling::read(&mut conn, pack).await?;
+    let sources = compiling::read(&mut conn, pack, &arguments.pack).await?;
     let settings = &chosen.config.snapshot;
     let snapshot = snapshotting::request(&mut conn, arguments.pack.snapshot, settings).await?;
     if arguments.stage != Stage::Physical {

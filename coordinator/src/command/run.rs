@@ -62,14 +62,20 @@ impl Arguments {
                 "--group is not for a cluster: a group of databases is driven by one process",
             ));
         }
+        self.refuse_values()?;
+        self.driving.of_coordinator(database, host)?;
+        self.yes = true;
+        Ok(self)
+    }
+
+    /// What a coordinator says of a run is in its store and log: no values of rows.
+    pub(super) fn refuse_values(&self) -> Result<(), Failure> {
         if self.ordering.bad_data.shows_values() {
             return Err(Failure::usage(
                 "--show-values is not for a cluster: what a coordinator says of a run is in its store and log",
             ));
         }
-        self.driving.of_coordinator(database, host)?;
-        self.yes = true;
-        Ok(self)
+        Ok(())
     }
 
     /// As a fleet takes them: for whatever database of it is at hand, driven among the others.
@@ -154,7 +160,7 @@ pub(super) async fn begin(
     let mut driving = Driving::open(&arguments.driving, config).await?;
     let hint = driving.chosen.hint.clone();
     refuse_unfinished(&mut driving.conn, &hint).await?;
-    let sources = compiling::read(&mut driving.conn, pack).await?;
+    let sources = compiling::read(&mut driving.conn, pack, &arguments.pack).await?;
     let run_options = arguments.ordering.options(&driving.chosen.config.run);
     let mut options = sources.options(&arguments.pack);
     let remark = bad_data::heed(&run_options, &mut options)?;

@@ -16,7 +16,7 @@ use upshift_shared::{
     pg::{self, PgConnection, Target},
 };
 
-use super::{Coordination, Held, Locked, Member, RunEntry, Topic, background};
+use super::{Coordination, FleetEntry, Held, Locked, Member, RunEntry, Topic, background};
 
 /// The two keys of the advisory lock. Advisory locks are per database, so these are the same
 /// everywhere.
@@ -61,6 +61,8 @@ struct State {
     next_worker: u64,
     decisions: BTreeMap<String, String>,
     runs: BTreeMap<RunId, RunEntry>,
+    fleets: BTreeMap<String, FleetEntry>,
+    submissions: BTreeMap<RunId, BTreeMap<u32, Vec<u8>>>,
 }
 
 /// One counter a topic; whoever waits for a change waits for it to rise.
@@ -249,6 +251,44 @@ impl Coordination for Embedded {
 
     async fn runs(&self) -> Result<Vec<RunEntry>> {
         Ok(self.shared.state().runs.values().cloned().collect())
+    }
+
+    async fn put_fleet(&self, entry: &FleetEntry) -> Result<()> {
+        entry.fits()?;
+        let mut state = self.shared.state();
+        state.fleets.insert(entry.fleet.clone(), entry.clone());
+        Ok(())
+    }
+
+    async fn forget_fleet(&self, fleet: &str) -> Result<()> {
+        self.shared.state().fleets.remove(fleet);
+        Ok(())
+    }
+
+    async fn fleets(&self) -> Result<Vec<FleetEntry>> {
+        Ok(self.shared.state().fleets.values().cloned().collect())
+    }
+
+    async fn put_submission(&self, submission: RunId, part: u32, bytes: &[u8]) -> Result<()> {
+        let mut state = self.shared.state();
+        let parts = state.submissions.entry(submission).or_default();
+        parts.insert(part, bytes.to_vec());
+        Ok(())
+    }
+
+    async fn submission(&self, submission: RunId) -> Result<Vec<Vec<u8>>> {
+        let state = self.shared.state();
+        let parts = state.submissions.get(&submission);
+        Ok(parts.map_or_else(Vec::new, |parts| parts.values().cloned().collect()))
+    }
+
+    async fn submissions(&self) -> Result<Vec<RunId>> {
+        Ok(self.shared.state().submissions.keys().copied().collect())
+    }
+
+    async fn forget_submission(&self, submission: RunId) -> Result<()> {
+        self.shared.state().submissions.remove(&submission);
+        Ok(())
     }
 
     async fn watch(&self, topic: Topic) -> Result<mpsc::Receiver<()>> {

@@ -22,8 +22,8 @@ use std::{
 
 use async_trait::async_trait;
 use etcd_client::{
-    Certificate, Client, Compare, CompareOp, ConnectOptions, GetOptions, Identity, KeyValue,
-    PutOptions, TlsOptions, Txn, TxnOp, TxnOpResponse, TxnResponse,
+    Certificate, Client, Compare, CompareOp, ConnectOptions, DeleteOptions, GetOptions, Identity,
+    KeyValue, PutOptions, TlsOptions, Txn, TxnOp, TxnOpResponse, TxnResponse,
 };
 use serde::{Serialize, de::DeserializeOwned};
 use tokio::{
@@ -32,12 +32,12 @@ use tokio::{
 };
 use upshift_shared::{Error, Result, clock::Stopwatch, ids::RunId};
 
-use super::{Coordination, Held, Locked, Member, RunEntry, Topic, background};
+use super::{Coordination, FleetEntry, Held, Locked, Member, RunEntry, Topic, background};
 use claim::Claim;
 use held::HeldKey;
 use keys::{FORMAT, Keys, Record};
 use lease::Lease;
-use patience::Patience;
+use patience::{Patience, is_unknown};
 use watching::Watching;
 
 /// A request that is not answered by then is sent again.
@@ -58,6 +58,8 @@ const LOOK_AGAIN: Duration = Duration::from_secs(2);
 const WRITE_ATTEMPTS: u32 = 10;
 /// Keys that are read at once.
 const PAGE: usize = 1_000;
+/// The same of those that may have a megabyte: an answer may have 4 MiB.
+const LARGE_PAGE: usize = 3;
 /// Between attempts to reach it at all.
 const CONNECT_AGAIN: Duration = Duration::from_secs(1);
 
@@ -245,6 +247,27 @@ impl Etcd {
     /// Writes a key that nobody has, to live with the lease.
     async fn acquire(&self, key: String, member: &Member) -> Result<Acquired> {
         let lease = self.lease().await?;
+        match self.acquire_with(&lease, &key, member).await {
+            // etcd has ended it before its time, which it tells nobody.
+            Err(error) if is_unknown(&error) => {
+                let mut current = self.lease.lock().await;
+                if current.as_ref().is_some_and(|it| it.id == lease.id) {
+                    *current = None;
+                }
+                drop(current);
+                let other = self.lease().await?;
+                self.acquire_with(&other, &key, member).await
+            }
+            done => done,
+        }
+    }
+
+    async fn acquire_with(
+        &self,
+        lease: &Arc<Lease>,
+        key: &str,
+        member: &Member,
+    ) -> Result<Acquired> {
         let record = Record {
             member: member.clone(),
             token: RunId::generate().to_string(),
@@ -253,10 +276,16 @@ impl Etcd {
         // To lead is not conditional on having led.
         let leads = self.while_leading().filter(|_| key != self.keys.leader());
         let with_lease = PutOptions::new().with_lease(lease.id);
-        let put = TxnOp::put(key.clone(), encode(&record), Some(with_lease));
-        let get = TxnOp::get(key.clone(), None);
+        let put = TxnOp::put(key, encode(&record), Some(with_lease));
+        let get = TxnOp::get(key, None);
         // From here on it may be granted, whether this call ends or is given up.
-        let mut claim = Claim::new(&self.client, key, spent, encode(&record), lease);
+        let mut claim = Claim::new(
+            &self.client,
+            key.to_owned(),
+            spent,
+            encode(&record),
+            Arc::clone(lease),
+        );
         let txn = Txn::new()
             .when(
                 claim
@@ -292,24 +321,43 @@ impl Etcd {
         Ok(pairs(&answer))
     }
 
-    /// All keys below `prefix`, in pages: an answer may have 4 MiB.
+    /// All keys below `prefix`, as values of JSON.
     async fn all<T: DeserializeOwned>(&self, prefix: String) -> Result<Vec<T>> {
+        let found = self.below(prefix, (PAGE, false)).await?;
+        found.iter().map(decode).collect()
+    }
+
+    /// All keys below `prefix`, in pages: an answer may have 4 MiB.
+    async fn below(
+        &self,
+        prefix: String,
+        (page, keys_only): (usize, bool),
+    ) -> Result<Vec<KeyValue>> {
         let mut all = Vec::new();
         let mut from = prefix.clone();
         loop {
-            let options = GetOptions::new()
+            let mut options = GetOptions::new()
                 .with_range(end_of(&prefix))
-                .with_limit(PAGE as i64);
-            let found = self.get(from, Some(options)).await?;
-            for pair in &found {
-                all.push(decode(pair)?);
+                .with_limit(page as i64);
+            if keys_only {
+                options = options.with_keys_only();
             }
-            let Some(last) = found.last().filter(|_| found.len() == PAGE) else {
+            let mut found = self.get(from, Some(options)).await?;
+            let read = found.len();
+            all.append(&mut found);
+            let Some(last) = all.last().filter(|_| read == page) else {
                 return Ok(all);
             };
             // The next key that there can be.
             from = format!("{}\0", String::from_utf8_lossy(last.key()));
         }
+    }
+
+    /// Gives a key of the index that value.
+    async fn put(&self, key: String, value: Vec<u8>) -> Result<()> {
+        let put = TxnOp::put(key.clone(), value.clone(), None);
+        let is_written = |found: Option<&KeyValue>| found.is_some_and(|pair| pair.value() == value);
+        self.write(key, put, is_written).await
     }
 
     /// Writes a key of the index, unless it was written after this client has last seen the store: an
@@ -333,7 +381,9 @@ impl Etcd {
                     TxnOp::get(self.keys.leader(), None),
                     TxnOp::get(key.clone(), None),
                 ]);
-            let answer = self.txn(txn, "writing the index of runs").await?;
+            let answer = self
+                .txn(txn, "writing what the cluster has of runs and fleets")
+                .await?;
             if answer.succeeded() {
                 return Ok(());
             }
@@ -349,7 +399,7 @@ impl Etcd {
             }
         }
         Err(Error::Refused(
-            "others write the same run at the same time: only its leader may".to_owned(),
+            "others write the same run or fleet at the same time: only who leads may".to_owned(),
         ))
     }
 }
@@ -432,11 +482,7 @@ impl Coordination for Etcd {
     }
 
     async fn put_run(&self, entry: &RunEntry) -> Result<()> {
-        let key = self.keys.run(entry.run);
-        let value = encode(entry);
-        let put = TxnOp::put(key.clone(), value.clone(), None);
-        let is_written = |found: Option<&KeyValue>| found.is_some_and(|pair| pair.value() == value);
-        self.write(key, put, is_written).await
+        self.put(self.keys.run(entry.run), encode(entry)).await
     }
 
     async fn forget_run(&self, run: RunId) -> Result<()> {
@@ -447,6 +493,52 @@ impl Coordination for Etcd {
 
     async fn runs(&self) -> Result<Vec<RunEntry>> {
         self.all(self.keys.runs()).await
+    }
+
+    async fn put_fleet(&self, entry: &FleetEntry) -> Result<()> {
+        entry.fits()?;
+        self.put(self.keys.fleet(&entry.fleet), encode(entry)).await
+    }
+
+    async fn forget_fleet(&self, fleet: &str) -> Result<()> {
+        let key = self.keys.fleet(fleet);
+        let delete = TxnOp::delete(key.clone(), None);
+        self.write(key, delete, |found| found.is_none()).await
+    }
+
+    async fn fleets(&self) -> Result<Vec<FleetEntry>> {
+        let found = self.below(self.keys.fleets(), (LARGE_PAGE, false)).await?;
+        found.iter().map(decode).collect()
+    }
+
+    async fn put_submission(&self, submission: RunId, part: u32, bytes: &[u8]) -> Result<()> {
+        let key = self.keys.part(submission, part);
+        self.put(key, bytes.to_vec()).await
+    }
+
+    async fn submission(&self, submission: RunId) -> Result<Vec<Vec<u8>>> {
+        let parts = self.keys.parts(submission);
+        let found = self.below(parts, (LARGE_PAGE, false)).await?;
+        Ok(found.iter().map(|part| part.value().to_vec()).collect())
+    }
+
+    async fn submissions(&self) -> Result<Vec<RunId>> {
+        let found = self.below(self.keys.submissions(), (PAGE, true)).await?;
+        let of = |pair: &KeyValue| {
+            self.keys
+                .submission_of(&String::from_utf8_lossy(pair.key()))
+        };
+        let mut all: Vec<RunId> = found.iter().filter_map(of).collect();
+        all.dedup();
+        Ok(all)
+    }
+
+    async fn forget_submission(&self, submission: RunId) -> Result<()> {
+        let parts = self.keys.parts(submission);
+        let all = DeleteOptions::new().with_range(end_of(&parts));
+        let delete = TxnOp::delete(parts.clone(), Some(all));
+        // The first key of the range is none itself: nothing but the lead is compared.
+        self.write(parts, delete, |_| false).await
     }
 
     async fn watch(&self, topic: Topic) -> Result<mpsc::Receiver<()>> {

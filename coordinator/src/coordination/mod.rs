@@ -1,5 +1,5 @@
 //! What several processes must agree on: who leads, who may touch a database, which workers there
-//! are, what was decided, which runs exist. One trait, two backends (`embedded` here; `etcd` for
+//! are, what was decided, which runs and fleets exist. One trait, two backends (`embedded` here; `etcd` for
 //! clusters), one test suite ([`suite`]) for both.
 //!
 //! The ledger, not coordination, says what is done: traffic here grows with workers and runs, never
@@ -8,6 +8,7 @@
 mod background;
 mod embedded;
 mod etcd;
+mod fleets;
 mod of_cluster;
 pub mod suite;
 
@@ -18,6 +19,7 @@ use upshift_shared::{Result, ids::RunId};
 
 pub use embedded::{DATABASE_LOCK, Embedded, database_lock_holder};
 pub use etcd::{Etcd, EtcdOptions, EtcdTls};
+pub use fleets::{ENTRY_BYTES, FleetEntry, FleetFailure, GivenOrder, PART_BYTES, TakenOrder};
 pub use of_cluster::OfCluster;
 
 /// A process that takes part.
@@ -150,6 +152,27 @@ pub trait Coordination: Send + Sync + std::fmt::Debug {
 
     /// The index of runs, by their start.
     async fn runs(&self) -> Result<Vec<RunEntry>>;
+
+    /// Writes a fleet, or what has become of it. Each must be read whole: see [`FleetEntry::fits`].
+    async fn put_fleet(&self, entry: &FleetEntry) -> Result<()>;
+
+    /// Takes a fleet out.
+    async fn forget_fleet(&self, fleet: &str) -> Result<()>;
+
+    /// The fleets, by their names.
+    async fn fleets(&self) -> Result<Vec<FleetEntry>>;
+
+    /// Writes a part, of [`PART_BYTES`] at most, of what was submitted; parts are numbered from 0.
+    async fn put_submission(&self, submission: RunId, part: u32, bytes: &[u8]) -> Result<()>;
+
+    /// What was submitted: its parts, in order, that many.
+    async fn submission(&self, submission: RunId) -> Result<Vec<Vec<u8>>>;
+
+    /// Which submissions there are parts of.
+    async fn submissions(&self) -> Result<Vec<RunId>>;
+
+    /// Takes out all parts of a submission.
+    async fn forget_submission(&self, submission: RunId) -> Result<()>;
 
     /// Tells of changes from now on: at least one message after each change of the topic; several
     /// changes may become one. The reader then asks for what is.

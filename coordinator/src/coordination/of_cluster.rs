@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use tokio::sync::mpsc;
 use upshift_shared::{Result, ids::RunId};
 
-use super::{Coordination, Embedded, Held, Locked, Member, RunEntry, Topic};
+use super::{Coordination, Embedded, FleetEntry, Held, Locked, Member, RunEntry, Topic};
 
 /// What a cluster agrees on, and the lock of one database.
 #[derive(Debug)]
@@ -102,6 +102,34 @@ impl Coordination for OfCluster {
 
     async fn runs(&self) -> Result<Vec<RunEntry>> {
         self.cluster.runs().await
+    }
+
+    async fn put_fleet(&self, entry: &FleetEntry) -> Result<()> {
+        self.cluster.put_fleet(entry).await
+    }
+
+    async fn forget_fleet(&self, fleet: &str) -> Result<()> {
+        self.cluster.forget_fleet(fleet).await
+    }
+
+    async fn fleets(&self) -> Result<Vec<FleetEntry>> {
+        self.cluster.fleets().await
+    }
+
+    async fn put_submission(&self, submission: RunId, part: u32, bytes: &[u8]) -> Result<()> {
+        self.cluster.put_submission(submission, part, bytes).await
+    }
+
+    async fn submission(&self, submission: RunId) -> Result<Vec<Vec<u8>>> {
+        self.cluster.submission(submission).await
+    }
+
+    async fn submissions(&self) -> Result<Vec<RunId>> {
+        self.cluster.submissions().await
+    }
+
+    async fn forget_submission(&self, submission: RunId) -> Result<()> {
+        self.cluster.forget_submission(submission).await
     }
 
     async fn watch(&self, topic: Topic) -> Result<mpsc::Receiver<()>> {

@@ -6,7 +6,10 @@ use std::time::Duration;
 use futures::FutureExt;
 use upshift_shared::ids::RunId;
 
-use super::{Coordination, Locked, Member, RunEntry, RunOrder, Topic};
+use super::{
+    Coordination, FleetEntry, GivenOrder, Locked, Member, PART_BYTES, RunEntry, RunOrder, Topic,
+};
+use crate::fleet::{FleetOrder, FleetPlace};
 
 /// Nothing that must happen may take longer.
 const DEADLINE: Duration = Duration::from_secs(30);
@@ -21,6 +24,8 @@ pub async fn run<C: Coordination + Clone>(make: impl AsyncFn() -> C) {
     workers_come_and_go(&make().await).await;
     the_first_decision_stands(&make().await).await;
     runs_are_listed(&make().await).await;
+    fleets_are_kept(&make().await).await;
+    submissions_are_kept_in_parts(&make().await).await;
     watchers_are_told(&make().await).await;
 }
 
@@ -141,6 +146,75 @@ async fn runs_are_listed<C: Coordination + Clone>(first: &C) {
     assert_eq!(first.runs().await.expect("it answers"), [entry]);
     second.forget_run(run).await.expect("it answers");
     assert_eq!(first.runs().await.expect("it answers"), []);
+}
+
+/// A fleet that a test can write.
+#[must_use]
+pub fn fleet(name: &str) -> FleetEntry {
+    FleetEntry {
+        fleet: name.to_owned(),
+        submission: RunId::generate(),
+        bytes: 1,
+        by: "somebody".to_owned(),
+        at: 1,
+        waves: vec!["canary".to_owned(), "rest".to_owned()],
+        place: FleetPlace::default(),
+        orders: Vec::new(),
+        taken: Vec::new(),
+        under_way: true,
+        only_orders: false,
+        standing: String::new(),
+        states: [].into(),
+        failed: 0,
+        failures: [].into(),
+        message: String::new(),
+        closed: false,
+    }
+}
+
+async fn fleets_are_kept<C: Coordination + Clone>(first: &C) {
+    let second = first.clone();
+    let (mut night, day) = (fleet("night"), fleet("day"));
+    first.put_fleet(&night).await.expect("it answers");
+    second.put_fleet(&day).await.expect("it answers");
+    night.place.opened = 2;
+    night.orders.push(GivenOrder {
+        id: RunId::generate(),
+        order: FleetOrder::Approve { wave: Some(0) },
+        by: "somebody".to_owned(),
+    });
+    first.put_fleet(&night).await.expect("it answers");
+    let all = second.fleets().await.expect("it answers");
+    assert_eq!(all, [day, night.clone()]);
+    second.forget_fleet("day").await.expect("it answers");
+    assert_eq!(first.fleets().await.expect("it answers"), [night.clone()]);
+    // What would not be read again is not taken.
+    night.message = "x".repeat(super::ENTRY_BYTES);
+    assert!(first.put_fleet(&night).await.is_err(), "it is too large");
+}
+
+async fn submissions_are_kept_in_parts<C: Coordination + Clone>(first: &C) {
+    let second = first.clone();
+    let (one, other) = (RunId::generate(), RunId::generate());
+    let parts: Vec<Vec<u8>> = (0..12).map(|number| vec![number; PART_BYTES]).collect();
+    for (number, part) in (0..).zip(&parts) {
+        let put = first.put_submission(one, number, part).await;
+        put.expect("it answers");
+    }
+    let put = second.put_submission(other, 0, b"other").await;
+    put.expect("it answers");
+    assert_eq!(second.submission(one).await.expect("it answers"), parts);
+    let mut all = second.submissions().await.expect("it answers");
+    all.sort();
+    let mut expected = [one, other];
+    expected.sort();
+    assert_eq!(all, expected);
+    second.forget_submission(one).await.expect("it answers");
+    let none: [Vec<u8>; 0] = [];
+    assert_eq!(first.submission(one).await.expect("it answers"), none);
+    let left = first.submission(other).await.expect("it answers");
+    assert_eq!(left, [b"other".to_vec()]);
+    assert_eq!(first.submissions().await.expect("it answers"), [other]);
 }
 
 async fn watchers_are_told<C: Coordination + Clone>(first: &C) {

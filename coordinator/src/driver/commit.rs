@@ -19,7 +19,7 @@ use upshift_shared::{
     plan::{Plan, Task},
 };
 use upshift_worker::{
-    failpoint,
+    failpoint, prepare,
     unit::{self, Direction, FailureClass, Timeouts, UnitContext},
 };
 
@@ -44,8 +44,10 @@ SELECT EXISTS (SELECT FROM upshift.deferred WHERE run = $1::uuid)
                 WHERE c.relnamespace = to_regnamespace('upshift_kept')
                   AND starts_with(c.relname, $2)) AS pending";
 
-const FORGET_CUTS: &str = "-- upshift: nothing will be cut again
-WITH closed AS (DELETE FROM upshift.taken_back WHERE run = $1::uuid)
+const FORGET: &str = "-- upshift: nothing will be cut again, or taken back
+WITH closed AS (DELETE FROM upshift.taken_back WHERE run = $1::uuid),
+     ways AS (DELETE FROM upshift.undo WHERE run = $1::uuid),
+     drawn AS (DELETE FROM upshift.sequence_state WHERE run = $1::uuid)
 DELETE FROM upshift.cut WHERE run = $1::uuid";
 
 /// Whether a committed run still has something to destroy.
@@ -89,7 +91,10 @@ pub async fn commit(
     failpoint::reach(failpoint::AFTER_DECISION);
     let rows = ledger::task::load(conn, holder.run).await?;
     let begun = plan.tasks.iter().filter(|t| rows.contains_key(&t.id));
-    let mut queue = Queue::new(plan, begun.map(|task| task.id).collect());
+    let deferring = ledger::deferred::tasks(conn, holder.run).await?;
+    let keeping = plan.tasks.iter().filter(|t| prepare::keeps_tables(t));
+    let burdened = keeping.map(|task| task.id).chain(deferring).collect();
+    let mut queue = Queue::new(plan, begun.map(|task| task.id).collect(), burdened);
     let workers = u32::try_from(queue.len()).unwrap_or(u32::MAX);
     let workers = workers.min(limits.workers).max(1);
     let event = ProgressEvent::RunStarted {
@@ -114,11 +119,13 @@ pub async fn commit(
         },
     )
     .await?;
-    sqlx::query(FORGET_CUTS)
+    sqlx::query(FORGET)
         .bind(holder.run.to_string())
         .execute(&mut *conn)
         .await
-        .map_err(Error::database("forgetting where units were cut"))?;
+        .map_err(Error::database(
+            "forgetting how the run could be taken back",
+        ))?;
     let event = ProgressEvent::RunEnded {
         ending: Ending::Committed,
         message: "there is no way back now".to_owned(),
@@ -143,6 +150,11 @@ async fn destroy_all(
     loop {
         while failed.is_none() && working.len() < workers as usize {
             let Some(task) = queue.next() else { break };
+            if !queue.burdened.contains(&task) {
+                queue.done(task);
+                done(task);
+                continue;
+            }
             let task = &plan.tasks[task.0 as usize];
             working.push(Box::pin(async {
                 let done = destroy(&sessions, target, holder, task, limits).await;
@@ -192,6 +204,8 @@ struct Queue {
     waits: Vec<usize>,
     behind: Vec<Vec<TaskId>>,
     ready: BTreeSet<TaskId>,
+    /// Those that have something to destroy.
+    burdened: BTreeSet<TaskId>,
     /// What something else depends on still: perhaps what another task kept.
     held_up: Vec<TaskId>,
     /// Whether anything was destroyed since those held up were tried.
@@ -200,7 +214,7 @@ struct Queue {
 }
 
 impl Queue {
-    fn new(plan: &Plan, tasks: BTreeSet<TaskId>) -> Self {
+    fn new(plan: &Plan, tasks: BTreeSet<TaskId>, burdened: BTreeSet<TaskId>) -> Self {
         let mut waits = vec![0; plan.tasks.len()];
         let mut behind = vec![Vec::new(); plan.tasks.len()];
         let both = |from, to| tasks.contains(from) && tasks.contains(to);
@@ -215,6 +229,7 @@ impl Queue {
             waits,
             behind,
             ready,
+            burdened,
             held_up: Vec::new(),
             moved: false,
             count,
@@ -331,6 +346,7 @@ mod tests {
             waits: vec![0, 0, 0, 1],
             behind: vec![Vec::new(), Vec::new(), vec![TaskId(3)], Vec::new()],
             ready: BTreeSet::from([TaskId(0), TaskId(1), TaskId(2)]),
+            burdened: BTreeSet::new(),
             held_up: Vec::new(),
             moved: false,
             count: 4,

@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use upshift_shared::{
     Result,
     ledger::{Holder, control::Control, options::RunOptions},
-    pg::Target,
+    pg::{PgConnection, Target},
     plan::Plan,
     telemetry::trace::Parent,
 };
@@ -65,6 +65,8 @@ pub struct Order {
     pub last_event: i64,
     /// Who is shown what happens.
     pub progress: Box<dyn Progress>,
+    /// A session that is open already, and is called what those of the run are.
+    pub session: Option<PgConnection>,
     /// What holds the lock.
     pub coordination: Arc<dyn Coordination>,
     /// The database's lock.
@@ -102,8 +104,9 @@ impl Hub {
         let release = CancellationToken::new();
         let mut beside = JoinSet::new();
         let short = run.short();
+        let units = order.limits.max_units;
         let sessions =
-            |target, purpose| Sessions::new(target, format!("upshift {short} {purpose}"));
+            |target, purpose| Sessions::new(target, format!("upshift {short} {purpose}"), units);
         let (steering, in_force) = Steering::begin(&order.control, &order.limits);
         let monitor = Monitor::new(
             (order.target.clone(), order.holder),
@@ -119,7 +122,7 @@ impl Hub {
                 holder: order.holder,
                 plan: order.plan,
                 options: order.options,
-                sessions: sessions(order.target.clone(), "coordinator"),
+                sessions: sessions(order.target.clone(), "coordinator").with(order.session),
                 aside: sessions(order.target, "events"),
                 told: told.clone(),
                 seat: order.seat,

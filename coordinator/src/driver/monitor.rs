@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use tokio::{
     sync::watch,
-    time::{MissedTickBehavior, interval, timeout},
+    time::{Instant, MissedTickBehavior, interval_at, timeout},
 };
 use tokio_util::sync::CancellationToken;
 use upshift_shared::{
@@ -26,6 +26,9 @@ use upshift_shared::{
 use super::{drive, hub::Told};
 use crate::health::{Governor, Outlook};
 
+/// When it looks first: what was wanted is known when a run begins, and one that is over by then is spared
+/// a session.
+const FIRST: Duration = Duration::from_secs(1);
 /// How often it looks.
 const EVERY: Duration = Duration::from_secs(2);
 /// An answer later than this is none.
@@ -105,7 +108,7 @@ impl Monitor {
 
     /// Monitors until `stop`.
     pub(super) async fn run(mut self, stop: CancellationToken) {
-        let mut ticks = interval(EVERY);
+        let mut ticks = interval_at(Instant::now() + FIRST, EVERY);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             let due = tokio::select! {

@@ -176,7 +176,13 @@ impl Scene {
         };
         let (mut backoff, mut attempt) = (Backoff::default(), 1);
         loop {
-            let failure = match sessions.take().await {
+            // Events go where a session idles: short runs need no other.
+            let idle = operation.is_aside().then(|| self.sessions.take_idle());
+            let taken = match idle.flatten() {
+                Some(session) => Ok(session),
+                None => sessions.take().await,
+            };
+            let failure = match taken {
                 Ok(mut session) => match self.perform(&mut session, operation).await {
                     Ok(answer) => return Ok(answer),
                     Err(error) if is_connection_lost(&error) => {

@@ -13,8 +13,8 @@ use upshift_shared::{
     pg::{self, PgConnection, Target},
 };
 
-/// At most so many at once.
-const SESSIONS: usize = 4;
+/// At most so many at once of a run.
+const SESSIONS: u32 = 4;
 /// After this long without a connection the run stops; it can be resumed.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// Between attempts to reconnect, doubled up to [`LONGEST_PAUSE`].
@@ -40,10 +40,10 @@ pub struct Session<'a> {
 }
 
 impl Sessions {
-    /// None are open yet.
+    /// For a run that has so many units at once; none are open yet.
     #[must_use]
-    pub fn new(target: Target, name: String) -> Self {
-        Self::at_most(target, name, SESSIONS)
+    pub fn new(target: Target, name: String, units: u32) -> Self {
+        Self::at_most(target, name, units.clamp(1, SESSIONS) as usize)
     }
 
     /// As many at once as given; none are open yet.
@@ -55,6 +55,26 @@ impl Sessions {
             idle: Mutex::new(Vec::new()),
             permits: Semaphore::new(sessions),
         }
+    }
+
+    /// With one that is open already.
+    #[must_use]
+    pub fn with(self, open: Option<PgConnection>) -> Self {
+        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        idle.extend(open);
+        drop(idle);
+        self
+    }
+
+    /// One that is open and of no use to anybody else at present.
+    pub(super) fn take_idle(&self) -> Option<Session<'_>> {
+        let permit = self.permits.try_acquire().ok()?;
+        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        Some(Session {
+            of: self,
+            connection: Some(idle.pop()?),
+            _permit: permit,
+        })
     }
 
     /// Waits for a session; opens one if need be.

@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use upshift_shared::Result;
 use upshift_worker::{
     link::Link,
+    pool::Pool,
     session::{self, Offer, ResolveDatabase},
 };
 
@@ -18,6 +19,10 @@ use super::hub::Input;
 
 /// A worker that cannot keep a session is given up after so many attempts.
 const WORKER_ATTEMPTS: u32 = 5;
+
+/// Connections that are kept for each worker: its units are of one database and then of another, while
+/// those have more to come.
+const IDLE: usize = 4;
 
 /// How long workers have to finish what they hold.
 const DRAIN_DEADLINE: Duration = Duration::from_secs(15);
@@ -32,6 +37,8 @@ pub(super) struct Workforce {
     staying: Vec<(AbortHandle, CancellationToken)>,
     address: String,
     resolver: Arc<dyn ResolveDatabase>,
+    /// Whichever of them runs a unit finds the connection that its database has.
+    pool: Arc<Pool>,
     stop: CancellationToken,
 }
 
@@ -43,6 +50,8 @@ impl Workforce {
             staying: Vec::new(),
             address,
             resolver,
+            // Nobody asks a process with one run what its workers count: it tells by itself.
+            pool: Arc::new(Pool::new(IDLE, Arc::default())),
             stop: CancellationToken::new(),
         }
     }
@@ -50,14 +59,15 @@ impl Workforce {
     /// So many from now on, one at least.
     pub(super) fn set(&mut self, workers: u32) {
         let wanted = workers.max(1) as usize;
+        self.pool.keep(wanted * IDLE);
         self.staying.retain(|(worker, _)| !worker.is_finished());
         for (_, leave) in self.staying.drain(wanted.min(self.staying.len())..) {
             leave.cancel();
         }
         while self.staying.len() < wanted {
             let leave = self.stop.child_token();
-            let resolver = Arc::clone(&self.resolver);
-            let working = keep_working(self.address.clone(), resolver, leave.clone());
+            let own = (Arc::clone(&self.resolver), Arc::clone(&self.pool));
+            let working = keep_working(self.address.clone(), own, leave.clone());
             self.staying.push((self.running.spawn(working), leave));
         }
     }
@@ -97,13 +107,14 @@ impl Workforce {
 /// A worker with one slot, as it would be on another machine; a session that breaks is opened anew.
 async fn keep_working(
     address: String,
-    resolver: Arc<dyn ResolveDatabase>,
+    (resolver, pool): (Arc<dyn ResolveDatabase>, Arc<Pool>),
     stop: CancellationToken,
 ) -> Result<()> {
     let mut attempt = 0;
     loop {
         attempt += 1;
-        let done = one_session(&address, Arc::clone(&resolver), stop.clone()).await;
+        let own = (Arc::clone(&resolver), &pool);
+        let done = one_session(&address, own, stop.clone()).await;
         if stop.is_cancelled() {
             return Ok(());
         }
@@ -117,7 +128,7 @@ async fn keep_working(
 
 async fn one_session(
     address: &str,
-    resolver: Arc<dyn ResolveDatabase>,
+    own: (Arc<dyn ResolveDatabase>, &Arc<Pool>),
     stop: CancellationToken,
 ) -> Result<()> {
     let line = Link::local(address).await?;
@@ -125,8 +136,6 @@ async fn one_session(
         slots: 1,
         ..Offer::default()
     };
-    // Nobody asks a process with one run what its workers count: it tells by itself.
-    let own = (resolver, &Arc::default());
     session::run(line, &offer, own, stop).await?;
     Ok(())
 }

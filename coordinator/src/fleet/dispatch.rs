@@ -37,7 +37,7 @@ impl Fleet {
             if kind == Kind::Forward && self.is_too_long(member) {
                 self.refuse_too_long(member);
             } else if kind == Kind::Forward && !self.fits_window(member) {
-                self.parked.push(member);
+                self.parked.insert(member);
             } else {
                 self.start(member);
             }
@@ -67,6 +67,7 @@ impl Fleet {
     fn may_begin(&self, kind: Kind, wave: u32) -> bool {
         match kind {
             Kind::Orders => true,
+            Kind::Commits => !self.is_held(),
             Kind::Going => self.upgrades_begin(),
             Kind::Forward => self.upgrades_begin() && self.stopped_before(wave).is_none(),
         }

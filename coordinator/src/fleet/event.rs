@@ -134,6 +134,8 @@ pub enum FleetCommand {
     Begin {
         /// Whose.
         member: MemberId,
+        /// Its ledger could not be asked before: if it has failed or is rolled back it stays so.
+        unasked: bool,
     },
     /// Stop its run when the units in flight have ended; [`FleetEvent::Ended`] comes anyhow.
     Stop {

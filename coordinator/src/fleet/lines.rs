@@ -6,8 +6,10 @@ use std::collections::{BTreeMap, BTreeSet};
 /// What a line is for; the first are served first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Kind {
-    /// Ways back, commits and hooks.
+    /// What an operator has ordered, ways back and hooks.
     Orders,
+    /// Commits that nobody has ordered: they follow from the fleet's policy.
+    Commits,
     /// Upgrades that have begun before, or that an operator wants again.
     Going,
     /// Upgrades that have not begun.
@@ -15,7 +17,7 @@ pub(super) enum Kind {
 }
 
 impl Kind {
-    pub(super) const ALL: [Self; 3] = [Self::Orders, Self::Going, Self::Forward];
+    pub(super) const ALL: [Self; 4] = [Self::Orders, Self::Commits, Self::Going, Self::Forward];
 }
 
 /// The lines. A member is its number, a server too.

@@ -72,7 +72,7 @@ pub struct Fleet {
     pub(super) apart: Tally,
     pub(super) lines: Lines,
     /// Members whose turn came, and that would not have been through by the end of the window.
-    pub(super) parked: Vec<MemberId>,
+    pub(super) parked: BTreeSet<MemberId>,
     pub(super) active: HashMap<MemberId, Activity>,
     /// Waves of which so many have failed that nothing begins.
     pub(super) stopped: BTreeSet<u32>,
@@ -122,7 +122,7 @@ impl Fleet {
             waves,
             apart: Tally::default(),
             lines: Lines::default(),
-            parked: Vec::new(),
+            parked: BTreeSet::new(),
             active: HashMap::new(),
             stopped: BTreeSet::new(),
             ordered: 0,
@@ -142,10 +142,14 @@ impl Fleet {
             fleet.adopt(member, found);
         }
         for order in &wanted {
-            // What was possible then may be done by now.
-            let _ = fleet.apply_to_members(order, false);
+            fleet.want_again(order);
         }
         fleet
+    }
+
+    /// So many databases at once and no more, from the next event on; nothing begins by this itself.
+    pub fn limit(&mut self, max_databases: u32) {
+        self.limit = Some(max_databases);
     }
 
     /// From now on nothing is done but what is ordered, paused or not: for a process that carries out an
@@ -221,8 +225,7 @@ impl Fleet {
             }
         }
         if self.ordered == 0 && !self.place.wanted.is_empty() {
-            self.place.wanted.clear();
-            self.dirty = true;
+            self.orders_are_done();
         }
         self.conclude();
         self.set_timer();
@@ -280,7 +283,8 @@ impl Fleet {
         let side = &self.waves[wave as usize];
         self.order.waves[wave as usize].approval
             && !self.place.is_approved(wave)
-            && !side.members.is_empty()
+            // One that finds nobody whom it fits may have been meant otherwise.
+            && (!side.members.is_empty() || !self.order.waves[wave as usize].fits_all())
             && self.has_something_behind(wave)
     }
 
@@ -301,12 +305,19 @@ impl Fleet {
         true
     }
 
+    /// Whether what the policy says is done: not while an operator has said that nothing begins.
+    pub(super) fn is_held(&self) -> bool {
+        self.place.paused || self.place.aborted
+    }
+
     fn open_next(&mut self) {
         let wave = self.place.opened;
         let Some(side) = self.waves.get(wave as usize) else {
             return;
         };
         self.place.opened += 1;
+        let waves = self.order.waves.iter().take(self.place.opened as usize);
+        self.place.waves = waves.map(|wave| wave.name.clone()).collect();
         self.dirty = true;
         for member in side.members.clone().map(MemberId) {
             if self.state(member) == MemberState::Waiting {
@@ -328,8 +339,9 @@ impl Fleet {
         if !self.active.is_empty() || !self.lines.is_empty(Kind::Orders) {
             return None;
         }
-        // Those that an operator wants again go on after the window opens, or a pause.
-        let goes_on = !self.place.aborted && !self.lines.is_empty(Kind::Going);
+        // Those that an operator wants again, and commits, go on after the window opens, or a pause.
+        let stands = |kind: Kind| !self.lines.is_empty(kind);
+        let goes_on = !self.place.aborted && (stands(Kind::Going) || stands(Kind::Commits));
         if self.only_orders {
             return (!goes_on).then_some(FleetEnd::Ordered);
         }
@@ -359,7 +371,8 @@ impl Fleet {
         let then = self.policy_of(member).then;
         let goes_back = found == Found::RollingBack;
         let (ledger, why, failed) = match found {
-            Found::Untouched | Found::Unknown(_) => (Ledger::Untouched, None, false),
+            Found::Untouched => (Ledger::Untouched, None, false),
+            Found::Unknown(_) => (Ledger::Unknown, None, false),
             Found::Current => (Ledger::Current, None, false),
             Found::Refused(why) => (Ledger::Refused, Some(why), false),
             Found::Running if self.place.aborted => {
@@ -395,10 +408,10 @@ impl Fleet {
         let attended = self.place.attended.contains_key(&name);
         let state = match (ledger, failed) {
             (Ledger::Untouched, _) if attended => MemberState::WaitsForHook,
-            (Ledger::Untouched, _) if self.place.left_out.contains(&name) => {
+            (Ledger::Untouched | Ledger::Unknown, _) if self.place.left_out.contains(&name) => {
                 MemberState::RolledBack
             }
-            (Ledger::Untouched | Ledger::Begun, false) => MemberState::Waiting,
+            (Ledger::Untouched | Ledger::Unknown | Ledger::Begun, false) => MemberState::Waiting,
             (Ledger::Begun, true) if then == Then::RollBack => MemberState::WaitsForRollback,
             (Ledger::RollingBack, _) if goes_back => MemberState::WaitsForRollback,
             _ if attended => MemberState::WaitsForHook,
@@ -448,10 +461,13 @@ impl Fleet {
         let opened = self.place.opened;
         let entry = self.roster.entry(member);
         let kind = match state {
-            MemberState::Waiting if entry.wave >= opened && entry.wave != NO_WAVE => return,
             state if state.waits() && self.only_orders && !entry.ordered => return,
+            // Whoever does nothing but what is ordered opens no waves.
+            MemberState::Waiting if self.only_orders => Kind::Going,
+            MemberState::Waiting if entry.wave >= opened && entry.wave != NO_WAVE => return,
             MemberState::Waiting if self.is_going(member) => Kind::Going,
             MemberState::Waiting => Kind::Forward,
+            MemberState::WaitsForCommit if !entry.ordered => Kind::Commits,
             state if state.waits() => Kind::Orders,
             _ => return,
         };
@@ -469,7 +485,7 @@ impl Fleet {
         for kind in Kind::ALL {
             self.lines.remove(kind, entry.wave, entry.server, member.0);
         }
-        self.parked.retain(|parked| *parked != member);
+        self.parked.remove(&member);
     }
 
     /// Counts a member that has no state yet.

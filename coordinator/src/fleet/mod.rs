@@ -26,6 +26,8 @@ mod step;
 #[cfg(test)]
 mod table_tests;
 mod tally;
+#[cfg(test)]
+mod trouble_tests;
 mod view;
 mod waves;
 

@@ -1,5 +1,9 @@
 //! What operators order of a fleet under way.
 
+use std::collections::BTreeSet;
+
+use upshift_shared::fleet::MemberName;
+
 use super::{
     event::{FleetCommand, FleetOrder, Which},
     machine::{Fleet, Refusal, Turn},
@@ -23,8 +27,11 @@ impl Fleet {
             | FleetOrder::RollBack(_)
             | FleetOrder::RollBackByForce(_)
             | FleetOrder::Commit(_) => {
-                self.apply_to_members(&order, true)?;
-                self.place.wanted.push(order);
+                let wanted = self.apply_to_members(&order)?;
+                if order.goes_back() {
+                    self.want_back(&order);
+                }
+                self.place.wanted.push(wanted);
                 self.dirty = true;
             }
         }
@@ -67,7 +74,9 @@ impl Fleet {
             let Some(member) = self.find(&name) else {
                 continue;
             };
-            if self.state(member) == MemberState::Waiting {
+            // Of one that could not be asked nobody knows what it is owed.
+            let is_known = self.roster.entry(member).ledger != Ledger::Unknown;
+            if self.state(member) == MemberState::Waiting && is_known {
                 self.take_out_of_line(member);
                 self.order_is_done(member);
                 let back = upshift_shared::fleet::Then::RollBack;
@@ -103,14 +112,11 @@ impl Fleet {
     }
 
     /// Retries, ways back, commits: of each member that they mean, as far as they fit. Nothing
-    /// changes where one that is named does not fit. `now`: it was ordered now, and not before a crash.
-    pub(super) fn apply_to_members(
-        &mut self,
-        order: &FleetOrder,
-        now: bool,
-    ) -> Result<(), Refusal> {
+    /// changes where one that is named does not fit. What is to be done again after a crash: of commits and
+    /// retries only those members that were meant now.
+    fn apply_to_members(&mut self, order: &FleetOrder) -> Result<FleetOrder, Refusal> {
         let Some(which) = order.which() else {
-            return Ok(());
+            return Ok(order.clone());
         };
         let by_name = matches!(which, Which::These(_));
         let members = self.meant(which)?;
@@ -124,7 +130,7 @@ impl Fleet {
                 self.check(order, *member)?;
             }
         }
-        if order.goes_back() && now {
+        if order.goes_back() {
             self.refuse_no_way_back(&members)?;
             // Nothing is begun behind the back of whoever wants all of it, or a wave, back.
             match which {
@@ -133,18 +139,92 @@ impl Fleet {
                 Which::These(_) => {}
             }
         }
+        let mut marked = Vec::new();
         for member in members {
-            match order {
-                FleetOrder::Retry(_) => self.retry(member, by_name, now),
-                FleetOrder::Commit(_) => self.commit(member),
-                _ => {
-                    self.bring_back(member, by_name && now);
-                    let entry = self.roster.entry_mut(member);
-                    entry.forced = entry.ordered && matches!(order, FleetOrder::RollBackByForce(_));
-                }
+            if self.apply_to(member, order, (by_name, true)) {
+                marked.push(self.name(member));
             }
         }
-        Ok(())
+        Ok(match order {
+            FleetOrder::Retry(_) => FleetOrder::Retry(Which::These(marked)),
+            FleetOrder::Commit(_) => FleetOrder::Commit(Which::These(marked)),
+            other => other.clone(),
+        })
+    }
+
+    /// One member of an order; whether something is to be done to it. `now`: it was ordered now, and not
+    /// before a crash.
+    fn apply_to(
+        &mut self,
+        member: MemberId,
+        order: &FleetOrder,
+        (by_name, now): (bool, bool),
+    ) -> bool {
+        match order {
+            FleetOrder::Retry(_) => self.retry(member, by_name, now),
+            FleetOrder::Commit(_) => self.commit(member),
+            _ => {
+                self.bring_back(member, by_name && now);
+                let entry = self.roster.entry_mut(member);
+                entry.forced = entry.ordered && matches!(order, FleetOrder::RollBackByForce(_));
+                entry.ordered
+            }
+        }
+    }
+
+    /// What was ordered before a crash, as far as it is possible now: the rest may be done by now, or its
+    /// member be gone.
+    pub(super) fn want_again(&mut self, order: &FleetOrder) {
+        let Some(which) = order.which() else {
+            return;
+        };
+        if matches!(order, FleetOrder::Retry(_)) && self.place.aborted {
+            return;
+        }
+        let by_name = matches!(which, Which::These(_));
+        let members = match which {
+            Which::These(names) => names.iter().filter_map(|name| self.find(name)).collect(),
+            which => self.meant(which).unwrap_or_default(),
+        };
+        for member in members {
+            if !by_name || self.check(order, member).is_ok() {
+                self.apply_to(member, order, (by_name, false));
+            }
+        }
+    }
+
+    /// All that was ordered is done. Members that are not to be found now are still meant when they are.
+    pub(super) fn orders_are_done(&mut self) {
+        let mut wanted = std::mem::take(&mut self.place.wanted);
+        let before = wanted.len();
+        wanted.retain(|order| match order.which() {
+            Some(Which::These(names)) => names.iter().any(|name| self.find(name).is_none()),
+            _ => false,
+        });
+        self.dirty |= wanted.len() != before;
+        self.place.wanted = wanted;
+    }
+
+    /// What is wanted back is not wanted forward any more.
+    fn want_back(&mut self, order: &FleetOrder) {
+        let back = order.which().and_then(|which| self.meant(which).ok());
+        let back: BTreeSet<MemberName> = back
+            .unwrap_or_default()
+            .into_iter()
+            .map(|member| self.name(member))
+            .collect();
+        let wanted = std::mem::take(&mut self.place.wanted);
+        let keep = |names: Vec<MemberName>| {
+            let names = names.into_iter().filter(|name| !back.contains(name));
+            Which::These(names.collect())
+        };
+        let wanted = wanted.into_iter().map(|order| match order {
+            FleetOrder::Commit(Which::These(names)) => FleetOrder::Commit(keep(names)),
+            FleetOrder::Retry(Which::These(names)) => FleetOrder::Retry(keep(names)),
+            other => other,
+        });
+        let is_any = |order: &FleetOrder| !matches!(order.which(), Some(Which::These(names)) if names.is_empty());
+        self.place.wanted = wanted.filter(is_any).collect();
     }
 
     /// Where all that are meant are committed, or were left alone, there is nothing to bring back.
@@ -179,6 +259,7 @@ impl Fleet {
             match (order, entry.ledger) {
                 // One that failed before anything was done to it has nothing to be taken back.
                 (order, ledger) if order.goes_back() => {
+                    // Of one that could not be asked nobody knows.
                     let is_back = matches!(
                         ledger,
                         Ledger::Untouched | Ledger::RolledBack | Ledger::Current | Ledger::Refused
@@ -186,7 +267,9 @@ impl Fleet {
                     entry.hook_failed || !is_back
                 }
                 (FleetOrder::Commit(_), Ledger::Committed) => entry.hook_failed,
-                (FleetOrder::Commit(_), ledger) => by_name || ledger == Ledger::Prepared,
+                (FleetOrder::Commit(_), ledger) => {
+                    by_name || matches!(ledger, Ledger::Prepared | Ledger::Unknown)
+                }
                 _ => entry.failed,
             }
         });
@@ -224,7 +307,10 @@ impl Fleet {
                 "was left alone: there is nothing to bring back"
             }
             (FleetOrder::Commit(_), ledger)
-                if ledger != Ledger::Prepared && ledger != Ledger::Committed =>
+                if !matches!(
+                    ledger,
+                    Ledger::Prepared | Ledger::Committed | Ledger::Unknown
+                ) =>
             {
                 "is not prepared: there is nothing to commit"
             }
@@ -248,7 +334,7 @@ impl Fleet {
         }
     }
 
-    fn retry(&mut self, member: MemberId, by_name: bool, now: bool) {
+    fn retry(&mut self, member: MemberId, by_name: bool, now: bool) -> bool {
         let state = self.state(member);
         let entry = self.roster.entry(member);
         let is_meant = entry.failed
@@ -256,7 +342,7 @@ impl Fleet {
         // What was ordered before a crash may have been taken back before it.
         let name = self.name(member);
         if !is_meant || !state.has_ended() || (!now && self.place.left_out.contains(&name)) {
-            return;
+            return false;
         }
         let next = match entry.ledger {
             Ledger::RollingBack => MemberState::WaitsForRollback,
@@ -272,6 +358,7 @@ impl Fleet {
         self.set_failed(member, false);
         self.dirty |= self.place.left_out.remove(&name);
         self.wait_for(member, next);
+        true
     }
 
     /// `leaves_out`: it is not begun where nothing was done to it yet.
@@ -283,7 +370,8 @@ impl Fleet {
                 self.out.push(FleetCommand::Stop { member });
             }
             self.mark_ordered(member);
-            if leaves_out && self.roster.entry(member).ledger == Ledger::Untouched {
+            let ledger = self.roster.entry(member).ledger;
+            if leaves_out && matches!(ledger, Ledger::Untouched | Ledger::Unknown) {
                 let name = self.name(member);
                 self.place.left_out.insert(name);
             }
@@ -293,6 +381,16 @@ impl Fleet {
             Ledger::Begun | Ledger::Prepared | Ledger::RollingBack => {
                 self.take_out_of_line(member);
                 self.mark_ordered(member);
+                self.wait_for(member, MemberState::WaitsForRollback);
+            }
+            // Whoever brings it back asks its ledger.
+            Ledger::Unknown if state != MemberState::RolledBack => {
+                self.take_out_of_line(member);
+                self.mark_ordered(member);
+                if leaves_out {
+                    let name = self.name(member);
+                    self.place.left_out.insert(name);
+                }
                 self.wait_for(member, MemberState::WaitsForRollback);
             }
             Ledger::Untouched if leaves_out && state == MemberState::Waiting => {
@@ -315,15 +413,22 @@ impl Fleet {
         }
     }
 
-    fn commit(&mut self, member: MemberId) {
+    fn commit(&mut self, member: MemberId) -> bool {
         let state = self.state(member);
-        let is_prepared = self.roster.entry(member).ledger == Ledger::Prepared;
-        if is_prepared && state.has_ended() {
+        let fits = match self.roster.entry(member).ledger {
+            Ledger::Prepared => state.has_ended() || state == MemberState::WaitsForCommit,
+            // Whoever commits it asks its ledger.
+            Ledger::Unknown => !state.is_active() && state != MemberState::RolledBack,
+            _ => false,
+        };
+        if fits {
+            self.take_out_of_line(member);
             self.mark_ordered(member);
             self.roster.entry_mut(member).hook_failed = false;
             self.roster.reasons.remove(&member.0);
             self.set_failed(member, false);
             self.wait_for(member, MemberState::WaitsForCommit);
         }
+        fits
     }
 }

@@ -5,9 +5,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
-use upshift_shared::fleet::MemberName;
+use upshift_shared::fleet::{FleetFile, MemberName};
 
-use super::event::{FleetOrder, HookKind};
+use super::{
+    event::{FleetOrder, HookKind},
+    machine::Refusal,
+};
 
 /// The version that is written.
 pub(super) const VERSION: u32 = 1;
@@ -19,6 +22,9 @@ pub struct FleetPlace {
     pub version: u32,
     /// Waves whose members may begin: the first so many.
     pub opened: u32,
+    /// Their names: whoever changes the waves of the file means others by the same numbers.
+    #[serde(default)]
+    pub waves: Vec<String>,
     /// Waves that were approved.
     pub approved: BTreeSet<u32>,
     /// All were, those to come too.
@@ -49,6 +55,7 @@ impl Default for FleetPlace {
         Self {
             version: VERSION,
             opened: 0,
+            waves: Vec::new(),
             approved: BTreeSet::new(),
             approved_all: false,
             paused: false,
@@ -72,6 +79,22 @@ impl FleetPlace {
             attended: std::mem::take(&mut self.attended),
             ..Self::default()
         };
+    }
+
+    /// Whether the waves that were opened are the first ones of an order.
+    ///
+    /// # Errors
+    /// Where they are not: what was opened and approved would be taken for others.
+    pub fn fits(&self, order: &FleetFile) -> Result<(), Refusal> {
+        let first = order.waves.iter().map(|wave| &wave.name);
+        match self.waves.iter().eq(first.take(self.waves.len())) {
+            true => Ok(()),
+            false => Err(Refusal(format!(
+                "the waves of the file are no longer those that were opened ({}): put these first again, or begin \
+                 from the first wave with --anew",
+                self.waves.join(", ")
+            ))),
+        }
     }
 
     /// Whether what comes after a wave was approved.

@@ -29,6 +29,8 @@ enum Accident {
     Limit(Option<u32>),
     Crash,
     CrashAndLosePlace,
+    /// Members by bits of the number cannot be looked at after it.
+    CrashAndMiss(u64),
 }
 
 /// Those that leave the end of a fleet to its order.
@@ -43,6 +45,7 @@ fn harmless() -> impl Strategy<Value = Accident> {
         2 => Just(A::Resume),
         3 => Just(A::Crash),
         1 => Just(A::CrashAndLosePlace),
+        3 => any::<u64>().prop_map(A::CrashAndMiss),
     ]
 }
 
@@ -197,6 +200,17 @@ fn happens(conductor: &mut Conductor, accident: &Accident) {
         }
         Accident::Crash => conductor.crash(false),
         Accident::CrashAndLosePlace => conductor.crash(true),
+        // Those that could not be looked at would be of other waves.
+        Accident::CrashAndMiss(_) if conductor.order.waves.iter().any(Wave::goes_by_size) => {
+            conductor.crash(false);
+        }
+        Accident::CrashAndMiss(which) => {
+            let number =
+                |name: &MemberName| name.database.as_deref()?.get(1..)?.parse::<u32>().ok();
+            conductor.crash_and_miss(false, &|name| {
+                number(name).is_some_and(|number| which >> (number % 64) & 1 == 1)
+            });
+        }
         order => {
             let order = match order {
                 Accident::Pause => FleetOrder::Pause,
@@ -254,8 +268,8 @@ fn all_are_accounted_for(conductor: &Conductor, end: FleetEnd) {
     let fleet = &conductor.fleet;
     for member in fleet.members() {
         let state = fleet.state(member);
-        let ended =
-            state.has_ended() || (end == FleetEnd::Aborted && state == MemberState::Waiting);
+        let rests = matches!(state, MemberState::Waiting | MemberState::WaitsForCommit);
+        let ended = state.has_ended() || (end == FleetEnd::Aborted && rests);
         assert!(ended, "{} is {state:?} after {end:?}", fleet.name(member));
         assert!(
             !matches!(

@@ -125,6 +125,10 @@ impl Fleet {
         }
         let of_state = match state {
             MemberState::Waiting => self.why_no_upgrade(member),
+            MemberState::WaitsForCommit if !self.roster.entry(member).ordered => {
+                let held = self.place.paused.then_some(Reason::Paused);
+                self.place.aborted.then_some(Reason::Aborted).or(held)
+            }
             _ => None,
         };
         let reason = of_state.or_else(|| self.why_no_room(member));
@@ -150,7 +154,8 @@ impl Fleet {
         if self.place.paused {
             return Some(Reason::Paused);
         }
-        if (entry.wave as usize) < self.waves.len() && entry.wave >= self.place.opened {
+        let is_later = (entry.wave as usize) < self.waves.len() && entry.wave >= self.place.opened;
+        if is_later && !self.only_orders {
             let front = self.place.opened.saturating_sub(1);
             let ended = self
                 .waves

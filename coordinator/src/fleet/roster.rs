@@ -15,6 +15,8 @@ pub(super) const NO_WAVE: u32 = u32::MAX;
 /// What the ledger of a member says, as far as is known here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Ledger {
+    /// It could not be asked: anything may be true of it.
+    Unknown,
     Untouched,
     Current,
     Refused,
@@ -57,8 +59,8 @@ impl Entry {
             (_, Ledger::Refused) => MemberState::Refused,
             (_, Ledger::Prepared) => MemberState::Prepared,
             (_, Ledger::Committed) => MemberState::Committed,
-            // It has begun, and nothing is known to be wrong with it.
-            (_, Ledger::Begun | Ledger::RollingBack) => MemberState::Waiting,
+            // It may have begun, and nothing is known to be wrong with it.
+            (_, Ledger::Unknown | Ledger::Begun | Ledger::RollingBack) => MemberState::Waiting,
         }
     }
 }

@@ -1,7 +1,11 @@
 //! A scripted conductor for tests: a model of ledgers, hooks and runs around one fleet, with a clock that
 //! moves only when told. What must always hold it checks at every command (`invariants`).
 
-use std::{collections::BTreeMap, path::PathBuf, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
+    time::Duration,
+};
 
 use upshift_shared::fleet::{
     Caps, CommitPolicy, FleetFile, Hook, Hooks, Labels, MemberName, Order, Wave,
@@ -17,9 +21,13 @@ use super::{
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Job {
     Hook(HookKind),
-    Upgrade { stopping: bool },
+    Upgrade {
+        stopping: bool,
+    },
     Commit,
     RollBack,
+    /// What was to be done cannot be: its ledger says how it stands.
+    Look,
 }
 
 /// What becomes of a member's jobs, however often they are begun.
@@ -51,6 +59,8 @@ pub(super) struct Conductor {
     members: Vec<Member>,
     pub(super) fates: BTreeMap<MemberName, Fate>,
     pub(super) ledgers: BTreeMap<MemberName, Row>,
+    /// Members whose ledgers could not be asked when it was begun, and have not been since.
+    unknown: BTreeSet<MemberId>,
     /// What is durable of the place.
     stored: FleetPlace,
     pub(super) jobs: Vec<(MemberId, Job)>,
@@ -83,6 +93,7 @@ impl Conductor {
                 .collect(),
             order,
             members,
+            unknown: BTreeSet::new(),
             stored: place,
             jobs: Vec::new(),
             hooks: BTreeMap::new(),
@@ -134,35 +145,41 @@ impl Conductor {
                 FleetCommand::Hook { member, hook, .. } => {
                     self.jobs.push((member, Job::Hook(hook)))
                 }
-                FleetCommand::Begin { member } => {
-                    self.invariants.begins(&self.look(), member);
-                    let wave = self.fleet.wave(member);
-                    let row = self.row(member);
-                    let ended = matches!(
-                        row.found,
-                        Found::Prepared | Found::Committed | Found::RollingBack | Found::Current
-                    );
-                    assert!(!ended, "{row:?} was begun");
-                    row.found = Found::Running;
-                    row.wave = wave;
-                    self.jobs.push((member, Job::Upgrade { stopping: false }));
-                }
+                FleetCommand::Begin { member, unasked } => self.begins(member, unasked),
                 FleetCommand::Stop { member } => {
                     let job = self.jobs.iter_mut().find(|(own, _)| *own == member);
                     let (_, job) = job.expect("it is being upgraded");
-                    assert_eq!(*job, Job::Upgrade { stopping: false }, "it is stopped once");
-                    *job = Job::Upgrade { stopping: true };
+                    if *job != Job::Look {
+                        assert_eq!(*job, Job::Upgrade { stopping: false }, "it is stopped once");
+                        *job = Job::Upgrade { stopping: true };
+                    }
                 }
                 FleetCommand::Commit { member } => {
-                    assert_eq!(self.row(member).found, Found::Prepared);
-                    self.jobs.push((member, Job::Commit));
+                    self.invariants.commits(&self.look(), member);
+                    if self.row(member).found == Found::Prepared {
+                        self.jobs.push((member, Job::Commit));
+                    } else {
+                        assert!(self.unknown.contains(&member), "it is not prepared");
+                        self.jobs.push((member, Job::Look));
+                    }
                 }
                 FleetCommand::RollBack { member, .. } => {
+                    let is_unknown = self.unknown.contains(&member);
                     let row = self.row(member);
-                    assert_ne!(row.found, Found::Committed);
-                    assert_ne!(row.found, Found::Untouched);
-                    row.found = Found::RollingBack;
-                    self.jobs.push((member, Job::RollBack));
+                    if matches!(
+                        row.found,
+                        Found::Committed
+                            | Found::Untouched
+                            | Found::Current
+                            | Found::Refused(_)
+                            | Found::RolledBack(_)
+                    ) {
+                        assert!(is_unknown, "{row:?} is to be brought back");
+                        self.jobs.push((member, Job::Look));
+                    } else {
+                        row.found = Found::RollingBack;
+                        self.jobs.push((member, Job::RollBack));
+                    }
                 }
                 FleetCommand::Wake { at } => {
                     assert!(at > self.now, "it is to be woken in the past");
@@ -185,6 +202,28 @@ impl Conductor {
         });
         self.said.extend(said.iter().cloned());
         said
+    }
+
+    fn begins(&mut self, member: MemberId, unasked: bool) {
+        self.invariants.begins(&self.look(), member);
+        let is_unknown = self.unknown.contains(&member);
+        let wave = self.fleet.wave(member);
+        let row = self.row(member);
+        let is_over = matches!(
+            row.found,
+            Found::Prepared | Found::Committed | Found::RollingBack | Found::Current
+        );
+        assert!(is_unknown || !unasked);
+        let is_left = unasked && matches!(row.found, Found::RolledBack(_) | Found::Failed(_));
+        // Whoever names one that was refused has it tried.
+        let is_refused = is_unknown && matches!(row.found, Found::Refused(_));
+        if is_over || is_refused || is_left {
+            assert!(is_unknown, "{row:?} was begun");
+            return self.jobs.push((member, Job::Look));
+        }
+        row.found = Found::Running;
+        row.wave = row.wave.or(wave);
+        self.jobs.push((member, Job::Upgrade { stopping: false }));
     }
 
     fn look(&self) -> Look<'_> {
@@ -236,6 +275,11 @@ impl Conductor {
                 None => Found::Prepared,
             },
             Job::Commit => Found::Committed,
+            Job::Look => {
+                self.unknown.remove(&member);
+                let found = self.row(member).found.clone();
+                return self.feed(FleetEvent::Ended { member, found });
+            }
             Job::RollBack if fate.stuck => {
                 fate.stuck = false;
                 self.invariants.failed(member);
@@ -243,6 +287,7 @@ impl Conductor {
             }
             Job::RollBack => Found::RolledBack(self.row(member).failure.clone()),
         };
+        self.unknown.remove(&member);
         let row = self.row(member);
         if let Found::Failed(why) = &found {
             row.failure = Some(why.clone());
@@ -266,14 +311,31 @@ impl Conductor {
 
     /// Everything dies, and goes on from the ledgers, and from the place unless that is lost.
     pub(super) fn crash(&mut self, lost: bool) {
+        self.crash_and_miss(lost, &|_| false);
+    }
+
+    /// The same; members that `missing` names cannot be looked at then.
+    pub(super) fn crash_and_miss(&mut self, lost: bool, missing: &dyn Fn(&MemberName) -> bool) {
+        self.restart(lost, missing);
+        self.tick();
+    }
+
+    /// The same, before anything is begun again.
+    pub(super) fn restart(&mut self, lost: bool, missing: &dyn Fn(&MemberName) -> bool) {
         if lost {
             self.stored = FleetPlace::default();
         }
         self.jobs.clear();
         let found = self.members.iter().map(|member| {
             let row = &self.ledgers[&member.name];
+            // Those that are left alone would be counted among the others.
+            let is_missing =
+                missing(&member.name) && !matches!(row.found, Found::Current | Found::Refused(_));
             Member {
-                found: row.found.clone(),
+                found: match is_missing {
+                    true => Found::Unknown("no answer".to_owned()),
+                    false => row.found.clone(),
+                },
                 wave: row.wave,
                 ..member.clone()
             }
@@ -285,8 +347,11 @@ impl Conductor {
             self.now,
         );
         (self.wake, self.end) = (None, None);
+        let members = self.fleet.members();
+        self.unknown = members
+            .filter(|member| missing(&self.fleet.name(*member)))
+            .collect();
         self.invariants.crashed(&self.fleet, lost);
-        self.tick();
     }
 
     /// The time at which it wants to be woken comes.
@@ -307,7 +372,11 @@ impl Conductor {
             } => {
                 format!("{hook:?} {} {outcome}", name(member))
             }
-            FleetCommand::Begin { member } => format!("begin {}", name(member)),
+            FleetCommand::Begin {
+                member,
+                unasked: true,
+            } => format!("ask and begin {}", name(member)),
+            FleetCommand::Begin { member, .. } => format!("begin {}", name(member)),
             FleetCommand::Stop { member } => format!("stop {}", name(member)),
             FleetCommand::Commit { member } => format!("commit {}", name(member)),
             FleetCommand::RollBack {

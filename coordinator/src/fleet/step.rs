@@ -55,14 +55,20 @@ impl Fleet {
             activity.goal = goal;
         }
         let (state, command) = match goal {
-            Goal::Upgrade => (MemberState::Running, FleetCommand::Begin { member }),
+            Goal::Upgrade => {
+                let unasked = self.roster.entry(member).ledger == Ledger::Unknown;
+                (
+                    MemberState::Running,
+                    FleetCommand::Begin { member, unasked },
+                )
+            }
             Goal::Commit => (MemberState::Committing, FleetCommand::Commit { member }),
             Goal::RollBack => {
                 let force = self.roster.entry(member).forced;
                 let command = FleetCommand::RollBack { member, force };
                 (MemberState::RollingBack, command)
             }
-            Goal::Settle if self.commit_is_due(member) => {
+            Goal::Settle if self.commit_is_due(member) && !self.is_held() => {
                 (MemberState::Committing, FleetCommand::Commit { member })
             }
             Goal::Settle => return self.after(member),
@@ -106,9 +112,10 @@ impl Fleet {
     /// What has come in between keeps it from beginning: then its hook after is all that is left to do.
     fn hook_before_ended(&mut self, member: MemberId, activity: Activity) {
         let ledger = self.roster.entry(member).ledger;
+        // Of one that could not be asked it has to be found out.
         let begun = matches!(
             ledger,
-            Ledger::Begun | Ledger::Prepared | Ledger::RollingBack
+            Ledger::Unknown | Ledger::Begun | Ledger::Prepared | Ledger::RollingBack
         );
         match (activity.turn, activity.goal) {
             (Some(Turn::Back), _) if begun => self.act(member, Goal::RollBack),
@@ -167,10 +174,21 @@ impl Fleet {
                     self.failed(member, why);
                 }
             }
-            Found::Unknown(why) | Found::NotBegun(why) => self.failed(member, why),
-            Found::Untouched => {
-                self.failed(member, "its run has not begun".to_owned());
+            Found::Unknown(why) => {
+                if self.roster.entry(member).ledger == Ledger::Untouched {
+                    self.ledger(member, Ledger::Unknown);
+                }
+                match turn {
+                    Some(Turn::Back) => self.act(member, Goal::RollBack),
+                    Some(Turn::Window) => self.put_off(member),
+                    Some(Turn::Abort) => self.aborted(member),
+                    None => self.failed(member, why),
+                }
             }
+            // It was stopped before it had begun.
+            Found::NotBegun(_) | Found::Untouched if turn.is_some() => self.after(member),
+            Found::NotBegun(why) => self.failed(member, why),
+            Found::Untouched => self.failed(member, "its run has not begun".to_owned()),
             Found::RollingBack => {
                 self.ledger(member, Ledger::RollingBack);
                 self.act(member, Goal::RollBack);
@@ -182,7 +200,8 @@ impl Fleet {
     /// It has failed: what then, its wave's policy says.
     fn failed(&mut self, member: MemberId, why: String) {
         self.fail(member, why);
-        let begun = self.roster.entry(member).ledger == Ledger::Begun;
+        let ledger = self.roster.entry(member).ledger;
+        let begun = matches!(ledger, Ledger::Begun | Ledger::Unknown);
         if begun && self.policy_of(member).then == Then::RollBack {
             self.act(member, Goal::RollBack);
         } else {
@@ -244,8 +263,14 @@ impl Fleet {
             }
             Found::Prepared => Ledger::Prepared,
             Found::Committed => Ledger::Committed,
-            Found::RolledBack(_) => Ledger::RolledBack,
-            Found::Untouched | Found::Unknown(_) => Ledger::Untouched,
+            Found::RolledBack(why) => {
+                if let Some(why) = why {
+                    self.fail(member, why);
+                }
+                Ledger::RolledBack
+            }
+            Found::Untouched => Ledger::Untouched,
+            Found::Unknown(_) => Ledger::Unknown,
             Found::Running | Found::Failed(_) => Ledger::Begun,
             Found::RollingBack => Ledger::RollingBack,
             Found::NotBegun(why) => {
@@ -265,6 +290,10 @@ impl Fleet {
     fn after(&mut self, member: MemberId) {
         let name = self.roster.name(member);
         if !self.place.attended.contains_key(&name) {
+            return self.rest(member);
+        }
+        // Nobody knows whether it may be started: that is owed until somebody does.
+        if self.roster.entry(member).ledger == Ledger::Unknown {
             return self.rest(member);
         }
         if self.order.hooks.after.is_none() {
@@ -296,7 +325,11 @@ impl Fleet {
     fn rest(&mut self, member: MemberId) {
         let activity = self.release(member);
         let entry = self.roster.entry(member);
-        let can_go_back = matches!(entry.ledger, Ledger::Begun | Ledger::Prepared);
+        let can_go_back = matches!(
+            entry.ledger,
+            Ledger::Unknown | Ledger::Begun | Ledger::Prepared
+        );
+        let goal = activity.map(|activity| activity.goal);
         let goes_back = activity.is_some_and(|activity| {
             activity.turn == Some(Turn::Back) && activity.goal != Goal::RollBack
         });
@@ -313,8 +346,11 @@ impl Fleet {
             entry.at_rest()
         };
         // One to which nothing was done, and to which nothing is to be done, is where it was.
-        let is_over = (goes_back || self.place.aborted) && state == MemberState::Waiting;
-        if state.has_ended() || is_over {
+        let is_over = (goes_back || self.place.aborted || goal != Some(Goal::Upgrade))
+            && state == MemberState::Waiting;
+        // Its commit is no part of what was ordered.
+        let is_upgraded = goal != Some(Goal::Commit) && state == MemberState::WaitsForCommit;
+        if state.has_ended() || is_over || is_upgraded {
             self.order_is_done(member);
         }
         self.wait_for(member, state);

@@ -11,7 +11,7 @@ use super::{
     script::{Conductor, hooks, member, order},
 };
 
-fn wave(name: &str, take: Share) -> Wave {
+pub(super) fn wave(name: &str, take: Share) -> Wave {
     Wave {
         take,
         ..Wave::rest(name)
@@ -19,11 +19,11 @@ fn wave(name: &str, take: Share) -> Wave {
 }
 
 /// A canary of one, and the rest.
-fn canary() -> Vec<Wave> {
+pub(super) fn canary() -> Vec<Wave> {
     vec![wave("canary", Share::Count(1)), Wave::rest("rest")]
 }
 
-fn these(names: &[&str]) -> Which {
+pub(super) fn these(names: &[&str]) -> Which {
     Which::These(
         names
             .iter()
@@ -32,7 +32,7 @@ fn these(names: &[&str]) -> Which {
     )
 }
 
-fn state(conductor: &Conductor, name: &str) -> MemberState {
+pub(super) fn state(conductor: &Conductor, name: &str) -> MemberState {
     let member = conductor
         .fleet
         .find(&MemberName::from(name.to_owned()))
@@ -40,7 +40,7 @@ fn state(conductor: &Conductor, name: &str) -> MemberState {
     conductor.fleet.state(member)
 }
 
-fn reason(conductor: &Conductor, name: &str) -> String {
+pub(super) fn reason(conductor: &Conductor, name: &str) -> String {
     let member = conductor
         .fleet
         .find(&MemberName::from(name.to_owned()))
@@ -50,7 +50,7 @@ fn reason(conductor: &Conductor, name: &str) -> String {
 }
 
 /// `a` is the canary: its ledger says so.
-fn three(order_file: upshift_shared::fleet::FleetFile) -> Conductor {
+pub(super) fn three(order_file: upshift_shared::fleet::FleetFile) -> Conductor {
     let mut members = ["a", "b", "c"]
         .map(|name| member("db", name, 60.0))
         .to_vec();
@@ -256,7 +256,7 @@ fn orders_that_do_not_fit_are_refused() {
     for (given, expected) in [
         (
             FleetOrder::RollBack(these(&["db/b", "db/a"])),
-            "db/a is committed: there is no way back any more",
+            "db/a is committed: there is no way back any more; restore a backup",
         ),
         (
             FleetOrder::Retry(these(&["db/d"])),

@@ -1,6 +1,6 @@
 //! What can be seen of a fleet from outside.
 
-use upshift_shared::fleet::{FleetFile, MemberName};
+use upshift_shared::fleet::{FleetFile, MemberName, Share};
 
 use super::{
     machine::Fleet,
@@ -78,5 +78,35 @@ impl Fleet {
                 sum
             }),
         }
+    }
+
+    /// What is odd about the waves that have not been opened: those that take fewer databases than they
+    /// are to though later ones have some.
+    #[must_use]
+    pub fn short_waves(&self) -> Vec<String> {
+        let mut short = Vec::new();
+        for (number, wave) in self
+            .order
+            .waves
+            .iter()
+            .enumerate()
+            .skip(self.place.opened as usize)
+        {
+            let sizes = self.waves.iter().map(|side| side.members.len());
+            let behind: usize = sizes.skip(number + 1).sum();
+            let own = self.waves[number].members.len();
+            let wanted = match wave.take {
+                Share::Count(count) => count as usize,
+                _ if wave.fits_all() => 0,
+                _ => 1,
+            };
+            if behind > 0 && own < wanted {
+                short.push(format!(
+                    "wave {} is to take {wanted}, and finds {own} that fit",
+                    wave.name
+                ));
+            }
+        }
+        short
     }
 }

@@ -46,7 +46,12 @@ pub fn assign(waves: &[Wave], members: &[Member]) -> Vec<Option<u32>> {
         let there = assigned.iter().filter(|own| **own == Some(number)).count();
         let there = u32::try_from(there).unwrap_or(u32::MAX);
         let share = wave.take.of(all).saturating_sub(there) as usize;
-        let fits = |place: usize| wave.fits(&members[place].labels, members[place].bytes);
+        // How large one is that could not be looked at nobody knows.
+        let fits = |place: usize| {
+            let is_known = !matches!(members[place].found, Found::Unknown(_));
+            (is_known || !wave.goes_by_size())
+                && wave.fits(&members[place].labels, members[place].bytes)
+        };
         let taken: HashSet<usize> = left
             .iter()
             .map(|(_, place)| *place)

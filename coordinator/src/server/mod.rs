@@ -3,6 +3,7 @@
 
 mod connection;
 mod door;
+mod fleets;
 mod identity;
 mod listener;
 mod operator;
@@ -12,6 +13,7 @@ mod socket;
 mod upload;
 
 pub use door::{Door, Entrance};
+pub use fleets::FleetUpload;
 pub use identity::{Doorman, Identity, identity};
 pub use listener::{Listener, refuse_plain};
 pub use operator::{Events, Leader, OperatorService, Wish};

@@ -10,9 +10,11 @@ use tokio::{
 };
 use tonic::{Request, Response, Status, Streaming};
 use upshift_proto::v1::{
-    Accepted, CommitRequest, DrainRequest, PauseRequest, ResumeRequest, RollbackRequest, RunEvent,
-    StatusRequest, StatusResponse, SubmitAnswer, SubmitOrder, SubmitPart, WatchRequest,
-    WorkersRequest, WorkersResponse, operator_server::Operator, submit_part::Part,
+    Accepted, CommitRequest, DrainRequest, FleetOrderRequest, FleetPart, FleetReportRequest,
+    FleetReportResponse, FleetStatusRequest, FleetStatusResponse, ListFleetsRequest,
+    ListFleetsResponse, PauseRequest, ResumeRequest, RollbackRequest, RunEvent, StatusRequest,
+    StatusResponse, SubmitAnswer, SubmitOrder, SubmitPart, WatchRequest, WorkersRequest,
+    WorkersResponse, operator_server::Operator, submit_part::Part,
 };
 use upshift_shared::{
     config::Role,
@@ -22,6 +24,7 @@ use upshift_shared::{
 
 use super::{
     door::Entrance,
+    fleets::{self, FleetUpload},
     identity::{Identity, identity, shown},
     rates::{Log, Rates},
     upload::Upload,
@@ -38,7 +41,7 @@ const WATCHERS: usize = 256;
 /// Bytes of a name, a reason or an option that an operator may send.
 const TEXT_LENGTH: usize = 1024;
 /// Options of a run.
-const OPTIONS: usize = 256;
+pub(super) const OPTIONS: usize = 256;
 
 /// What an operator wants of a run.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -105,6 +108,25 @@ pub trait Leader: Send + Sync {
 
     /// Asks a worker to leave; what the operator is told.
     async fn drain(&self, by: &Identity, worker: WorkerId) -> Result<String, Status>;
+
+    /// Keeps a fleet and begins to conduct it; what the operator is told.
+    async fn submit_fleet(&self, by: &Identity, fleet: FleetUpload) -> Result<String, Status>;
+
+    /// Sees to what an operator wants of a fleet; what he is told.
+    async fn order_fleet(
+        &self,
+        by: &Identity,
+        request: FleetOrderRequest,
+    ) -> Result<String, Status>;
+
+    /// How a fleet stands.
+    async fn fleet_status(&self, fleet: &str, brief: bool) -> Result<FleetStatusResponse, Status>;
+
+    /// What became of its databases, as JSON.
+    async fn fleet_report(&self, fleet: &str) -> Result<String, Status>;
+
+    /// The fleets that are known.
+    async fn list_fleets(&self) -> Result<ListFleetsResponse, Status>;
 }
 
 /// The service.
@@ -169,7 +191,7 @@ impl fmt::Debug for OperatorService {
     }
 }
 
-fn parse(run: &str) -> Result<RunId, Status> {
+pub(super) fn parse(run: &str) -> Result<RunId, Status> {
     run.parse().map_err(|_| {
         let shown = shown(run, 64);
         Status::invalid_argument(format!("\"{shown}\" is not the id of a run"))
@@ -177,7 +199,7 @@ fn parse(run: &str) -> Result<RunId, Status> {
 }
 
 /// A text that goes into logs, ledgers and onto terminals.
-fn fits(text: &str) -> Result<(), Status> {
+pub(super) fn fits(text: &str) -> Result<(), Status> {
     if text.len() <= TEXT_LENGTH && shown(text, TEXT_LENGTH) == text {
         return Ok(());
     }
@@ -203,6 +225,18 @@ fn place(among: &Arc<Semaphore>, what: &str) -> Result<OwnedSemaphorePermit, Sta
     place.map_err(|_| Status::resource_exhausted(format!("too many {what} at once: try later")))
 }
 
+/// The operator's program is one that this one understands.
+pub(super) fn of_our_version(version: &str) -> Result<(), Status> {
+    let ours = env!("CARGO_PKG_VERSION");
+    if version == ours {
+        return Ok(());
+    }
+    Err(Status::failed_precondition(format!(
+        "the order comes from version {}, the coordinator is {ours}: use the same version",
+        shown(version, 32)
+    )))
+}
+
 /// What is to be done, and the pack.
 async fn receive(
     parts: &mut Streaming<SubmitPart>,
@@ -214,13 +248,7 @@ async fn receive(
         ));
     };
     parse(&order.run)?;
-    let ours = env!("CARGO_PKG_VERSION");
-    if order.version != ours {
-        return Err(Status::failed_precondition(format!(
-            "the order comes from version {}, the coordinator is {ours}: use the same version",
-            shown(&order.version, 32)
-        )));
-    }
+    of_our_version(&order.version)?;
     named_database(&order.database)?;
     if order.options.len() > OPTIONS {
         let message = format!("more than {OPTIONS} options");
@@ -334,5 +362,60 @@ impl Operator for OperatorService {
         let worker = WorkerId(request.get_ref().worker);
         let message = leader.drain(&who, worker).await?;
         Ok(Response::new(Accepted { message }))
+    }
+
+    async fn submit_fleet(
+        &self,
+        request: Request<Streaming<FleetPart>>,
+    ) -> Result<Response<Accepted>, Status> {
+        let (who, leader) = self.admit(&request, Role::Operator)?;
+        let _place = place(&self.packs, "packs")?;
+        let mut parts = request.into_inner();
+        let received = fleets::receive(&mut parts, self.max_pack_bytes);
+        let received = timeout(PACK_DEADLINE, received).await;
+        let fleet =
+            received.map_err(|_| Status::deadline_exceeded("the pack takes too long"))??;
+        let message = leader.submit_fleet(&who, fleet).await?;
+        Ok(Response::new(Accepted { message }))
+    }
+
+    async fn order_fleet(
+        &self,
+        request: Request<FleetOrderRequest>,
+    ) -> Result<Response<Accepted>, Status> {
+        let (who, leader) = self.admit(&request, Role::Operator)?;
+        let request = request.into_inner();
+        fleets::bounded(&request)?;
+        let message = leader.order_fleet(&who, request).await?;
+        Ok(Response::new(Accepted { message }))
+    }
+
+    async fn fleet_status(
+        &self,
+        request: Request<FleetStatusRequest>,
+    ) -> Result<Response<FleetStatusResponse>, Status> {
+        let (_, leader) = self.admit(&request, Role::Viewer)?;
+        let FleetStatusRequest { fleet, brief } = request.into_inner();
+        fits(&fleet)?;
+        Ok(Response::new(leader.fleet_status(&fleet, brief).await?))
+    }
+
+    async fn fleet_report(
+        &self,
+        request: Request<FleetReportRequest>,
+    ) -> Result<Response<FleetReportResponse>, Status> {
+        let (_, leader) = self.admit(&request, Role::Viewer)?;
+        let FleetReportRequest { fleet } = request.into_inner();
+        fits(&fleet)?;
+        let json = leader.fleet_report(&fleet).await?;
+        Ok(Response::new(FleetReportResponse { json }))
+    }
+
+    async fn list_fleets(
+        &self,
+        request: Request<ListFleetsRequest>,
+    ) -> Result<Response<ListFleetsResponse>, Status> {
+        let (_, leader) = self.admit(&request, Role::Viewer)?;
+        Ok(Response::new(leader.list_fleets().await?))
     }
 }

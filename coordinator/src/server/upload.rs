@@ -22,6 +22,7 @@ const DEPTH: usize = 16;
 const ENTRIES: usize = 200_000;
 
 /// A pack that is being received.
+#[derive(Debug)]
 pub struct Upload {
     folder: TempDir,
     open: Option<(String, File)>,

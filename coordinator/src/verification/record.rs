@@ -32,7 +32,9 @@ const LARGE: u64 = 1_000_000;
 /// Writing a row costs about as much as counting so many.
 const LITTLE: u64 = 100;
 /// Connections that read at once.
-const READERS: usize = 4;
+const READERS: u64 = 4;
+/// Opening one takes as long as counting so many rows, or as digesting a tenth of them.
+const ROWS_OF_A_READER: u64 = 100_000;
 
 /// Asks the lasting checks, and records what the run leaves. Where a check does not hold, the run is
 /// `failed`.
@@ -123,7 +125,13 @@ async fn left(
             want,
         })
         .collect();
-    let measured = measure::measure(&mut tx, target, &jobs, READERS).await?;
+    let rows: u64 = wanted.iter().map(|place| found[*place].rows).sum();
+    let rows = match want {
+        Want::Rows => rows,
+        Want::Digest => rows.saturating_mul(10),
+    };
+    let readers = (1 + rows / ROWS_OF_A_READER).min(READERS) as usize;
+    let measured = measure::measure(&mut tx, target, &jobs, readers).await?;
     tx.rollback().await?;
     for (place, measured) in wanted.into_iter().zip(measured) {
         left[place].rows = Some(measured.rows);

@@ -31,6 +31,18 @@ pub fn obstacles_of_one() -> String {
 /// # Errors
 /// When the database cannot be asked, or answers with something that this version does not know.
 pub async fn read(conn: &mut PgConnection) -> Result<Catalog> {
+    read_for(conn, |_| true).await
+}
+
+/// The same; `passes` says, by relations and their sizes, whether tables may be built anew. Otherwise it is not
+/// asked what hangs on them, which takes longer than all the rest.
+///
+/// # Errors
+/// See [`read`].
+pub async fn read_for(
+    conn: &mut PgConnection,
+    passes: impl FnOnce(&Catalog) -> bool + Send,
+) -> Result<Catalog> {
     // The search path has to be read before it is emptied, which makes PostgreSQL qualify every name
     // in the expressions and definitions that it prints.
     let database = fetch(conn, include_str!("sql/database.sql"), "the database").await?;
@@ -39,14 +51,18 @@ pub async fn read(conn: &mut PgConnection) -> Result<Catalog> {
         "BEGIN TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY",
     )
     .await?;
-    let read = read_in_transaction(conn, &database).await;
+    let read = read_in_transaction(conn, &database, passes).await;
     let end = run(conn, if read.is_ok() { "COMMIT" } else { "ROLLBACK" }).await;
     let catalog = read?;
     end?;
     Ok(catalog)
 }
 
-async fn read_in_transaction(conn: &mut PgConnection, database: &[PgRow]) -> Result<Catalog> {
+async fn read_in_transaction(
+    conn: &mut PgConnection,
+    database: &[PgRow],
+    passes: impl FnOnce(&Catalog) -> bool + Send,
+) -> Result<Catalog> {
     run(conn, "SET LOCAL search_path = ''").await?;
     // Estimates of catalog queries are far off, and compiling one takes longer than all of them. Functions that
     // print definitions lock what they print: whoever holds a table is not waited for for ever.
@@ -77,14 +93,9 @@ async fn read_in_transaction(conn: &mut PgConnection, database: &[PgRow]) -> Res
     for row in fetch(conn, include_str!("sql/view_reads.sql"), "views").await? {
         reader.view_read(&row)?;
     }
-    for row in fetch(conn, OBSTACLES, "dependents").await? {
-        let obstacle: String = get(&row, "obstacle")?;
-        if let Some(relation) = reader.of(&row, "relation")? {
-            relation.obstacles.push(obstacle);
-        }
-    }
-    for row in fetch(conn, include_str!("sql/carried.sql"), "what is carried").await? {
-        reader.dependent(&row)?;
+    match passes(&reader.catalog) {
+        true => read_hangings(conn, &mut reader).await?,
+        false => reader.catalog.hangings_unknown = true,
     }
     for row in fetch(conn, include_str!("sql/sequences.sql"), "sequences").await? {
         reader.sequence(&row)?;
@@ -99,6 +110,20 @@ async fn read_in_transaction(conn: &mut PgConnection, database: &[PgRow]) -> Res
         reader.catalog.extensions.push(get(&row, "name")?);
     }
     Ok(reader.catalog)
+}
+
+/// What hangs on tables: what a pass could not carry over, and what it has to.
+async fn read_hangings(conn: &mut PgConnection, reader: &mut Reader) -> Result<()> {
+    for row in fetch(conn, OBSTACLES, "dependents").await? {
+        let obstacle: String = get(&row, "obstacle")?;
+        if let Some(relation) = reader.of(&row, "relation")? {
+            relation.obstacles.push(obstacle);
+        }
+    }
+    for row in fetch(conn, include_str!("sql/carried.sql"), "what is carried").await? {
+        reader.dependent(&row)?;
+    }
+    Ok(())
 }
 
 async fn run(conn: &mut PgConnection, sql: &'static str) -> Result<()> {

@@ -125,6 +125,8 @@ pub struct ClusterSettings {
     pub max_runs: u32,
     /// A submitted pack may be so large, all files together.
     pub max_pack_bytes: u64,
+    /// Whether fleets may have hooks: programs that an operator names, and that this coordinator runs.
+    pub hooks: bool,
     /// `[cluster.tls]`
     pub tls: Option<TlsFiles>,
     /// `[cluster.tokens.NAME]`: who may do what without a certificate. For a coordinator.
@@ -150,6 +152,7 @@ impl Default for ClusterSettings {
             max_units: None,
             max_runs: 100,
             max_pack_bytes: PACK_BYTES,
+            hooks: false,
             tls: None,
             tokens: BTreeMap::new(),
             token: SecretSource::default(),
@@ -192,7 +195,7 @@ pub struct ServerSettings {
 }
 
 /// The keys of `[cluster]`.
-const KEYS: [&str; 21] = [
+const KEYS: [&str; 22] = [
     "name",
     "etcd",
     "etcd_user",
@@ -209,6 +212,7 @@ const KEYS: [&str; 21] = [
     "max_units",
     "max_runs",
     "max_pack",
+    "hooks",
     "tls",
     "tokens",
     "token_env",
@@ -244,6 +248,7 @@ impl Source<'_> {
                 "max_units" => cluster.max_units = Some(self.count(value)?),
                 "max_runs" => cluster.max_runs = self.count(value)?,
                 "max_pack" => cluster.max_pack_bytes = self.size(value)?,
+                "hooks" => cluster.hooks = self.boolean(value)?,
                 "tls" => cluster.tls = Some(self.tls(value, "[cluster.tls]")?),
                 "tokens" => cluster.tokens = self.tokens(value)?,
                 "token_env" => cluster.token.env = Some(self.string(value)?.to_owned()),

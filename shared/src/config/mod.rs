@@ -113,6 +113,12 @@ impl Config {
         self.databases.get(of).map(|entry| &entry.place)
     }
 
+    /// Whether there is an entry `[databases.NAME]` of just that name.
+    #[must_use]
+    pub fn has_entry(&self, name: &str) -> bool {
+        self.databases.contains_key(name)
+    }
+
     /// The names of all entries `[databases.NAME]`, in order.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.databases.keys().map(String::as_str)

@@ -1,6 +1,7 @@
 //! `fleet.toml`: many databases upgraded by one order, in waves. Here it is data; who finds the
 //! databases and who conducts them is the coordinator's business.
 
+mod files;
 mod parse;
 mod pattern;
 mod policy;

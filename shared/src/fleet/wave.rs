@@ -51,13 +51,22 @@ impl Wave {
             && self.larger_than.is_none_or(|limit| bytes > limit)
     }
 
+    /// Whether it depends on the size of a database whether it may be in it.
+    #[must_use]
+    pub fn goes_by_size(&self) -> bool {
+        self.smaller_than.is_some() || self.larger_than.is_some()
+    }
+
+    /// Whether every database may be in it.
+    #[must_use]
+    pub fn fits_all(&self) -> bool {
+        self.labels.is_empty() && !self.goes_by_size()
+    }
+
     /// Whether every database fits.
     #[must_use]
     pub fn takes_all(&self) -> bool {
-        self.take == Share::Rest
-            && self.labels.is_empty()
-            && self.smaller_than.is_none()
-            && self.larger_than.is_none()
+        self.take == Share::Rest && self.fits_all()
     }
 }
 

@@ -5,7 +5,7 @@ mod target;
 pub mod transaction;
 
 pub use sqlx::PgConnection;
-pub use target::{Target, connect};
+pub use target::{Target, connect, rename};
 
 /// Vouches for SQL that was put together at run time: fixed text and names or values quoted by
 /// [`ident`], or a statement of the pack as its author wrote it. The one place that asserts it.

@@ -1,17 +1,25 @@
 //! A database that can be reached: everything a connection needs, resolved, and nothing that prints
 //! a secret.
 
-use std::{fmt, time::Duration};
+use std::{
+    fmt,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use sqlx::{
     ConnectOptions, PgConnection, Row,
     postgres::{PgConnectOptions, PgSslMode},
 };
 
-use crate::{Error, Result};
+use super::{execute_raw, ident::literal};
+use crate::{Error, Result, clock::Stopwatch};
 
 /// How long a connection may take to come about, authentication included.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// What the catalog says of sessions' settings holds so long: a run opens several in a row.
+const SETTINGS_HOLD: Duration = Duration::from_secs(5);
 
 /// How many statements a session keeps prepared: the ledger's own; statements of packs are never
 /// kept, because DDL changes what they mean.
@@ -25,6 +33,14 @@ pub struct Target {
     password: Option<String>,
     environment: Vec<(String, String)>,
     connect_timeout: Duration,
+    settings: Arc<Mutex<Option<(Stopwatch, SessionSettings)>>>,
+}
+
+/// What a session is set to, where the catalog says it.
+#[derive(Debug, Clone, Default)]
+struct SessionSettings {
+    time_zone: Option<String>,
+    date_style: Option<String>,
 }
 
 impl Target {
@@ -52,6 +68,7 @@ impl Target {
             password,
             environment,
             connect_timeout: CONNECT_TIMEOUT,
+            settings: Arc::default(),
         }
     }
 
@@ -68,6 +85,7 @@ impl Target {
         let mut other = self.clone();
         other.display = format!("{database}, on the server of {}", self.display);
         other.options = other.options.database(database);
+        other.settings = Arc::default();
         other
     }
 
@@ -102,6 +120,19 @@ impl Target {
     #[must_use]
     pub fn options(&self) -> &PgConnectOptions {
         &self.options
+    }
+
+    /// What the catalog said of a session's settings a moment ago.
+    fn known_settings(&self) -> Option<SessionSettings> {
+        let known = self.settings.lock().unwrap_or_else(PoisonError::into_inner);
+        let (since, settings) = known.as_ref()?;
+        (since.elapsed() < SETTINGS_HOLD).then(|| settings.clone())
+    }
+
+    fn learn(&self, settings: SessionSettings) -> SessionSettings {
+        let mut known = self.settings.lock().unwrap_or_else(PoisonError::into_inner);
+        *known = Some((Stopwatch::start(), settings.clone()));
+        settings
     }
 
     /// The password, for the password file of an external program.
@@ -181,7 +212,7 @@ pub async fn connect(target: &Target, application_name: &str) -> Result<PgConnec
             )),
         })?
         .map_err(Error::database(&context))?;
-    restore_session_settings(&mut conn)
+    restore_session_settings(&mut conn, target)
         .await
         .map_err(Error::database(context))?;
     // Lets the server notice within seconds that this process is gone, where its platform can tell
@@ -190,6 +221,13 @@ pub async fn connect(target: &Target, application_name: &str) -> Result<PgConnec
         .execute(&mut conn)
         .await;
     Ok(conn)
+}
+
+/// Calls an open session otherwise in `pg_stat_activity`; `None` where it is broken.
+pub async fn rename(mut conn: PgConnection, application_name: &str) -> Option<PgConnection> {
+    let rename = format!("SET application_name TO {}", literal(application_name));
+    let renamed = tokio::time::timeout(CONNECT_TIMEOUT, execute_raw(&mut conn, rename)).await;
+    matches!(renamed, Ok(Ok(_))).then_some(conn)
 }
 
 /// The most specific setting of a role and database wins, as PostgreSQL itself has it. What the
@@ -213,23 +251,15 @@ FROM (
 WHERE lower(split_part(entry, '=', 1)) IN ('timezone', 'datestyle')
 ORDER BY rank";
 
-async fn restore_session_settings(conn: &mut PgConnection) -> sqlx::Result<()> {
-    let rows = sqlx::query(SESSION_SETTINGS)
-        .persistent(false)
-        .fetch_all(&mut *conn)
-        .await?;
-    // Ascending rank: the last of each name wins.
-    let (mut time_zone, mut date_style) = (None, None);
-    for row in rows {
-        let value: String = row.try_get("value")?;
-        match row.try_get::<String, _>("name")?.as_str() {
-            "timezone" => time_zone = Some(value),
-            _ => date_style = Some(value),
-        }
-    }
-    let environment = |name: &str| std::env::var(name).ok().filter(|v| !v.is_empty());
-    let time_zone = environment("PGTZ").or(time_zone);
-    let date_style = environment("PGDATESTYLE").or(date_style);
+async fn restore_session_settings(conn: &mut PgConnection, target: &Target) -> sqlx::Result<()> {
+    let known = target.known_settings();
+    let SessionSettings {
+        time_zone,
+        date_style,
+    } = match known {
+        Some(known) => known,
+        None => target.learn(session_settings(conn).await?),
+    };
     sqlx::query(
         "-- set up the session
         SELECT set_config('client_min_messages', 'warning', false),
@@ -245,6 +275,28 @@ async fn restore_session_settings(conn: &mut PgConnection) -> sqlx::Result<()> {
     .execute(conn)
     .await?;
     Ok(())
+}
+
+/// Asks the catalog.
+async fn session_settings(conn: &mut PgConnection) -> sqlx::Result<SessionSettings> {
+    let rows = sqlx::query(SESSION_SETTINGS)
+        .persistent(false)
+        .fetch_all(&mut *conn)
+        .await?;
+    // Ascending rank: the last of each name wins.
+    let (mut time_zone, mut date_style) = (None, None);
+    for row in rows {
+        let value: String = row.try_get("value")?;
+        match row.try_get::<String, _>("name")?.as_str() {
+            "timezone" => time_zone = Some(value),
+            _ => date_style = Some(value),
+        }
+    }
+    let environment = |name: &str| std::env::var(name).ok().filter(|v| !v.is_empty());
+    Ok(SessionSettings {
+        time_zone: environment("PGTZ").or(time_zone),
+        date_style: environment("PGDATESTYLE").or(date_style),
+    })
 }
 
 #[cfg(test)]

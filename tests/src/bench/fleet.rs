@@ -1,20 +1,37 @@
-//! Databases a minute: a fleet of small ones against a loop of `psql` in a shell, and what the process that
-//! conducts the fleet takes for each.
+//! Databases a minute: a fleet of small ones against loops of `psql` in a shell; what the process that
+//! conducts the fleet takes for each of them, and how many connections.
 
-use std::{fmt::Write as _, fs, process::Command, time::Duration};
+use std::{
+    fmt::Write as _,
+    process::Command,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::Duration,
+};
 
 use anyhow::{Context, Result, ensure};
 use clap::Args;
+use nix::sys::signal::Signal;
+use sqlx::PgConnection;
+use tokio::task::{JoinSet, block_in_place};
 use upshift_shared::clock::Stopwatch;
 
 use crate::{
     fleet::Fleet,
-    harness::{Database, Running, Server},
+    harness::{Database, Running, Server, Usage},
     oracle, small_erp,
 };
 
-/// How often it is looked what the process has taken.
-const LOOK: Duration = Duration::from_millis(100);
+/// How often it is counted how many connections there are.
+const LOOK: Duration = Duration::from_millis(20);
+/// Connections that the server allows, as PostgreSQL comes.
+const CONNECTIONS: u32 = 100;
+/// Members that wait, of the fleets whose memory is measured.
+const WAITING: [usize; 2] = [300, 3_000];
+/// A process whose memory has not changed for so long only waits.
+const SETTLED: Duration = Duration::from_secs(3);
 
 /// What is measured.
 #[derive(Debug, Args)]
@@ -25,68 +42,129 @@ pub struct Options {
     /// Workers of the fleet.
     #[arg(long, default_value_t = 8)]
     workers: u32,
-    /// Leave a tenth of the rows: what is not SQL weighs more then.
+    /// Rows of the largest table of each database (from 20,000 on building it anew may pay).
+    #[arg(long, default_value_t = 5_000)]
+    lines: u32,
+    /// The server writes to disk what is committed, as PostgreSQL comes.
     #[arg(long)]
-    tiny: bool,
+    durable: bool,
 }
 
-/// Measures both, one after the other, on the same server.
+/// How a script goes about it.
+#[derive(Debug, Clone, Copy)]
+enum Loop {
+    /// A session for each file.
+    Files,
+    /// One session for each database.
+    Databases,
+    /// The same, two databases at a time.
+    Two,
+}
+
+impl Loop {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Files => "psql, a session for each file",
+            Self::Databases => "psql, a session for each database",
+            Self::Two => "the same by xargs -P 2",
+        }
+    }
+}
+
+/// Measures all ways, one after the other, on the same server.
 ///
 /// # Errors
 /// Where something fails.
 pub async fn run(options: &Options) -> Result<()> {
-    let server = Server::own_with(&[("max_connections", "300")])?;
-    let template = small_erp::database_on(server)?;
-    if options.tiny {
-        template.psql("DELETE FROM move WHERE id > 150; DELETE FROM partner WHERE id > 150")?;
-    }
-    template.psql_as_superuser("VACUUM ANALYZE")?;
-    let by_psql = loop_of_psql(&template, options.databases).await?;
-    let order = "commit = \"after_run\"";
-    let fleet = Fleet::of(&[&template], options.databases, order)?;
-    let watch = Stopwatch::start();
-    let running = fleet.run(options.workers).start()?;
-    let taken = until_end(running)?;
-    let by_fleet = watch.elapsed();
-    let a_minute = |time: Duration| options.databases as f64 * 60.0 / time.as_secs_f64();
-    let databases = options.databases as f64;
+    let template = template(options)?;
     println!(
-        "{} databases ({}), {} workers:\n  loop of psql: {:.1} s, {:.0} databases a minute\n  upshift fleet: \
-         {:.1} s, {:.0} databases a minute: {:.2} x\n  its process: {:.1} ms of CPU and {} MB at the most, {:.0} kB a \
-         database",
+        "{} databases, {} rows in the largest table, {} workers, {}",
         options.databases,
-        if options.tiny { "tiny" } else { "small" },
+        options.lines,
         options.workers,
-        by_psql.as_secs_f64(),
-        a_minute(by_psql),
-        by_fleet.as_secs_f64(),
-        a_minute(by_fleet),
-        by_psql.as_secs_f64() / by_fleet.as_secs_f64(),
-        taken.cpu.as_secs_f64() * 1000.0 / databases,
-        taken.kilobytes / 1024,
-        taken.kilobytes as f64 / databases,
+        match options.durable {
+            true => "commits go to disk",
+            false => "commits do not go to disk",
+        }
     );
-    Ok(())
+    let a_minute = |time: Duration| options.databases as f64 * 60.0 / time.as_secs_f64();
+    let mut loops = Vec::new();
+    for way in [Loop::Files, Loop::Databases, Loop::Two] {
+        loops.push((way, loop_of_psql(&template, way, options.databases).await?));
+    }
+    let by_fleet = of_fleet(&template, options).await?;
+    for (way, took) in loops {
+        println!(
+            "  {:<34} {:>7.1} s, {:>6.0} databases a minute; upshift fleet is {:.2} x",
+            way.name(),
+            took.as_secs_f64(),
+            a_minute(took),
+            took.as_secs_f64() / by_fleet.as_secs_f64(),
+        );
+    }
+    println!(
+        "  {:<34} {:>7.1} s, {:>6.0} databases a minute",
+        "upshift fleet",
+        by_fleet.as_secs_f64(),
+        a_minute(by_fleet)
+    );
+    waiting(&template).await
 }
 
-/// One database after the other, file after file, as a hoster's script does it.
-async fn loop_of_psql(template: &Database, count: usize) -> Result<Duration> {
+/// A database to be copied, on a server of its own.
+fn template(options: &Options) -> Result<Database> {
+    let connections = CONNECTIONS.to_string();
+    let mut settings = vec![("max_connections", connections.as_str())];
+    if options.durable {
+        let on = ["fsync", "synchronous_commit", "full_page_writes"];
+        settings.extend(on.map(|name| (name, "on")));
+    }
+    let template = small_erp::database_on(Server::own_with(&settings)?)?;
+    let lines = options.lines;
+    template.psql(&format!(
+        "DELETE FROM line WHERE id > {lines};
+         INSERT INTO line (move_id, quantity, price, note, obsolete)
+         SELECT 1 + i % 1500, i % 11, (i % 997) / 3.0,
+                CASE WHEN i % 5 > 0 THEN 'a note on line ' || i END, repeat('x', i % 40)
+           FROM generate_series(5001, {lines}) AS i"
+    ))?;
+    template.psql_as_superuser("VACUUM ANALYZE")?;
+    Ok(template)
+}
+
+/// As a hoster's script does it.
+async fn loop_of_psql(template: &Database, way: Loop, count: usize) -> Result<Duration> {
     let pack = small_erp::pack();
     let files = oracle::files(template, &pack).await?;
-    let mut copies = Vec::with_capacity(count);
-    for _ in 0..count {
-        copies.push(template.copy()?);
-    }
+    let files: Vec<String> = files
+        .iter()
+        .map(|file| format!("-f '{}'", pack.join(file).display()))
+        .collect();
+    let copies: Vec<Database> = (0..count).map(|_| template.copy()).collect::<Result<_>>()?;
+    let psql = template.server().binaries().join("psql");
+    let psql = format!("'{}' -X -q -o /dev/null -v ON_ERROR_STOP=1", psql.display());
     let mut script = String::from("set -e\n");
-    for copy in &copies {
-        for file in &files {
-            writeln!(
-                script,
-                "'{}' -X -q -v ON_ERROR_STOP=1 -d '{}' -f '{}' > /dev/null",
-                template.server().binaries().join("psql").display(),
-                copy.url(),
-                pack.join(file).display()
-            )?;
+    match way {
+        Loop::Files => {
+            for (copy, file) in copies
+                .iter()
+                .flat_map(|c| files.iter().map(move |f| (c, f)))
+            {
+                writeln!(script, "{psql} -d '{}' {file}", copy.url())?;
+            }
+        }
+        Loop::Databases => {
+            for copy in &copies {
+                writeln!(script, "{psql} -d '{}' {}", copy.url(), files.join(" "))?;
+            }
+        }
+        Loop::Two => {
+            let all = files.join(" ");
+            writeln!(script, "xargs -P 2 -I URL {psql} -d URL {all} <<'END'")?;
+            for copy in &copies {
+                writeln!(script, "{}", copy.url())?;
+            }
+            script.push_str("END\n");
         }
     }
     let watch = Stopwatch::start();
@@ -96,39 +174,128 @@ async fn loop_of_psql(template: &Database, count: usize) -> Result<Duration> {
     Ok(took)
 }
 
+/// `upshift fleet run`, and what it takes.
+async fn of_fleet(template: &Database, options: &Options) -> Result<Duration> {
+    let order = "commit = \"after_run\"";
+    let fleet = Fleet::of(&[template], options.databases, order)?;
+    let most = Arc::new(AtomicU32::new(0));
+    let mut counting = JoinSet::new();
+    let before = sessions(&mut superuser(template).await?).await?;
+    counting.spawn(count(superuser(template).await?, Arc::clone(&most)));
+    let watch = Stopwatch::start();
+    let running = fleet.run(options.workers).start()?;
+    let taken = block_in_place(|| until_end(running, options.databases))?;
+    let took = watch.elapsed();
+    counting.shutdown().await;
+    let megabytes = |bytes: u64| bytes as f64 / f64::from(1 << 20);
+    println!(
+        "  its process: {:.1} ms of CPU a database; {:.1} MB at the most, {:.1} MB after a third of the databases, \
+         {:.1} MB after all\n  connections: {} at the most, of {CONNECTIONS} ({before} were others')",
+        taken.processor.as_secs_f64() * 1_000.0 / options.databases as f64,
+        megabytes(taken.peak),
+        megabytes(taken.after_a_third),
+        megabytes(taken.after_all),
+        most.load(Ordering::Relaxed).saturating_sub(before),
+    );
+    Ok(took)
+}
+
+async fn superuser(template: &Database) -> Result<PgConnection> {
+    let url = template.server().url("postgres", "postgres");
+    Ok(<PgConnection as sqlx::Connection>::connect(&url).await?)
+}
+
+async fn sessions(conn: &mut PgConnection) -> Result<u32> {
+    let count: i64 = sqlx::query_scalar(
+        "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend'",
+    )
+    .fetch_one(conn)
+    .await?;
+    Ok(u32::try_from(count)?)
+}
+
+/// Counts connections until it is ended.
+async fn count(mut conn: PgConnection, most: Arc<AtomicU32>) {
+    while let Ok(now) = sessions(&mut conn).await {
+        most.fetch_max(now, Ordering::Relaxed);
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
 /// What a process has taken.
 #[derive(Debug, Default, Clone, Copy)]
 struct Taken {
-    cpu: Duration,
-    /// Memory at the most.
-    kilobytes: u64,
+    processor: Duration,
+    /// Bytes.
+    peak: u64,
+    after_a_third: u64,
+    after_all: u64,
 }
 
-fn until_end(mut running: Running) -> Result<Taken> {
-    let id = running.id();
+fn until_end(mut running: Running, databases: usize) -> Result<Taken> {
+    let usage = Usage::of(running.id());
     let mut taken = Taken::default();
-    while !running.has_ended()? {
-        if let Ok(now) = taken_by(id) {
-            taken = now;
+    let mut committed = 0;
+    while let Some(line) = running.next_line()? {
+        committed += usize::from(line.contains("\"done\"") && line.contains("\"committed\""));
+        let Ok(memory) = usage.memory() else {
+            continue;
+        };
+        if committed <= databases.div_ceil(3) {
+            taken.after_a_third = memory;
         }
-        std::thread::sleep(LOOK);
+        taken.after_all = memory;
+        taken.peak = usage.peak().unwrap_or(taken.peak);
+        taken.processor = usage.processor().unwrap_or(taken.processor);
     }
     running.wait()?.expect_code(0)?;
     Ok(taken)
 }
 
-fn taken_by(process: u32) -> Result<Taken> {
-    let stat = fs::read_to_string(format!("/proc/{process}/stat"))?;
-    // Behind the name, which may hold anything: state is the third field, utime and stime the 14th and 15th.
-    let (_, fields) = stat.rsplit_once(')').context("it has a name")?;
-    let ticks = fields.split_whitespace().skip(11).take(2);
-    let ticks: u64 = ticks.map(|ticks| ticks.parse().unwrap_or(0)).sum();
-    let status = fs::read_to_string(format!("/proc/{process}/status"))?;
-    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-    let peak = peak.and_then(|peak| peak.split_whitespace().next());
-    // Ticks are hundredths of a second on Linux (USER_HZ).
-    Ok(Taken {
-        cpu: Duration::from_millis(ticks * 10),
-        kilobytes: peak.and_then(|peak| peak.parse().ok()).unwrap_or_default(),
-    })
+/// What a fleet's process has in memory while nothing but waiting is to be done. (Databases that are not
+/// there wait as others do, and their reason takes more.)
+async fn waiting(template: &Database) -> Result<()> {
+    let now: i64 = sqlx::query_scalar("SELECT extract(hour FROM now() AT TIME ZONE 'UTC')::bigint")
+        .fetch_one(&mut superuser(template).await?)
+        .await?;
+    // Half a day away.
+    let (from, to) = ((now + 11) % 24, (now + 13) % 24);
+    let window = format!("[window]\nfrom = \"{from:02}:00\"\nto = \"{to:02}:00\"\n");
+    let fleet = Fleet::of(&[template], 0, "")?;
+    let mut found = Vec::new();
+    for (number, count) in WAITING.into_iter().enumerate() {
+        let members: Vec<String> = (0..count).map(|place| format!("s0/none_{place}")).collect();
+        let name = format!("waiting{number}");
+        fleet.order(&name, &window, &members)?;
+        let running = fleet.say_of(&name, "run").argument("--json").start()?;
+        found.push(block_in_place(|| settled(running))?);
+    }
+    let [few, many] = [found[0], found[1]];
+    let each = many.saturating_sub(few) as f64 / (WAITING[1] - WAITING[0]) as f64;
+    println!(
+        "  memory with {} waiting {:.1} MB, with {} {:.1} MB: {each:.0} bytes for each",
+        WAITING[0],
+        few as f64 / f64::from(1 << 20),
+        WAITING[1],
+        many as f64 / f64::from(1 << 20),
+    );
+    Ok(())
+}
+
+/// Its memory once that changes no more; it is ended then.
+fn settled(running: Running) -> Result<u64> {
+    let usage = Usage::of(running.id());
+    let (mut before, mut watch) = (usage.memory()?, Stopwatch::start());
+    loop {
+        std::thread::sleep(LOOK);
+        let memory = usage.memory().context("it ended by itself")?;
+        if std::mem::replace(&mut before, memory) != memory {
+            watch = Stopwatch::start();
+        }
+        if watch.elapsed() > SETTLED {
+            running.signal(Signal::SIGTERM)?;
+            running.wait()?;
+            return Ok(memory);
+        }
+    }
 }

@@ -181,7 +181,7 @@ async fn three_hundred() -> Result<()> {
     fleet.expect_reported(broken)?;
     fleet
         .say("rollback")
-        .arguments(&["--all", "--workers", "8"])
+        .arguments(&["--all", "--workers", "8", "--json"])
         .succeed()?;
     for (place, before) in start.iter().enumerate() {
         let database = &fleet.databases[place];

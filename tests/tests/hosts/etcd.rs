@@ -6,6 +6,7 @@ use anyhow::{Context, Result, ensure};
 use tokio::{
     io::{AsyncBufReadExt, BufReader, Lines},
     process::ChildStdout,
+    sync::oneshot,
     time::timeout,
 };
 use upshift_coordinator::coordination::{Coordination, Etcd, EtcdOptions};
@@ -156,6 +157,10 @@ async fn a_leader_that_does_not_hear_etcd_stops_in_time() -> Result<()> {
 
 /// The member that leads etcd is cut off from the other ones in either direction, from the client, paused,
 /// killed: what the client holds outlives it all.
+///
+/// Not that the paused one goes on again: it may not have noticed that it leads no more, and end every lease
+/// that nobody has renewed with *it* (etcd's issue 15247, mended in 3.4.28 and 3.5.11; Debian has 3.4.23). So
+/// much is tested then: the client learns of it, and leads again.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_held_outlives_every_fault_of_a_member() -> Result<()> {
     let Some(mut scene) = Scene::or_skip(&["client"])? else {
@@ -165,16 +170,23 @@ async fn what_is_held_outlives_every_fault_of_a_member() -> Result<()> {
     let network = &scene.network;
     let client_host = network.host("client");
     let tasks = client_host.tasks()?;
-    let (client, leads) = tasks
-        .run(async move {
-            let client = Arc::new(Etcd::connect(&options).await?);
-            let leads = client.campaign(&member("client")).await?;
-            Ok((client, leads))
-        })
+    let client = tasks
+        .run(async move { Ok(Arc::new(Etcd::connect(&options).await?)) })
         .await?;
-    let mut lost = tasks.spawn(async move { leads.lost().await });
     for fault in ["unheard", "deaf", "away", "paused", "killed"] {
         let number = leader(&scene.etcd).await?;
+        let candidate = Arc::clone(&client);
+        let leads = tasks.run(async move { Ok(candidate.campaign(&member("client")).await?) });
+        let leads = timeout(DEADLINE, leads).await??;
+        let (release, released) = oneshot::channel::<()>();
+        let mut lost = tasks.spawn(async move {
+            let why = tokio::select! {
+                why = leads.lost() => why,
+                _ = released => "it was given back".to_owned(),
+            };
+            leads.release().await;
+            why
+        });
         let leader = network.host(MEMBERS[number]);
         for name in MEMBERS.iter().filter(|name| **name != leader.name()) {
             let other = network.host(name);
@@ -204,6 +216,8 @@ async fn what_is_held_outlives_every_fault_of_a_member() -> Result<()> {
         if fault == "killed" {
             scene.etcd.start_member(number)?;
         }
+        let _told = release.send(());
+        timeout(DEADLINE, lost).await??;
     }
     Ok(())
 }

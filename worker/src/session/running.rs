@@ -17,7 +17,6 @@ use upshift_shared::{
 
 use super::message::{self, Spec, UnitRef};
 use crate::{
-    metrics::Metrics,
     pool::Pool,
     unit::{FailureClass, Timeouts, UnitContext, UnitError, UnitReport, execute},
 };
@@ -33,15 +32,15 @@ struct Place {
 
 /// Units that run right now, and the connections of the worker.
 pub(super) struct Running {
-    pool: Pool,
+    pool: Arc<Pool>,
     places: Mutex<HashMap<(String, u32, u32), Place>>,
 }
 
 impl Running {
-    /// None yet. `slots` run at once.
-    pub(super) fn new(slots: u32, metrics: Arc<Metrics>) -> Self {
+    /// None yet.
+    pub(super) fn new(pool: Arc<Pool>) -> Self {
         Self {
-            pool: Pool::new(slots as usize, metrics),
+            pool,
             places: Mutex::default(),
         }
     }

@@ -28,8 +28,11 @@ const AGAIN: Duration = Duration::from_millis(500);
 /// How long an answer may take, where nothing has to be compiled.
 const ANSWER: Duration = Duration::from_secs(60);
 
+/// One coordinator, to be asked.
+pub(in crate::command) type Operator = OperatorClient<Line>;
+
 /// Coordinators, as an operator reaches them.
-pub(super) struct Client {
+pub(in crate::command) struct Client {
     link: Link,
     urls: Vec<String>,
     etcd: Option<EtcdOptions>,
@@ -42,12 +45,20 @@ impl Client {
         arguments: &OperatorArguments,
         config: Option<&Path>,
     ) -> Result<Self, Failure> {
+        Self::to(&arguments.coordinators, config)
+    }
+
+    /// To these, or to those of the configuration where none is named.
+    pub(in crate::command) fn to(
+        coordinators: &[String],
+        config: Option<&Path>,
+    ) -> Result<Self, Failure> {
         let environment = Environment::capture();
         let loaded = Config::load(config, &environment)?;
         let cluster = &loaded.cluster;
-        let urls = match arguments.coordinators.is_empty() {
+        let urls = match coordinators.is_empty() {
             true => cluster.coordinators.clone(),
-            false => arguments.coordinators.clone(),
+            false => coordinators.to_vec(),
         };
         let etcd = match urls.is_empty() {
             true => EtcdOptions::of(cluster, &environment)?,
@@ -90,7 +101,7 @@ impl Client {
     ///
     /// # Errors
     /// What it refuses; or that none is found in time.
-    pub(super) async fn ask<T>(
+    pub(in crate::command) async fn ask<T>(
         &self,
         question: impl AsyncFn(OperatorClient<Line>) -> Result<T, Status>,
     ) -> Result<T, Failure> {
@@ -192,7 +203,7 @@ pub(super) fn failure(status: &Status) -> Failure {
 }
 
 /// An answer that has to come soon.
-pub(super) async fn soon<T>(
+pub(in crate::command) async fn soon<T>(
     answer: impl Future<Output = Result<tonic::Response<T>, Status>>,
 ) -> Result<T, Status> {
     let answer = timeout(ANSWER, answer).await;

@@ -1,6 +1,8 @@
 //! `upshift cluster`: what an operator asks of the coordinator that leads.
 
-mod client;
+pub(super) mod client;
+pub(super) mod files;
+mod fleets;
 mod status;
 mod submit;
 mod watch;
@@ -34,6 +36,8 @@ pub(super) enum ClusterCommand {
     Workers(workers::Arguments),
     /// Let a worker finish what it has and leave
     Drain(workers::DrainArguments),
+    /// List the fleets that were submitted: `upshift fleet … --cluster` is about one of them
+    Fleets(fleets::Arguments),
 }
 
 /// Which cluster, and how answers are printed.
@@ -59,6 +63,7 @@ impl ClusterCommand {
             Self::Rollback(arguments) => arguments.run.operator.json,
             Self::Workers(arguments) => arguments.operator.json,
             Self::Drain(arguments) => arguments.operator.json,
+            Self::Fleets(arguments) => arguments.operator.json,
         }
     }
 }
@@ -74,5 +79,6 @@ pub(super) async fn run(command: ClusterCommand, config: Option<&Path>) -> Resul
         ClusterCommand::Commit(arguments) => wish::commit(arguments, config).await,
         ClusterCommand::Workers(arguments) => workers::run(arguments, config).await,
         ClusterCommand::Drain(arguments) => workers::drain(arguments, config).await,
+        ClusterCommand::Fleets(arguments) => fleets::run(arguments, config).await,
     }
 }

@@ -1,7 +1,6 @@
 //! `upshift cluster submit`: the pack travels to the coordinator, is compiled there and stored with the run.
 
 use std::{
-    fs,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -10,7 +9,7 @@ use clap::Args;
 use tokio::time::timeout;
 use tokio_stream::iter;
 use tonic::Status;
-use upshift_proto::v1::{PackFile, SubmitOrder, SubmitPart, submit_part::Part};
+use upshift_proto::v1::{SubmitOrder, SubmitPart, submit_part::Part};
 use upshift_shared::{
     config::Environment,
     ids::RunId,
@@ -24,13 +23,11 @@ use super::{
     },
     OperatorArguments,
     client::Client,
-    watch,
+    files, watch,
 };
 
 /// How long a coordinator may take for a pack: it lets one travel for 15 minutes, and compiles it then.
 const DEADLINE: Duration = Duration::from_secs(30 * 60);
-/// Pieces that files travel in.
-const PIECE_BYTES: usize = 256 * 1024;
 
 /// `upshift cluster submit PACK --database NAME`
 #[derive(Debug, Args)]
@@ -68,7 +65,10 @@ pub(super) async fn run(arguments: Arguments, config: Option<&Path>) -> Result<(
         version: env!("CARGO_PKG_VERSION").to_owned(),
     };
     let mut parts = vec![part(Part::Order(order))];
-    collect(&arguments.pack, &arguments.pack, &mut parts)?;
+    for (path, content) in files::collect(&arguments.pack)? {
+        let pieces = files::pieces(&path, &content).into_iter();
+        parts.extend(pieces.map(|piece| part(Part::File(piece))));
+    }
     // The same order again is one order: its run has its number.
     let answer = client
         .ask(async |mut operator| {
@@ -104,48 +104,4 @@ pub(super) async fn run(arguments: Arguments, config: Option<&Path>) -> Result<(
 
 fn part(part: Part) -> SubmitPart {
     SubmitPart { part: Some(part) }
-}
-
-/// All files of the pack, but for hidden ones, in pieces.
-fn collect(root: &Path, folder: &Path, parts: &mut Vec<SubmitPart>) -> Result<(), Failure> {
-    let cannot = |path: &Path, error: &std::io::Error| {
-        Failure::usage(format!("cannot read {}: {error}", path.display()))
-    };
-    let entries = fs::read_dir(folder).map_err(|error| cannot(folder, &error))?;
-    let mut paths: Vec<PathBuf> = Vec::new();
-    for entry in entries {
-        paths.push(entry.map_err(|error| cannot(folder, &error))?.path());
-    }
-    paths.sort();
-    for path in paths {
-        let hidden = path
-            .file_name()
-            .is_some_and(|name| name.to_string_lossy().starts_with('.'));
-        if hidden {
-            continue;
-        }
-        if path.is_dir() {
-            collect(root, &path, parts)?;
-            continue;
-        }
-        let relative = path.strip_prefix(root).unwrap_or(&path);
-        let Some(name) = relative.to_str() else {
-            return Err(Failure::usage(format!(
-                "the name of {} is not UTF-8: it cannot travel",
-                path.display()
-            )));
-        };
-        let content = fs::read(&path).map_err(|error| cannot(&path, &error))?;
-        let mut pieces: Vec<&[u8]> = content.chunks(PIECE_BYTES).collect();
-        if pieces.is_empty() {
-            pieces.push(&[]);
-        }
-        parts.extend(pieces.into_iter().map(|piece| {
-            part(Part::File(PackFile {
-                path: name.to_owned(),
-                content: piece.to_vec(),
-            }))
-        }));
-    }
-    Ok(())
 }

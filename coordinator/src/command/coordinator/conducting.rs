@@ -47,6 +47,8 @@ pub(super) fn run_arguments(
 #[derive(Clone)]
 pub(super) struct Turns {
     pub(super) permits: Arc<Semaphore>,
+    /// How many they are.
+    pub(super) many: u32,
     /// What is said of a run that waits for its turn.
     pub(super) why: String,
 }
@@ -56,6 +58,7 @@ impl Turns {
     pub(super) fn new(many: u32, whose: &str) -> Self {
         Self {
             permits: Arc::new(Semaphore::new(many as usize)),
+            many,
             why: format!("{whose} has as many runs as it may, which is {many}"),
         }
     }

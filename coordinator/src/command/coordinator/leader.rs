@@ -14,7 +14,8 @@ use tokio_stream::wrappers::BroadcastStream;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tonic::Status;
 use upshift_proto::v1::{
-    RunEvent, RunStatus, StatusResponse, SubmitAnswer, SubmitOrder, WorkersResponse,
+    FleetOrderRequest, FleetStatusResponse, ListFleetsResponse, RunEvent, RunStatus,
+    StatusResponse, SubmitAnswer, SubmitOrder, WorkersResponse,
 };
 use upshift_shared::{
     Result,
@@ -29,10 +30,12 @@ use upshift_shared::{
 use super::{
     super::{
         Failure,
+        fleet::RunLimits,
         host::{CLUSTER_UNITS, ClusterHost},
     },
     audit::Action,
     conducting::{Conducting, Turns, is_closed},
+    fleets::{self, Fleets},
     index::Index,
     submitting::SUBMITTED,
 };
@@ -41,7 +44,7 @@ use crate::{
     driver::hub::Hub,
     engine::ServerId,
     metrics::Metrics,
-    server::{Events, Identity, Leader, Upload, Wish},
+    server::{Events, FleetUpload, Identity, Leader, Upload, Wish},
 };
 
 /// A coordinator that leads.
@@ -49,6 +52,9 @@ pub(super) struct Leading {
     pub(super) config: Option<PathBuf>,
     pub(super) hub: Hub,
     pub(super) index: Index,
+    pub(super) fleets: Fleets,
+    /// Whether fleets may have hooks.
+    pub(super) hooks: bool,
     coordination: Arc<dyn Coordination>,
     member: Member,
     metrics: Arc<Metrics>,
@@ -101,6 +107,8 @@ impl Leading {
             config,
             hub,
             index: Index::new(Arc::clone(&coordination)),
+            fleets: Fleets::new(Arc::clone(&coordination)),
+            hooks: settings.cluster.hooks,
             coordination,
             member,
             metrics,
@@ -130,7 +138,26 @@ impl Leading {
                 self.conduct(entry.run, server.as_deref(), true);
             }
         }
-        Ok(())
+        self.begin_fleets().await
+    }
+
+    /// What goes on until it has ended, or another one is to go on.
+    pub(super) fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
+        let mut conductors = self.conductors();
+        conductors.tasks.spawn(self.under_way.track_future(work));
+        while conductors.tasks.try_join_next().is_some() {}
+    }
+
+    /// Runs at once, as fleets heed them.
+    pub(super) fn run_limits(&self) -> RunLimits {
+        let of = |turns: &Turns| (turns.many, Arc::clone(&turns.permits));
+        let servers = self.runs_of_server.iter();
+        RunLimits {
+            all: Some(of(&self.runs)),
+            servers: servers
+                .map(|(server, turns)| (server.clone(), of(turns)))
+                .collect(),
+        }
     }
 
     pub(super) fn leaving(&self) -> &CancellationToken {
@@ -242,7 +269,7 @@ impl Leading {
         }
     }
 
-    fn config(&self) -> Result<Config> {
+    pub(super) fn config(&self) -> Result<Config> {
         Config::load(self.config.as_deref(), &Environment::capture())
     }
 
@@ -268,7 +295,8 @@ impl Leading {
     pub(super) fn entry(&self, run: RunId) -> Result<RunEntry, Failure> {
         self.index.get(run).ok_or_else(|| {
             Failure::refused(format!(
-                "this cluster knows no run {run}: see upshift cluster status"
+                "this cluster knows no run {run}: see upshift cluster status; those of fleets are ordered by \
+                 upshift fleet"
             ))
         })
     }
@@ -395,23 +423,32 @@ impl Leader for Arc<Leading> {
         let mut driven: HashMap<String, RunStatus> =
             driven.into_iter().map(|s| (s.run.clone(), s)).collect();
         let entries = match run {
+            // One of a fleet is in no index: it is told of as long as it is driven.
+            Some(run) if driven.contains_key(&run.to_string()) => {
+                self.index.get(run).into_iter().collect()
+            }
             Some(run) => vec![self.entry(run).map_err(|failure| failure.status())?],
             None => self.index.all(),
         };
         let at_work = self.conductors().at_work.clone();
-        let runs = entries.into_iter().map(|entry| {
-            let of_driver = driven.remove(&entry.run.to_string());
-            of_driver.unwrap_or_else(|| RunStatus {
-                run: entry.run.to_string(),
-                database: entry.database,
-                state: entry.state,
-                doing: doing(entry.order.as_ref(), at_work.contains(&entry.run)).to_owned(),
-                message: entry.message,
-                ..RunStatus::default()
+        let indexed: Vec<RunStatus> = entries
+            .into_iter()
+            .map(|entry| {
+                let of_driver = driven.remove(&entry.run.to_string());
+                of_driver.unwrap_or_else(|| RunStatus {
+                    run: entry.run.to_string(),
+                    database: entry.database,
+                    state: entry.state,
+                    doing: doing(entry.order.as_ref(), at_work.contains(&entry.run)).to_owned(),
+                    message: entry.message,
+                    ..RunStatus::default()
+                })
             })
-        });
+            .collect();
+        let mut of_fleets: Vec<RunStatus> = driven.into_values().collect();
+        of_fleets.sort_by(|one, other| one.run.cmp(&other.run));
         Ok(StatusResponse {
-            runs: runs.collect(),
+            runs: indexed.into_iter().chain(of_fleets).collect(),
             leader: self.member.address.clone(),
             leads_seconds: self.since.elapsed().as_secs(),
         })
@@ -492,5 +529,49 @@ impl Leader for Arc<Leading> {
         let load = self.hub.load().await.map_err(failed)?;
         let workers = self.hub.workers().await.map_err(failed)?;
         Ok(self.metrics.text(load, workers.len()))
+    }
+
+    async fn submit_fleet(&self, by: &Identity, fleet: FleetUpload) -> Result<String, Status> {
+        let action = Action {
+            by,
+            verb: "submit_fleet",
+            run: None,
+            detail: fleet.head.file.clone(),
+        };
+        let (leading, who) = (Arc::clone(self), by.clone());
+        let accepted =
+            self.seen_to(async move { Box::pin(leading.accept_fleet(&who, fleet)).await });
+        self.outcome(&action, accepted.await)
+    }
+
+    async fn order_fleet(
+        &self,
+        by: &Identity,
+        request: FleetOrderRequest,
+    ) -> Result<String, Status> {
+        let action = Action {
+            by,
+            verb: "order_fleet",
+            run: None,
+            detail: fleets::in_words(&request),
+        };
+        let (leading, who) = (Arc::clone(self), by.clone());
+        let ordered = self.seen_to(async move { leading.order_for_fleet(&who, &request).await });
+        self.outcome(&action, ordered.await)
+    }
+
+    async fn fleet_status(&self, fleet: &str, brief: bool) -> Result<FleetStatusResponse, Status> {
+        let shown = Box::pin(self.shown_fleet(fleet, brief)).await;
+        shown.map_err(|failure| failure.status())
+    }
+
+    async fn fleet_report(&self, fleet: &str) -> Result<String, Status> {
+        let report = Box::pin(self.report_of_fleet(fleet)).await;
+        report.map_err(|failure| failure.status())
+    }
+
+    async fn list_fleets(&self) -> Result<ListFleetsResponse, Status> {
+        let fleets = self.summaries();
+        Ok(ListFleetsResponse { fleets })
     }
 }

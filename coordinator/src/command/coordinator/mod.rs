@@ -6,6 +6,7 @@
 
 mod audit;
 mod conducting;
+mod fleets;
 mod granting;
 mod index;
 mod leader;

@@ -10,12 +10,12 @@ use upshift_shared::{
     pg::{self, PgConnection},
 };
 
-use super::{super::Failure, finding::Entries};
+use super::{super::Failure, finding::Entries, running::UNITS};
 use crate::fleet::Member;
 
-/// Sessions of one database that is worked on, beside those of workers: its lock, what the driver does
-/// and writes about it, what watches it, and one more while it is begun.
-const SESSIONS: u32 = 8;
+/// Sessions of one database that is worked on: its lock, what watches it, what is written about it, and for
+/// each of its units at once one of a worker and one of the driver.
+const SESSIONS: u32 = 3 + 2 * UNITS;
 /// One connection of so many is left to others.
 const RESERVE_OF: u32 = 8;
 /// And so many at least.
@@ -32,14 +32,13 @@ struct Connections {
 }
 
 impl Connections {
-    /// Databases at once, with units of so many workers on all of them together.
-    fn databases(self, workers: u32) -> u32 {
+    /// Databases at once.
+    fn databases(self) -> u32 {
         let reserve = (self.max / RESERVE_OF).max(RESERVE);
         let free = self
             .max
             .saturating_sub(self.reserved + self.taken + reserve);
-        // A worker has one unit at a time, and a session for it.
-        (free.saturating_sub(workers) / SESSIONS).max(1)
+        (free / SESSIONS).max(1)
     }
 }
 
@@ -48,7 +47,6 @@ impl Connections {
 pub(super) async fn heed(
     order: &mut FleetFile,
     (members, entries): (&[Member], &Entries),
-    workers: u32,
 ) -> Vec<String> {
     let mut servers = BTreeMap::<Arc<str>, &MemberName>::new();
     for member in members {
@@ -59,9 +57,7 @@ pub(super) async fn heed(
     let mut told = Vec::new();
     for (server, through) in servers {
         let asked = ask(entries, through).await;
-        let databases = asked
-            .as_ref()
-            .map_or(UNASKED, |found| found.databases(workers));
+        let databases = asked.as_ref().map_or(UNASKED, |found| found.databases());
         let of_file = order.caps.of_server(&server, &through.entry);
         let cap = of_file.min(databases);
         order.caps.servers.insert(server.to_string(), cap);
@@ -88,7 +84,8 @@ async fn ask(entries: &Entries, through: &MemberName) -> Result<Connections, Fai
 }
 
 async fn connections(conn: &mut PgConnection) -> upshift_shared::Result<Connections> {
-    // Settings that this version does not have are NULL.
+    // Settings that this version does not have are NULL. Sessions of workers are ours: where this process
+    // takes a fleet over, they are there still.
     let row = sqlx::query(
         "-- upshift: connections that the server has
          SELECT pg_catalog.current_setting('max_connections')::integer AS max,
@@ -96,7 +93,9 @@ async fn connections(conn: &mut PgConnection) -> upshift_shared::Result<Connecti
                   + coalesce(pg_catalog.current_setting('reserved_connections', true)::integer, 0)
                   AS reserved,
                 (SELECT count(*)::integer FROM pg_catalog.pg_stat_activity
-                  WHERE backend_type = 'client backend' OR backend_type IS NULL) AS taken",
+                  WHERE (backend_type = 'client backend' OR backend_type IS NULL)
+                    AND application_name IS DISTINCT FROM 'upshift worker'
+                    AND application_name !~ '^upshift [0-9a-f]+ \\S+ \\S+$') AS taken",
     )
     .persistent(false)
     .fetch_one(conn)
@@ -121,19 +120,19 @@ mod tests {
 
     #[test]
     fn a_reserve_is_left() {
-        let databases = |max, taken, workers| {
+        let databases = |max, taken| {
             let reserved = 3;
             Connections {
                 max,
                 reserved,
                 taken,
             }
-            .databases(workers)
+            .databases()
         };
-        assert_eq!(databases(100, 1, 8), 9);
-        assert_eq!(databases(500, 20, 8), 50);
+        assert_eq!(databases(100, 1), 7);
+        assert_eq!(databases(500, 20), 37);
         // However few are free, one at a time.
-        assert_eq!(databases(100, 95, 8), 1);
-        assert_eq!(databases(10, 0, 64), 1);
+        assert_eq!(databases(100, 95), 1);
+        assert_eq!(databases(10, 0), 1);
     }
 }

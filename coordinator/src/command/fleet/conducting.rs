@@ -2,7 +2,7 @@
 //! others and by one engine; how it stands then, its ledger says.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     convert::Infallible,
     panic::AssertUnwindSafe,
     sync::{Arc, Mutex, PoisonError},
@@ -10,11 +10,12 @@ use std::{
 };
 
 use futures::FutureExt;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use upshift_shared::{
     clock::Stopwatch,
     config::Config,
-    fleet::MemberName,
+    fleet::{Caps, MemberName},
     ids::RunId,
     ledger::options::{OfFleet, RunOptions},
     pg,
@@ -23,7 +24,6 @@ use upshift_shared::{
 use super::{
     super::{
         Failure, commit,
-        compiling::Read,
         database::{Chosen, shell_quoted},
         driving::{Driving, DrivingArguments},
         resume, rollback, run, snapshotting,
@@ -39,6 +39,9 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 /// How often a run that is to stop is told so, until it drives no more.
 const TELL: Duration = Duration::from_millis(250);
 
+/// One worker takes no longer than this for a database that has only that one.
+const SECONDS_OF_A_WORKER: f64 = 5.0;
+
 /// What is to be done to a member.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Work {
@@ -46,6 +49,8 @@ pub(super) enum Work {
     Upgrade {
         /// The wave that its run is begun in.
         wave: u32,
+        /// Its ledger could not be asked before: if it has failed or is rolled back it stays so.
+        unasked: bool,
     },
     /// Close its way back.
     Commit,
@@ -82,6 +87,40 @@ pub(super) struct Conductor {
     /// What runs keep.
     pub(super) options: RunOptions,
     pub(super) hub: Hub,
+    pub(super) limits: RunLimits,
+}
+
+/// Runs at once, whoever ordered them: limits of a cluster.
+#[derive(Clone, Default)]
+pub(in crate::command) struct RunLimits {
+    /// Of all, with how many that are.
+    pub(in crate::command) all: Option<(u32, Arc<Semaphore>)>,
+    /// Of servers, by `host:port`.
+    pub(in crate::command) servers: BTreeMap<String, (u32, Arc<Semaphore>)>,
+}
+
+impl RunLimits {
+    /// A fleet begins no more at once than there are turns.
+    pub(super) fn heed(&self, caps: &mut Caps) {
+        if let Some((many, _)) = &self.all {
+            caps.max_databases = Some(caps.in_all().min(*many));
+        }
+        for (server, (many, _)) in &self.servers {
+            let cap = caps.servers.entry(server.clone()).or_insert(*many);
+            *cap = (*cap).min(*many);
+        }
+    }
+
+    /// Waits for a turn on that server.
+    async fn turn(&self, server: &str) -> Vec<OwnedSemaphorePermit> {
+        let of_server = self.servers.get(server);
+        let mut turn = Vec::new();
+        for (_, permits) in of_server.into_iter().chain(&self.all) {
+            // They are never closed.
+            turn.extend(Arc::clone(permits).acquire_owned().await.ok());
+        }
+        turn
+    }
 }
 
 /// Servers that do not answer, and since when: each is waited for once, and not once for each of its
@@ -164,6 +203,12 @@ impl Conductor {
         work: Work,
         (stop, at): (&CancellationToken, &AtWork),
     ) -> Found {
+        let server = self.entries.server(name).unwrap_or_default();
+        let turn = stop.run_until_cancelled(self.limits.turn(&server)).await;
+        let Some(_turn) = turn else {
+            let stopped = Failure::failed("stopped");
+            return self.stands(name, work, (stopped, true)).await;
+        };
         let watch = Stopwatch::start();
         let mut pause = FIRST_PAUSE;
         loop {
@@ -236,7 +281,7 @@ impl Conductor {
             None => {}
             found => return found.filter(|found| matches!(found, Found::Refused(_))),
         }
-        let read = Read::of(&mut conn, self.variants.pack()).await.ok()?;
+        let read = self.variants.read(&mut conn).await.ok()?;
         match self.variants.compiled(read).await {
             Ok(None) => Some(Found::Current),
             // What is wrong is said by whoever tries it.
@@ -273,9 +318,20 @@ impl Conductor {
             at.set(run);
         }
         match (work, found, run) {
-            (Work::Upgrade { wave }, None | Some(Found::Untouched | Found::RolledBack(_)), _) => {
-                Box::pin(self.begin(driving, &arguments, (wave, at))).await
+            // That it is tried again has to be ordered.
+            (
+                Work::Upgrade { unasked: true, .. },
+                Some(found @ (Found::RolledBack(_) | Found::Failed(_))),
+                _,
+            ) => {
+                driving.close().await;
+                Ok(found)
             }
+            (
+                Work::Upgrade { wave, .. },
+                None | Some(Found::Untouched | Found::RolledBack(_)),
+                _,
+            ) => Box::pin(self.begin(driving, &arguments, (wave, at))).await,
             (Work::Upgrade { .. }, Some(Found::Running | Found::Failed(_)), Some(run)) => {
                 driving.close().await;
                 let resume = resume::Arguments::of(run, arguments);
@@ -283,8 +339,8 @@ impl Conductor {
                 Ok(Found::Prepared)
             }
             (Work::Commit, Some(Found::Prepared), Some(run)) => {
-                driving.close().await;
-                Box::pin(commit::commit_run(&arguments, None, run)).await?;
+                let wanted = run.to_string();
+                Box::pin(commit::commit_of(driving, &arguments, Some(&wanted))).await?;
                 Ok(Found::Committed)
             }
             (
@@ -324,11 +380,13 @@ impl Conductor {
     ) -> Result<Found, Failure> {
         let hint = driving.chosen.hint.clone();
         run::refuse_unfinished(&mut driving.conn, &hint).await?;
-        let read = Read::of(&mut driving.conn, self.variants.pack()).await?;
+        let read = self.variants.read(&mut driving.conn).await?;
         let Some(compiled) = self.variants.compiled(read).await? else {
             driving.close().await;
             return Ok(Found::Current);
         };
+        let limits = &mut driving.limits;
+        limits.workers = limits.workers.min(units(compiled.weight.seconds));
         let wanted = self.arguments.pack().snapshot;
         let settings = &self.config.snapshot;
         let snapshot = snapshotting::request(&mut driving.conn, wanted, settings).await?;
@@ -354,6 +412,12 @@ impl Conductor {
         after.outcome(&ended)?;
         Ok(Found::Prepared)
     }
+}
+
+/// Units at once of a database whose tasks are expected to take so many seconds of one worker: of a small one
+/// more units would only take more sessions, and others have work for the workers meanwhile.
+fn units(seconds: f64) -> u32 {
+    1 + (seconds / SECONDS_OF_A_WORKER) as u32
 }
 
 /// What failed, without what to do about it: that is a fleet's business here.

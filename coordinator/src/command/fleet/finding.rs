@@ -177,6 +177,13 @@ pub(in crate::command) async fn find(
     }
     let mut places = HashMap::with_capacity(collected.len());
     for name in collected.keys() {
+        if name.database.is_some() && entries.config.has_entry(&name.to_string()) {
+            return Err(Failure::usage(format!(
+                "{name} is a database of entry {} and the name of an entry [databases.\"{name}\"] too: \
+                 give that entry a name without a slash",
+                name.entry
+            )));
+        }
         if let Some(place) = entries.place(name)
             && let Some(other) = places.insert(place, name)
         {
@@ -220,13 +227,11 @@ async fn of_source(
             Ok(names.map(|name| (name, Labels::new())).collect())
         }
         MembersSource::Like { servers, like } => {
-            let mut targets = Vec::with_capacity(servers.len());
+            let mut asked = Vec::with_capacity(servers.len());
             for server in servers {
-                targets.push((server, entries.resolve(server)?.target.clone()));
+                let target = entries.resolve(server)?.target.clone();
+                asked.push(async move { (server, sources::databases(&target).await) });
             }
-            let asked = targets
-                .into_iter()
-                .map(|(server, target)| async move { (server, sources::databases(&target).await) });
             let asked: Vec<_> = stream::iter(asked).buffered(ASKED_AT_ONCE).collect().await;
             let mut found = Vec::new();
             for (server, databases) in asked {

@@ -12,7 +12,7 @@ use std::{
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use upshift_shared::{clock, fleet::MemberName};
 
-use super::super::Failure;
+use super::{super::Failure, home::Left};
 use crate::fleet::{FleetOrder, FleetPlace};
 
 /// Where the folders of fleets are, beside their files.
@@ -30,20 +30,13 @@ const GLANCE: Duration = Duration::from_millis(50);
 
 /// The folder of a fleet.
 #[derive(Debug, Clone)]
-pub(super) struct Folder {
+pub(in crate::command) struct Folder {
     path: PathBuf,
 }
 
 /// Whoever has it conducts the fleet; the system takes it back when the process ends.
 #[derive(Debug)]
 pub(super) struct Lock(#[expect(dead_code, reason = "closing it gives the lock back")] File);
-
-/// An order that somebody has left, and where the answer goes.
-#[derive(Debug)]
-pub(super) struct Left {
-    pub(super) order: FleetOrder,
-    path: PathBuf,
-}
 
 /// What became of an order.
 #[derive(Debug, Serialize, Deserialize)]
@@ -54,22 +47,22 @@ struct Answer {
 
 /// Something that was done to a member and has ended: one line of the folder's log.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub(super) struct Done {
-    pub(super) member: MemberName,
+pub(in crate::command) struct Done {
+    pub(in crate::command) member: MemberName,
     /// `upgrade`, `commit`, `roll_back`, `hook_before`, `hook_after`.
-    pub(super) what: String,
+    pub(in crate::command) what: String,
     /// How the member stands then; `done` or `failed` for a hook.
-    pub(super) outcome: String,
+    pub(in crate::command) outcome: String,
     /// Why, where it failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(super) why: Option<String>,
+    pub(in crate::command) why: Option<String>,
     /// How long it took.
-    pub(super) seconds: f64,
+    pub(in crate::command) seconds: f64,
     /// When it ended, in seconds since 1970.
-    pub(super) at: u64,
+    pub(in crate::command) at: u64,
     /// The end of a hook's output.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub(super) output: Vec<String>,
+    pub(in crate::command) output: Vec<String>,
 }
 
 impl Folder {
@@ -188,7 +181,7 @@ impl Folder {
     }
 
     /// Keeps the place: durable when this returns.
-    pub(super) fn record(&self, place: &FleetPlace) -> Result<(), Failure> {
+    pub(super) fn keep(&self, place: &FleetPlace) -> Result<(), Failure> {
         self.write("place.json", place, true)
             .map_err(|error| self.cannot("write", &error))
     }
@@ -220,12 +213,12 @@ impl Folder {
             .map_err(|error| self.cannot("write", &error))?;
         Ok(Left {
             order: order.clone(),
-            path: self.path.join(name),
+            id: self.path.join(name).display().to_string(),
         })
     }
 
     /// Orders that were left and not taken up, the oldest first.
-    pub(super) fn left(&self) -> Vec<Left> {
+    pub(super) fn orders_left(&self) -> Vec<Left> {
         let mut found = Vec::new();
         let Ok(entries) = fs::read_dir(self.orders()) else {
             return found;
@@ -236,19 +229,22 @@ impl Folder {
                 continue;
             }
             match read::<FleetOrder>(&path) {
-                Some(order) => found.push(Left { order, path }),
+                Some(order) => found.push(Left {
+                    order,
+                    id: path.display().to_string(),
+                }),
                 None => {
                     tracing::warn!(path = %path.display(), "an order that cannot be read is left");
                 }
             }
         }
-        found.sort_by(|one, other| one.path.cmp(&other.path));
+        found.sort_by(|one, other| one.id.cmp(&other.id));
         found
     }
 
     /// Says of a member what was done to it. Of one that failed before its ledger could say so nobody
     /// else knows: that is durable when this returns.
-    pub(super) fn note(&self, done: &Done) {
+    pub(super) fn write_down(&self, done: &Done) {
         let line = serde_json::to_string(done).expect("it is plain data");
         let written = || {
             let mut file = OpenOptions::new()
@@ -268,7 +264,7 @@ impl Folder {
     }
 
     /// All that was noted, in order. A line that was cut off by a crash is left out.
-    pub(super) fn noted(&self, mut take: impl FnMut(Done)) {
+    pub(super) fn written_down(&self, take: &mut dyn FnMut(Done)) {
         let Ok(file) = File::open(self.path.join(DONE)) else {
             return;
         };
@@ -311,7 +307,7 @@ impl Folder {
     }
 
     /// Tells other processes how the fleet stands, as far as this one knows.
-    pub(super) fn tell(&self, shown: &impl Serialize) {
+    pub(super) fn show(&self, shown: &impl Serialize) {
         if let Err(error) = self.write(STATUS, shown, false) {
             tracing::warn!(%error, "how the fleet stands cannot be told");
         }
@@ -324,11 +320,15 @@ impl Folder {
 }
 
 impl Left {
+    fn path(&self) -> &Path {
+        Path::new(&self.id)
+    }
+
     /// Whoever left it is told what became of it.
     pub(super) fn answer(&self, refused: Option<String>) {
         let answer = serde_json::to_string(&Answer { refused }).expect("it is plain data");
-        let answered = self.path.with_extension("answer");
-        let written = fs::write(&answered, answer).and_then(|()| fs::remove_file(&self.path));
+        let answered = self.path().with_extension("answer");
+        let written = fs::write(&answered, answer).and_then(|()| fs::remove_file(self.path()));
         if let Err(error) = written {
             tracing::warn!(%error, "an order cannot be answered");
         }
@@ -336,10 +336,10 @@ impl Left {
 
     /// What became of it, once somebody has taken it up.
     pub(super) fn answered(&self) -> Option<Result<(), Failure>> {
-        if self.path.exists() {
+        if self.path().exists() {
             return None;
         }
-        let path = self.path.with_extension("answer");
+        let path = self.path().with_extension("answer");
         let answer: Option<Answer> = read(&path);
         // Nobody else reads it.
         let _left = fs::remove_file(&path);
@@ -363,10 +363,10 @@ mod tests {
     fn orders_are_taken_up_in_turn_and_answered() {
         let folder = tempfile::tempdir().unwrap();
         let folder = Folder::of(&folder.path().join("fleet.toml"), "night", None);
-        assert!(folder.left().is_empty());
+        assert!(folder.orders_left().is_empty());
         let pause = folder.leave(&FleetOrder::Pause).unwrap();
         let retry = folder.leave(&FleetOrder::Retry(Which::All)).unwrap();
-        let left = folder.left();
+        let left = folder.orders_left();
         assert_eq!(left.len(), 2);
         assert_eq!(left[0].order, FleetOrder::Pause);
         assert!(pause.answered().is_none());
@@ -377,7 +377,7 @@ mod tests {
             retry.answered(),
             Some(Err(Failure::refused("nothing has failed")))
         );
-        assert!(folder.left().is_empty());
+        assert!(folder.orders_left().is_empty());
     }
 
     #[tokio::test]
@@ -394,7 +394,7 @@ mod tests {
             paused: true,
             ..FleetPlace::default()
         };
-        folder.record(&place).unwrap();
+        folder.keep(&place).unwrap();
         assert_eq!(folder.place().unwrap(), place);
         fs::write(base.path().join("place.json"), "{\"version\": 99}").unwrap();
         assert!(folder.place().unwrap_err().message().contains("newer"));
@@ -414,18 +414,18 @@ mod tests {
             output: Vec::new(),
         };
         folder.take_over().unwrap();
-        folder.note(&done("one"));
+        folder.write_down(&done("one"));
         // Cut off in the middle of a character.
         let path = base.path().join(DONE);
         let mut text = fs::read(&path).unwrap();
         text.extend_from_slice(b"{\"member\":\"db/\xc3");
         fs::write(&path, text).unwrap();
-        folder.tell(&1);
+        folder.show(&1);
         folder.take_over().unwrap();
         assert_eq!(folder.told::<u32>(), None);
-        folder.note(&done("two"));
+        folder.write_down(&done("two"));
         let mut names = Vec::new();
-        folder.noted(|done| names.push(done.member.to_string()));
+        folder.written_down(&mut |done| names.push(done.member.to_string()));
         assert_eq!(names, ["db/one", "db/two"]);
     }
 }

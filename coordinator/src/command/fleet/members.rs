@@ -4,39 +4,39 @@
 use std::{
     collections::{BTreeMap, HashMap},
     path::{Path, PathBuf},
+    pin::pin,
     sync::Arc,
 };
 
 use clap::Args;
-use futures::{StreamExt, stream};
-use tokio::sync::Semaphore;
+use futures::StreamExt;
 use upshift_shared::{
-    Error,
     config::{Config, Environment},
     fleet::{FleetFile, MemberName},
     ledger::run::RunRow,
-    pg,
 };
 
 use super::{
     super::Failure,
-    finding::{self, Entries, Looked, Named, Unasked},
+    finding::{self, Entries, Unasked},
     folder::Folder,
+    home::Home,
+    looking,
+    remote::{ClusterArguments, Remote},
 };
 use crate::fleet::{Found, Member};
-
-/// Databases looked at at once, on all servers together.
-const LOOKED_AT: usize = 64;
 
 /// Which fleet.
 #[derive(Debug, Clone, Args)]
 pub(super) struct FleetArguments {
-    /// The order: fleet.toml
+    /// The order: fleet.toml; of a fleet of a cluster, its name does where there is no such file
     #[arg(value_name = "FILE")]
     file: PathBuf,
     /// The folder in which the fleet keeps its place [default: .upshift/fleets/NAME beside the file]
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["coordinators", "cluster"])]
     state: Option<PathBuf>,
+    #[command(flatten)]
+    cluster: ClusterArguments,
 }
 
 /// A fleet's order, and where its place is.
@@ -48,6 +48,11 @@ pub(super) struct Chosen {
 }
 
 impl FleetArguments {
+    /// The fleet, where it is one of a cluster.
+    pub(super) fn remote(&self, config: Option<&Path>) -> Result<Option<Remote>, Failure> {
+        self.cluster.remote(&self.file, config)
+    }
+
     pub(super) fn open(&self) -> Result<Chosen, Failure> {
         let order =
             FleetFile::load(&self.file).map_err(|error| Failure::usage(error.to_string()))?;
@@ -82,20 +87,20 @@ pub(super) fn configured(config: Option<&Path>) -> Result<Arc<Config>, Failure> 
 }
 
 /// All members as they were found.
-pub(super) struct Surveyed {
-    pub(super) members: Vec<Member>,
-    pub(super) entries: Arc<Entries>,
-    pub(super) unasked: Vec<Unasked>,
+pub(in crate::command) struct Surveyed {
+    pub(in crate::command) members: Vec<Member>,
+    pub(in crate::command) entries: Arc<Entries>,
+    pub(in crate::command) unasked: Vec<Unasked>,
     /// The runs of this fleet, where they were asked for.
-    pub(super) runs: BTreeMap<MemberName, RunRow>,
+    pub(in crate::command) runs: BTreeMap<MemberName, RunRow>,
 }
 
 impl Surveyed {
     /// Heeds what was noted where ledgers say nothing: what failed before there was one has failed.
     /// `shown`: it is only to be shown how they stand. Else what was at the target is looked at again.
-    pub(super) fn heed(&mut self, folder: &Folder, shown: bool) {
+    pub(super) fn heed(&mut self, home: &dyn Home, shown: bool) {
         let mut last = HashMap::<String, Found>::new();
-        folder.noted(|done| {
+        home.noted(&mut |done| {
             let found = match (done.what.as_str(), done.outcome.as_str(), done.why) {
                 ("upgrade", "failed", Some(why)) => Found::NotBegun(why),
                 ("hook_before", "failed", Some(why)) => {
@@ -120,7 +125,7 @@ impl Surveyed {
 
 /// What members are looked at for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum For {
+pub(in crate::command) enum For {
     /// To conduct them.
     Run,
     /// To show how they stand.
@@ -130,31 +135,19 @@ pub(super) enum For {
 }
 
 /// Looks at all of them, a few of each server at once; one that cannot be looked at costs no other.
-pub(super) async fn survey(
-    (order, folder): (&FleetFile, &Folder),
+pub(in crate::command) async fn survey(
+    (order, home): (&FleetFile, &dyn Home),
     config: Arc<Config>,
     (round, why): (u32, For),
 ) -> Result<Surveyed, Failure> {
     let found = finding::find(order, config).await?;
     let entries = Arc::new(found.entries);
-    let sessions = order.caps.looking().max(1) as usize;
-    let mut servers = HashMap::<Arc<str>, Arc<Semaphore>>::new();
-    let mut looking = Vec::with_capacity(found.members.len());
-    for named in found.members {
-        let server = entries
-            .server(&named.name)
-            .unwrap_or_else(|_| Arc::from("?"));
-        let turns = servers.entry(Arc::clone(&server));
-        let turns = turns.or_insert_with(|| Arc::new(Semaphore::new(sessions)));
-        let (entries, fleet) = (Arc::clone(&entries), (order.name.as_str(), round));
-        let turns = Arc::clone(turns);
-        looking.push(async move {
-            // It is never closed.
-            let _turn = turns.acquire_owned().await;
-            look_at(&entries, (named, server), fleet).await
-        });
-    }
-    let mut looked = stream::iter(looking).buffer_unordered(LOOKED_AT);
+    let looking = looking::Asked {
+        entries: Arc::clone(&entries),
+        fleet: (Arc::from(order.name.as_str()), round),
+        sessions: order.caps.looking().max(1) as usize,
+    };
+    let mut looked = pin!(looking.all(found.members));
     let mut surveyed = Surveyed {
         members: Vec::new(),
         entries,
@@ -167,57 +160,9 @@ pub(super) async fn survey(
         }
         surveyed.members.push(member);
     }
-    drop(looked);
     surveyed
         .members
         .sort_by(|one, other| one.name.cmp(&other.name));
-    surveyed.heed(folder, why != For::Run);
+    surveyed.heed(home, why != For::Run);
     Ok(surveyed)
-}
-
-async fn look_at(
-    entries: &Entries,
-    (named, server): (Named, Arc<str>),
-    fleet: (&str, u32),
-) -> (Member, Option<RunRow>) {
-    let mut member = Member {
-        name: named.name,
-        server: server.to_string(),
-        labels: named.labels,
-        bytes: 0,
-        seconds: 0.0,
-        found: Found::Untouched,
-        wave: None,
-    };
-    match asked(entries, &member.name, fleet).await {
-        Ok((looked, bytes)) => {
-            member.bytes = bytes;
-            member.wave = looked.wave;
-            member.found = looked.found.unwrap_or(Found::Untouched);
-            (member, looked.run)
-        }
-        Err(failure) => {
-            member.found = Found::Unknown(failure.message().to_owned());
-            (member, None)
-        }
-    }
-}
-
-async fn asked(
-    entries: &Entries,
-    name: &MemberName,
-    fleet: (&str, u32),
-) -> Result<(Looked, u64), Failure> {
-    let target = entries.target(name)?;
-    let mut conn = pg::connect(&target, "upshift fleet").await?;
-    let looked = finding::look(&mut conn, fleet, &name.to_string()).await?;
-    let bytes: i64 = sqlx::query_scalar(
-        "-- upshift: how large is the database
-         SELECT pg_catalog.pg_database_size(pg_catalog.current_database())",
-    )
-    .persistent(false)
-    .fetch_one(&mut conn)
-    .await
-    .map_err(Error::database("asking how large the database is"))?;
-    Ok((looked, u64::try_from(bytes).unwrap_or_default()))
 }

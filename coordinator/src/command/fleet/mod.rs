@@ -4,10 +4,14 @@ mod budget;
 mod conducting;
 mod finding;
 mod folder;
+mod home;
 mod hooks;
+mod loads;
+mod looking;
 mod members;
 mod orders;
 mod plan;
+mod remote;
 mod report;
 mod run;
 mod running;
@@ -21,6 +25,14 @@ use std::path::Path;
 use clap::Subcommand;
 
 use super::Failure;
+pub(super) use conducting::RunLimits;
+pub(super) use folder::Done;
+pub(super) use home::{Home, Left};
+pub(super) use members::{For, survey};
+pub(super) use report::Report;
+pub(super) use running::{Asked, AtHand, Given, UNITS, run_arguments};
+pub(super) use shown::{Shown, in_words};
+pub(super) use telling::Telling;
 
 /// `upshift fleet`
 #[derive(Debug, Subcommand)]

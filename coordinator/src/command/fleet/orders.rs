@@ -5,6 +5,7 @@
 use std::{path::Path, time::Duration};
 
 use clap::Args;
+use upshift_proto::v1::{FleetMembers, fleet_order_request::What};
 use upshift_shared::{
     clock::{self, Stopwatch},
     fleet::{FleetFile, MemberName},
@@ -12,10 +13,11 @@ use upshift_shared::{
 
 use super::{
     super::{Failure, database::print_line},
-    folder::Left,
+    home::Left,
     members::{Chosen, FleetArguments, For, Surveyed, configured, survey},
+    remote,
     run::{HowArguments, Next},
-    running::{Asked, conduct},
+    running::{Asked, Given, conduct},
     shown::{Shown, ShownMember},
 };
 use crate::fleet::{Fleet, FleetCommand, FleetEvent, FleetOrder, MemberState, Which};
@@ -86,13 +88,19 @@ impl WhichArguments {
         if self.all {
             return Ok(Which::All);
         }
-        if self.members.is_empty() {
+        self.meant(verb)?;
+        let names = self.members.iter().cloned().map(MemberName::from);
+        Ok(Which::These(names.collect()))
+    }
+
+    /// Which members, where somebody else knows the waves.
+    fn meant(&self, verb: &str) -> Result<FleetMembers, Failure> {
+        if self.members.is_empty() && self.wave.is_none() && !self.all {
             return Err(Failure::usage(format!(
                 "say what to {verb}: members by name, --wave WAVE, or --all"
             )));
         }
-        let names = self.members.iter().cloned().map(MemberName::from);
-        Ok(Which::These(names.collect()))
+        Ok(remote::members(&self.members, self.wave.as_deref()))
     }
 }
 
@@ -113,6 +121,9 @@ pub(in crate::command) async fn pause(
     arguments: Arguments,
     config: Option<&Path>,
 ) -> Result<(), Failure> {
+    if let Some(remote) = arguments.fleet.remote(config)? {
+        return remote.order(What::Pause(true), &arguments.how).await;
+    }
     let chosen = arguments.fleet.open()?;
     give(&chosen, FleetOrder::Pause, (&arguments.how, config)).await
 }
@@ -121,6 +132,9 @@ pub(in crate::command) async fn resume(
     arguments: Arguments,
     config: Option<&Path>,
 ) -> Result<(), Failure> {
+    if let Some(remote) = arguments.fleet.remote(config)? {
+        return remote.order(What::Resume(true), &arguments.how).await;
+    }
     let chosen = arguments.fleet.open()?;
     give(&chosen, FleetOrder::Resume, (&arguments.how, config)).await
 }
@@ -129,6 +143,9 @@ pub(in crate::command) async fn abort(
     arguments: Arguments,
     config: Option<&Path>,
 ) -> Result<(), Failure> {
+    if let Some(remote) = arguments.fleet.remote(config)? {
+        return remote.order(What::Abort(true), &arguments.how).await;
+    }
     let chosen = arguments.fleet.open()?;
     give(&chosen, FleetOrder::Abort, (&arguments.how, config)).await
 }
@@ -137,6 +154,10 @@ pub(in crate::command) async fn approve(
     arguments: ApproveArguments,
     config: Option<&Path>,
 ) -> Result<(), Failure> {
+    if let Some(remote) = arguments.fleet.remote(config)? {
+        let wave = arguments.wave.clone().unwrap_or_default();
+        return remote.order(What::Approve(wave), &arguments.how).await;
+    }
     let chosen = arguments.fleet.open()?;
     let wave = match &arguments.wave {
         None => None,
@@ -150,6 +171,10 @@ pub(in crate::command) async fn retry(
     mut arguments: WhichArguments,
     config: Option<&Path>,
 ) -> Result<(), Failure> {
+    if let Some(remote) = arguments.fleet.remote(config)? {
+        let which = remote::members(&arguments.members, arguments.wave.as_deref());
+        return remote.order(What::Retry(which), &arguments.how).await;
+    }
     let chosen = arguments.fleet.open()?;
     // The failed ones: nobody else is meant.
     arguments.all |= arguments.members.is_empty() && arguments.wave.is_none();
@@ -161,6 +186,11 @@ pub(in crate::command) async fn rollback(
     RollbackArguments { force, of }: RollbackArguments,
     config: Option<&Path>,
 ) -> Result<(), Failure> {
+    if let Some(remote) = of.fleet.remote(config)? {
+        let mut which = of.meant("roll back")?;
+        which.force = force;
+        return remote.order(What::Rollback(which), &of.how).await;
+    }
     let chosen = of.fleet.open()?;
     let which = of.which(&chosen.order, "roll back")?;
     let order = match force {
@@ -174,6 +204,10 @@ pub(in crate::command) async fn commit(
     arguments: WhichArguments,
     config: Option<&Path>,
 ) -> Result<(), Failure> {
+    if let Some(remote) = arguments.fleet.remote(config)? {
+        let which = arguments.meant("commit")?;
+        return remote.order(What::Commit(which), &arguments.how).await;
+    }
     let chosen = arguments.fleet.open()?;
     let which = arguments.which(&chosen.order, "commit")?;
     give(&chosen, FleetOrder::Commit(which), (&arguments.how, config)).await
@@ -207,11 +241,10 @@ async fn give(
     drop(lock);
     let asked = Asked {
         workers: how.workers(),
-        options: Vec::new(),
         orders: vec![order.clone()],
         only_orders: true,
-        anew: false,
     };
+    let asked = (asked, Given::default());
     let with = (configured(config)?, how.telling(chosen.command("approve")));
     let shown = Box::pin(conduct(chosen, asked, with)).await?;
     let next = Next {
@@ -289,7 +322,7 @@ async fn write_down(
         .handle(FleetEvent::Ordered(order), now)
         .map_err(|refusal| Failure::refused(refusal.to_string()))?;
     match commands.contains(&FleetCommand::Record) {
-        true => chosen.folder.record(fleet.place()),
+        true => chosen.folder.keep(fleet.place()),
         false => Ok(()),
     }
 }

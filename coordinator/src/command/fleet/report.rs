@@ -4,7 +4,7 @@
 use std::{collections::BTreeMap, fmt::Write as _, path::Path};
 
 use clap::Args;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use upshift_shared::{clock, fleet::MemberName, ids::RunId, ledger::run::RunRow};
 
 use super::{
@@ -13,6 +13,7 @@ use super::{
         database::{print_json, print_line},
     },
     folder::Done,
+    home::Home,
     members::{FleetArguments, For, Surveyed, configured, survey},
     shown::{Shown, ShownMember, in_words, one_line, printable},
 };
@@ -35,8 +36,8 @@ pub(in crate::command) struct Arguments {
 }
 
 /// The report.
-#[derive(Debug, Serialize)]
-struct Report {
+#[derive(Debug, Serialize, Deserialize)]
+pub(in crate::command) struct Report {
     fleet: String,
     /// Seconds since 1970.
     at: u64,
@@ -48,7 +49,7 @@ struct Report {
 }
 
 /// What became of a database.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 struct Row {
     #[serde(flatten)]
     member: ShownMember,
@@ -95,6 +96,9 @@ pub(in crate::command) async fn run(
     arguments: Arguments,
     config: Option<&Path>,
 ) -> Result<(), Failure> {
+    if let Some(remote) = arguments.fleet.remote(config)? {
+        return print(&remote.report().await?, &arguments);
+    }
     let chosen = arguments.fleet.open()?;
     let place = chosen.folder.place()?;
     let surveyed = Box::pin(survey(
@@ -105,7 +109,7 @@ pub(in crate::command) async fn run(
     .await?;
     let Surveyed {
         members,
-        mut runs,
+        runs,
         unasked,
         ..
     } = surveyed;
@@ -116,40 +120,55 @@ pub(in crate::command) async fn run(
         true => Shown::of(&fleet, now, true),
         false => Shown::at_rest(fleet, now),
     };
-    let mut noted = BTreeMap::<String, Noted>::new();
-    chosen.folder.noted(|done| {
-        noted.entry(done.member.to_string()).or_default().take(done);
-    });
-    let rows = shown.members.into_iter().map(|member| {
-        let run = runs.remove(&MemberName::from(member.name.clone()));
-        let noted = noted.remove(&member.name).unwrap_or_default();
-        row(member, run, noted)
-    });
-    let report = Report {
-        members: rows.collect(),
-        fleet: shown.fleet,
-        at: shown.at,
-        standing: shown.standing,
-        states: shown.states,
-        failed: shown.failed,
-        waves: shown.waves,
-    };
+    let report = Report::of(shown, runs, |take| chosen.folder.noted(take));
     for unasked in &unasked {
         eprintln!(
             "upshift: warning: {} cannot be had: {}",
             unasked.source, unasked.why
         );
     }
+    print(&report, &arguments)
+}
+
+fn print(report: &Report, arguments: &Arguments) -> Result<(), Failure> {
     if arguments.json {
-        print_json(&report)?;
-    } else if arguments.csv {
-        print_line(csv(&report).trim_end());
-    } else if arguments.html {
-        print_line(html(&report).trim_end());
-    } else {
-        print_line(text(&report).trim_end());
+        return print_json(report);
     }
+    let text = match (arguments.csv, arguments.html) {
+        (true, _) => csv(report),
+        (_, true) => html(report),
+        _ => text(report),
+    };
+    print_line(text.trim_end());
     Ok(())
+}
+
+impl Report {
+    /// Of how a fleet stands, the runs of its members, and what `each` gives of what was noted.
+    pub(in crate::command) fn of(
+        shown: Shown,
+        mut runs: BTreeMap<MemberName, RunRow>,
+        each: impl FnOnce(&mut dyn FnMut(Done)),
+    ) -> Self {
+        let mut noted = BTreeMap::<String, Noted>::new();
+        each(&mut |done| {
+            noted.entry(done.member.to_string()).or_default().take(done);
+        });
+        let rows = shown.members.into_iter().map(|member| {
+            let run = runs.remove(&MemberName::from(member.name.clone()));
+            let noted = noted.remove(&member.name).unwrap_or_default();
+            row(member, run, noted)
+        });
+        Self {
+            members: rows.collect(),
+            fleet: shown.fleet,
+            at: shown.at,
+            standing: shown.standing,
+            states: shown.states,
+            failed: shown.failed,
+            waves: shown.waves,
+        }
+    }
 }
 
 fn row(mut member: ShownMember, run: Option<RunRow>, noted: Noted) -> Row {

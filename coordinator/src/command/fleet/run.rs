@@ -7,7 +7,8 @@ use clap::Args;
 use super::{
     super::{Failure, database::print_line},
     members::{FleetArguments, configured},
-    running::{Asked, conduct},
+    remote::Submit,
+    running::{Asked, Given, conduct},
     shown::Shown,
     telling::Telling,
 };
@@ -30,6 +31,9 @@ pub(in crate::command) struct Arguments {
     /// again. What failed is gone on with by retry
     #[arg(long)]
     anew: bool,
+    /// Show how it goes until a cluster has conducted it to its end
+    #[arg(long)]
+    watch: bool,
     /// Options of `upshift run`, such as --passes shadow --verify full. Whoever goes on keeps to them
     /// until others are given
     #[arg(last = true, value_name = "OPTIONS")]
@@ -64,6 +68,19 @@ impl HowArguments {
 
     pub(super) fn telling(&self, approve: String) -> Telling {
         Telling::new(self.json, self.quiet, approve)
+    }
+
+    /// The same where its members were to be upgraded.
+    pub(super) fn upgraded(&self, shown: &Shown, next: &Next) -> Result<(), Failure> {
+        let in_state = |state: &MemberState| shown.states.get(state.as_str());
+        let failed = FAILED.iter().filter_map(in_state).sum();
+        if let Some(back) = in_state(&MemberState::RolledBack) {
+            eprintln!(
+                "{back} are rolled back, and stay so; to upgrade all of them once more: {} --anew",
+                next.run
+            );
+        }
+        self.outcome(shown, (failed, "failed"), next)
     }
 
     /// Shows how the fleet stands when a process is done with it, and makes an outcome of it: a failure
@@ -109,16 +126,33 @@ pub(in crate::command) async fn run(
     arguments: Arguments,
     config: Option<&Path>,
 ) -> Result<(), Failure> {
+    if let Some(remote) = arguments.fleet.remote(config)? {
+        if arguments.how.workers.is_some() {
+            return Err(Failure::usage(
+                "--workers is for a fleet that this process conducts: a cluster has its own",
+            ));
+        }
+        let submit = Submit {
+            options: &arguments.options,
+            yes: arguments.yes,
+            anew: arguments.anew,
+            watch: arguments.watch,
+        };
+        return remote.run(submit, &arguments.how).await;
+    }
     let chosen = arguments.fleet.open()?;
     let config = configured(config)?;
     let approve = arguments.yes.then_some(FleetOrder::Approve { wave: None });
     let asked = Asked {
         workers: arguments.how.workers(),
-        options: arguments.options,
         orders: approve.into_iter().collect(),
         only_orders: false,
+    };
+    let given = Given {
+        options: arguments.options,
         anew: arguments.anew,
     };
+    let asked = (asked, given);
     let telling = arguments.how.telling(chosen.command("approve"));
     let conducted = Box::pin(conduct(&chosen, asked, (config, telling))).await;
     let shown = conducted.map_err(|failure| match failure.message() {
@@ -130,13 +164,5 @@ pub(in crate::command) async fn run(
         retry: chosen.command("retry"),
         rollback: chosen.command("rollback"),
     };
-    let in_state = |state: &MemberState| shown.states.get(state.as_str());
-    let failed = FAILED.iter().filter_map(in_state).sum();
-    if let Some(back) = in_state(&MemberState::RolledBack) {
-        eprintln!(
-            "{back} are rolled back, and stay so; to upgrade all of them once more: {} --anew",
-            next.run
-        );
-    }
-    arguments.how.outcome(&shown, (failed, "failed"), &next)
+    arguments.how.upgraded(&shown, &next)
 }

@@ -3,7 +3,7 @@
 //! Order of shutdown: no member begins any more, runs end when their units have and stay as they stand,
 //! the loop that drives them ends, its workers do, the folder is given back.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{collections::HashMap, path::Path, sync::Arc, time::Duration};
 
 use tokio::{
     task::JoinSet,
@@ -26,10 +26,12 @@ use super::{
         parsed, run, signals,
     },
     budget,
-    conducting::{Away, Conductor, Work},
+    conducting::{Away, Conductor, RunLimits, Work},
     finding::Entries,
-    folder::{Done, Folder},
+    folder::Done,
+    home::Home,
     hooks::{self, Told},
+    loads::Loads,
     members::{Chosen, For, Surveyed, survey},
     shown::Shown,
     telling::Telling,
@@ -37,10 +39,11 @@ use super::{
 };
 use crate::{
     coordination::Embedded,
-    driver::{hub::Hub, process::Crew},
+    driver::process::Crew,
+    engine::Load,
     fleet::{
         Fleet, FleetCommand, FleetEvent, FleetOrder, FleetPlace, Found, HookKind, MemberId,
-        Standing,
+        Standing, room,
     },
 };
 
@@ -52,30 +55,64 @@ const TELL: Duration = Duration::from_secs(1);
 const TOLD_IN_A_SECOND: u32 = 1000;
 /// How long units in flight, and hooks, may take when the process is to end.
 const LEAVE: Duration = Duration::from_secs(120);
-/// Databases that are worked on at once, for each worker, where the file does not say less: while one is
-/// begun or ends its workers are another's.
+/// Databases that are worked on at once at the most, for each worker, where the file does not say less:
+/// while one is begun or ends its workers are another's.
 const PER_WORKER: u32 = 2;
 /// Units of one database at once, where nobody says: others want workers too.
-const UNITS: u32 = 4;
+pub(in crate::command) const UNITS: u32 = 4;
 
 /// What a process is to do with a fleet.
-pub(super) struct Asked {
-    /// Workers of this process.
-    pub(super) workers: u32,
-    /// Options of `upshift run`; where there are none, those that the order was begun with.
-    pub(super) options: Vec<String>,
+pub(in crate::command) struct Asked {
+    /// Workers that there are.
+    pub(in crate::command) workers: u32,
     /// What is ordered first.
-    pub(super) orders: Vec<FleetOrder>,
+    pub(in crate::command) orders: Vec<FleetOrder>,
     /// Whether nothing is done but that.
-    pub(super) only_orders: bool,
-    /// Whether an earlier abort is over.
-    pub(super) anew: bool,
+    pub(in crate::command) only_orders: bool,
+}
+
+/// What is said of a fleet when it is begun, or gone on with.
+#[derive(Debug, Default)]
+pub(in crate::command) struct Given {
+    /// Options of `upshift run`; where there are none, those that the order was begun with.
+    pub(in crate::command) options: Vec<String>,
+    /// Whether it begins once more.
+    pub(in crate::command) anew: bool,
+}
+
+impl Given {
+    pub(in crate::command) fn heed(&self, place: &mut FleetPlace) {
+        if self.anew {
+            place.begin_anew();
+        }
+        if self.anew || !self.options.is_empty() {
+            place.options.clone_from(&self.options);
+        }
+    }
+}
+
+/// A fleet that is at hand: its order, and where it is at home.
+pub(in crate::command) struct AtHand {
+    pub(in crate::command) order: FleetFile,
+    pub(in crate::command) place: FleetPlace,
+    /// Whether that is not what is kept.
+    pub(in crate::command) changed: bool,
+    pub(in crate::command) home: Arc<dyn Home>,
+    pub(in crate::command) config: Arc<Config>,
+    pub(in crate::command) telling: Telling,
+}
+
+/// A fleet whose members were looked at.
+pub(in crate::command) struct LookedAt {
+    fleet: AtHand,
+    pack: Pack,
+    surveyed: Surveyed,
 }
 
 /// A fleet that this process conducts.
 struct Running {
     fleet: Fleet,
-    folder: Folder,
+    home: Arc<dyn Home>,
     conductor: Arc<Conductor>,
     entries: Arc<Entries>,
     work: JoinSet<Ended>,
@@ -85,6 +122,9 @@ struct Running {
     wake: Option<Duration>,
     telling: Telling,
     looks: Interval,
+    loads: Loads,
+    /// Databases at once, by what the workers had to do when that was asked last.
+    limit: Option<u32>,
     /// When it was last told how the fleet stands; and whether that has changed since.
     told: (Stopwatch, bool),
 }
@@ -102,83 +142,131 @@ enum Happened {
     Broken(String),
     Due,
     Look,
+    Load(Load),
     ToldToStop,
 }
 
-/// Conducts a fleet until there is nothing more to do, or it is told to stop.
+/// Conducts a fleet with workers of this process until there is nothing more to do, or it is told to stop.
 pub(super) async fn conduct(
     chosen: &Chosen,
-    asked: Asked,
+    (asked, given): (Asked, Given),
     (config, telling): (Arc<Config>, Telling),
 ) -> Result<Shown, Failure> {
     let _lock = chosen.folder.lock().await?;
     let stop = CancellationToken::new();
     let mut background = JoinSet::new();
     signals::cancel_on_signal(&mut background, stop.clone())?;
-    let mut order = chosen.order.clone();
     let stored = chosen.folder.place()?;
     let mut place = stored.clone();
-    if asked.anew {
-        place.begin_anew();
-    }
-    if asked.anew || !asked.options.is_empty() {
-        place.options.clone_from(&asked.options);
+    given.heed(&mut place);
+    if !asked.only_orders {
+        let fits = place.fits(&chosen.order);
+        fits.map_err(|refusal| Failure::refused(refusal.to_string()))?;
     }
     chosen.folder.take_over()?;
-    // What is wrong with the pack is said before anything is looked at.
-    let pack = compiling::load(&order.pack)?;
-    let surveyed = Box::pin(survey(
-        (&order, &chosen.folder),
-        Arc::clone(&config),
-        (place.round, For::Run),
-    ))
-    .await?;
-    let Surveyed {
-        members,
-        entries,
-        unasked,
-        ..
-    } = surveyed;
-    for unasked in &unasked {
-        telling.warn(&format!(
-            "{} cannot be had: {}",
-            unasked.source, unasked.why
-        ));
-    }
-    let limits = budget::heed(&mut order, (&members, &entries), asked.workers).await;
-    limits.iter().for_each(|line| telling.say(line));
-    let resolver = Arc::clone(&entries);
+    let at_hand = AtHand {
+        order: chosen.order.clone(),
+        changed: place != stored,
+        place,
+        home: Arc::new(chosen.folder.clone()),
+        config,
+        telling,
+    };
+    let looked_at = stop.run_until_cancelled(Box::pin(at_hand.look())).await;
+    let looked_at = looked_at.unwrap_or_else(|| Err(Failure::failed("stopped")))?;
+    let resolver = Arc::clone(&looked_at.surveyed.entries);
     let resolve = move |name: &str| {
         let found = resolver.target(&MemberName::from(name.to_owned()));
         found.map_err(|failure| Error::Config(failure.message().to_owned()))
     };
     let (crew, hub) = Crew::assemble(Arc::new(resolve), asked.workers)?;
-    let with = (config, Arc::clone(&entries));
-    let conducted = match conductor(&place, (&order, pack), with, hub) {
-        Ok(conductor) => {
-            if place != stored {
-                chosen.folder.record(&place)?;
-            }
-            let fleet = Fleet::new(order, members, place, clock::since_epoch());
-            let folder = chosen.folder.clone();
-            let ordered = asked.orders.first().cloned();
-            let mut running = Running::new(fleet, folder, (conductor, entries), telling);
-            let run = Box::pin(running.run(asked, &stop)).await;
-            chosen.folder.tell(&running.shown(false));
-            run.map(|()| Shown {
-                missed: ordered.map_or_else(Vec::new, |order| running.missed(&order)),
-                ..running.shown(false)
-            })
-        }
-        Err(failure) => Err(failure),
+    let host = ClusterHost {
+        hub,
+        coordination: Arc::new(Embedded::default()),
+        servers: Arc::default(),
+        takes_over: false,
+        trace: Parent::default(),
+        units: UNITS,
     };
+    let limits = RunLimits::default();
+    let conducted = Box::pin(looked_at.conduct((host, limits), asked, &stop)).await;
     crew.dismiss().await;
     background.abort_all();
-    match unasked.is_empty() {
-        true => conducted,
-        false => conducted.and(Err(Failure::failed(
-            "not all that [[members]] names could be asked: what is there was not upgraded",
-        ))),
+    conducted
+}
+
+impl AtHand {
+    /// Looks at its members.
+    pub(in crate::command) async fn look(self) -> Result<LookedAt, Failure> {
+        // What is wrong with the pack is said before anything is looked at.
+        let pack = tokio::task::block_in_place(|| compiling::load(&self.order.pack))?;
+        let of = (&self.order, &*self.home);
+        let why = (self.place.round, For::Run);
+        let surveyed = Box::pin(survey(of, Arc::clone(&self.config), why)).await?;
+        for unasked in &surveyed.unasked {
+            self.telling.warn(&format!(
+                "{} cannot be had: {}",
+                unasked.source, unasked.why
+            ));
+        }
+        Ok(LookedAt {
+            fleet: self,
+            pack,
+            surveyed,
+        })
+    }
+}
+
+impl LookedAt {
+    /// Conducts it until there is nothing more to do, or it is told to stop; `host` drives its runs.
+    pub(in crate::command) async fn conduct(
+        self,
+        (host, limits): (ClusterHost, RunLimits),
+        asked: Asked,
+        stop: &CancellationToken,
+    ) -> Result<Shown, Failure> {
+        let Self {
+            fleet,
+            pack,
+            surveyed,
+        } = self;
+        let AtHand {
+            mut order,
+            place,
+            changed,
+            home,
+            config,
+            telling,
+        } = fleet;
+        let Surveyed {
+            members,
+            entries,
+            unasked,
+            ..
+        } = surveyed;
+        let told = budget::heed(&mut order, (&members, &entries)).await;
+        told.iter().for_each(|line| telling.say(line));
+        limits.heed(&mut order.caps);
+        let with = (config, Arc::clone(&entries));
+        let conductor = conductor(&place, (&order, pack), with, (host, limits))?;
+        if changed {
+            home.record(&place).await?;
+        }
+        let fleet = Fleet::new(order, members, place, clock::since_epoch());
+        let ordered = asked.orders.first().cloned();
+        let mut running = Running::new(fleet, home, (conductor, entries), telling);
+        let run = Box::pin(running.run(asked, stop)).await;
+        running.home.tell(running.shown(false));
+        run?;
+        match unasked.is_empty() {
+            true => Ok(Shown {
+                missed: ordered.map_or_else(Vec::new, |order| running.missed(&order)),
+                ..running.shown(false)
+            }),
+            false => Err(Failure::failed(
+                "not all that [[members]] names could be asked: what is there was not upgraded",
+            )),
+        }
     }
 }
 
@@ -187,20 +275,11 @@ fn conductor(
     place: &FleetPlace,
     (order, pack): (&FleetFile, Pack),
     (config, entries): (Arc<Config>, Arc<Entries>),
-    hub: Hub,
+    (host, limits): (ClusterHost, RunLimits),
 ) -> Result<Conductor, Failure> {
-    let mut words = place.options.clone();
-    words.push("--".to_owned());
-    words.push(order.pack.display().to_string());
-    let host = Host::Cluster(Box::new(ClusterHost {
-        hub: hub.clone(),
-        coordination: Arc::new(Embedded::default()),
-        servers: Arc::default(),
-        takes_over: false,
-        trace: Parent::default(),
-        units: UNITS,
-    }));
-    let arguments = parsed::<run::Arguments>(&words)?.of_fleet(host)?;
+    let hub = host.hub.clone();
+    let host = Host::Cluster(Box::new(host));
+    let arguments = run_arguments(&place.options, &order.pack, host)?;
     let options = arguments.ordering().options(&config.run);
     let mut compiled = arguments.pack().options();
     let remark = bad_data::heed(&options, &mut compiled)?;
@@ -215,21 +294,35 @@ fn conductor(
         arguments,
         options,
         hub,
+        limits,
     })
+}
+
+/// The arguments of `upshift run` that the options of a fleet are.
+pub(in crate::command) fn run_arguments(
+    options: &[String],
+    pack: &Path,
+    host: Host,
+) -> Result<run::Arguments, Failure> {
+    let mut words = options.to_vec();
+    words.push("--".to_owned());
+    words.push(pack.display().to_string());
+    parsed::<run::Arguments>(&words)?.of_fleet(host)
 }
 
 impl Running {
     fn new(
         fleet: Fleet,
-        folder: Folder,
+        home: Arc<dyn Home>,
         (conductor, entries): (Conductor, Arc<Entries>),
         telling: Telling,
     ) -> Self {
         let mut looks = interval(LOOK);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let loads = Loads::of(conductor.hub.clone());
         Self {
             fleet,
-            folder,
+            home,
             conductor: Arc::new(conductor),
             entries,
             work: JoinSet::new(),
@@ -238,6 +331,8 @@ impl Running {
             wake: None,
             telling,
             looks,
+            loads,
+            limit: None,
             told: (Stopwatch::start(), true),
         }
     }
@@ -258,41 +353,66 @@ impl Running {
         if asked.only_orders {
             self.fleet.only_orders();
         }
-        let max_databases = Some(asked.workers.saturating_mul(PER_WORKER).max(2));
-        self.feed(FleetEvent::Limited { max_databases })?;
+        let capacity = u64::from(asked.workers);
+        let load = Load {
+            capacity,
+            ..Load::default()
+        };
+        // Nothing is begun before what was ordered: an earlier order may be overruled by that.
+        let limit = room(&load, 0);
+        self.limit = Some(limit);
+        self.fleet.limit(limit);
+        for line in self.fleet.short_waves() {
+            self.telling.warn(&line);
+        }
         for order in asked.orders {
-            if let Some(why) = self.feed(FleetEvent::Ordered(order))? {
+            if let Some(why) = self.feed(FleetEvent::Ordered(order)).await? {
                 return Err(Failure::refused(why));
             }
         }
-        self.feed(FleetEvent::Tick)?;
+        self.feed(FleetEvent::Tick).await?;
         self.tell(true);
         loop {
             if self.work.is_empty() && matches!(self.fleet.standing(), Standing::Ended(_)) {
                 // One that was left in the last moment is not left behind.
-                if !self.take_orders()? {
+                if !self.take_orders().await? {
                     return Ok(());
                 }
                 continue;
             }
             match self.next(stop).await {
-                Happened::Ended(ended) => self.ended(*ended)?,
+                Happened::Ended(ended) => self.ended(*ended).await?,
                 Happened::Broken(what) => return Err(Failure::failed(what)),
-                Happened::Due => self.feed(FleetEvent::Tick).map(drop)?,
+                Happened::Due => self.feed(FleetEvent::Tick).await.map(drop)?,
                 Happened::Look => {
                     // A clock may have been set, or a machine have slept, while it was waited for.
                     if self.wake.is_some_and(|at| at <= clock::since_epoch()) {
-                        self.feed(FleetEvent::Tick)?;
+                        self.feed(FleetEvent::Tick).await?;
                     }
-                    self.take_orders()?;
+                    self.take_orders().await?;
                     self.tell(false);
                 }
+                Happened::Load(load) => self.make_room(&load).await?,
                 Happened::ToldToStop => {
                     self.leave().await;
                     return Err(Failure::failed("stopped"));
                 }
             }
         }
+    }
+
+    /// As many databases at once as keep the workers busy.
+    async fn make_room(&mut self, load: &Load) -> Result<(), Failure> {
+        let active = self.fleet.tally(None).active();
+        let workers = u32::try_from(load.capacity).unwrap_or(u32::MAX);
+        let most = workers.saturating_mul(PER_WORKER).max(2);
+        let max_databases = Some(room(load, active).min(most));
+        if max_databases == self.limit {
+            return Ok(());
+        }
+        self.limit = max_databases;
+        let event = FleetEvent::Limited { max_databases };
+        self.feed(event).await.map(drop)
     }
 
     async fn next(&mut self, stop: &CancellationToken) -> Happened {
@@ -304,6 +424,7 @@ impl Running {
             },
             () = sleep(due.unwrap_or_default()), if due.is_some() => Happened::Due,
             _ = self.looks.tick() => Happened::Look,
+            load = self.loads.next() => Happened::Load(load),
             () = stop.cancelled() => Happened::ToldToStop,
         }
     }
@@ -316,7 +437,7 @@ impl Running {
         let ended = async {
             while let Some(ended) = self.work.join_next().await {
                 if let Ok(ended) = ended {
-                    self.folder.note(&ended.done);
+                    self.home.note(&ended.done).await;
                 }
             }
         };
@@ -325,28 +446,40 @@ impl Running {
     }
 
     /// Takes up what operators have left; whether there was anything.
-    fn take_orders(&mut self) -> Result<bool, Failure> {
-        let left = self.folder.left();
+    async fn take_orders(&mut self) -> Result<bool, Failure> {
+        let left = self.home.left();
         for left in &left {
             self.telling.ordered(&left.order);
-            let refused = self.feed(FleetEvent::Ordered(left.order.clone()))?;
-            left.answer(refused);
+            let event = FleetEvent::Ordered(left.order.clone());
+            let (commands, refused) = match self.fleet.handle(event, clock::since_epoch()) {
+                Ok(commands) => (commands, None),
+                Err(refusal) => (Vec::new(), Some(refusal.to_string())),
+            };
+            let changed = commands.contains(&FleetCommand::Record);
+            let place = changed.then(|| self.fleet.place());
+            self.home.taken(left, refused, place).await?;
+            self.told.1 = true;
+            for command in commands {
+                if command != FleetCommand::Record {
+                    self.execute(command).await?;
+                }
+            }
         }
         Ok(!left.is_empty())
     }
 
-    fn ended(&mut self, ended: Ended) -> Result<(), Failure> {
+    async fn ended(&mut self, ended: Ended) -> Result<(), Failure> {
         self.stops.remove(&ended.member);
-        self.folder.note(&ended.done);
+        self.home.note(&ended.done).await;
         self.telling.ended(&ended.done);
-        if let Some(why) = self.feed(ended.event)? {
+        if let Some(why) = self.feed(ended.event).await? {
             tracing::warn!(why, "what a member came to was not expected");
         }
         Ok(())
     }
 
     /// Tells the state machine of something and does what it says; why it refused, where it did.
-    fn feed(&mut self, event: FleetEvent) -> Result<Option<String>, Failure> {
+    async fn feed(&mut self, event: FleetEvent) -> Result<Option<String>, Failure> {
         if event == FleetEvent::Tick {
             self.wake = None;
         }
@@ -356,14 +489,14 @@ impl Running {
         };
         self.told.1 = true;
         for command in commands {
-            self.execute(command)?;
+            self.execute(command).await?;
         }
         Ok(None)
     }
 
-    fn execute(&mut self, command: FleetCommand) -> Result<(), Failure> {
+    async fn execute(&mut self, command: FleetCommand) -> Result<(), Failure> {
         match command {
-            FleetCommand::Record => return self.folder.record(self.fleet.place()),
+            FleetCommand::Record => return self.home.record(self.fleet.place()).await,
             FleetCommand::Wake { at } => self.wake = Some(at),
             FleetCommand::WaveEnded { wave } => {
                 let tally = self.fleet.tally(Some(wave));
@@ -378,9 +511,9 @@ impl Running {
                     stop.cancel();
                 }
             }
-            FleetCommand::Begin { member } => {
+            FleetCommand::Begin { member, unasked } => {
                 let wave = self.fleet.wave(member).unwrap_or_default();
-                self.work_on(member, Work::Upgrade { wave });
+                self.work_on(member, Work::Upgrade { wave, unasked });
             }
             FleetCommand::Commit { member } => self.work_on(member, Work::Commit),
             FleetCommand::RollBack { member, force } => {
@@ -488,7 +621,7 @@ impl Running {
         );
         self.telling.stands(&shown.standing, waits);
         self.telling.progress(&self.fleet.tally(None));
-        self.folder.tell(&shown);
+        self.home.tell(shown);
     }
 }
 

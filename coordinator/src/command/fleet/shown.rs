@@ -11,37 +11,37 @@ use crate::{
 
 /// A fleet, as it is shown.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(super) struct Shown {
-    pub(super) fleet: String,
+pub(in crate::command) struct Shown {
+    pub(in crate::command) fleet: String,
     /// Seconds since 1970.
-    pub(super) at: u64,
+    pub(in crate::command) at: u64,
     /// Whether a process conducts it.
-    pub(super) conducted: bool,
+    pub(in crate::command) conducted: bool,
     /// In words.
-    pub(super) standing: String,
+    pub(in crate::command) standing: String,
     /// Members by state; states that nobody is in are left out.
-    pub(super) states: BTreeMap<String, u32>,
+    pub(in crate::command) states: BTreeMap<String, u32>,
     /// Those that count as failed, rolled back by now or not.
-    pub(super) failed: u32,
+    pub(in crate::command) failed: u32,
     /// Those that an order which this process has carried out did not bring where it was to.
     #[serde(skip)]
-    pub(super) missed: Vec<String>,
-    pub(super) waves: Vec<ShownWave>,
+    pub(in crate::command) missed: Vec<String>,
+    pub(in crate::command) waves: Vec<ShownWave>,
     /// In the order of the fleet.
-    pub(super) members: Vec<ShownMember>,
+    pub(in crate::command) members: Vec<ShownMember>,
 }
 
 /// A wave, as it is shown.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(super) struct ShownWave {
+pub(in crate::command) struct ShownWave {
     pub(super) name: String,
     pub(super) members: u32,
-    pub(super) states: BTreeMap<String, u32>,
+    pub(in crate::command) states: BTreeMap<String, u32>,
 }
 
 /// A member, as it is shown.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(super) struct ShownMember {
+pub(in crate::command) struct ShownMember {
     pub(super) name: String,
     pub(super) server: String,
     /// `None` for one that is left alone.
@@ -54,7 +54,7 @@ pub(super) struct ShownMember {
 }
 
 impl Shown {
-    pub(super) fn of(fleet: &Fleet, now: Duration, conducted: bool) -> Self {
+    pub(in crate::command) fn of(fleet: &Fleet, now: Duration, conducted: bool) -> Self {
         let waves = &fleet.order().waves;
         let of_wave = |wave: u32| waves.get(wave as usize).map(|wave| wave.name.clone());
         let member = |member: MemberId| {
@@ -92,14 +92,29 @@ impl Shown {
         }
     }
 
+    /// The same without the members.
+    pub(in crate::command) fn without_members(&self) -> Self {
+        Self {
+            fleet: self.fleet.clone(),
+            at: self.at,
+            conducted: self.conducted,
+            standing: self.standing.clone(),
+            states: self.states.clone(),
+            failed: self.failed,
+            missed: self.missed.clone(),
+            waves: self.waves.clone(),
+            members: Vec::new(),
+        }
+    }
+
     /// How a fleet stands that no process conducts: by its place and the ledgers.
-    pub(super) fn at_rest(mut fleet: Fleet, now: Duration) -> Self {
+    pub(in crate::command) fn at_rest(mut fleet: Fleet, now: Duration) -> Self {
         fleet.look();
         Self::of(&fleet, now, false)
     }
 
     /// How it stands, a line a wave, and the members: all of them, or those that something is to be said of.
-    pub(super) fn text(&self, all: bool) -> String {
+    pub(in crate::command) fn text(&self, all: bool) -> String {
         let mut text = format!(
             "fleet {}: {}, {}",
             self.fleet,
@@ -166,7 +181,7 @@ fn by_state(tally: &Tally) -> BTreeMap<String, u32> {
 }
 
 /// `3 prepared, 1 failed`
-pub(super) fn in_words(states: &BTreeMap<String, u32>) -> String {
+pub(in crate::command) fn in_words(states: &BTreeMap<String, u32>) -> String {
     let in_order = MemberState::ALL.into_iter().filter_map(|state| {
         let count = states.get(state.as_str())?;
         let count = figures::count(u64::from(*count));

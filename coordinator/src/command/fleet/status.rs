@@ -38,6 +38,10 @@ pub(in crate::command) async fn run(
     arguments: Arguments,
     config: Option<&Path>,
 ) -> Result<(), Failure> {
+    if let Some(remote) = arguments.fleet.remote(config)? {
+        let how = (arguments.all, arguments.watch, arguments.json);
+        return remote.status(how).await;
+    }
     let chosen = arguments.fleet.open()?;
     if arguments.watch {
         watch(&chosen, arguments.json).await?;

@@ -20,7 +20,7 @@ const EVERY: Duration = Duration::from_secs(5);
 
 /// Where it is told.
 #[derive(Debug)]
-pub(super) struct Telling {
+pub(in crate::command) struct Telling {
     /// A line of JSON each, on standard output.
     json: bool,
     quiet: bool,
@@ -43,6 +43,11 @@ impl Telling {
             last: String::new(),
             standing: String::new(),
         }
+    }
+
+    /// Whoever wants to know asks.
+    pub(in crate::command) fn silent() -> Self {
+        Self::new(false, true, String::new())
     }
 
     /// Something that is good to know.

@@ -28,6 +28,7 @@ use upshift_shared::{
     catalog::{Catalog, ConstraintKind},
     ids::RelId,
     pack::{Pack, Version},
+    pg::PgConnection,
     plan::{Plan, PlannedModule, UndoKind, Warning},
 };
 
@@ -158,6 +159,14 @@ impl Variants {
     /// The pack that all databases are upgraded by.
     pub(in crate::command) fn pack(&self) -> &Pack {
         &self.pack
+    }
+
+    /// What the compiler needs of a database.
+    ///
+    /// # Errors
+    /// When the database cannot be asked.
+    pub(in crate::command) async fn read(&self, conn: &mut PgConnection) -> Result<Read, Failure> {
+        Read::of(conn, &self.pack, &self.options).await
     }
 
     /// How often the compiler ran.

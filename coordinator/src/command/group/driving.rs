@@ -137,6 +137,7 @@ pub(super) async fn drive(
         let hint = format!(" --database {}", member.name);
         told.push((member.target.clone(), options.clone(), After { run, hint }));
         let order = Order {
+            session: None,
             progress: shown::progress(arguments, &member.name),
             target: member.target,
             database: member.name,

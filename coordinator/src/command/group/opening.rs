@@ -196,7 +196,7 @@ impl Open {
         let sessions: Vec<Sessions> = self
             .members
             .iter()
-            .map(|member| Sessions::new(member.target.clone(), "upshift group".to_owned()))
+            .map(|member| sessions(&member.target))
             .collect();
         let names = self.members.iter().map(|member| member.name.as_str());
         let pairs: Vec<(&str, &Sessions)> = names.zip(&sessions).collect();
@@ -300,7 +300,7 @@ impl Open {
         let members = members.map(|(member, holder)| Member {
             name: member.name.clone(),
             holder: *holder,
-            sessions: Sessions::new(member.target.clone(), "upshift group".to_owned()),
+            sessions: sessions(&member.target),
         });
         Cuts::new(id, members.collect(), self.coordination.clone())
     }
@@ -364,4 +364,9 @@ impl Known {
             open.group.command("rollback")
         ))
     }
+}
+
+/// For what is done to a member beside its drive: a few at once.
+fn sessions(target: &Target) -> Sessions {
+    Sessions::at_most(target.clone(), "upshift group".to_owned(), 4)
 }

@@ -28,7 +28,7 @@ pub(in super::super) async fn run(
         let loaded = compiling::load(member.pack.as_ref().unwrap_or(&pack.pack))?;
         let conn = pg::connect(&member.target, "upshift plan").await;
         let mut conn = conn.map_err(|error| of(error.into()))?;
-        let sources = compiling::read(&mut conn, loaded).await.map_err(of)?;
+        let sources = compiling::read(&mut conn, loaded, pack).await.map_err(of)?;
         let options = sources.options(pack);
         plans.insert(
             &member.name,

@@ -93,7 +93,7 @@ async fn compile(
     let compiled = async {
         let hint = format!(" --database {}", member.name);
         refuse_unfinished(&mut member.conn, &hint).await?;
-        let sources = compiling::read(&mut member.conn, pack).await?;
+        let sources = compiling::read(&mut member.conn, pack, arguments).await?;
         let mut options = sources.options(arguments);
         let remark = bad_data::heed(run_options, &mut options)?;
         let stored = stored::text(&sources, &options)?;

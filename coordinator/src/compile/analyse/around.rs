@@ -7,7 +7,7 @@ use pg_query::{Node, NodeEnum};
 use upshift_shared::{
     catalog::{Catalog, ConstraintKind, Relation, RelationKind},
     ids::RelId,
-    pack::StrategyDirective,
+    pack::{Directives, Pack, StrategyDirective},
     pg::ident::QualifiedName,
     plan::Strategy,
 };
@@ -27,21 +27,43 @@ pub(super) struct Before {
     around: Around,
 }
 
+/// Whether any table may be built anew by a pack: then the compiler has to know what hangs on tables.
+#[must_use]
+pub fn may_build_anew(pack: &Pack, catalog: &Catalog, options: &Options) -> bool {
+    let migrations = pack.modules.values().flat_map(|module| &module.migrations);
+    let scripts = migrations.flat_map(|migration| &migration.scripts);
+    let mut steps = scripts.flat_map(|script| &script.steps);
+    let asked = steps.any(|step| asks(&step.directives));
+    candidates(asked, catalog, options).next().is_some()
+}
+
+/// Whether the author of a step wants its table to be built anew.
+fn asks(directives: &Directives) -> bool {
+    directives.strategy == Some(StrategyDirective::Shadow)
+}
+
+/// The tables that may be built anew.
+fn candidates<'c>(
+    asked: bool,
+    catalog: &'c Catalog,
+    options: &Options,
+) -> impl Iterator<Item = &'c Relation> + use<'c> {
+    let never = options.strategy == Strategy::Sequential || options.passes == Passes::InPlace;
+    let asked = asked || options.passes == Passes::Shadow;
+    let ordinary = catalog.relations().filter(move |relation| {
+        !never && relation.kind == RelationKind::Table && relation.oid.is_some()
+    });
+    ordinary.filter(move |relation| asked || relation.rows >= WORTH_A_PASS)
+}
+
 impl Tables {
     pub(super) fn of(resolved: &Resolved, catalog: &Catalog, options: &Options) -> Self {
-        if options.strategy == Strategy::Sequential || options.passes == Passes::InPlace {
+        if catalog.hangings_unknown {
             return Self(BTreeSet::new());
         }
-        let asked = options.passes == Passes::Shadow
-            || resolved
-                .steps
-                .iter()
-                .any(|step| step.directives.strategy == Some(StrategyDirective::Shadow));
-        let ordinary = catalog
-            .relations()
-            .filter(|relation| relation.kind == RelationKind::Table && relation.oid.is_some());
-        let large = ordinary.filter(|relation| asked || relation.rows >= WORTH_A_PASS);
-        Self(large.map(|relation| relation.id).collect())
+        let asked = resolved.steps.iter().any(|step| asks(&step.directives));
+        let candidates = candidates(asked, catalog, options);
+        Self(candidates.map(|relation| relation.id).collect())
     }
 
     /// The table that a statement changes, as it is now.

@@ -27,6 +27,7 @@ use upshift_shared::{
     plan::{Sequences, SkippedStep, Strategy, Warning},
 };
 
+pub use around::may_build_anew;
 use hidden::Hidden;
 
 use super::{

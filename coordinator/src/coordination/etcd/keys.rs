@@ -10,8 +10,11 @@
 //! | `spent/TOKEN` | nothing: no copy of the request with this token is carried out any more | with the lease of who asked |
 //! | `decisions/QUESTION` | the answer | for ever |
 //! | `runs/RUN` | [`crate::coordination::RunEntry`] | for ever |
+//! | `fleets/FLEET` | [`crate::coordination::FleetEntry`] | for ever |
+//! | `submissions/NUMBER/PART` | bytes: a part of what a fleet was submitted with | as long as its fleet |
 //!
-//! Values are JSON; names of databases and questions are percent-encoded.
+//! Those of fleets came later: a program that does not know them leaves them alone, so the version is the
+//! same. Values are JSON where nothing else is said; names of databases and questions are percent-encoded.
 
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::{Deserialize, Serialize};
@@ -85,6 +88,33 @@ impl Keys {
         format!("{}{run}", self.runs())
     }
 
+    pub(super) fn fleets(&self) -> String {
+        format!("{}fleets/", self.prefix)
+    }
+
+    pub(super) fn fleet(&self, name: &str) -> String {
+        format!("{}{}", self.fleets(), encoded(name))
+    }
+
+    pub(super) fn submissions(&self) -> String {
+        format!("{}submissions/", self.prefix)
+    }
+
+    pub(super) fn parts(&self, submission: RunId) -> String {
+        format!("{}{submission}/", self.submissions())
+    }
+
+    /// Parts are read in the order of their keys.
+    pub(super) fn part(&self, submission: RunId, part: u32) -> String {
+        format!("{}{part:06}", self.parts(submission))
+    }
+
+    /// The submission that a key is a part of.
+    pub(super) fn submission_of(&self, key: &str) -> Option<RunId> {
+        let rest = key.strip_prefix(&self.submissions())?;
+        rest.split('/').next()?.parse().ok()
+    }
+
     /// What all keys of a topic begin with.
     pub(super) fn of_topic(&self, topic: Topic) -> String {
         match topic {
@@ -114,5 +144,10 @@ mod tests {
         );
         assert_eq!(Keys::below("x").leader(), "x/leader");
         assert!(!keys.leader().starts_with(&keys.workers()));
+        let submission = RunId::generate();
+        let part = keys.part(submission, 7);
+        assert!(part.ends_with("/000007"), "{part}");
+        assert_eq!(keys.submission_of(&part), Some(submission));
+        assert_eq!(keys.submission_of(&keys.fleet("x")), None);
     }
 }

@@ -6,9 +6,10 @@
 use std::{sync::Arc, time::Duration};
 
 use etcd_client::{Client, LeaseClient, LeaseKeepAliveStream, LeaseKeeper};
+use futures::{StreamExt, stream::FuturesUnordered};
 use tokio::{
     sync::watch,
-    time::{sleep, timeout},
+    time::{interval, sleep, timeout},
 };
 use tokio_util::sync::{CancellationToken, DropGuard};
 use upshift_shared::clock::Stopwatch;
@@ -22,6 +23,9 @@ use super::{
 const AGAIN_AFTER: Duration = Duration::from_millis(200);
 /// The least time that an answer is waited for, where nothing runs out before.
 const LEAST_WAIT: Duration = Duration::from_millis(300);
+/// So many streams are opened beside each other, by whichever members that reaches: one of three that takes
+/// requests and answers none, as one that is paused does, costs no more than the time until the next attempt.
+const AT_ONCE: usize = 4;
 
 /// A lease. Dropped by its last holder, it is no longer kept alive and runs out.
 #[derive(Debug)]
@@ -116,22 +120,45 @@ impl Keeper {
             let Some(left) = self.left() else {
                 return format!("the lease ran out: etcd did not answer in time {why}");
             };
-            let sent = Stopwatch::start();
-            let opening = self.client.lease_client();
-            let opened = timeout(self.patience(left), opened(opening, self.id)).await;
+            let opened = timeout(left, self.opened(&mut why)).await;
             let ended = match opened {
-                Ok(Ok((keeper, stream))) => {
+                Ok(Ok((sent, keeper, stream))) => {
                     self.renewed.send_replace(sent);
                     self.over(keeper, stream).await
                 }
                 Ok(Err(ended)) => ended,
-                Err(_) => Ended::Broken("no answer".to_owned()),
+                Err(_) => continue,
             };
             match ended {
                 Ended::Gone => return "etcd has ended the lease".to_owned(),
                 Ended::Broken(reason) => why = format!("({reason})"),
             }
-            sleep(AGAIN_AFTER).await;
+        }
+    }
+
+    /// A stream, on which the first renewal was answered, and since when that holds the lease: of several
+    /// attempts, each begun a little after the last one, whichever is answered first.
+    async fn opened(
+        &self,
+        why: &mut String,
+    ) -> Result<(Stopwatch, LeaseKeeper, LeaseKeepAliveStream), Ended> {
+        let patience = self.patience(self.ttl);
+        let mut attempts = FuturesUnordered::new();
+        let mut next = interval(AGAIN_AFTER);
+        loop {
+            tokio::select! {
+                _ = next.tick(), if attempts.len() < AT_ONCE => attempts.push(async {
+                    let sent = Stopwatch::start();
+                    let opening = opened(self.client.lease_client(), self.id);
+                    (sent, timeout(patience, opening).await)
+                }),
+                Some((sent, answer)) = attempts.next() => match answer {
+                    Ok(Ok((keeper, stream))) => return Ok((sent, keeper, stream)),
+                    Ok(Err(Ended::Gone)) => return Err(Ended::Gone),
+                    Ok(Err(Ended::Broken(reason))) => *why = format!("({reason})"),
+                    Err(_) => "(no answer)".clone_into(why),
+                },
+            }
         }
     }
 

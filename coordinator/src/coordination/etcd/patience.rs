@@ -1,6 +1,6 @@
 //! How requests are sent again that were not answered, and what their failures mean.
 
-use std::time::Duration;
+use std::{io::ErrorKind, time::Duration};
 
 use etcd_client::Client;
 use tokio::time::sleep;
@@ -96,7 +96,21 @@ pub(super) fn failed(what: &str) -> impl FnOnce(etcd_client::Error) -> Error {
         }
         _ => Error::Io {
             context,
-            source: std::io::Error::other(error.to_string()),
+            source: std::io::Error::new(kind(&error), error.to_string()),
         },
     }
+}
+
+fn kind(error: &etcd_client::Error) -> ErrorKind {
+    match error {
+        etcd_client::Error::GRpcStatus(status) if status.code() == tonic::Code::NotFound => {
+            ErrorKind::NotFound
+        }
+        _ => ErrorKind::Other,
+    }
+}
+
+/// Whether etcd does not know something that a request names. What ours name is a lease.
+pub(super) fn is_unknown(error: &Error) -> bool {
+    matches!(error, Error::Io { source, .. } if source.kind() == ErrorKind::NotFound)
 }

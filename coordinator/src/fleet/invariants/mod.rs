@@ -43,6 +43,11 @@ impl Invariants {
         self.stops.begins(look, member);
     }
 
+    /// A member is committed.
+    pub(super) fn commits(&self, look: &Look<'_>, member: MemberId) {
+        self.stops.commits(look, member);
+    }
+
     /// All that was commanded has been begun.
     pub(super) fn handled(&mut self, look: &Look<'_>) {
         caps::handled(look);

@@ -15,6 +15,8 @@ pub(super) struct Stops {
     forgiven: BTreeSet<MemberId>,
     /// Members that were begun again by order.
     again: BTreeSet<MemberId>,
+    /// Members whose commit an operator has ordered, and nobody has overruled.
+    committed: BTreeSet<MemberId>,
     held: bool,
     aborted: bool,
 }
@@ -54,7 +56,20 @@ impl Stops {
         }
     }
 
+    pub(super) fn commits(&self, look: &Look<'_>, member: MemberId) {
+        let name = look.fleet.name(member);
+        assert!(
+            !self.held && !self.aborted || self.committed.contains(&member),
+            "stops: {name} is committed, and nobody has ordered that"
+        );
+    }
+
     pub(super) fn ordered(&mut self, order: &FleetOrder, fleet: &Fleet) {
+        if let Some(which) = order.which().filter(|_| order.goes_back()) {
+            for member in meant(fleet, which) {
+                self.committed.remove(&member);
+            }
+        }
         match order {
             FleetOrder::Pause => self.held = true,
             FleetOrder::Resume => {
@@ -76,6 +91,7 @@ impl Stops {
             }
             FleetOrder::Commit(which) => {
                 for member in meant(fleet, which) {
+                    self.committed.insert(member);
                     self.failed.remove(&member);
                 }
             }

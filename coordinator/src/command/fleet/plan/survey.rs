@@ -15,16 +15,12 @@ use tokio::{
     sync::{Semaphore, mpsc},
     task::JoinSet,
 };
-use upshift_shared::{
-    Error,
-    config::SnapshotSettings,
-    pack::Version,
-    pg::{self, PgConnection, Target},
-};
+use upshift_shared::{Error, config::SnapshotSettings, pack::Version, pg::PgConnection};
 
 use super::super::{
-    super::{Failure, compiling::Read},
+    super::Failure,
     finding::{self, Named},
+    looking::{LOST, connect},
     variants::{Variant, Variants},
 };
 use crate::{
@@ -36,9 +32,6 @@ use crate::{
 const AT_ONCE: usize = 32;
 /// Looking at one database ends after so long.
 const PATIENCE: Duration = Duration::from_secs(180);
-/// A server that has not answered so often in a row is not asked about its other databases: each of them
-/// would take as long.
-const LOST: u32 = 3;
 
 /// Installed modules that the pack has.
 pub(super) type Modules = Arc<BTreeMap<String, Version>>;
@@ -182,7 +175,7 @@ impl Survey {
             one.member.found = found;
             return Ok(());
         }
-        let read = Read::of(&mut conn, self.variants.pack()).await?;
+        let read = self.variants.read(&mut conn).await?;
         let pack = &self.variants.pack().modules;
         let of_pack = read
             .installed
@@ -259,32 +252,6 @@ impl Lane {
             if results.send((place, surveyed)).await.is_err() {
                 return;
             }
-        }
-    }
-}
-
-/// Connects, and counts how often the server, not one of its databases, was not there.
-async fn connect(target: &Target, unanswered: &AtomicU32) -> Result<PgConnection, Failure> {
-    match pg::connect(target, "upshift fleet").await {
-        Ok(conn) => {
-            unanswered.store(0, Ordering::Relaxed);
-            Ok(conn)
-        }
-        Err(error) => {
-            let refused = matches!(
-                &error,
-                Error::Database {
-                    source: sqlx::Error::Database(_),
-                    ..
-                }
-            );
-            if refused {
-                unanswered.store(0, Ordering::Relaxed);
-                return Err(error.into());
-            }
-            unanswered.fetch_add(1, Ordering::Relaxed);
-            // That may be otherwise when its turn comes.
-            Err(Failure::from(error).passing())
         }
     }
 }

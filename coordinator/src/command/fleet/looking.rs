@@ -1,0 +1,164 @@
+//! Looks at the ledgers of members, side by side: some sessions on each server, made as they are needed. A
+//! server that is away, or hangs, costs no other one's members anything, and its own little.
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::Duration,
+};
+
+use futures::{Stream, StreamExt, stream};
+use tokio::{sync::Semaphore, time::timeout};
+use upshift_shared::{
+    Error,
+    fleet::MemberName,
+    ledger::run::RunRow,
+    pg::{self, PgConnection, Target},
+};
+
+use super::{
+    super::Failure,
+    finding::{self, Entries, Looked, Named},
+};
+use crate::fleet::{Found, Member};
+
+/// Databases looked at at once, on all servers together.
+const AT_ONCE: usize = 64;
+/// Looking at one ends after so long: somebody may have locked its ledger.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// A server that has not answered so often in a row is not asked about its other databases: each of them
+/// would take as long.
+pub(super) const LOST: u32 = 3;
+
+/// Whose ledgers are looked at, for which fleet in which round, with so many sessions on each server.
+pub(super) struct Asked {
+    pub(super) entries: Arc<Entries>,
+    pub(super) fleet: (Arc<str>, u32),
+    pub(super) sessions: usize,
+}
+
+impl Asked {
+    /// All of them, as they are done.
+    pub(super) fn all(
+        self,
+        members: Vec<Named>,
+    ) -> impl Stream<Item = (Member, Option<RunRow>)> + Send + use<> {
+        let mut queues = BTreeMap::<Arc<str>, Vec<Named>>::new();
+        for named in members {
+            let server = self.entries.server(&named.name);
+            let server = server.unwrap_or_else(|_| Arc::from("?"));
+            queues.entry(server).or_default().push(named);
+        }
+        let at_once = Arc::new(Semaphore::new(AT_ONCE));
+        let lanes = queues.into_iter().map(|(server, queue)| {
+            let lane = Lane {
+                entries: Arc::clone(&self.entries),
+                fleet: self.fleet.clone(),
+                server,
+                at_once: Arc::clone(&at_once),
+                unanswered: AtomicU32::new(0),
+            };
+            let lane = Arc::new(lane);
+            stream::iter(queue)
+                .map(move |named| Arc::clone(&lane).look(named))
+                .buffer_unordered(self.sessions)
+                .boxed()
+        });
+        stream::select_all(lanes)
+    }
+}
+
+/// What looking at the members on one server takes.
+struct Lane {
+    entries: Arc<Entries>,
+    fleet: (Arc<str>, u32),
+    server: Arc<str>,
+    at_once: Arc<Semaphore>,
+    /// How often in a row the server did not answer.
+    unanswered: AtomicU32,
+}
+
+impl Lane {
+    async fn look(self: Arc<Self>, named: Named) -> (Member, Option<RunRow>) {
+        // It is never closed.
+        let _turn = self.at_once.acquire().await;
+        let mut member = Member {
+            name: named.name,
+            server: self.server.to_string(),
+            labels: named.labels,
+            bytes: 0,
+            seconds: 0.0,
+            found: Found::Untouched,
+            wave: None,
+        };
+        if self.unanswered.load(Ordering::Relaxed) >= LOST {
+            let why = format!("its server {} did not answer {LOST} times", self.server);
+            member.found = Found::Unknown(why);
+            return (member, None);
+        }
+        match timeout(PATIENCE, Box::pin(self.ask(&member.name))).await {
+            Ok(Ok((looked, bytes))) => {
+                member.bytes = bytes;
+                member.wave = looked.wave;
+                member.found = looked.found.unwrap_or(Found::Untouched);
+                return (member, looked.run);
+            }
+            Ok(Err(failure)) => member.found = Found::Unknown(failure.message().to_owned()),
+            Err(_) => {
+                self.unanswered.fetch_add(1, Ordering::Relaxed);
+                let seconds = PATIENCE.as_secs();
+                let why = format!("it could not be looked at within {seconds} seconds");
+                member.found = Found::Unknown(why);
+            }
+        }
+        (member, None)
+    }
+
+    async fn ask(&self, name: &MemberName) -> Result<(Looked, u64), Failure> {
+        let target = self.entries.target(name)?;
+        let mut conn = connect(&target, &self.unanswered).await?;
+        let (fleet, round) = &self.fleet;
+        let looked = finding::look(&mut conn, (&**fleet, *round), &name.to_string()).await?;
+        let bytes: i64 = sqlx::query_scalar(
+            "-- upshift: how large is the database
+             SELECT pg_catalog.pg_database_size(pg_catalog.current_database())",
+        )
+        .persistent(false)
+        .fetch_one(&mut conn)
+        .await
+        .map_err(Error::database("asking how large the database is"))?;
+        Ok((looked, u64::try_from(bytes).unwrap_or_default()))
+    }
+}
+
+/// Connects, and counts how often the server, not one of its databases, was not there.
+pub(super) async fn connect(
+    target: &Target,
+    unanswered: &AtomicU32,
+) -> Result<PgConnection, Failure> {
+    match pg::connect(target, "upshift fleet").await {
+        Ok(conn) => {
+            unanswered.store(0, Ordering::Relaxed);
+            Ok(conn)
+        }
+        Err(error) => {
+            let refused = matches!(
+                &error,
+                Error::Database {
+                    source: sqlx::Error::Database(_),
+                    ..
+                }
+            );
+            if refused {
+                unanswered.store(0, Ordering::Relaxed);
+                return Err(error.into());
+            }
+            unanswered.fetch_add(1, Ordering::Relaxed);
+            // That may be otherwise when its turn comes.
+            Err(Failure::from(error).passing())
+        }
+    }
+}
