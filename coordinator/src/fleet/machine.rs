@@ -141,10 +141,29 @@ impl Fleet {
             fleet.enter(member, MemberState::Waiting);
             fleet.adopt(member, found);
         }
+        fleet.forgive_no_more();
         for order in &wanted {
             fleet.want_again(order);
         }
         fleet
+    }
+
+    /// Failures that no ledger knows of, or that cannot be asked, are forgotten, and so is that they were
+    /// forgiven: others are not.
+    fn forgive_no_more(&mut self) {
+        for (wave, side) in (0..).zip(&self.waves) {
+            let Some(forgiven) = self.place.forgiven.get_mut(&wave) else {
+                continue;
+            };
+            let members = side.members.clone().map(MemberId);
+            let unknown = members.filter(|m| self.roster.entry(*m).ledger == Ledger::Unknown);
+            let most = forgiven.saturating_sub(number(unknown.count()));
+            let most = most.min(side.tally.failed);
+            self.dirty |= std::mem::replace(forgiven, most) != most;
+        }
+        for wave in 0..number(self.waves.len()) {
+            self.look_at_policy(wave);
+        }
     }
 
     /// So many databases at once and no more, from the next event on; nothing begins by this itself.

@@ -330,7 +330,7 @@ impl Conductor {
             let row = &self.ledgers[&member.name];
             // Those that are left alone would be counted among the others.
             let is_missing =
-                missing(&member.name) && !matches!(row.found, Found::Current | Found::Refused(_));
+                missing(&member.name) && (row.wave.is_some() || row.found == Found::Untouched);
             Member {
                 found: match is_missing {
                     true => Found::Unknown("no answer".to_owned()),

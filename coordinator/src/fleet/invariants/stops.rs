@@ -84,7 +84,9 @@ impl Stops {
             FleetOrder::RollBack(crate::fleet::Which::Wave(_))
             | FleetOrder::RollBackByForce(crate::fleet::Which::Wave(_)) => self.held = true,
             FleetOrder::Retry(which) => {
-                for member in meant(fleet, which) {
+                // One that something is being done to is not tried again by that.
+                let meant = meant(fleet, which).into_iter();
+                for member in meant.filter(|member| !fleet.has_failed(*member)) {
                     self.failed.remove(&member);
                     self.again.insert(member);
                 }
@@ -92,7 +94,9 @@ impl Stops {
             FleetOrder::Commit(which) => {
                 for member in meant(fleet, which) {
                     self.committed.insert(member);
-                    self.failed.remove(&member);
+                    if !fleet.has_failed(member) {
+                        self.failed.remove(&member);
+                    }
                 }
             }
             _ => {}
@@ -103,6 +107,9 @@ impl Stops {
     pub(super) fn crashed(&mut self, fleet: &Fleet, lost: bool) {
         self.held &= !lost;
         self.aborted &= !lost;
+        // One that is being brought back had failed, whoever has lost what ordered that.
+        let failed = fleet.members().filter(|member| fleet.has_failed(*member));
+        self.failed.extend(failed);
         let forgiven = &self.forgiven;
         self.failed
             .retain(|member| forgiven.contains(member) || fleet.has_failed(*member));
