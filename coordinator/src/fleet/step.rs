@@ -215,6 +215,11 @@ impl Fleet {
 
     fn committed(&mut self, member: MemberId, found: Found) {
         match found {
+            // It turns out that there is nothing to commit.
+            Found::Failed(why) if self.roster.entry(member).ledger == Ledger::Unknown => {
+                self.ledger(member, Ledger::Begun);
+                self.fail(member, why);
+            }
             Found::Failed(why) | Found::Unknown(why) | Found::NotBegun(why) => {
                 self.fail(member, format!("the commit: {why}"));
             }
