@@ -132,6 +132,40 @@ async fn approval_is_asked_for_given_kept_and_lost() -> Result<()> {
     fleet.expect_same(&start, "taken back").await
 }
 
+/// Waves that have begun stay what they were; a wave that nobody fits is told of, and asks for its approval
+/// all the same.
+#[tokio::test]
+async fn waves_are_not_changed_under_way_and_empty_ones_are_told() -> Result<()> {
+    let tiny = Tiny::new()?;
+    let waves = |first: &str| {
+        format!(
+            "approval = true\n[[waves]]\nname = \"{first}\"\ntake = 1\nlabels = {{ tier = \"test\" }}\n\
+             [[waves]]\nname = \"rest\"\ntake = \"rest\"\n"
+        )
+    };
+    let fleet = tiny.fleet(2, &waves("canary"))?;
+    let members: Vec<String> = (0..2).map(|place| fleet.member(place)).collect();
+    let waiting = fleet.say("run").arguments(&["--workers", "2"]).start()?;
+    let status =
+        fleet.await_status(|status| status["standing"].to_string().contains("approved"))?;
+    ensure!(status["states"]["waiting"] == 2, "{status:#}");
+    waiting.signal(Signal::SIGTERM)?;
+    let said = waiting.wait()?.expect_code(1)?.stderr;
+    ensure!(
+        said.contains("wave canary is to take 1, and finds 0 that fit"),
+        "{said}"
+    );
+    fleet.order("fleet", &tiny.order(&waves("other")), &members)?;
+    let refused = fleet.run(2).run()?.expect_code(3)?.stderr;
+    ensure!(
+        refused.contains("no longer those that were opened (canary)") && refused.contains("--anew"),
+        "{refused}"
+    );
+    fleet.run(2).arguments(&["--anew", "--yes"]).succeed()?;
+    fleet.expect_states(&[("prepared", 2)])?;
+    Ok(())
+}
+
 /// A table, JSON, and live; and what is told while nobody conducts the fleet.
 #[tokio::test]
 async fn status_is_a_table_json_and_live() -> Result<()> {

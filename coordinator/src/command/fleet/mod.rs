@@ -2,6 +2,7 @@
 
 mod budget;
 mod conducting;
+mod doing;
 mod finding;
 mod folder;
 mod home;

@@ -27,10 +27,10 @@ use super::{
     },
     budget,
     conducting::{Away, Conductor, RunLimits, Work},
+    doing::{self, Ended, HookCall},
     finding::Entries,
-    folder::Done,
     home::Home,
-    hooks::{self, Told},
+    hooks::Told,
     loads::Loads,
     members::{Chosen, For, Surveyed, survey},
     shown::Shown,
@@ -42,8 +42,7 @@ use crate::{
     driver::process::Crew,
     engine::Load,
     fleet::{
-        Fleet, FleetCommand, FleetEvent, FleetOrder, FleetPlace, Found, HookKind, MemberId,
-        Standing, room,
+        Fleet, FleetCommand, FleetEvent, FleetOrder, FleetPlace, HookKind, MemberId, Standing, room,
     },
 };
 
@@ -127,13 +126,6 @@ struct Running {
     limit: Option<u32>,
     /// When it was last told how the fleet stands; and whether that has changed since.
     told: (Stopwatch, bool),
-}
-
-/// Something that was done to a member has ended.
-struct Ended {
-    event: FleetEvent,
-    member: MemberId,
-    done: Done,
 }
 
 /// What can happen.
@@ -537,28 +529,15 @@ impl Running {
         let stop = self.leaving.child_token();
         self.stops.insert(member, stop.clone());
         let (name, conductor) = (self.fleet.name(member), Arc::clone(&self.conductor));
-        self.work.spawn(async move {
-            let watch = Stopwatch::start();
-            let found = Box::pin(conductor.conduct(&name, work, &stop)).await;
-            let (outcome, why) = in_words(&found);
-            let done = Done {
-                why,
-                ..done(name, work.name(), outcome, &watch)
-            };
-            let event = FleetEvent::Ended { member, found };
-            Ended {
-                event,
-                member,
-                done,
-            }
-        });
+        self.work
+            .spawn(doing::work((member, name), work, (conductor, stop)));
     }
 
     fn hook(&mut self, member: MemberId, kind: HookKind, outcome: &'static str) {
         let hooks = &self.fleet.order().hooks;
-        let (hook, what) = match kind {
-            HookKind::Before => (hooks.before.clone(), "hook_before"),
-            HookKind::After => (hooks.after.clone(), "hook_after"),
+        let hook = match kind {
+            HookKind::Before => hooks.before.clone(),
+            HookKind::After => hooks.after.clone(),
         };
         let wave = self.fleet.wave(member).map(|wave| self.wave_name(wave));
         let told = Told {
@@ -568,42 +547,15 @@ impl Running {
             member: self.fleet.name(member),
             outcome,
         };
-        let target = self.entries.target(&told.member);
-        // Nobody is disturbed where nothing is to be done.
-        let looks = (kind == HookKind::Before && outcome == "upgrade" && hook.is_some())
-            .then(|| Arc::clone(&self.conductor));
-        self.work.spawn(async move {
-            let watch = Stopwatch::start();
-            if let Some(conductor) = looks
-                && let Some(found) = Box::pin(conductor.is_left_alone(&told.member)).await
-            {
-                let (outcome, why) = in_words(&found);
-                let done = done(told.member, "upgrade", outcome, &watch);
-                return Ended {
-                    event: FleetEvent::Ended { member, found },
-                    member,
-                    done: Done { why, ..done },
-                };
-            }
-            let (result, output) = match (hook, target) {
-                // The order was given without it.
-                (None, _) => (Ok(()), Vec::new()),
-                (Some(_), Err(failure)) => (Err(failure.message().to_owned()), Vec::new()),
-                (Some(hook), Ok(target)) => hooks::run(&hook, &told, &target).await,
-            };
-            let outcome = if result.is_ok() { "done" } else { "failed" };
-            let done = Done {
-                why: result.as_ref().err().cloned(),
-                output,
-                ..done(told.member, what, outcome, &watch)
-            };
-            let event = FleetEvent::HookEnded { member, result };
-            Ended {
-                event,
-                member,
-                done,
-            }
-        });
+        let call = HookCall {
+            member,
+            kind,
+            hook,
+            target: self.entries.target(&told.member),
+            told,
+        };
+        self.work
+            .spawn(doing::hook(call, Arc::clone(&self.conductor)));
     }
 
     /// Tells how the fleet stands: whoever asks for it in other processes, and on the terminal.
@@ -623,35 +575,4 @@ impl Running {
         self.telling.progress(&self.fleet.tally(None));
         self.home.tell(shown);
     }
-}
-
-fn done(member: MemberName, what: &str, outcome: &str, watch: &Stopwatch) -> Done {
-    Done {
-        member,
-        what: what.to_owned(),
-        outcome: outcome.to_owned(),
-        why: None,
-        seconds: watch.elapsed().as_secs_f64(),
-        at: clock::since_epoch().as_secs(),
-        output: Vec::new(),
-    }
-}
-
-/// How a member stands, and why.
-fn in_words(found: &Found) -> (&'static str, Option<String>) {
-    let (word, why) = match found {
-        Found::Untouched => ("untouched", None),
-        // To whoever reads it, one that cannot be reached has failed.
-        Found::Unknown(why) | Found::NotBegun(why) => ("failed", Some(why)),
-        Found::Current => ("current", None),
-        Found::Refused(why) => ("refused", Some(why)),
-        Found::Running => ("running", None),
-        Found::Failed(why) => ("failed", Some(why)),
-        Found::Prepared => ("prepared", None),
-        Found::Committed => ("committed", None),
-        Found::RollingBack => ("rolling_back", None),
-        Found::RolledBack(why) => ("rolled_back", why.as_ref()),
-        Found::Stuck(why) => ("stuck", Some(why)),
-    };
-    (word, why.cloned())
 }
