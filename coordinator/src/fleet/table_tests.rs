@@ -436,3 +436,86 @@ fn waves_are_the_same_whenever_they_are_asked_for() {
         assert_eq!(own.filter(|w| *w < 1), expected.filter(|w| *w < 1));
     }
 }
+
+/// A clock that was late when it was asked how long to wait: it is waited once more, not for ever.
+#[test]
+fn who_is_woken_too_early_is_woken_again() {
+    let mut file = order(vec![Wave::rest("all")]);
+    file.window = Some(Window {
+        from: 13 * 3_600,
+        to: 14 * 3_600,
+        days: Vec::new(),
+        utc_offset: 0,
+        at_end: AtEnd::Stop,
+    });
+    let mut fleet = Conductor::new(file, vec![member("db", "a", 60.0)]);
+    fleet.now = std::time::Duration::from_secs(1_000_000 / 86_400 * 86_400 + 14 * 3_600 + 60);
+    assert_eq!(fleet.tick(), ["record", "wake"]);
+    let opens = fleet.wake.unwrap();
+    fleet.now = opens - Duration::from_millis(1);
+    fleet.wake = None;
+    assert_eq!(fleet.tick(), ["wake"]);
+    assert_eq!(fleet.wake, Some(opens));
+    fleet.now = opens;
+    assert_eq!(fleet.tick(), ["begin db/a", "wake"]);
+}
+
+/// Nobody is disturbed where there is nothing to do.
+#[test]
+fn one_at_the_target_has_no_hooks() {
+    let mut file = order(vec![Wave::rest("all")]);
+    file.hooks = hooks();
+    let mut fleet = Conductor::new(file, vec![member("db", "a", 60.0)]);
+    assert_eq!(fleet.tick(), ["record", "Before db/a upgrade"]);
+    let (a, _) = fleet.jobs.remove(0);
+    let found = Found::Current;
+    let ended = fleet.feed(super::FleetEvent::Ended { member: a, found });
+    assert_eq!(ended, ["record", "wave 0 ended", "Done"]);
+    assert_eq!(state(&fleet, "db/a"), MemberState::Current);
+    assert!(fleet.fleet.place().attended.is_empty());
+}
+
+/// What failed before there was a ledger stays so, and is neither taken back nor begun before it is retried.
+#[test]
+fn what_has_not_begun_has_failed_all_the_same() {
+    let mut file = order(vec![Wave::rest("all")]);
+    file.waves[0].on_failure.then = Then::RollBack;
+    let mut one = member("db", "a", 60.0);
+    one.found = Found::NotBegun("no such column".to_owned());
+    let mut fleet = Conductor::new(file, vec![one]);
+    assert_eq!(
+        fleet.tick(),
+        ["record", "wave 0 ended", "Stopped { wave: 0 }"]
+    );
+    assert_eq!(state(&fleet, "db/a"), MemberState::Failed);
+    let back = FleetOrder::RollBack(Which::All);
+    assert_eq!(fleet.order(back.clone()).unwrap(), ["record", "Done"]);
+    assert!(fleet.fleet.missed(&back).is_empty());
+}
+
+/// Taken back by force, and what is missed of an order.
+#[test]
+fn what_has_no_way_back_is_refused_or_told() {
+    let mut fleet = three(order(canary()));
+    fleet.tick();
+    fleet.finish_all();
+    fleet.order(FleetOrder::Commit(these(&["db/b"]))).unwrap();
+    fleet.finish_all();
+    let all = FleetOrder::RollBackByForce(Which::All);
+    let said = fleet.order(all.clone()).unwrap();
+    assert_eq!(
+        said[1..],
+        ["roll back db/a by force", "roll back db/c by force"]
+    );
+    fleet.finish_all();
+    let missed = fleet.fleet.missed(&all);
+    let missed: Vec<_> = missed
+        .into_iter()
+        .map(|m| fleet.fleet.name(m).to_string())
+        .collect();
+    assert_eq!(missed, ["db/b"]);
+    let refused = fleet
+        .order(FleetOrder::RollBack(these(&["db/b"])))
+        .unwrap_err();
+    assert!(refused.contains("db/b is committed"), "{refused}");
+}

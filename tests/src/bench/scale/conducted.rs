@@ -290,7 +290,7 @@ impl Conducted {
         self.report.fleet += watch.elapsed();
         for command in commands? {
             match command {
-                FleetCommand::Begin { member } => {
+                FleetCommand::Begin { member, .. } => {
                     let run = RunId::generate();
                     self.runs.insert(run, member);
                     let database = self.database(run)?;
