@@ -71,6 +71,8 @@ impl Leading {
             anew: head.anew,
         };
         let entry = begun(entry, &given, head.yes.then_some(by));
+        let fits = entry.place.fits(&order);
+        fits.map_err(|refusal| Failure::refused(refusal.to_string()))?;
         entry.fits()?;
         Submission::keep(&bytes, id, &*self.fleets.coordination).await?;
         let known = match there {
