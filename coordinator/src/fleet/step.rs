@@ -297,12 +297,12 @@ impl Fleet {
         if !self.place.attended.contains_key(&name) {
             return self.rest(member);
         }
-        // Nobody knows whether it may be started: that is owed until somebody does.
-        if self.roster.entry(member).ledger == Ledger::Unknown {
-            return self.rest(member);
-        }
         if self.order.hooks.after.is_none() {
             self.forget_attended(member);
+            return self.rest(member);
+        }
+        // Nobody knows whether it may be started: that is owed until somebody does.
+        if self.roster.entry(member).ledger == Ledger::Unknown {
             return self.rest(member);
         }
         self.place.attended.insert(name, HookKind::After);

@@ -146,6 +146,8 @@ async fn waves_are_not_changed_under_way_and_empty_ones_are_told() -> Result<()>
     let fleet = tiny.fleet(2, &waves("canary"))?;
     let members: Vec<String> = (0..2).map(|place| fleet.member(place)).collect();
     let waiting = fleet.say("run").arguments(&["--workers", "2"]).start()?;
+    // Before, ledgers say the same.
+    fleet.await_status(|_| fleet.state().join("status.json").exists())?;
     let status =
         fleet.await_status(|status| status["standing"].to_string().contains("approved"))?;
     ensure!(status["states"]["waiting"] == 2, "{status:#}");
