@@ -200,7 +200,7 @@ async fn status_is_a_table_json_and_live() -> Result<()> {
 #[tokio::test]
 async fn who_was_begun_in_a_wave_stays_in_it() -> Result<()> {
     let tiny = Tiny::new()?;
-    let waves = "[[waves]]\nname = \"canary\"\ntake = 1\napproval = true\n\
+    let waves = "[[waves]]\nname = \"canary\"\ntake = 1\n\
                  [[waves]]\nname = \"others\"\ntake = \"rest\"\n";
     let fleet = tiny.fleet(7, waves)?;
     // One after the other joins: by their names alone, most of them would be the canary in turn.
