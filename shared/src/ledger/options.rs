@@ -35,8 +35,8 @@ pub struct RunOptions {
 pub struct OfFleet {
     /// The fleet's name.
     pub name: String,
-    /// The wave, counted from 0.
-    pub wave: u32,
+    /// The wave, counted from 0; none where it was left alone until an operator named it.
+    pub wave: Option<u32>,
     /// How often the order had been begun anew by then.
     #[serde(default)]
     pub round: u32,

@@ -231,3 +231,28 @@ async fn status_is_a_table_json_and_live() -> Result<()> {
     );
     Ok(())
 }
+
+/// Whose run was begun in a wave is in it again, whoever would be by now: its ledger says so.
+#[tokio::test]
+async fn who_was_begun_in_a_wave_stays_in_it() -> Result<()> {
+    let tiny = Tiny::new()?;
+    let waves = "[[waves]]\nname = \"canary\"\ntake = 1\n\
+                 [[waves]]\nname = \"others\"\ntake = \"rest\"\n";
+    let fleet = tiny.fleet(7, waves)?;
+    // One after the other joins: by their names alone, most of them would be the canary in turn.
+    for count in 1..=7 {
+        let members: Vec<String> = (0..count).map(|place| fleet.member(place)).collect();
+        fleet.order("fleet", &tiny.order(waves), &members)?;
+        if count == 1 {
+            fleet.run(2).succeed()?;
+        }
+        let status = fleet.say("status").arguments(&["--json"]).succeed()?.stdout;
+        let status: Value = serde_json::from_str(&status)?;
+        let first = of_member(&status, &members[0])?;
+        ensure!(
+            first["wave"] == "canary" && first["state"] == "prepared",
+            "with {count}: {first}"
+        );
+    }
+    Ok(())
+}

@@ -47,8 +47,8 @@ const SECONDS_OF_A_WORKER: f64 = 5.0;
 pub(super) enum Work {
     /// Upgrade it: begin, or go on.
     Upgrade {
-        /// The wave that its run is begun in.
-        wave: u32,
+        /// The wave that its run is begun in; none where it was left alone until an operator named it.
+        wave: Option<u32>,
         /// Its ledger could not be asked before: if it has failed or is rolled back it stays so.
         unasked: bool,
     },
@@ -376,7 +376,7 @@ impl Conductor {
         &self,
         mut driving: Driving,
         arguments: &DrivingArguments,
-        (wave, at): (u32, &AtWork),
+        (wave, at): (Option<u32>, &AtWork),
     ) -> Result<Found, Failure> {
         let hint = driving.chosen.hint.clone();
         run::refuse_unfinished(&mut driving.conn, &hint).await?;

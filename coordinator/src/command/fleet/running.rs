@@ -504,7 +504,7 @@ impl Running {
                 }
             }
             FleetCommand::Begin { member, unasked } => {
-                let wave = self.fleet.wave(member).unwrap_or_default();
+                let wave = self.fleet.wave(member);
                 self.work_on(member, Work::Upgrade { wave, unasked });
             }
             FleetCommand::Commit { member } => self.work_on(member, Work::Commit),

@@ -58,7 +58,7 @@ pub(in crate::command) async fn look(
             return Ok(Looked {
                 found: Some(of_own(conn, &row).await?),
                 run: Some(row),
-                wave: Some(of.wave),
+                wave: of.wave,
             });
         }
         if let Some(message) = driving::in_the_way(conn, &row, &hint).await? {
