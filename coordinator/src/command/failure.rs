@@ -4,6 +4,9 @@ use upshift_shared::{Error, Retry};
 
 use crate::compile::CompileError;
 
+/// Characters of a message that says what somebody else has sent.
+const TAME: usize = 2_000;
+
 /// Why a command did not do what it was asked to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Failure {
@@ -81,6 +84,19 @@ impl Failure {
             passing: true,
             ..self
         }
+    }
+
+    /// The same in a message that fits an answer and a terminal, whatever stands in what it is about.
+    #[must_use]
+    pub(super) fn tamed(self) -> Self {
+        let tame = |c: char| match c {
+            '\n' => c,
+            '\u{2028}' | '\u{2029}' => '\u{fffd}',
+            c if c.is_control() => '\u{fffd}',
+            c => c,
+        };
+        let message = self.message.chars().take(TAME).map(tame).collect();
+        Self { message, ..self }
     }
 
     /// As a status of gRPC.

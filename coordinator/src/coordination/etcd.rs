@@ -11,6 +11,7 @@ mod lease;
 mod patience;
 mod reading;
 mod settings;
+mod values;
 mod watching;
 
 use std::{
@@ -23,10 +24,15 @@ use std::{
 
 use async_trait::async_trait;
 use etcd_client::{
+<<<<<<< HEAD
     Certificate, Client, Compare, CompareOp, ConnectOptions, DeleteOptions, Identity, KeyValue,
     PutOptions, TlsOptions, Txn, TxnOp, TxnOpResponse, TxnResponse,
+=======
+    Certificate, Client, Compare, CompareOp, ConnectOptions, DeleteOptions, GetOptions, Identity,
+    KeyValue, PutOptions, TlsOptions, Txn, TxnOp, TxnResponse,
+>>>>>>> wt-clu
 };
-use serde::{Serialize, de::DeserializeOwned};
+use serde::de::DeserializeOwned;
 use tokio::{
     sync::{Mutex, mpsc},
     time::sleep,
@@ -39,6 +45,7 @@ use held::HeldKey;
 use keys::{FORMAT, Keys, Record};
 use lease::Lease;
 use patience::{Patience, is_unknown};
+use values::{decode, encode, end_of, first, pairs, revision};
 use watching::Watching;
 
 /// A request that is not answered by then is sent again.
@@ -526,47 +533,4 @@ fn tls_options(tls: &EtcdTls) -> TlsOptions {
         Some((certificate, key)) => options.identity(Identity::from_pem(certificate, key)),
         None => options,
     }
-}
-
-/// The first key behind all that begin so. Ours are ASCII: the last character has a next one.
-fn end_of(prefix: &str) -> Vec<u8> {
-    let mut end = prefix.as_bytes().to_vec();
-    if let Some(last) = end.last_mut() {
-        *last = last.saturating_add(1);
-    }
-    end
-}
-
-/// The pairs that a transaction has read.
-fn pairs(answer: &TxnResponse) -> Vec<KeyValue> {
-    let all = answer.op_responses().into_iter().flat_map(|op| match op {
-        TxnOpResponse::Get(mut found) => found.take_kvs(),
-        _ => Vec::new(),
-    });
-    all.collect()
-}
-
-/// The first of them.
-fn first(answer: &TxnResponse) -> Option<KeyValue> {
-    pairs(answer).into_iter().next()
-}
-
-/// The revision of the store that an answer was given at.
-fn revision(answer: &TxnResponse) -> i64 {
-    answer
-        .header()
-        .map_or(0, etcd_client::ResponseHeader::revision)
-}
-
-fn encode<T: Serialize + ?Sized>(value: &T) -> Vec<u8> {
-    serde_json::to_vec(value).expect("what is kept in etcd is plain data")
-}
-
-fn decode<T: DeserializeOwned>(pair: &KeyValue) -> Result<T> {
-    serde_json::from_slice(pair.value()).map_err(|error| {
-        let key = String::from_utf8_lossy(pair.key());
-        Error::Format(format!(
-            "etcd holds at {key} what this program cannot read: {error}"
-        ))
-    })
 }

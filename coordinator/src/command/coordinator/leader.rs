@@ -541,7 +541,7 @@ impl Leader for Arc<Leading> {
         let (leading, who) = (Arc::clone(self), by.clone());
         let accepted =
             self.seen_to(async move { Box::pin(leading.accept_fleet(&who, fleet)).await });
-        self.outcome(&action, accepted.await)
+        self.outcome(&action, accepted.await.map_err(Failure::tamed))
     }
 
     async fn order_fleet(
