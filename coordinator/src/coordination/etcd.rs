@@ -24,15 +24,9 @@ use std::{
 
 use async_trait::async_trait;
 use etcd_client::{
-<<<<<<< HEAD
     Certificate, Client, Compare, CompareOp, ConnectOptions, DeleteOptions, Identity, KeyValue,
-    PutOptions, TlsOptions, Txn, TxnOp, TxnOpResponse, TxnResponse,
-=======
-    Certificate, Client, Compare, CompareOp, ConnectOptions, DeleteOptions, GetOptions, Identity,
-    KeyValue, PutOptions, TlsOptions, Txn, TxnOp, TxnResponse,
->>>>>>> wt-clu
+    PutOptions, TlsOptions, Txn, TxnOp, TxnResponse,
 };
-use serde::de::DeserializeOwned;
 use tokio::{
     sync::{Mutex, mpsc},
     time::sleep,
