@@ -10,6 +10,7 @@ use std::{
 
 use anyhow::{Context, Result, ensure};
 use sqlx::{Connection, PgConnection};
+use tokio::task::JoinSet;
 use upshift_tests::{fleet::Tiny, harness::Server};
 
 /// All that the server has, of which a few are kept for superusers.
@@ -27,7 +28,8 @@ async fn a_server_keeps_some_for_others() -> Result<()> {
     let mut watcher = PgConnection::connect(&server.url("postgres", "postgres")).await?;
     let running = fleet.run(8).start()?;
     let stop = Arc::new(AtomicBool::new(false));
-    let watching = tokio::spawn({
+    let mut watching = JoinSet::new();
+    watching.spawn({
         let stop = Arc::clone(&stop);
         async move {
             let mut peak = 0;
@@ -46,7 +48,7 @@ async fn a_server_keeps_some_for_others() -> Result<()> {
     });
     let ended = tokio::task::spawn_blocking(|| running.wait()).await??;
     stop.store(true, Ordering::Relaxed);
-    let peak = watching.await.context("the watcher")??;
+    let peak = watching.join_next().await.context("the watcher")???;
     ended.expect_code(0)?;
     fleet.expect_states(&[("prepared", 20)])?;
     let allowed = CONNECTIONS - FOR_SUPERUSERS - RESERVE;

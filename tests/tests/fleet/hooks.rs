@@ -89,26 +89,11 @@ fn hook<'v>(member: &'v Value, what: &str) -> Result<&'v Value> {
     found.with_context(|| format!("{what} is not in {member}"))
 }
 
-#[tokio::test]
-async fn they_are_told_bounded_and_their_last_words_kept() -> Result<()> {
-    let tiny = Tiny::new()?;
-    let fleet = hooked(&tiny, 5)?;
-    let start = Snapshot::take(&fleet.databases[0]).await?;
-    let (sound, fails, hangs, leaves, not_after) = (0, 1, 2, 3, 4);
-    mark(&fleet, "fails-before", fails)?;
-    mark(&fleet, "hangs-before", hangs)?;
-    mark(&fleet, "leaves-after", leaves)?;
-    mark(&fleet, "fails-after", not_after)?;
-    let watch = Stopwatch::start();
-    fleet.run(2).run()?.expect_code(1)?;
-    ensure!(
-        watch.elapsed() < Duration::from_secs(60),
-        "its timeout ends it"
-    );
-
+/// What a hook finds.
+fn told(fleet: &Fleet, sound: usize) -> Result<()> {
     let report = fleet.report()?;
     let name = fleet.databases[sound].name();
-    let environment = read(&fleet, &format!("env-after-{name}"))?;
+    let environment = read(fleet, &format!("env-after-{name}"))?;
     let member = fleet.member(sound);
     let server = of_member(&report, &member)?["server"].as_str();
     let server = format!("UPSHIFT_SERVER={}", server.unwrap_or_default());
@@ -127,13 +112,22 @@ async fn they_are_told_bounded_and_their_last_words_kept() -> Result<()> {
         );
     }
     ensure!(!environment.contains("PGPASSWORD="), "{environment}");
-    ensure!(read(&fleet, &format!("arg-{name}"))? == format!("{member} is {name}"));
+    ensure!(read(fleet, &format!("arg-{name}"))? == format!("{member} is {name}"));
     ensure!(
-        read(&fleet, &format!("psql-{name}"))?.trim() == name,
+        read(fleet, &format!("psql-{name}"))?.trim() == name,
         "it is reached"
     );
-    ensure!(calls(&fleet, sound)? == ["before upgrade", "after prepared"]);
+    ensure!(calls(fleet, sound)? == ["before upgrade", "after prepared"]);
+    Ok(())
+}
 
+/// How those that fail or hang end, and what is kept of what they have said.
+async fn kept(
+    fleet: &Fleet,
+    start: &Snapshot,
+    [fails, hangs, not_after]: [usize; 3],
+) -> Result<()> {
+    let report = fleet.report()?;
     let failed = of_member(&report, &fleet.member(fails))?;
     let why = failed["reason"].as_str().unwrap_or_default();
     ensure!(
@@ -154,15 +148,15 @@ async fn they_are_told_bounded_and_their_last_words_kept() -> Result<()> {
     let said = hook(hung, "hook_before")?["output"].to_string();
     ensure!(said.contains("waits for the tenant"), "{said}");
     ensure!(
-        !lives(process(&fleet, "hanging")?),
+        !lives(process(fleet, "hanging")?),
         "what it has started ends with it"
     );
     for place in [fails, hangs] {
         // It is as it was, and started again.
-        fleet.expect_each(&[place], &start).await?;
-        ensure!(calls(&fleet, place)? == ["before upgrade", "after untouched"]);
+        fleet.expect_each(&[place], start).await?;
+        ensure!(calls(fleet, place)? == ["before upgrade", "after untouched"]);
     }
-    let left = process(&fleet, "left")?;
+    let left = process(fleet, "left")?;
     ensure!(lives(left), "what a hook has started goes on");
     kill(left, Signal::SIGKILL)?;
     let not_started = of_member(&report, &fleet.member(not_after))?;
@@ -170,6 +164,28 @@ async fn they_are_told_bounded_and_their_last_words_kept() -> Result<()> {
         hook(not_started, "hook_after")?["outcome"] == "failed",
         "{not_started}"
     );
+    Ok(())
+}
+
+#[tokio::test]
+async fn they_are_told_bounded_and_their_last_words_kept() -> Result<()> {
+    let tiny = Tiny::new()?;
+    let fleet = hooked(&tiny, 5)?;
+    let start = Snapshot::take(&fleet.databases[0]).await?;
+    let (sound, fails, hangs, leaves, not_after) = (0, 1, 2, 3, 4);
+    mark(&fleet, "fails-before", fails)?;
+    mark(&fleet, "hangs-before", hangs)?;
+    mark(&fleet, "leaves-after", leaves)?;
+    mark(&fleet, "fails-after", not_after)?;
+    let watch = Stopwatch::start();
+    fleet.run(2).run()?.expect_code(1)?;
+    ensure!(
+        watch.elapsed() < Duration::from_secs(60),
+        "its timeout ends it"
+    );
+
+    told(&fleet, sound)?;
+    kept(&fleet, &start, [fails, hangs, not_after]).await?;
 
     // A hook after that failed is owed; one before that failed waits for somebody who retries it.
     unmark(&fleet, "fails-after", not_after)?;

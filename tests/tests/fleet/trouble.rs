@@ -4,7 +4,8 @@
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use sqlx::Connection;
+use serde_json::Value;
+use sqlx::{Connection, Executor};
 use upshift_shared::clock::Stopwatch;
 use upshift_tests::{
     compare::Snapshot,
@@ -51,9 +52,8 @@ async fn the_trouble_of_one_is_not_that_of_others() -> Result<()> {
     server.psql("postgres", "postgres", &format!("DROP DATABASE {dropped}"))?;
 
     let mut holder = database(LOCKED).connect().await?;
-    let mut lock = holder.begin().await?;
-    sqlx::query("LOCK TABLE t IN ACCESS EXCLUSIVE MODE")
-        .execute(&mut *lock)
+    holder
+        .execute("BEGIN; LOCK TABLE t IN ACCESS EXCLUSIVE MODE")
         .await?;
     let watch = Stopwatch::start();
     let mut running = fleet.run(2).start()?;
@@ -77,35 +77,9 @@ async fn the_trouble_of_one_is_not_that_of_others() -> Result<()> {
     running.wait()?.expect_code(1)?;
     let states = [("prepared", 3), ("failed", 6), ("current", 1)];
     let status = fleet.expect_states(&states)?;
-    lock.rollback().await?;
     holder.close().await?;
-    for (member, why) in [
-        (members[DROPPED].as_str(), "does not exist"),
-        (&members[SHUT], "permission denied"),
-        (&members[LOCKED], "lock timeout"),
-        (&members[NOT_OWNED], "must be owner of table t"),
-        ("gone/one", "connecting to"),
-        ("gone/two", "connecting to"),
-    ] {
-        let shown = of_member(&status, member)?;
-        ensure!(
-            shown["reason"].to_string().contains(why),
-            "{why} is not in {shown}"
-        );
-    }
-    let called = std::fs::read_to_string(fleet.folder().join("before.txt"))?;
-    ensure!(called.contains(&members[SOUND[0]]), "{called}");
-    ensure!(
-        !called.contains(&members[AT_TARGET]),
-        "nobody disturbs what is at the target: {called}"
-    );
-    let now = Snapshot::take(database(AT_TARGET)).await?;
-    before.expect_same(&now, "at the target")?;
-    let ledger = "SELECT to_regnamespace('upshift') IS NULL";
-    ensure!(
-        database(AT_TARGET).psql(ledger)?.trim() == "t",
-        "nothing is written to it"
-    );
+    reported(&fleet, &status, &members)?;
+    left_alone(&fleet, &before).await?;
     let again = fleet.run(2).run()?.expect_code(1)?.stdout;
     ensure!(
         again.contains("\"current\""),
@@ -124,6 +98,46 @@ async fn the_trouble_of_one_is_not_that_of_others() -> Result<()> {
     fleet
         .expect_each(&[SOUND[0], SOUND[1], LOCKED], &expected)
         .await
+}
+
+/// Each that failed is told of with the reason.
+fn reported(fleet: &Fleet, status: &Value, members: &[String]) -> Result<()> {
+    for (member, why) in [
+        (members[DROPPED].as_str(), "does not exist"),
+        (&members[SHUT], "permission denied"),
+        (&members[LOCKED], "lock timeout"),
+        (&members[NOT_OWNED], "must be owner of table t"),
+        ("gone/one", "connecting to"),
+        ("gone/two", "connecting to"),
+    ] {
+        let shown = of_member(status, member)?;
+        ensure!(
+            shown["reason"].to_string().contains(why),
+            "{why} is not in {shown}"
+        );
+    }
+    ensure!(status["members"].as_array().map(Vec::len) == Some(fleet.databases.len() + 2));
+    Ok(())
+}
+
+/// Nothing was done to what is at the target, and nobody was disturbed for it.
+async fn left_alone(fleet: &Fleet, before: &Snapshot) -> Result<()> {
+    let database = |place: usize| &fleet.databases[place];
+    let members = |place: usize| fleet.member(place);
+    let called = std::fs::read_to_string(fleet.folder().join("before.txt"))?;
+    ensure!(called.contains(&members(SOUND[0])), "{called}");
+    ensure!(
+        !called.contains(&members(AT_TARGET)),
+        "nobody disturbs what is at the target: {called}"
+    );
+    let now = Snapshot::take(database(AT_TARGET)).await?;
+    before.expect_same(&now, "at the target")?;
+    let ledger = "SELECT to_regnamespace('upshift') IS NULL";
+    ensure!(
+        database(AT_TARGET).psql(ledger)?.trim() == "t",
+        "nothing is written to it"
+    );
+    Ok(())
 }
 
 /// A server that goes away and never returns: its databases have failed when patience is at its end, once for
