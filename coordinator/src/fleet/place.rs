@@ -45,6 +45,9 @@ pub struct FleetPlace {
     /// How often the order was begun anew: what was rolled back in an earlier round is upgraded again.
     #[serde(default)]
     pub round: u32,
+    /// The pack, by its name and what it leads to: another one is another order.
+    #[serde(default)]
+    pub pack: Option<String>,
     /// Options of `upshift run` that it was begun with: whoever goes on keeps to them.
     #[serde(default)]
     pub options: Vec<String>,
@@ -65,6 +68,7 @@ impl Default for FleetPlace {
             attended: BTreeMap::new(),
             left_out: BTreeSet::new(),
             round: 0,
+            pack: None,
             options: Vec::new(),
         }
     }

@@ -56,7 +56,7 @@ impl Marker {
     }
 
     /// As a comment.
-    fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         let json = serde_json::to_string(self).expect("a marker is plain data");
         format!("{PREFIX}{json}")
     }

@@ -168,6 +168,62 @@ async fn waves_are_not_changed_under_way_and_empty_ones_are_told() -> Result<()>
     Ok(())
 }
 
+/// The same file with the pack of the next version is another order: nothing of the last one is taken for its
+/// own, committed or taken back by it.
+#[tokio::test]
+async fn another_pack_is_another_order() -> Result<()> {
+    let tiny = Tiny::new()?;
+    let fleet = tiny.fleet(2, "commit = \"by_hand\"")?;
+    fleet.run(2).succeed()?;
+    let committed = fleet.member(0);
+    fleet.say("commit").argument(&committed).succeed()?;
+
+    let next = "m/migrations/3.0/pre-a.sql";
+    let files = [
+        (
+            "pack.toml",
+            "name = \"tiny-3\"\n[installed]\nquery = \"SELECT name, version FROM module\"\n",
+        ),
+        ("m/module.toml", "name = \"m\"\nversion = \"3.0\"\n"),
+        (
+            next,
+            "ALTER TABLE t ADD COLUMN x text; UPDATE module SET version = '3.0';\n",
+        ),
+    ];
+    fs::create_dir_all(tiny.pack().join(next).parent().context("it has a folder")?)?;
+    for (name, text) in files {
+        fs::write(tiny.pack().join(name), text)?;
+    }
+    for verb in ["run", "rollback"] {
+        let all = (verb == "rollback").then_some("--all");
+        let said = fleet.say(verb).arguments(all.as_slice()).run()?;
+        let refused = said.expect_code(3)?.stderr;
+        ensure!(
+            refused.contains("begun with pack tiny, and this is tiny-3")
+                && refused.contains("--anew"),
+            "{refused}"
+        );
+    }
+    // One that is not committed is in the way, as somebody else's would be.
+    fleet.run(2).argument("--anew").run()?;
+    fleet.expect_states(&[("prepared", 1), ("refused", 1)])?;
+    let version = "SELECT version FROM module";
+    let versions = [0, 1].map(|place: usize| fleet.databases[place].psql(version));
+    ensure!(
+        versions[0]
+            .as_ref()
+            .is_ok_and(|version| version.trim() == "3.0"),
+        "{versions:?}"
+    );
+    ensure!(
+        versions[1]
+            .as_ref()
+            .is_ok_and(|version| version.trim() == "2.0"),
+        "{versions:?}"
+    );
+    Ok(())
+}
+
 /// A table, JSON, and live; and what is told while nobody conducts the fleet.
 #[tokio::test]
 async fn status_is_a_table_json_and_live() -> Result<()> {

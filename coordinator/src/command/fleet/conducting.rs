@@ -28,7 +28,7 @@ use super::{
         driving::{Driving, DrivingArguments},
         resume, rollback, run, snapshotting,
     },
-    finding::{Entries, Looked, look},
+    finding::{Entries, Looked, Own, look},
     variants::Variants,
 };
 use crate::{driver::hub::Hub, fleet::Found};
@@ -73,9 +73,7 @@ impl Work {
 
 /// What conducting the members of a fleet takes; all of them share it.
 pub(super) struct Conductor {
-    pub(super) fleet: String,
-    /// How often the order was begun anew.
-    pub(super) round: u32,
+    pub(super) own: Own,
     /// A member that is away for so long has failed, and keeps no place among those that are worked on.
     pub(super) patience: Duration,
     pub(super) away: Away,
@@ -264,11 +262,7 @@ impl Conductor {
     async fn look(&self, name: &MemberName) -> Result<Looked, Failure> {
         let target = self.entries.target(name)?;
         let mut conn = pg::connect(&target, "upshift fleet").await?;
-        look(&mut conn, self.fleet(), &name.to_string()).await
-    }
-
-    fn fleet(&self) -> (&str, u32) {
-        (&self.fleet, self.round)
+        look(&mut conn, &self.own, &name.to_string()).await
     }
 
     /// Looks whether there is anything to do: at the target already, or with something in its way, it is left
@@ -276,7 +270,7 @@ impl Conductor {
     pub(super) async fn is_left_alone(&self, name: &MemberName) -> Option<Found> {
         let target = self.entries.target(name).ok()?;
         let mut conn = pg::connect(&target, "upshift fleet").await.ok()?;
-        let looked = look(&mut conn, self.fleet(), &name.to_string()).await;
+        let looked = look(&mut conn, &self.own, &name.to_string()).await;
         match looked.ok()?.found {
             None => {}
             found => return found.filter(|found| matches!(found, Found::Refused(_))),
@@ -312,7 +306,7 @@ impl Conductor {
         }
         let mut driving = opened?;
         let Looked { found, run, .. } =
-            look(&mut driving.conn, self.fleet(), &name.to_string()).await?;
+            look(&mut driving.conn, &self.own, &name.to_string()).await?;
         let run = run.map(|row| row.run);
         if let Some(run) = run {
             at.set(run);
@@ -397,9 +391,9 @@ impl Conductor {
         }
         let options = RunOptions {
             fleet: Some(OfFleet {
-                name: self.fleet.clone(),
+                name: self.own.fleet.to_string(),
                 wave,
-                round: self.round,
+                round: self.own.round,
             }),
             ..self.options.clone()
         };

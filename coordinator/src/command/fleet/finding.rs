@@ -18,7 +18,7 @@ use upshift_shared::{
     pg::Target,
 };
 
-pub(in crate::command) use look::{Looked, look};
+pub(in crate::command) use look::{Looked, Own, look, pack_in_words};
 
 use super::super::Failure;
 

@@ -3,8 +3,9 @@
 //! ordered, and tells.
 
 use std::{
-    fs::{self, File, OpenOptions, TryLockError},
+    fs::{self, DirBuilder, File, OpenOptions, TryLockError},
     io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write},
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -90,7 +91,12 @@ impl Folder {
     }
 
     fn make(&self) -> Result<(), Failure> {
-        fs::create_dir_all(self.orders()).map_err(|error| self.cannot("make", &error))
+        // What hooks say and why databases failed is nobody else's business.
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(self.orders())
+            .map_err(|error| self.cannot("make", &error))
     }
 
     /// Takes the fleet; two processes cannot conduct one.
@@ -250,6 +256,7 @@ impl Folder {
             let mut file = OpenOptions::new()
                 .create(true)
                 .append(true)
+                .mode(0o600)
                 .open(self.path.join(DONE))?;
             // At once, so that whoever is killed leaves all of it or nothing.
             file.write_all(format!("{line}\n").as_bytes())?;
@@ -396,6 +403,11 @@ mod tests {
         };
         folder.keep(&place).unwrap();
         assert_eq!(folder.place().unwrap(), place);
+        let mode = |name: &str| {
+            let metadata = fs::metadata(base.path().join(name)).unwrap();
+            std::os::unix::fs::PermissionsExt::mode(&metadata.permissions()) & 0o777
+        };
+        assert_eq!((mode("place.json"), mode("orders")), (0o600, 0o700));
         fs::write(base.path().join("place.json"), "{\"version\": 99}").unwrap();
         assert!(folder.place().unwrap_err().message().contains("newer"));
     }

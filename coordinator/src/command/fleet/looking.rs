@@ -21,7 +21,7 @@ use upshift_shared::{
 
 use super::{
     super::Failure,
-    finding::{self, Entries, Looked, Named},
+    finding::{self, Entries, Looked, Named, Own},
 };
 use crate::fleet::{Found, Member};
 
@@ -36,7 +36,7 @@ pub(super) const LOST: u32 = 3;
 /// Whose ledgers are looked at, for which fleet in which round, with so many sessions on each server.
 pub(super) struct Asked {
     pub(super) entries: Arc<Entries>,
-    pub(super) fleet: (Arc<str>, u32),
+    pub(super) own: Own,
     pub(super) sessions: usize,
 }
 
@@ -56,7 +56,7 @@ impl Asked {
         let lanes = queues.into_iter().map(|(server, queue)| {
             let lane = Lane {
                 entries: Arc::clone(&self.entries),
-                fleet: self.fleet.clone(),
+                own: self.own.clone(),
                 server,
                 at_once: Arc::clone(&at_once),
                 unanswered: AtomicU32::new(0),
@@ -74,7 +74,7 @@ impl Asked {
 /// What looking at the members on one server takes.
 struct Lane {
     entries: Arc<Entries>,
-    fleet: (Arc<str>, u32),
+    own: Own,
     server: Arc<str>,
     at_once: Arc<Semaphore>,
     /// How often in a row the server did not answer.
@@ -120,8 +120,7 @@ impl Lane {
     async fn ask(&self, name: &MemberName) -> Result<(Looked, u64), Failure> {
         let target = self.entries.target(name)?;
         let mut conn = connect(&target, &self.unanswered).await?;
-        let (fleet, round) = &self.fleet;
-        let looked = finding::look(&mut conn, (&**fleet, *round), &name.to_string()).await?;
+        let looked = finding::look(&mut conn, &self.own, &name.to_string()).await?;
         let bytes: i64 = sqlx::query_scalar(
             "-- upshift: how large is the database
              SELECT pg_catalog.pg_database_size(pg_catalog.current_database())",

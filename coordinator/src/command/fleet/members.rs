@@ -18,13 +18,13 @@ use upshift_shared::{
 
 use super::{
     super::Failure,
-    finding::{self, Entries, Unasked},
+    finding::{self, Entries, Own, Unasked},
     folder::Folder,
     home::Home,
     looking,
     remote::{ClusterArguments, Remote},
 };
-use crate::fleet::{Found, Member};
+use crate::fleet::{FleetPlace, Found, Member};
 
 /// Which fleet.
 #[derive(Debug, Clone, Args)]
@@ -138,13 +138,13 @@ pub(in crate::command) enum For {
 pub(in crate::command) async fn survey(
     (order, home): (&FleetFile, &dyn Home),
     config: Arc<Config>,
-    (round, why): (u32, For),
+    (place, why): (&FleetPlace, For),
 ) -> Result<Surveyed, Failure> {
     let found = finding::find(order, config).await?;
     let entries = Arc::new(found.entries);
     let looking = looking::Asked {
         entries: Arc::clone(&entries),
-        fleet: (Arc::from(order.name.as_str()), round),
+        own: Own::of(order, place),
         sessions: order.caps.looking().max(1) as usize,
     };
     let mut looked = pin!(looking.all(found.members));

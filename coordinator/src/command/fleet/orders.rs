@@ -251,6 +251,7 @@ async fn give(
         run: chosen.command("run"),
         retry: chosen.command("retry"),
         rollback: chosen.command("rollback"),
+        status: chosen.command("status"),
     };
     // Others may have failed before: that is not what this order is about.
     let missed = u32::try_from(shown.missed.len()).unwrap_or(u32::MAX);
@@ -312,7 +313,7 @@ async fn write_down(
     let Surveyed { members, .. } = Box::pin(survey(
         (&chosen.order, &chosen.folder),
         configured(config)?,
-        (place.round, For::Status),
+        (&place, For::Status),
     ))
     .await?;
     let now = clock::since_epoch();

@@ -69,8 +69,10 @@ pub(in crate::command) async fn run(
     let found = finding::find(&file, Arc::clone(&config)).await?;
     let all = found.members.len();
     let survey = Arc::new(Survey {
-        fleet: file.name.clone(),
-        round: place.round,
+        own: finding::Own {
+            pack: Some(Arc::from(finding::pack_in_words(&pack))),
+            ..finding::Own::of(&file, &place)
+        },
         found,
         variants: Variants::for_planning(pack, options, remark),
         snapshot: config.snapshot.clone(),

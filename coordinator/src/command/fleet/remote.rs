@@ -149,6 +149,7 @@ impl Remote {
             run: self.command("run"),
             retry: self.command("retry"),
             rollback: self.command("rollback"),
+            status: self.command("status"),
         };
         how.upgraded(&shown, &next)
     }

@@ -104,7 +104,7 @@ pub(in crate::command) async fn run(
     let surveyed = Box::pin(survey(
         (&chosen.order, &chosen.folder),
         configured(config)?,
-        (place.round, For::Report),
+        (&place, For::Report),
     ))
     .await?;
     let Surveyed {

@@ -73,7 +73,15 @@ impl HowArguments {
     /// The same where its members were to be upgraded.
     pub(super) fn upgraded(&self, shown: &Shown, next: &Next) -> Result<(), Failure> {
         let in_state = |state: &MemberState| shown.states.get(state.as_str());
-        let failed = FAILED.iter().filter_map(in_state).sum();
+        let failed: u32 = FAILED.iter().filter_map(in_state).sum();
+        // Those too that were taken back since.
+        let failed = failed.max(shown.failed);
+        if let Some(refused) = in_state(&MemberState::Refused) {
+            eprintln!(
+                "{refused} were left alone, because they cannot be upgraded: {}",
+                next.status
+            );
+        }
         if let Some(back) = in_state(&MemberState::RolledBack) {
             eprintln!(
                 "{back} are rolled back, and stay so; to upgrade all of them once more: {} --anew",
@@ -120,6 +128,7 @@ pub(super) struct Next {
     pub(super) run: String,
     pub(super) retry: String,
     pub(super) rollback: String,
+    pub(super) status: String,
 }
 
 pub(in crate::command) async fn run(
@@ -163,6 +172,7 @@ pub(in crate::command) async fn run(
         run: chosen.command("run"),
         retry: chosen.command("retry"),
         rollback: chosen.command("rollback"),
+        status: chosen.command("status"),
     };
     arguments.how.upgraded(&shown, &next)
 }

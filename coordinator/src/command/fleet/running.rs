@@ -28,7 +28,7 @@ use super::{
     budget,
     conducting::{Away, Conductor, RunLimits, Work},
     doing::{self, Ended, HookCall},
-    finding::Entries,
+    finding::{Entries, Own, pack_in_words},
     home::Home,
     hooks::Told,
     loads::Loads,
@@ -189,11 +189,22 @@ pub(super) async fn conduct(
 
 impl AtHand {
     /// Looks at its members.
-    pub(in crate::command) async fn look(self) -> Result<LookedAt, Failure> {
+    pub(in crate::command) async fn look(mut self) -> Result<LookedAt, Failure> {
         // What is wrong with the pack is said before anything is looked at.
         let pack = tokio::task::block_in_place(|| compiling::load(&self.order.pack))?;
+        let named = pack_in_words(&pack);
+        let before = self.place.pack.get_or_insert_with(|| {
+            self.changed = true;
+            named.clone()
+        });
+        if *before != named {
+            return Err(Failure::refused(format!(
+                "the fleet was begun with pack {before}, and this is {named}: give the order another name, or begin \
+                 it once more with --anew"
+            )));
+        }
         let of = (&self.order, &*self.home);
-        let why = (self.place.round, For::Run);
+        let why = (&self.place, For::Run);
         let surveyed = Box::pin(survey(of, Arc::clone(&self.config), why)).await?;
         for unasked in &surveyed.unasked {
             self.telling.warn(&format!(
@@ -276,8 +287,7 @@ fn conductor(
     let mut compiled = arguments.pack().options();
     let remark = bad_data::heed(&options, &mut compiled)?;
     Ok(Conductor {
-        fleet: order.name.clone(),
-        round: place.round,
+        own: Own::of(order, place),
         patience: order.patience,
         away: Away::default(),
         variants: Variants::new(pack, compiled, remark),

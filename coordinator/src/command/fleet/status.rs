@@ -112,7 +112,7 @@ async fn by_ledgers(
     } = Box::pin(survey(
         (&chosen.order, &chosen.folder),
         configured(config)?,
-        (place.round, For::Status),
+        (&place, For::Status),
     ))
     .await?;
     for unasked in unasked {

@@ -70,7 +70,7 @@ impl Leading {
             leaving: self.leaving().clone(),
         };
         let place = known.look(|entry| entry.place.clone());
-        let why = (place.round, why);
+        let why = (&place, why);
         let surveyed = Box::pin(survey((&order, &home), config, why)).await?;
         let now = clock::since_epoch();
         let fleet = Fleet::new(order, surveyed.members, place, now);

@@ -13,6 +13,7 @@ use upshift_shared::{
 };
 
 use super::super::super::Failure;
+use crate::snapshot::marker::{Marker, State};
 
 /// How long a query for members may take.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -20,16 +21,29 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// The databases of a server that accept connections, templates excepted.
 pub(super) async fn databases(target: &Target) -> Result<Vec<String>, Failure> {
     let mut conn = pg::connect(target, "upshift fleet").await?;
-    let names = sqlx::query_scalar(
+    let found: Vec<(String, Option<String>)> = sqlx::query_as(
         "-- upshift: which databases are there
-         SELECT datname::text FROM pg_catalog.pg_database
+         SELECT datname::text, pg_catalog.shobj_description(oid, 'pg_database')
+         FROM pg_catalog.pg_database
          WHERE datallowconn AND NOT datistemplate ORDER BY datname",
     )
     .persistent(false)
     .fetch_all(&mut conn)
     .await
     .map_err(Error::database("asking which databases there are"))?;
-    Ok(names)
+    let own = found
+        .into_iter()
+        .filter(|(_, comment)| !is_copy(comment.as_deref()));
+    Ok(own.map(|(name, _)| name).collect())
+}
+
+/// Whether a database is a snapshot of another one, or what a restored one has replaced: its ledger is a copy
+/// too, and fits no order.
+fn is_copy(comment: Option<&str>) -> bool {
+    let marker = comment.and_then(Marker::parse);
+    marker.is_some_and(|marker| {
+        matches!(marker.state, State::Taking | State::Ready | State::Replaced)
+    })
 }
 
 /// What a query says: a column `database`, optional ones `server` and `label_…`, of whatever types.
@@ -103,6 +117,8 @@ fn member(row: &str, server: &str) -> Result<(MemberName, Labels), Failure> {
 
 #[cfg(test)]
 mod tests {
+    use upshift_shared::ids::RunId;
+
     use super::*;
 
     #[test]
@@ -128,5 +144,28 @@ mod tests {
         ] {
             assert!(member(wrong, "db1").is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn a_snapshot_is_no_member() {
+        let comment = |state: State| {
+            let marker = Marker {
+                state,
+                run: RunId::generate(),
+                database: "tenant_1".to_owned(),
+                epoch: 1,
+                to: None,
+                comment: None,
+            };
+            marker.text()
+        };
+        for state in [State::Taking, State::Ready, State::Replaced] {
+            assert!(is_copy(Some(&comment(state))));
+        }
+        for state in [State::Restoring, State::Restored] {
+            assert!(!is_copy(Some(&comment(state))));
+        }
+        assert!(!is_copy(Some("our best customer")));
+        assert!(!is_copy(None));
     }
 }

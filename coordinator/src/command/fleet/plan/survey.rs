@@ -49,10 +49,7 @@ pub(super) struct Surveyed {
 
 /// What looking at any member takes.
 pub(super) struct Survey {
-    /// The fleet's name, which the ledgers have.
-    pub(super) fleet: String,
-    /// How often its order was begun anew.
-    pub(super) round: u32,
+    pub(super) own: finding::Own,
     pub(super) found: finding::Found,
     pub(super) variants: Variants,
     pub(super) snapshot: SnapshotSettings,
@@ -168,7 +165,7 @@ impl Survey {
         let mut conn = connect(&target, unanswered).await?;
         one.member.bytes = size(&mut conn).await?;
         let name = one.member.name.to_string();
-        let looked = finding::look(&mut conn, (&self.fleet, self.round), &name).await?;
+        let looked = finding::look(&mut conn, &self.own, &name).await?;
         one.member.wave = looked.wave;
         // What it is to be upgraded by stands in its ledger.
         if let Some(found) = looked.found {
