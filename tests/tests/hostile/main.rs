@@ -6,6 +6,7 @@
 //! `UPSHIFT_SEED=n` alone.
 
 mod door;
+mod fleets;
 mod messages;
 mod operator;
 mod raw;
