@@ -90,6 +90,12 @@ pub fn trials(ready: &Ready) -> Vec<Trial> {
                     add(Fault::Kill(way, pass.clone()));
                 }
             }
+            let at = |point: &str| Pass {
+                point: point.to_owned(),
+                kind: Some(kind.to_owned()),
+            };
+            // Of a task that has nothing to destroy a commit begins nothing.
+            let begins = way != Way::Commit || ready.on(way).contains(&at(failpoint::BEFORE_LOCK));
             for fault in [
                 Fault::Twice,
                 Fault::Cancel,
@@ -97,7 +103,9 @@ pub fn trials(ready: &Ready) -> Vec<Trial> {
                 Fault::Lock,
                 Fault::Full,
             ] {
-                add(fault(way));
+                if begins {
+                    add(fault(way));
+                }
             }
             for point in [
                 failpoint::BEFORE_LOCK,
@@ -105,11 +113,7 @@ pub fn trials(ready: &Ready) -> Vec<Trial> {
                 failpoint::AFTER_WORK,
                 failpoint::BEFORE_COMMIT,
             ] {
-                let wanted = Pass {
-                    point: point.to_owned(),
-                    kind: Some(kind.to_owned()),
-                };
-                if ready.on(way).contains(&wanted) {
+                if ready.on(way).contains(&at(point)) {
                     add(Fault::Restart(way, point));
                 }
             }

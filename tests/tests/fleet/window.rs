@@ -27,9 +27,9 @@ fn window(from: i64, to: i64, at_end: &str) -> String {
 #[tokio::test]
 async fn it_stops_at_the_end_and_goes_on_in_the_next_one() -> Result<()> {
     let tiny = Tiny::new()?;
-    tiny.template.psql("UPDATE pace SET seconds = 1")?;
+    tiny.template.psql("UPDATE pace SET seconds = 2")?;
     let expected = tiny.by_psql().await?;
-    let fleet = tiny.fleet(6, &window(-60, 4, "stop"))?;
+    let fleet = tiny.fleet(6, &window(-60, 8, "stop"))?;
     let members: Vec<String> = (0..6).map(|place| fleet.member(place)).collect();
     let start = Snapshot::take(&fleet.databases[0]).await?;
     let mut running = fleet.run(2).start()?;
@@ -59,7 +59,7 @@ async fn it_stops_at_the_end_and_goes_on_in_the_next_one() -> Result<()> {
     running.wait()?.expect_code(1)?;
 
     // The next one opens in a moment; an order that comes while it is closed is heeded.
-    fleet.order("fleet", &tiny.order(&window(4, 600, "finish")), &members)?;
+    fleet.order("fleet", &tiny.order(&window(10, 600, "finish")), &members)?;
     let mut running = fleet.run(2).start()?;
     ensure!(running.read_until(|line| line.contains("opens in"))?);
     running.wait()?.expect_code(0)?;
@@ -78,8 +78,9 @@ async fn it_stops_at_the_end_and_goes_on_in_the_next_one() -> Result<()> {
 #[tokio::test]
 async fn what_has_begun_is_finished() -> Result<()> {
     let tiny = Tiny::new()?;
-    tiny.template.psql("UPDATE pace SET seconds = 1.5")?;
-    let fleet = tiny.fleet(4, &window(-60, 3, "finish"))?;
+    // Twice as long as the window is open: only those are begun in it that there is room for at once.
+    tiny.template.psql("UPDATE pace SET seconds = 5")?;
+    let fleet = tiny.fleet(4, &window(-60, 8, "finish"))?;
     let mut running = fleet.run(2).start()?;
     ensure!(running.read_until(|line| line.contains("\"waits\"") && line.contains("window"))?);
     let status = fleet.status()?;
