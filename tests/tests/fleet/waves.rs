@@ -247,7 +247,7 @@ async fn status_is_a_table_json_and_live() -> Result<()> {
     ensure!(members.iter().all(|member| all.contains(member)), "{all}");
 
     let mut running = fleet.run(2).start()?;
-    // From its first moment on.
+    fleet.await_status(|status| status["conducted"] == true)?;
     let mut watching = fleet
         .say("status")
         .arguments(&["--watch", "--json"])
@@ -272,6 +272,7 @@ async fn status_is_a_table_json_and_live() -> Result<()> {
     );
     ensure!(count("running") == 0, "nobody works on any: {status:#}");
     let live = fleet.run(2).start()?;
+    fleet.await_status(|status| status["conducted"] == true)?;
     let mut watching = fleet.say("status").argument("--watch").start()?;
     ensure!(watching.read_until(|line| line.starts_with("under way: "))?);
     live.wait()?.expect_code(1)?;
