@@ -11,7 +11,7 @@ use super::{
 };
 
 impl Fleet {
-    /// What is durable of it; to be stored when [`FleetCommand::Record`] says so.
+    /// What is durable of it; to be stored when [`super::FleetCommand::Record`] says so.
     #[must_use]
     pub fn place(&self) -> &FleetPlace {
         &self.place

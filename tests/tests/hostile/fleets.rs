@@ -61,6 +61,51 @@ async fn submit(rig: &Rig, from: u8, parts: Vec<Part>) -> Result<(), tonic::Stat
     submitted.map(|_| ())
 }
 
+/// What their orders must not say.
+fn wrong_orders() -> Vec<(&'static str, Vec<Part>)> {
+    let long = format!("databases = [\"{}{FORGED}\"", "x".repeat(1 << 20));
+    vec![
+        ("no TOML", ordered(FORGED)),
+        ("a long line that is no TOML", ordered(&long)),
+        ("no members", ordered("pack = \"p\"")),
+        (
+            "a name that is a path",
+            ordered("name = \"../x\"\npack = \"p\"\n[[members]]\ndatabases = [\"erp\"]"),
+        ),
+        (
+            "a file of the coordinator",
+            members("file = \"/etc/passwd\"\nserver = \"erp\""),
+        ),
+        (
+            "one above",
+            members("file = \"../../../etc/passwd\"\nserver = \"erp\""),
+        ),
+        ("an unknown entry", members("databases = [\"other\"]")),
+        (
+            "an unknown server",
+            members("servers = [\"other\"]\nlike = [\"*\"]"),
+        ),
+        (
+            "a server to ask that is unknown",
+            members("server = \"other\"\nquery = \"SELECT 1\""),
+        ),
+        (
+            "a URL for a member",
+            members("databases = [\"postgres://upshift:s3cret-password@x/erp\"]"),
+        ),
+        (
+            "a connection string for a server",
+            members("server = \"host=x password=s3cret-password\"\ndatabases = [\"x\"]"),
+        ),
+        (
+            "hooks",
+            members(
+                "databases = [\"erp\"]\n[hooks]\nbefore = { command = [\"touch\", \"/tmp/upshift-hostile-hook\"] }",
+            ),
+        ),
+    ]
+}
+
 fn wrong_fleets() -> Vec<(&'static str, Vec<Part>)> {
     let headed = |change: &dyn Fn(&mut FleetHead)| {
         let mut parts = members("databases = [\"erp\"]");
@@ -71,7 +116,6 @@ fn wrong_fleets() -> Vec<(&'static str, Vec<Part>)> {
     };
     let more = |part: Part| [members("databases = [\"erp\"]"), vec![part]].concat();
     let order = |path: &str, content: &[u8]| Part::Order(piece(path, content));
-    let long = format!("databases = [\"{}{FORGED}\"", "x".repeat(1 << 20));
     vec![
         ("nothing", vec![]),
         ("an order without a head", vec![order("fleet.toml", b"")]),
@@ -111,44 +155,6 @@ fn wrong_fleets() -> Vec<(&'static str, Vec<Part>)> {
             ]
             .concat(),
         ),
-        ("no TOML", ordered(FORGED)),
-        ("a long line that is no TOML", ordered(&long)),
-        ("no members", ordered("pack = \"p\"")),
-        (
-            "a name that is a path",
-            ordered("name = \"../x\"\npack = \"p\"\n[[members]]\ndatabases = [\"erp\"]"),
-        ),
-        (
-            "a file of the coordinator",
-            members("file = \"/etc/passwd\"\nserver = \"erp\""),
-        ),
-        (
-            "one above",
-            members("file = \"../../../etc/passwd\"\nserver = \"erp\""),
-        ),
-        ("an unknown entry", members("databases = [\"other\"]")),
-        (
-            "an unknown server",
-            members("servers = [\"other\"]\nlike = [\"*\"]"),
-        ),
-        (
-            "a server to ask that is unknown",
-            members("server = \"other\"\nquery = \"SELECT 1\""),
-        ),
-        (
-            "a URL for a member",
-            members("databases = [\"postgres://upshift:s3cret-password@x/erp\"]"),
-        ),
-        (
-            "a connection string for a server",
-            members("server = \"host=x password=s3cret-password\"\ndatabases = [\"x\"]"),
-        ),
-        (
-            "hooks",
-            members(
-                "databases = [\"erp\"]\n[hooks]\nbefore = { command = [\"touch\", \"/tmp/upshift-hostile-hook\"] }",
-            ),
-        ),
         (
             "a pack that leads out",
             more(Part::Pack(piece("../x", b"x"))),
@@ -163,7 +169,7 @@ fn wrong_fleets() -> Vec<(&'static str, Vec<Part>)> {
 #[tokio::test]
 async fn fleets_that_are_none_are_refused() -> Result<()> {
     let mut rig = Rig::new("").await?;
-    for (what, parts) in wrong_fleets() {
+    for (what, parts) in wrong_fleets().into_iter().chain(wrong_orders()) {
         let status = refused(submit(&rig, 2, parts).await, REFUSED, what)?;
         let message = status.message();
         ensure!(
