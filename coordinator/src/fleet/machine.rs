@@ -149,17 +149,17 @@ impl Fleet {
     }
 
     /// Failures that no ledger knows of, or that cannot be asked, are forgotten, and so is that they were
-    /// forgiven: others are not.
+    /// forgiven: if they come again they are not.
     fn forgive_no_more(&mut self) {
-        for (wave, side) in (0..).zip(&self.waves) {
-            let Some(forgiven) = self.place.forgiven.get_mut(&wave) else {
-                continue;
-            };
-            let members = side.members.clone().map(MemberId);
-            let unknown = members.filter(|m| self.roster.entry(*m).ledger == Ledger::Unknown);
-            let most = forgiven.saturating_sub(number(unknown.count()));
-            let most = most.min(side.tally.failed);
-            self.dirty |= std::mem::replace(forgiven, most) != most;
+        let roster = &self.roster;
+        for (wave, forgiven) in &mut self.place.forgiven {
+            let before = forgiven.len();
+            forgiven.retain(|name| {
+                let member = roster.find(name);
+                let entry = member.map(|member| roster.entry(member));
+                entry.is_some_and(|entry| entry.failed && entry.wave == *wave)
+            });
+            self.dirty |= forgiven.len() != before;
         }
         for wave in 0..number(self.waves.len()) {
             self.look_at_policy(wave);
@@ -539,11 +539,9 @@ impl Fleet {
         if before
             && !failed
             && let Some(forgiven) = self.place.forgiven.get_mut(&wave)
-            && *forgiven > side.tally.failed
         {
             // If it fails again that is not forgiven.
-            *forgiven = side.tally.failed;
-            self.dirty = true;
+            self.dirty |= forgiven.remove(&self.roster.name(member));
         }
         self.look_at_policy(wave);
     }
@@ -552,8 +550,8 @@ impl Fleet {
         let Some(side) = self.waves.get(wave as usize) else {
             return;
         };
-        let forgiven = self.place.forgiven.get(&wave).copied().unwrap_or(0);
-        let failed = side.tally.failed.saturating_sub(forgiven);
+        let forgiven = self.place.forgiven.get(&wave).map_or(0, BTreeSet::len);
+        let failed = side.tally.failed.saturating_sub(number(forgiven));
         let policy = self.order.waves[wave as usize].on_failure.stop_after;
         match policy.stops(side.tally.members(), failed) {
             true => self.stopped.insert(wave),

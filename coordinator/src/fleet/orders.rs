@@ -44,7 +44,9 @@ impl Fleet {
         }
         self.place.paused = false;
         for wave in std::mem::take(&mut self.stopped) {
-            let failed = self.waves[wave as usize].tally.failed;
+            let members = self.waves[wave as usize].members.clone().map(MemberId);
+            let failed = members.filter(|member| self.roster.entry(*member).failed);
+            let failed = failed.map(|member| self.roster.name(member)).collect();
             self.place.forgiven.insert(wave, failed);
             self.look_at_policy(wave);
         }

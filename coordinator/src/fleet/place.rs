@@ -34,7 +34,7 @@ pub struct FleetPlace {
     /// Nothing is upgraded any more.
     pub aborted: bool,
     /// Failed members of waves in spite of which an operator lets them go on.
-    pub forgiven: BTreeMap<u32, u32>,
+    pub forgiven: BTreeMap<u32, BTreeSet<MemberName>>,
     /// What was ordered of members and is not done yet, in this order: retries, ways back, commits.
     pub wanted: Vec<FleetOrder>,
     /// Members around which hooks are: the last one that was begun, and that has not been done with.
