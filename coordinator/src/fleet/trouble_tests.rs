@@ -198,3 +198,23 @@ fn a_canary_that_nobody_fits_is_told_and_lets_nothing_through_unapproved() {
     fleet.order(FleetOrder::Approve { wave: Some(0) }).unwrap();
     assert_eq!(fleet.jobs.len(), 2);
 }
+
+#[test]
+fn failures_are_forgiven_by_name() {
+    let mut fleet = three(order(vec![Wave::rest("all")]));
+    for name in ["db/a", "db/b"] {
+        let name = MemberName::from(name.to_owned());
+        fleet.fates.get_mut(&name).unwrap().failures = 1;
+    }
+    fleet.tick();
+    fleet.finish(0);
+    fleet.order(FleetOrder::Resume).unwrap();
+    fleet.finish(0);
+    fleet.finish_all();
+    // That `a` had failed was forgiven. Who cannot ask it any more has `b`, which nobody has seen.
+    fleet.crash_and_miss(false, &is("db/a"));
+    fleet.finish_all();
+    assert_eq!(fleet.end, Some(FleetEnd::Stopped { wave: 0 }));
+    assert_eq!(state(&fleet, "db/a"), MemberState::Waiting);
+    assert!(reason(&fleet, "db/a").contains("1 of wave all failed"));
+}
