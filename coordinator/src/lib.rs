@@ -14,6 +14,7 @@ pub mod group;
 pub mod health;
 pub mod lint;
 pub mod metrics;
+mod placeholders;
 pub mod progress;
 pub mod server;
 mod signals;

@@ -5,6 +5,7 @@ use upshift_shared::{Error, Result};
 use upshift_worker::program::Program;
 
 use super::Snapshot;
+use crate::placeholders::filled;
 
 /// Takes it; `again` where somebody has begun to already.
 pub(super) async fn make(snapshot: &Snapshot, again: bool) -> Result<()> {
@@ -37,8 +38,9 @@ async fn run(snapshot: &Snapshot, key: &str, command: Option<&[String]>) -> Resu
             "[snapshot] of upshift.toml has no \"{key}\" command"
         ))
     })?;
+    let values = values(snapshot);
     let program = Program {
-        words: command.iter().map(|word| filled(snapshot, word)).collect(),
+        words: command.iter().map(|word| filled(word, &values)).collect(),
         target: &snapshot.target,
         application_name: "upshift snapshot".to_owned(),
         timeout: snapshot.settings.timeout,
@@ -55,36 +57,18 @@ async fn run(snapshot: &Snapshot, key: &str, command: Option<&[String]>) -> Resu
         })
 }
 
-/// A word with its placeholders filled in.
-fn filled(snapshot: &Snapshot, word: &str) -> String {
+/// What stands for what in their words.
+fn values(snapshot: &Snapshot) -> [(&'static str, String); 5] {
     let environment = snapshot.target.environment();
     let variable = |name: &str| {
         let found = environment.iter().find(|(variable, _)| variable == name);
         found.map(|(_, value)| value.clone()).unwrap_or_default()
     };
-    let values = [
-        ("{database}", snapshot.target.database().to_owned()),
-        ("{host}", variable("PGHOST")),
-        ("{port}", variable("PGPORT")),
-        ("{run}", snapshot.run.to_string()),
-        ("{task}", snapshot.task.0.to_string()),
-    ];
-    let mut rest = word;
-    let mut out = String::with_capacity(word.len());
-    // In one pass: what was filled in is not looked at again.
-    'word: while let Some(at) = rest.find('{') {
-        out.push_str(&rest[..at]);
-        rest = &rest[at..];
-        for (name, value) in &values {
-            if let Some(after) = rest.strip_prefix(name) {
-                out.push_str(value);
-                rest = after;
-                continue 'word;
-            }
-        }
-        out.push('{');
-        rest = &rest[1..];
-    }
-    out.push_str(rest);
-    out
+    [
+        ("database", snapshot.target.database().to_owned()),
+        ("host", variable("PGHOST")),
+        ("port", variable("PGPORT")),
+        ("run", snapshot.run.to_string()),
+        ("task", snapshot.task.0.to_string()),
+    ]
 }

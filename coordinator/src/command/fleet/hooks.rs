@@ -9,6 +9,8 @@ use upshift_shared::{
 };
 use upshift_worker::program::Program;
 
+use crate::placeholders::filled;
+
 /// So many lines of the end of a hook's output are kept.
 const LINES: usize = 10;
 
@@ -86,26 +88,4 @@ fn last_lines(output: &str) -> Vec<String> {
         .iter()
         .map(|line| (*line).to_owned())
         .collect()
-}
-
-/// A word with what stands between braces in it filled in; what was filled in is not looked at again.
-fn filled(word: &str, values: &[(&'static str, String)]) -> String {
-    let mut rest = word;
-    let mut out = String::with_capacity(word.len());
-    'word: while let Some(at) = rest.find('{') {
-        out.push_str(&rest[..at]);
-        rest = &rest[at..];
-        for (name, value) in values {
-            let after = rest[1..].strip_prefix(name);
-            if let Some(after) = after.and_then(|after| after.strip_prefix('}')) {
-                out.push_str(value);
-                rest = after;
-                continue 'word;
-            }
-        }
-        out.push('{');
-        rest = &rest[1..];
-    }
-    out.push_str(rest);
-    out
 }
