@@ -10,6 +10,7 @@ pub mod fleet;
 pub mod generator;
 pub mod group;
 pub mod harness;
+pub mod modular;
 pub mod odoo;
 pub mod oracle;
 mod seeds;

@@ -138,16 +138,17 @@ pub async fn store(conn: &mut PgConnection, run: RunId, options: &RunOptions) ->
 /// # Errors
 /// When the ledger cannot be read, or a newer program wrote them.
 pub async fn load(conn: &mut PgConnection, run: RunId) -> Result<RunOptions> {
+    // In a ledger that has no such column the name is the older one's, outside.
     let json: Option<String> = sqlx::query(
         "-- read a run's options
-        SELECT to_jsonb(r) ->> 'options' AS options FROM upshift.run r WHERE run = $1::uuid",
+        SELECT (SELECT options::text FROM upshift.run WHERE run = $1::uuid) AS options
+        FROM (SELECT NULL::jsonb AS options) AS older",
     )
     .bind(run.to_string())
-    .fetch_optional(conn)
+    .fetch_one(conn)
     .await
-    .and_then(|row| row.map(|row| row.try_get("options")).transpose())
-    .map_err(Error::database("reading the run's options"))?
-    .flatten();
+    .and_then(|row| row.try_get("options"))
+    .map_err(Error::database("reading the run's options"))?;
     match json {
         Some(json) => serde_json::from_str(&json).map_err(|error| {
             Error::Format(format!("the options of run {run} cannot be read: {error}"))

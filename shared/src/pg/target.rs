@@ -246,7 +246,7 @@ FROM (
     FROM pg_db_role_setting s
     CROSS JOIN LATERAL unnest(s.setconfig) AS c (entry)
     WHERE s.setdatabase IN (0, (SELECT oid FROM pg_database WHERE datname = current_database()))
-      AND s.setrole IN (0, (SELECT oid FROM pg_roles WHERE rolname = session_user))
+      AND s.setrole IN (0, quote_ident(session_user)::regrole::oid)
 ) settings
 WHERE lower(split_part(entry, '=', 1)) IN ('timezone', 'datestyle')
 ORDER BY rank";

@@ -1,8 +1,10 @@
-//! Databases a minute: a fleet of small ones against loops of `psql` in a shell; what the process that
-//! conducts the fleet takes for each of them, and how many connections.
+//! Databases a minute: a fleet of small ones against loops of `psql` in a shell, once with few files and work
+//! to do in each, once with many short ones; what the process that conducts the fleet takes for each database,
+//! and how many connections.
 
 use std::{
     fmt::Write as _,
+    path::{Path, PathBuf},
     process::Command,
     sync::{
         Arc,
@@ -21,7 +23,7 @@ use upshift_shared::clock::Stopwatch;
 use crate::{
     fleet::Fleet,
     harness::{Database, Running, Server, Usage},
-    oracle, small_erp,
+    modular, oracle, small_erp,
 };
 
 /// How often it is counted how many connections there are.
@@ -45,6 +47,9 @@ pub struct Options {
     /// Rows of the largest table of each database (from 20,000 on building it anew may pay).
     #[arg(long, default_value_t = 5_000)]
     lines: u32,
+    /// Modules of the second application, each with a small table and two files.
+    #[arg(long, default_value_t = 40)]
+    modules: u32,
     /// The server writes to disk what is committed, as PostgreSQL comes.
     #[arg(long)]
     durable: bool,
@@ -76,23 +81,37 @@ impl Loop {
 /// # Errors
 /// Where something fails.
 pub async fn run(options: &Options) -> Result<()> {
-    let template = template(options)?;
+    let server = server(options)?;
     println!(
-        "{} databases, {} rows in the largest table, {} workers, {}",
+        "{} databases each way, {} workers, {}",
         options.databases,
-        options.lines,
         options.workers,
         match options.durable {
             true => "commits go to disk",
             false => "commits do not go to disk",
         }
     );
+    let template = small_erp(server, options.lines)?;
+    println!("small ERP: {} rows in the largest table", options.lines);
+    compare(&template, &small_erp::pack(), options).await?;
+    let many = modular::database_on(server, options.modules)?;
+    many.psql_as_superuser("VACUUM ANALYZE")?;
+    let pack = modular::pack_of(options.modules)?;
+    println!("{} modules, two short files each", options.modules);
+    compare(&many, pack.path(), options).await?;
+    waiting(&template).await
+}
+
+/// The loops against the fleet.
+async fn compare(template: &Database, pack: &Path, options: &Options) -> Result<()> {
     let a_minute = |time: Duration| options.databases as f64 * 60.0 / time.as_secs_f64();
+    let files = oracle::files(template, pack).await?;
+    let files: Vec<PathBuf> = files.iter().map(|file| pack.join(file)).collect();
     let mut loops = Vec::new();
     for way in [Loop::Files, Loop::Databases, Loop::Two] {
-        loops.push((way, loop_of_psql(&template, way, options.databases).await?));
+        loops.push((way, loop_of_psql(template, &files, way, options.databases)?));
     }
-    let by_fleet = of_fleet(&template, options).await?;
+    let by_fleet = of_fleet(template, pack, options).await?;
     for (way, took) in loops {
         println!(
             "  {:<34} {:>7.1} s, {:>6.0} databases a minute; upshift fleet is {:.2} x",
@@ -108,19 +127,23 @@ pub async fn run(options: &Options) -> Result<()> {
         by_fleet.as_secs_f64(),
         a_minute(by_fleet)
     );
-    waiting(&template).await
+    Ok(())
 }
 
-/// A database to be copied, on a server of its own.
-fn template(options: &Options) -> Result<Database> {
+/// A server of its own.
+fn server(options: &Options) -> Result<&'static Server> {
     let connections = CONNECTIONS.to_string();
     let mut settings = vec![("max_connections", connections.as_str())];
     if options.durable {
         let on = ["fsync", "synchronous_commit", "full_page_writes"];
         settings.extend(on.map(|name| (name, "on")));
     }
-    let template = small_erp::database_on(Server::own_with(&settings)?)?;
-    let lines = options.lines;
+    Server::own_with(&settings)
+}
+
+/// A database to be copied.
+fn small_erp(server: &'static Server, lines: u32) -> Result<Database> {
+    let template = small_erp::database_on(server)?;
     template.psql(&format!(
         "DELETE FROM line WHERE id > {lines};
          INSERT INTO line (move_id, quantity, price, note, obsolete)
@@ -133,13 +156,14 @@ fn template(options: &Options) -> Result<Database> {
 }
 
 /// As a hoster's script does it.
-async fn loop_of_psql(template: &Database, way: Loop, count: usize) -> Result<Duration> {
-    let pack = small_erp::pack();
-    let files = oracle::files(template, &pack).await?;
-    let files: Vec<String> = files
-        .iter()
-        .map(|file| format!("-f '{}'", pack.join(file).display()))
-        .collect();
+fn loop_of_psql(
+    template: &Database,
+    files: &[PathBuf],
+    way: Loop,
+    count: usize,
+) -> Result<Duration> {
+    let files = files.iter().map(|file| format!("-f '{}'", file.display()));
+    let files: Vec<String> = files.collect();
     let copies: Vec<Database> = (0..count).map(|_| template.copy()).collect::<Result<_>>()?;
     let psql = template.server().binaries().join("psql");
     let psql = format!("'{}' -X -q -o /dev/null -v ON_ERROR_STOP=1", psql.display());
@@ -175,9 +199,9 @@ async fn loop_of_psql(template: &Database, way: Loop, count: usize) -> Result<Du
 }
 
 /// `upshift fleet run`, and what it takes.
-async fn of_fleet(template: &Database, options: &Options) -> Result<Duration> {
-    let order = "commit = \"after_run\"";
-    let fleet = Fleet::of(&[template], options.databases, order)?;
+async fn of_fleet(template: &Database, pack: &Path, options: &Options) -> Result<Duration> {
+    let order = format!("pack = \"{}\"\ncommit = \"after_run\"", pack.display());
+    let fleet = Fleet::of(&[template], options.databases, &order)?;
     let most = Arc::new(AtomicU32::new(0));
     let mut counting = JoinSet::new();
     let before = sessions(&mut superuser(template).await?).await?;
@@ -282,9 +306,15 @@ async fn waiting(template: &Database) -> Result<()> {
     Ok(())
 }
 
-/// Its memory once that changes no more; it is ended then.
-fn settled(running: Running) -> Result<u64> {
+/// Its memory once it waits and that changes no more; it is ended then.
+fn settled(mut running: Running) -> Result<u64> {
     let usage = Usage::of(running.id());
+    let waits = "\"waits\"";
+    while !running
+        .next_line()?
+        .context("it ended by itself")?
+        .contains(waits)
+    {}
     let (mut before, mut watch) = (usage.memory()?, Stopwatch::start());
     loop {
         std::thread::sleep(LOOK);

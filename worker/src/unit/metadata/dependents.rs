@@ -1,7 +1,7 @@
 //! What a DROP would take with it: found by letting PostgreSQL do it inside a savepoint that is
 //! rolled back. So PostgreSQL itself says whether the DROP may happen, and exactly what would go.
 
-use sqlx::{PgConnection, Row};
+use sqlx::{PgConnection, Row, postgres::PgRow};
 use upshift_shared::{Error, Result, pg::execute_raw, plan::Capture};
 
 use super::capture;
@@ -128,10 +128,7 @@ pub(super) async fn probe(
 ) -> Result<Vec<Gone>> {
     let path = capture::enter_qualified(tx).await?;
     let candidates = candidates(tx, object).await?;
-    let mut known = Vec::with_capacity(candidates.len());
-    for candidate in &candidates {
-        known.push(classify(tx, candidate).await?);
-    }
+    let known = classify(tx, &candidates).await?;
     capture::leave_qualified(tx, &path).await?;
     let failed = || Error::database(context.to_owned());
     execute_raw(tx, "SAVEPOINT upshift_probe")
@@ -240,23 +237,44 @@ enum Known {
     Unknown,
 }
 
-async fn classify(tx: &mut PgConnection, candidate: &Dependent) -> Result<Known> {
+/// What each of them is.
+async fn classify(tx: &mut PgConnection, candidates: &[Dependent]) -> Result<Vec<Known>> {
     let failed = || Error::database("reading what depends on an object");
-    if candidate.part != 0 {
-        // A column: of a view, which goes as a whole, or of another table.
-        return Ok(Known::Unknown);
+    let mut known: Vec<Known> = candidates.iter().map(|_| Known::Unknown).collect();
+    // A column, of a view, which goes as a whole, or of another table, stays unknown.
+    let asked: Vec<usize> = (0..candidates.len())
+        .filter(|place| candidates[*place].part == 0)
+        .collect();
+    if asked.is_empty() {
+        return Ok(known);
     }
-    let row = sqlx::query(include_str!("classify.sql"))
-        .bind(&candidate.class)
-        .bind(candidate.oid)
+    let of = |place: &usize| &candidates[*place];
+    let rows = sqlx::query(include_str!("classify.sql"))
+        .bind(
+            asked
+                .iter()
+                .map(|p| of(p).class.as_str())
+                .collect::<Vec<_>>(),
+        )
+        .bind(asked.iter().map(|p| of(p).oid).collect::<Vec<_>>())
         .persistent(false)
-        .fetch_optional(tx)
+        .fetch_all(tx)
         .await
         .map_err(failed())?;
-    let Some(row) = row else {
-        return Ok(Known::Unknown);
-    };
-    let kind = match row.try_get::<&str, _>("kind").map_err(failed())? {
+    for row in &rows {
+        let place: i32 = row.try_get("place").map_err(failed())?;
+        let place = usize::try_from(place - 1).ok().and_then(|p| asked.get(p));
+        if let Some(&place) = place
+            && matches!(known[place], Known::Unknown)
+        {
+            known[place] = read(row, &candidates[place]).map_err(failed())?;
+        }
+    }
+    Ok(known)
+}
+
+fn read(row: &PgRow, candidate: &Dependent) -> sqlx::Result<Known> {
+    let kind = match row.try_get::<&str, _>("kind")? {
         "sequence" => Kind::Sequence,
         "default" => Kind::Default,
         "constraint" => Kind::Constraint,
@@ -271,16 +289,14 @@ async fn classify(tx: &mut PgConnection, candidate: &Dependent) -> Result<Known>
         "policy" => Kind::Policy,
         _ => return Ok(Known::Ignored),
     };
+    let object: Option<String> = row.try_get("object")?;
     Ok(Known::Gone(Gone {
         kind,
         depth: candidate.depth,
-        object: row
-            .try_get::<Option<String>, _>("object")
-            .map_err(failed())?
-            .unwrap_or_default(),
-        name: row.try_get("name").map_err(failed())?,
-        remove: row.try_get("remove").map_err(failed())?,
-        relation: row.try_get("relation").map_err(failed())?,
+        object: object.unwrap_or_default(),
+        name: row.try_get("name")?,
+        remove: row.try_get("remove")?,
+        relation: row.try_get("relation")?,
         oid: candidate.oid,
     }))
 }
