@@ -194,6 +194,10 @@ pub struct TableUse {
     pub relation: u32,
     /// Whether it is written.
     pub write: bool,
+    /// Whether nobody may even read it meanwhile: it is locked in ACCESS EXCLUSIVE mode, for a moment, and a
+    /// task that reads it would keep that waiting.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub alone: bool,
 }
 
 /// A physical operator with all that a worker needs. One file each in `worker/src/unit/`.

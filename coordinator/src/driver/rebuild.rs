@@ -12,11 +12,11 @@ use upshift_shared::{
         unit::UnitState,
     },
     pg::PgConnection,
-    plan::{Operator, Plan, Task, UndoKind},
+    plan::{Operator, Plan, TableUse, Task, UndoKind},
 };
 
 use super::{Limits, segment::Segment, units::UnitBook};
-use crate::engine::{Direction, GraphTask, Labels, RunGraph};
+use crate::engine::{Access, Direction, GraphTask, Labels, RunGraph};
 
 /// What the engine drives, and what the driver has to remember for it.
 #[derive(Debug)]
@@ -151,13 +151,22 @@ fn graph(direction: Direction, tasks: Vec<GraphTask>, plan: &Plan, limits: &Limi
     }
 }
 
+fn access(used: &TableUse) -> (u32, Access) {
+    let access = match (used.alone, used.write) {
+        (true, _) => Access::Alone,
+        (false, true) => Access::Write,
+        (false, false) => Access::Read,
+    };
+    (used.relation, access)
+}
+
 fn graph_task(task: &Task, depends: Vec<TaskId>) -> GraphTask {
     GraphTask {
         id: task.id,
         depends,
         module: task.checkpoint,
         seconds: task.seconds,
-        tables: task.tables.iter().map(|t| (t.relation, t.write)).collect(),
+        tables: task.tables.iter().map(access).collect(),
         cuttable: task.operator.cut().is_some(),
         // Nobody but its pass knows the new table.
         patient: matches!(&task.operator, Operator::Shadow(_)).then_some(task.rows),

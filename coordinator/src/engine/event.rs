@@ -49,6 +49,17 @@ pub enum Direction {
     Undo,
 }
 
+/// How a task uses a relation: who else may use it meanwhile.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Access {
+    /// Whoever reads or writes it.
+    Read,
+    /// Whoever reads it.
+    Write,
+    /// Nobody.
+    Alone,
+}
+
 /// A task, as far as the engine asks.
 #[derive(Debug, Clone)]
 pub struct GraphTask {
@@ -60,8 +71,8 @@ pub struct GraphTask {
     pub module: u32,
     /// Expected seconds: its weight on the critical path.
     pub seconds: f64,
-    /// Relations it uses, and whether it writes them: one writing task a relation at a time.
-    pub tables: Vec<(u32, bool)>,
+    /// Relations that it uses, and how.
+    pub tables: Vec<(u32, Access)>,
     /// Whether it is cut into units as it goes; otherwise it has the units listed below, or one.
     pub cuttable: bool,
     /// About how many rows it has, if its units may take long because nobody waits for what they lock.

@@ -43,8 +43,8 @@ use std::{
 use upshift_shared::ids::{RunId, TaskId, UnitId, WorkerId};
 
 pub use event::{
-    Command, Direction, Event, Failure, FailureClass, GraphTask, Outcome, RunGraph, ServerId,
-    StopReason,
+    Access, Command, Direction, Event, Failure, FailureClass, GraphTask, Outcome, RunGraph,
+    ServerId, StopReason,
 };
 use retry::Alarms;
 use run::{Context, Refusal, Run};

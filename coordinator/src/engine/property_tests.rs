@@ -6,7 +6,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::{
-    Event, FailureClass, GraphTask, Outcome, RunGraph, StopReason,
+    Access, Event, FailureClass, GraphTask, Outcome, RunGraph, StopReason,
     script::{Cluster, graph, task},
 };
 
@@ -65,14 +65,18 @@ fn fatal_accident() -> impl Strategy<Value = Accident> {
 
 /// What a random task is made of: dependencies as bits over the tasks before it, estimated seconds,
 /// rows if it is cuttable, tables, and whether it begins the next module.
-type Ingredients = (u32, f64, Option<u64>, Vec<(u32, bool)>, bool);
+type Ingredients = (u32, f64, Option<u64>, Vec<(u32, Access)>, bool);
+
+fn accesses() -> impl Strategy<Value = Access> {
+    proptest::sample::select(vec![Access::Read, Access::Write, Access::Alone])
+}
 
 fn ingredients() -> impl Strategy<Value = Ingredients> {
     (
         any::<u32>(),
         0.0..100.0,
         proptest::option::weighted(0.4, 0..400_000_u64),
-        proptest::collection::vec((0..4_u32, any::<bool>()), 0..3),
+        proptest::collection::vec((0..4_u32, accesses()), 0..4),
         proptest::bool::weighted(0.3),
     )
 }

@@ -280,7 +280,7 @@ impl Run {
         task.state = TaskState::Done;
         self.asked -= 1;
         self.unrecorded -= 1;
-        self.schedule.release(t, &task.writes);
+        self.schedule.release(t, &task.uses);
         self.checkpoints.task_recorded(task.module);
         self.unblock_dependents(t);
         for i in 0..self.dependents.of(t).len() {
@@ -402,7 +402,7 @@ impl Run {
         if self.is_running() {
             while self.schedule.supply() < self.max_units as usize {
                 let tasks = &self.tasks;
-                let Some(t) = self.schedule.admit(|t| &tasks[t as usize].writes) else {
+                let Some(t) = self.schedule.admit(|t| tasks[t as usize].wants()) else {
                     break;
                 };
                 self.start(t, cx);

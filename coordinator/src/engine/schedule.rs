@@ -1,5 +1,8 @@
 //! Which task goes next: the ready queue by critical path, the tasks that have units to offer, and
 //! the locks that let one task at a time write a table.
+//!
+//! A task that writes many tables would never find all of them free while short tasks take one after the
+//! other: where it waits for a while only, it claims them, and whatever has less behind it waits.
 
 use std::{
     cmp::Reverse,
@@ -8,7 +11,7 @@ use std::{
 
 use upshift_shared::ids::TaskId;
 
-use super::GraphTask;
+use super::{Access, GraphTask};
 
 /// A task in a queue. The greatest goes first: the longest path of work that hangs on it, then the
 /// place in the plan.
@@ -32,6 +35,19 @@ impl Place {
     }
 }
 
+/// What a task wants of its run.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Wants<'a> {
+    /// The relations that it uses, each once.
+    pub(super) uses: &'a [(u32, Access)],
+    /// How long it takes one worker.
+    pub(super) micros: u64,
+}
+
+/// What is waited for may take this part of what hangs on the one that waits: longer, and workers would stand
+/// idle before tables that are free.
+const WORTH_A_CLAIM: u64 = 4;
+
 /// The queues of one run. Volatile: rebuilt from the graph when a run is submitted.
 #[derive(Debug, Default)]
 pub(super) struct Schedule {
@@ -41,13 +57,34 @@ pub(super) struct Schedule {
     offering: BTreeSet<Place>,
     /// The last of these, which goes next.
     next: Option<Place>,
-    /// Which task writes a relation.
-    writers: BTreeMap<u32, u32>,
-    /// Ready tasks that wait for a relation. Whenever its writer is done, one of them is put back
-    /// into the ready queue, and when that one cannot go either, the next.
-    parked: BTreeMap<u32, BinaryHeap<Place>>,
+    /// Which tasks use a relation.
+    users: BTreeMap<u32, Users>,
+    /// Ready tasks that wait for a relation, and how they want to use it. Whenever it may be free, the first
+    /// is put back into the ready queue, and when that one cannot go either, the next.
+    parked: BTreeMap<u32, BinaryHeap<(Place, Access)>>,
+    /// Relations that parked tasks claim, and whether alone. Whoever claims one gets it before those with
+    /// less behind them.
+    claims: BTreeMap<u32, BTreeSet<(Place, bool)>>,
     /// Tasks on their way to having units: being prepared, or being cut.
     coming: u32,
+}
+
+/// Who uses a relation.
+#[derive(Debug, Default)]
+struct Users {
+    /// The one that writes it, and whether alone.
+    writer: Option<(u32, bool)>,
+    readers: Vec<u32>,
+}
+
+impl Users {
+    fn allow(&self, access: Access) -> bool {
+        match access {
+            Access::Read => self.writer.is_none_or(|(_, alone)| !alone),
+            Access::Write => self.writer.is_none(),
+            Access::Alone => self.writer.is_none() && self.readers.is_empty(),
+        }
+    }
 }
 
 impl Schedule {
@@ -55,44 +92,99 @@ impl Schedule {
         self.ready.push(place);
     }
 
-    /// The next task that may begin, and takes its write locks. `writes` says which relations a task
-    /// writes.
-    pub(super) fn admit<'a>(&mut self, writes: impl Fn(u32) -> &'a [u32]) -> Option<u32> {
+    /// The next task that may begin, and takes the relations that it uses. `wants` says what a task uses, and
+    /// how long it takes.
+    pub(super) fn admit<'a>(&mut self, wants: impl Fn(u32) -> Wants<'a>) -> Option<u32> {
         while let Some(place) = self.ready.pop() {
-            let relations = writes(place.task());
-            let taken = relations.iter().find(|r| self.writers.contains_key(r));
-            let Some(taken) = taken else {
-                for relation in relations {
-                    self.writers.insert(*relation, place.task());
-                }
+            let uses = wants(place.task()).uses;
+            let obstacle = uses.iter().find(|(r, how)| self.is_barred(*r, *how, place));
+            let Some((obstacle, how)) = obstacle else {
+                self.claim(place, uses, false);
+                self.take(place.task(), uses);
                 return Some(place.task());
             };
-            self.parked.entry(*taken).or_default().push(place);
+            let parked = self.parked.entry(*obstacle).or_default();
+            parked.push((place, *how));
+            let of = |(relation, _): &(u32, Access)| self.users.get(relation);
+            let users = uses.iter().filter_map(of);
+            let users = users.flat_map(|u| {
+                u.writer
+                    .map(|(w, _)| w)
+                    .into_iter()
+                    .chain(u.readers.clone())
+            });
+            let longest = users.map(|user| wants(user).micros).max();
+            let soon = longest.is_some_and(|longest| longest <= place.path / WORTH_A_CLAIM);
+            self.claim(place, uses, soon && uses.len() > 1);
             // This one may have been woken for a relation that stays free: wake another.
-            for relation in relations {
-                if !self.writers.contains_key(relation) {
-                    self.wake(*relation);
-                }
-            }
+            uses.iter().for_each(|(relation, _)| self.wake(*relation));
         }
         None
     }
 
-    /// The task is recorded: its relations are free.
-    pub(super) fn release(&mut self, task: u32, relations: &[u32]) {
-        for relation in relations {
-            if self.writers.get(relation) == Some(&task) {
-                self.writers.remove(relation);
-                self.wake(*relation);
+    fn take(&mut self, task: u32, uses: &[(u32, Access)]) {
+        for (relation, how) in uses {
+            let users = self.users.entry(*relation).or_default();
+            match how {
+                Access::Read => users.readers.push(task),
+                Access::Write => users.writer = Some((task, false)),
+                Access::Alone => users.writer = Some((task, true)),
+            }
+            // Others may use it at the same time.
+            self.wake(*relation);
+        }
+    }
+
+    /// Whether a task may not use a relation so: others do, or one with more behind it is about to.
+    fn is_barred(&self, relation: u32, how: Access, place: Place) -> bool {
+        let taken = self.users.get(&relation).is_some_and(|u| !u.allow(how));
+        let claimed = || {
+            let claims = self.claims.get(&relation)?;
+            let mut first = claims.iter().rev();
+            first.find(|(_, alone)| how != Access::Read || *alone)
+        };
+        taken || claimed().is_some_and(|(first, _)| *first > place)
+    }
+
+    fn claim(&mut self, place: Place, uses: &[(u32, Access)], claims: bool) {
+        for (relation, how) in uses.iter().filter(|(_, how)| *how != Access::Read) {
+            let claim = (place, *how == Access::Alone);
+            if claims {
+                self.claims.entry(*relation).or_default().insert(claim);
+            } else if let Some(of) = self.claims.get_mut(relation) {
+                of.remove(&claim);
+                if of.is_empty() {
+                    self.claims.remove(relation);
+                }
             }
         }
     }
 
+    /// The task is recorded: what it used is free.
+    pub(super) fn release(&mut self, task: u32, uses: &[(u32, Access)]) {
+        for (relation, _) in uses {
+            let Some(users) = self.users.get_mut(relation) else {
+                continue;
+            };
+            users.writer = users.writer.filter(|(writer, _)| *writer != task);
+            users.readers.retain(|reader| *reader != task);
+            if users.writer.is_none() && users.readers.is_empty() {
+                self.users.remove(relation);
+            }
+            self.wake(*relation);
+        }
+    }
+
+    /// Puts the first of those that wait for a relation back into the ready queue, if it may have it.
     fn wake(&mut self, relation: u32) {
+        let first = self.parked.get(&relation).and_then(BinaryHeap::peek);
+        if first.is_none_or(|(first, how)| self.is_barred(relation, *how, *first)) {
+            return;
+        }
         let Some(waiting) = self.parked.get_mut(&relation) else {
             return;
         };
-        if let Some(place) = waiting.pop() {
+        if let Some((place, _)) = waiting.pop() {
             self.ready.push(place);
         }
         if waiting.is_empty() {
@@ -182,7 +274,8 @@ impl Dependents {
     }
 }
 
-/// For each task the longest path of work from its start to the end of the run, in microseconds.
+/// For each task the longest path of work from its start to the end of the run, in microseconds. Of tasks behind
+/// it that write the same table, one goes after the other.
 /// Fails where tasks depend on each other in a circle.
 pub(super) fn critical_paths(
     tasks: &[GraphTask],
@@ -213,15 +306,36 @@ pub(super) fn critical_paths(
     }
     let mut paths = vec![0_u64; tasks.len()];
     for task in order.into_iter().rev() {
-        let after = dependents.of(task).iter().map(|d| paths[*d as usize]).max();
+        let after = longest_behind(tasks, dependents.of(task), &paths);
         let own = micros(tasks[task as usize].seconds);
-        paths[task as usize] = own.saturating_add(after.unwrap_or(0));
+        paths[task as usize] = own.saturating_add(after);
     }
     Ok(paths)
 }
 
+/// How long what directly hangs on a task takes at least, and all that hangs on that.
+fn longest_behind(tasks: &[GraphTask], dependents: &[u32], paths: &[u64]) -> u64 {
+    let mut longest_first: Vec<u32> = dependents.to_vec();
+    longest_first.sort_unstable_by_key(|d| Reverse(paths[*d as usize]));
+    let mut taken: HashMap<u32, u64> = HashMap::new();
+    let mut longest = 0;
+    for dependent in longest_first {
+        let (task, path) = (&tasks[dependent as usize], paths[dependent as usize]);
+        longest = longest.max(path);
+        if dependents.len() == 1 {
+            break;
+        }
+        for (relation, _) in task.tables.iter().filter(|(_, how)| *how != Access::Read) {
+            let taken = taken.entry(*relation).or_default();
+            longest = longest.max(taken.saturating_add(path));
+            *taken = taken.saturating_add(micros(task.seconds));
+        }
+    }
+    longest
+}
+
 /// Never zero, so that of two tasks without an estimate the one with more behind it goes first.
-fn micros(seconds: f64) -> u64 {
+pub(super) fn micros(seconds: f64) -> u64 {
     // `as` saturates, and makes 0 of NaN.
     ((seconds * 1e6) as u64).clamp(1, u64::MAX / 4)
 }

@@ -9,8 +9,8 @@ use std::{
 use upshift_shared::ids::{RunId, TaskId, UnitId, WorkerId};
 
 use super::{
-    Command, Direction, Engine, Event, Failure, FailureClass, GraphTask, IllegalTransition, Labels,
-    Outcome, RunGraph,
+    Access, Command, Direction, Engine, Event, Failure, FailureClass, GraphTask, IllegalTransition,
+    Labels, Outcome, RunGraph,
 };
 
 /// A unit in a worker's hands.
@@ -281,12 +281,20 @@ impl Cluster {
                 "{id} before {dependency}"
             );
         }
-        let writes = |t: &GraphTask, r: u32| t.tables.iter().any(|(x, w)| *w && *x == r);
-        for (relation, _) in task.tables.iter().filter(|(_, write)| *write) {
-            let other = self.begun.iter().find(|b| {
-                **b != id && !self.recorded.contains(b) && writes(&self.graph[b], *relation)
-            });
-            assert_eq!(other, None, "two writers of {relation}");
+        let apart = |how: Access, other: Access| match (how, other) {
+            (Access::Alone, _) | (_, Access::Alone) => true,
+            (how, other) => how == Access::Write && other == Access::Write,
+        };
+        for (relation, how) in &task.tables {
+            let in_the_way = |other: &GraphTask| {
+                let mut uses = other.tables.iter();
+                uses.any(|(used, other)| used == relation && apart(*how, *other))
+            };
+            let other = self
+                .begun
+                .iter()
+                .find(|b| **b != id && !self.recorded.contains(b) && in_the_way(&self.graph[b]));
+            assert_eq!(other, None, "{relation} is not free");
         }
         self.begun.insert(id);
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use upshift_shared::ids::{RunId, TaskId, UnitId, WorkerId};
 
 use super::{
-    Command, Engine, Event, FailureClass, GraphTask, Labels, Outcome, StopReason,
+    Access, Command, Engine, Event, FailureClass, GraphTask, Labels, Outcome, StopReason,
     bench::{Bench, T0, T1, U0, U1, W1, W2, cuttable, stop_by},
     script::{failure, graph, task},
 };
@@ -135,11 +135,11 @@ fn pause_and_resume() {
 #[test]
 fn one_task_writes_a_table_at_a_time() {
     let writer = |id| GraphTask {
-        tables: vec![(7, true)],
+        tables: vec![(7, Access::Write)],
         ..task(id, &[])
     };
     let reader = GraphTask {
-        tables: vec![(7, false)],
+        tables: vec![(7, Access::Read)],
         ..task(2, &[])
     };
     let mut bench = Bench::new(graph(vec![writer(0), writer(1), reader]));

@@ -1,8 +1,15 @@
 //! One task of a run.
 
+use std::cmp::Reverse;
+
 use upshift_shared::ids::{TaskId, UnitId};
 
-use super::{GraphTask, schedule::Place, size::Cutter, unit::Units};
+use super::{
+    Access, GraphTask,
+    schedule::{Place, Wants, micros},
+    size::Cutter,
+    unit::Units,
+};
 
 /// Where a task stands.
 ///
@@ -54,8 +61,10 @@ pub(super) struct Task {
     pub(super) id: TaskId,
     pub(super) module: u32,
     pub(super) place: Place,
-    /// Relations that it writes, without repetition.
-    pub(super) writes: Vec<u32>,
+    /// Relations that it uses, each once.
+    pub(super) uses: Vec<(u32, Access)>,
+    /// How long it is expected to take one worker.
+    micros: u64,
     pub(super) cuttable: bool,
     pub(super) patient: Option<u64>,
     pub(super) prepared: bool,
@@ -79,18 +88,16 @@ pub(super) struct Task {
 
 impl Task {
     pub(super) fn new(task: GraphTask, place: Place) -> Self {
-        let mut writes: Vec<u32> = task
-            .tables
-            .iter()
-            .filter_map(|(relation, write)| write.then_some(*relation))
-            .collect();
-        writes.sort_unstable();
-        writes.dedup();
+        let mut uses = task.tables;
+        // Of several uses of one, the one that keeps most others away.
+        uses.sort_unstable_by_key(|(relation, how)| (*relation, Reverse(*how)));
+        uses.dedup_by_key(|(relation, _)| *relation);
         Self {
             id: task.id,
             module: task.module,
             place,
-            writes,
+            uses,
+            micros: micros(task.seconds),
             cuttable: task.cuttable,
             patient: task.patient,
             prepared: task.prepared,
@@ -106,6 +113,13 @@ impl Task {
             asked: false,
             resting: false,
             failures: 0,
+        }
+    }
+
+    pub(super) fn wants(&self) -> Wants<'_> {
+        Wants {
+            uses: &self.uses,
+            micros: self.micros,
         }
     }
 

@@ -5,7 +5,7 @@ use std::{collections::VecDeque, time::Duration};
 
 use anyhow::{Context, bail};
 use upshift_coordinator::engine::{
-    Command, Direction, Engine, Event, GraphTask, Labels, Outcome, RunGraph,
+    Access, Command, Direction, Engine, Event, GraphTask, Labels, Outcome, RunGraph,
 };
 use upshift_shared::{
     clock::Stopwatch,
@@ -96,7 +96,7 @@ fn task(id: u32, depends: Vec<TaskId>, cuttable: bool) -> GraphTask {
         depends,
         module: 0,
         seconds: f64::from(id % 7),
-        tables: vec![(id, true)],
+        tables: vec![(id, Access::Write)],
         cuttable,
         patient: None,
         prepared: false,

@@ -1,6 +1,7 @@
 //! Random plans: tasks, what each depends on, rows of those that are cut.
 
 use rand::{RngExt, rngs::StdRng};
+use upshift_coordinator::engine::Access;
 use upshift_shared::ids::TaskId;
 
 /// What goes wrong in a task for good: its data, or what its undo meets.
@@ -20,12 +21,22 @@ pub(super) struct PlanTask {
     /// Its checkpoint.
     pub(super) module: u32,
     pub(super) seconds: f64,
-    pub(super) tables: Vec<(u32, bool)>,
+    pub(super) tables: Vec<(u32, Access)>,
     /// Whether it is cut into units.
     pub(super) cuttable: bool,
     /// Rows; one that is not cut counts as one.
     pub(super) rows: u64,
     pub(super) fatal: Option<Fatal>,
+}
+
+/// A short task wants its table alone, a long one writes another one besides.
+fn tables((table, writes): (u32, bool), seconds: f64) -> Vec<(u32, Access)> {
+    match writes {
+        true if seconds < 3.0 => vec![(table, Access::Alone)],
+        true if seconds > 7.0 => vec![(table, Access::Write), ((table + 1) % 4, Access::Write)],
+        true => vec![(table, Access::Write)],
+        false => vec![(table, Access::Read)],
+    }
 }
 
 /// Where a database is.
@@ -66,12 +77,16 @@ impl Plan {
             } else {
                 1
             };
+            let seconds = random.random_range(0.0..10.0);
             tasks.push(PlanTask {
                 id: TaskId(id),
                 depends,
                 module,
-                seconds: random.random_range(0.0..10.0),
-                tables: vec![(random.random_range(0..4), random.random_bool(0.5))],
+                seconds,
+                tables: tables(
+                    (random.random_range(0..4), random.random_bool(0.5)),
+                    seconds,
+                ),
                 cuttable,
                 rows,
                 fatal: None,

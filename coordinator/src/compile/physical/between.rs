@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use upshift_shared::{
-    ids::TaskId,
+    ids::{RelId, TaskId},
     plan::{Edge, EdgeReason},
 };
 
@@ -27,6 +27,7 @@ pub(super) enum Ends {
         first: TaskId,
         swap: TaskId,
         last: Vec<TaskId>,
+        validated: Vec<(TaskId, RelId)>,
         gates: Vec<TaskId>,
     },
 }
@@ -44,7 +45,8 @@ pub(super) fn edges(
         let (Some(before), Some(after)) = (ends.get(&from), ends.get(&to)) else {
             continue;
         };
-        let pairs = pairs(before, after, nodes.meeting((from, to), reason));
+        let later = nodes.passes.get(&to).map(|pass| pass.relation);
+        let pairs = pairs(before, (after, later), nodes.meeting((from, to), reason));
         edges.extend(pairs.into_iter().map(|(from, to)| Edge {
             from,
             to,
@@ -65,7 +67,12 @@ enum Meeting {
     Keys,
 }
 
-fn pairs(before: &Ends, after: &Ends, meeting: Meeting) -> Vec<(TaskId, TaskId)> {
+/// `relation` is the table of the later one, if that is a pass.
+fn pairs(
+    before: &Ends,
+    (after, relation): (&Ends, Option<RelId>),
+    meeting: Meeting,
+) -> Vec<(TaskId, TaskId)> {
     let to = match after {
         Ends::Task(to) => to,
         Ends::Parts { first, .. } | Ends::Pass { first, .. } => first,
@@ -77,7 +84,12 @@ fn pairs(before: &Ends, after: &Ends, meeting: Meeting) -> Vec<(TaskId, TaskId)>
             _ => last.iter().map(|from| (*from, *to)).collect(),
         },
         (
-            Ends::Pass { swap, last, .. },
+            Ends::Pass {
+                swap,
+                last,
+                validated,
+                ..
+            },
             Ends::Pass {
                 first,
                 swap: later,
@@ -92,9 +104,14 @@ fn pairs(before: &Ends, after: &Ends, meeting: Meeting) -> Vec<(TaskId, TaskId)>
                 Meeting::Rows => vec![(*swap, *first)],
                 Meeting::Keys => Vec::new(),
             };
-            // Keys are found by the names that they and their tables have before the later swap, …
-            pairs.extend(last.iter().map(|from| (*from, *later)));
-            // … and on the way back after it.
+            // The keys of the later pass's table are found by the names that they have before its swap; the
+            // others are called the same after it, and are valid no sooner if that waits for them.
+            let own = validated
+                .iter()
+                .filter(|(_, table)| Some(*table) == relation);
+            pairs.extend(own.map(|(from, _)| (*from, *later)));
+            pairs.push((*swap, *later));
+            // On the way back all are found by the names that they have after it.
             pairs.extend(gates.iter().map(|gate| (*swap, *gate)));
             pairs
         }

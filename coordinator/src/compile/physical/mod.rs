@@ -160,6 +160,7 @@ impl Made {
                     first,
                     swap: stages.swap,
                     last: stages.last,
+                    validated: stages.validated,
                     gates: stages.gates,
                 }
             }
@@ -253,6 +254,7 @@ fn task(step: AnalysedStep, number: u32, chosen: Chosen, rates: &Rates) -> Task 
             table: name.to_string(),
             relation: relation.0,
             write: *write,
+            alone: false,
         })
         .collect();
     let heavy = matches!(&bound.class, Class::Ddl(ddl) if ddl.heavy);

@@ -32,6 +32,8 @@ pub(super) struct Stages {
     /// What must come before anything that finds the table's foreign keys by their names: they are not
     /// valid before it.
     pub(super) last: Vec<TaskId>,
+    /// Of these, those that validate foreign keys, and the table that has them.
+    pub(super) validated: Vec<(TaskId, RelId)>,
     /// What has to be done on the way back once the swap is undone.
     pub(super) gates: Vec<TaskId>,
 }
@@ -121,6 +123,7 @@ impl Maker<'_> {
             edges: Vec::new(),
             swap: self.first,
             last: Vec::new(),
+            validated: Vec::new(),
             gates: Vec::new(),
         };
         let build = self.push(&mut made, self.build(), &[]);
@@ -140,7 +143,7 @@ impl Maker<'_> {
         let settled = self.push(&mut made, self.settle(), &ready);
         for ((id, table), keys) in self.keys_before() {
             let label = format!("for the way back: foreign keys of {}", table.plain());
-            let uses = vec![used(id, &table, true)];
+            let uses = self.validates((id, &table), &keys, &pass.before.constraints);
             let stage = ShadowStage::Before { table, keys };
             let gate = self.task(stage, (label, 0.01), uses);
             let gate = self.push(&mut made, gate, &[settled]);
@@ -168,6 +171,7 @@ impl Maker<'_> {
                 let swap = made.swap;
                 let last = self.push(&mut made, task, &[swap]);
                 made.last.push(last);
+                made.validated.push((last, id));
             }
         }
         made
@@ -176,7 +180,7 @@ impl Maker<'_> {
     fn settle(&self) -> Task {
         let pass = self.pass;
         let label = format!("statistics and visibility map of {}", pass.table.plain());
-        let uses = vec![used(pass.relation, &pass.table, true)];
+        let uses = vec![used(pass.relation, &pass.table)];
         let cost = (label, 0.2 + pass.cost.fill / 8.0);
         let stage = ShadowStage::Settle {
             carried: Some(pass.composed.carried.clone()),
@@ -196,7 +200,39 @@ impl Maker<'_> {
             keys: keys.to_vec(),
         };
         let seconds = self.pass.cost.key * keys.len() as f64;
-        self.task(stage, (label, seconds), vec![used(id, table, true)])
+        let uses = self.validates((id, table), keys, &self.pass.after.constraints);
+        self.task(stage, (label, seconds), uses)
+    }
+
+    /// What validating foreign keys of a table locks: it, and against ACCESS EXCLUSIVE whatever they point at.
+    fn validates(
+        &self,
+        (id, table): (RelId, &QualifiedName),
+        keys: &[String],
+        own: &[Constraint],
+    ) -> Vec<TableUse> {
+        let pass = self.pass;
+        let mut uses = BTreeMap::from([(id, used(id, table))]);
+        let own = own.iter().filter(|_| id == pass.relation);
+        let targets = own.filter(|key| keys.contains(&key.name));
+        let targets = targets.filter_map(|key| match &key.kind {
+            ConstraintKind::ForeignKey { table, .. } => Some(*table),
+            _ => None,
+        });
+        let incoming = (id != pass.relation).then_some(pass.relation);
+        for target in targets.chain(incoming) {
+            let known = pass.parents.iter().find(|(id, _)| *id == target);
+            let name = match known {
+                Some((_, name)) => name,
+                None if target == pass.relation => &pass.table,
+                None => continue,
+            };
+            uses.entry(target).or_insert_with(|| TableUse {
+                write: false,
+                ..used(target, name)
+            });
+        }
+        uses.into_values().collect()
     }
 
     /// How much longer an index takes than the average one of the table: the engine begins with the
@@ -245,7 +281,7 @@ impl Maker<'_> {
         let stage = ShadowStage::Build {
             evolve: pass.composed.evolve.clone(),
         };
-        let uses = vec![used(pass.relation, &pass.table, true)];
+        let uses = vec![used(pass.relation, &pass.table)];
         let mut task = self.task(stage, (label, 0.1), uses);
         task.why.clone_from(&pass.why);
         task.settings.clone_from(&pass.composed.settings);
@@ -275,7 +311,7 @@ impl Maker<'_> {
         let label = format!("fill the new {}", pass.table.plain());
         // It only reads; but the swap of another pass that has foreign keys to this table would wait for a
         // lock on it, unit after unit.
-        let uses = vec![used(pass.relation, &pass.table, true)];
+        let uses = vec![used(pass.relation, &pass.table)];
         let mut task = self.task(stage, (label, pass.cost.fill), uses);
         task.rows = pass.rows;
         task.why = "cut by pages of the old table, which nobody can write meanwhile".to_owned();
@@ -298,10 +334,12 @@ impl Maker<'_> {
                 .map(|(id, name, _)| (*id, name.clone())),
         );
         tables.extend(pass.parents.iter().cloned());
-        let uses = tables
-            .iter()
-            .map(|(id, name)| used(*id, name, true))
-            .collect();
+        // Its locks are ACCESS EXCLUSIVE: dropping a foreign key takes that on both tables.
+        let uses = tables.iter().map(|(id, name)| TableUse {
+            alone: true,
+            ..used(*id, name)
+        });
+        let uses = uses.collect();
         let label = format!(
             "swap {}: the old table is kept until commit",
             pass.table.plain()
@@ -388,10 +426,11 @@ fn unpublished(table: &Relation) -> impl Iterator<Item = String> {
     })
 }
 
-fn used(relation: RelId, table: &QualifiedName, write: bool) -> TableUse {
+fn used(relation: RelId, table: &QualifiedName) -> TableUse {
     TableUse {
         table: table.to_string(),
         relation: relation.0,
-        write,
+        write: true,
+        alone: false,
     }
 }

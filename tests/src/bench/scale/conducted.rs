@@ -10,7 +10,7 @@ use std::{
 
 use anyhow::{Context, Result, bail, ensure};
 use upshift_coordinator::{
-    engine::{Command, Direction, Engine, Event, GraphTask, Labels, Outcome, RunGraph},
+    engine::{Access, Command, Direction, Engine, Event, GraphTask, Labels, Outcome, RunGraph},
     fleet::{
         Fleet, FleetCommand, FleetEnd, FleetEvent, FleetPlace, Found, Member, MemberId,
         MemberState, Reason, room,
@@ -123,7 +123,7 @@ impl FleetWorld {
                 depends: Vec::new(),
                 module: 0,
                 seconds: f64::from(self.units(database)),
-                tables: vec![(0, true)],
+                tables: vec![(0, Access::Write)],
                 cuttable: true,
                 patient: None,
                 prepared: false,

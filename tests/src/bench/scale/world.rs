@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use clap::Args;
-use upshift_coordinator::engine::{Direction, GraphTask, Labels, RunGraph, ServerId};
+use upshift_coordinator::engine::{Access, Direction, GraphTask, Labels, RunGraph, ServerId};
 use upshift_shared::ids::TaskId;
 
 /// Databases and servers lie in so many regions; every fifth worker does not say where it is.
@@ -189,7 +189,7 @@ fn task(id: u32, depends: &[u32], seconds: u32, cuttable: bool) -> GraphTask {
         depends: depends.iter().copied().map(TaskId).collect(),
         module: 0,
         seconds: f64::from(seconds),
-        tables: vec![(id, true)],
+        tables: vec![(id, Access::Write)],
         cuttable,
         patient: None,
         prepared: false,
