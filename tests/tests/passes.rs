@@ -10,6 +10,7 @@ use tempfile::TempDir;
 use upshift_tests::{
     compare::Snapshot,
     harness::{Database, Outcome, Upshift, pack},
+    oracle,
 };
 
 const TABLES: &str = "
@@ -213,6 +214,59 @@ async fn modules_that_share_a_pass_have_one_checkpoint() -> Result<()> {
     back(&database, &["--to", "more"])?.expect_code(0)?;
     back(&database, &[])?.expect_code(0)?;
     before.expect_same(&Snapshot::take(&database).await?, "rolled back")
+}
+
+/// Each of `a`, `b` and `c` is built anew, and `d` is not; foreign keys go round in a circle, to themselves and
+/// across, one is not valid, one has a column that is renamed and one a name that is.
+const LINKED: &str = "
+    CREATE TABLE installed (name text PRIMARY KEY, version text);
+    INSERT INTO installed VALUES ('base', '1.0'), ('more', '1.0');
+    CREATE TABLE a (id serial PRIMARY KEY, self_id integer REFERENCES a, b_id integer, note text);
+    CREATE TABLE b (id serial PRIMARY KEY, self_id integer REFERENCES b, a_id integer REFERENCES a, note text);
+    CREATE TABLE c (id serial PRIMARY KEY, a_id integer, b_id integer REFERENCES b, note text);
+    CREATE TABLE d (id serial PRIMARY KEY, a_id integer REFERENCES a, b_id integer REFERENCES b,
+                    c_id integer REFERENCES c ON DELETE CASCADE, note text);
+    INSERT INTO a (note) SELECT 'a' || i FROM generate_series(1, 700) i;
+    INSERT INTO b (self_id, a_id, note) SELECT i, 1 + i % 700, 'b' || i FROM generate_series(1, 600) i;
+    UPDATE a SET self_id = 1 + id * 7 % 700, b_id = 1 + id % 600;
+    INSERT INTO c (a_id, b_id, note) SELECT 1 + i % 800, 1 + i % 600, 'c' || i FROM generate_series(1, 500) i;
+    INSERT INTO d (a_id, b_id, c_id) SELECT 1 + i % 700, 1 + i % 600, 1 + i % 500 FROM generate_series(1, 900) i;
+    ALTER TABLE a ADD CONSTRAINT a_b FOREIGN KEY (b_id) REFERENCES b;
+    ALTER TABLE c ADD CONSTRAINT c_a FOREIGN KEY (a_id) REFERENCES a NOT VALID;
+    COMMENT ON CONSTRAINT a_b ON a IS 'round';
+    ANALYZE;";
+
+#[tokio::test]
+async fn passes_over_tables_that_point_at_each_other() -> Result<()> {
+    let folder = of_scripts(
+        "UPDATE a SET note = upper(note) WHERE id % 3 > 0;\n\
+         UPDATE b SET note = note || '!' WHERE id > 100;\n\
+         ALTER TABLE b RENAME COLUMN a_id TO alpha_id;\n\
+         ALTER TABLE d RENAME CONSTRAINT d_b_id_fkey TO d_beta;\n",
+        "UPDATE c SET note = reverse(c.note) || b.note FROM b WHERE b.id = c.b_id;\n\
+         UPDATE d SET note = a.note FROM a WHERE a.id = d.a_id;\n\
+         ALTER TABLE b RENAME CONSTRAINT b_a_id_fkey TO b_alpha;\n\
+         ALTER TABLE a RENAME TO alpha;\n",
+    )?;
+    let start = Database::create()?;
+    start.psql(LINKED)?;
+    let before = Snapshot::take(&start).await?;
+    let naive = start.copy()?;
+    oracle::upgrade(&naive, folder.path()).await?;
+    let after = Snapshot::take(&naive).await?;
+    for workers in ["1", "4"] {
+        let database = start.copy()?;
+        let arguments = ["run", "--workers", workers, "--passes", "shadow"];
+        let said = Upshift::on(&database, arguments)
+            .argument(folder.path())
+            .succeed()?;
+        let swaps = said.stdout.matches("swap").count() + said.stderr.matches("swap").count();
+        ensure!(swaps >= 3, "{}{}", said.stdout, said.stderr);
+        after.expect_same(&Snapshot::take(&database).await?, "psql and the run")?;
+        back(&database, &[])?.expect_code(0)?;
+        before.expect_same(&Snapshot::take(&database).await?, "rolled back")?;
+    }
+    Ok(())
 }
 
 #[tokio::test]
