@@ -23,6 +23,8 @@ mod run_tests;
 mod runs;
 mod schedule;
 #[cfg(test)]
+mod schedule_tests;
+#[cfg(test)]
 mod script;
 mod size;
 mod subject;

@@ -1,8 +1,8 @@
 //! Which task goes next: the ready queue by critical path, the tasks that have units to offer, and
 //! the locks that let one task at a time write a table.
 //!
-//! A task that writes many tables would never find all of them free while short tasks take one after the
-//! other: where it waits for a while only, it claims them, and whatever has less behind it waits.
+//! A task that writes many tables, or wants one alone, would never find them free while short tasks take one
+//! after the other: where it waits for a while only, it claims them, and whatever has less behind it waits.
 
 use std::{
     cmp::Reverse,
@@ -115,7 +115,8 @@ impl Schedule {
             });
             let longest = users.map(|user| wants(user).micros).max();
             let soon = longest.is_some_and(|longest| longest <= place.path / WORTH_A_CLAIM);
-            self.claim(place, uses, soon && uses.len() > 1);
+            let starves = uses.len() > 1 || uses[0].1 == Access::Alone;
+            self.claim(place, uses, soon && starves);
             // This one may have been woken for a relation that stays free: wake another.
             uses.iter().for_each(|(relation, _)| self.wake(*relation));
         }
