@@ -27,12 +27,14 @@ pub use checkpoint::PlannedCheckpoint;
 pub use key_range::key_range;
 pub use metadata::{Capture, DdlAction, DdlEffect, Hide, Metadata};
 pub use rates::Rates;
-pub use shadow::{AddedKey, AssignedColumn, Carried, JoinedTransform, Shadow, ShadowStage};
+pub use shadow::{
+    AddedKey, AssignedColumn, Carried, JoinedTransform, Shadow, ShadowStage, TableKeys,
+};
 pub use snapshot::{PlannedSnapshot, SnapshotKind};
 pub use transform::{TRANSFORMED_ROWS, Transform};
 
 /// The version of this format. A reader refuses a newer one; older ones stay readable.
-pub const PLAN_FORMAT: u32 = 3;
+pub const PLAN_FORMAT: u32 = 4;
 
 /// The compiled DAG of tasks for one database.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

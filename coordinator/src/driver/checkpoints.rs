@@ -217,11 +217,11 @@ fn seconds_of_keys(plan: &Plan) -> HashMap<TaskId, f64> {
     let mut sums: HashMap<TaskId, (f64, f64)> = HashMap::new();
     for task in &plan.tasks {
         if let Operator::Shadow(op) = &task.operator
-            && let ShadowStage::Validate { keys, .. } = &op.stage
+            && let ShadowStage::Validate { .. } = &op.stage
         {
             let (seconds, count) = sums.entry(op.pass).or_default();
             *seconds += task.seconds;
-            *count += keys.len() as f64;
+            *count += op.stage.keys_there() as f64;
         }
     }
     let known = sums.into_iter().filter(|(_, (_, count))| *count > 0.0);
@@ -250,10 +250,7 @@ impl Facts {
             kept_bytes: kept.bytes,
             hidden_columns: kept.hidden_columns,
             foreign_keys: match &task.operator {
-                Operator::Shadow(op) => match &op.stage {
-                    ShadowStage::Before { keys, .. } => keys.len() as u64,
-                    _ => 0,
-                },
+                Operator::Shadow(op) => op.stage.keys_back() as u64,
                 _ => 0,
             },
             seconds: self.seconds(task, count.rows),
@@ -272,9 +269,9 @@ impl Facts {
         match &task.operator {
             Operator::Shadow(op) => match &op.stage {
                 ShadowStage::Swap { .. } => CONSTANT,
-                ShadowStage::Before { keys, .. } => {
+                ShadowStage::Before { .. } => {
                     let each = self.key.get(&op.pass).copied();
-                    keys.len() as f64 * each.unwrap_or(CONSTANT)
+                    op.stage.keys_back() as f64 * each.unwrap_or(CONSTANT)
                 }
                 _ => 0.0,
             },

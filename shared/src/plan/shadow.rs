@@ -94,12 +94,15 @@ pub enum ShadowStage {
         name: String,
     },
     /// Does nothing going forward. Its undo comes right after that of the swap, and validates foreign
-    /// keys of one table that the swap back has made again.
+    /// keys of one table, or of several small ones, that the swap back has made again.
     Before {
         /// The table that has them.
         table: QualifiedName,
         /// Their names, not quoted.
         keys: Vec<String>,
+        /// Those of other tables.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        others: Vec<TableKeys>,
     },
     /// One short transaction: the old table goes out of sight, the new one takes its place. Its undo
     /// is the same the other way round.
@@ -112,13 +115,16 @@ pub enum ShadowStage {
         /// Foreign keys that the pass adds.
         added_keys: Vec<AddedKey>,
     },
-    /// Validates foreign keys of one table that the swap has made; of the pass's own table, also the bound
-    /// of an old partition.
+    /// Validates foreign keys of one table, or of several small ones, that the swap has made; of the pass's own
+    /// table, also the bound of an old partition.
     Validate {
         /// The table that has them.
         table: QualifiedName,
         /// Their names, not quoted.
         keys: Vec<String>,
+        /// Those of other tables.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        others: Vec<TableKeys>,
     },
     /// Statistics and the visibility map of the new table.
     Settle {
@@ -126,6 +132,15 @@ pub enum ShadowStage {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         carried: Option<Carried>,
     },
+}
+
+/// Foreign keys of a table.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TableKeys {
+    /// The table that has them.
+    pub table: QualifiedName,
+    /// Their names, not quoted.
+    pub keys: Vec<String>,
 }
 
 /// What a pass carries over unchanged. Names are not quoted.
@@ -200,6 +215,10 @@ pub struct AddedKey {
     pub definition: String,
 }
 
+fn counted(keys: &[String], others: &[TableKeys]) -> usize {
+    keys.len() + others.iter().map(|other| other.keys.len()).sum::<usize>()
+}
+
 impl ShadowStage {
     /// The stage's name, as people see it.
     #[must_use]
@@ -212,6 +231,24 @@ impl ShadowStage {
             Self::Swap { .. } => "shadow swap",
             Self::Validate { .. } => "shadow key",
             Self::Settle { .. } => "shadow settle",
+        }
+    }
+
+    /// Foreign keys that going back validates.
+    #[must_use]
+    pub fn keys_back(&self) -> usize {
+        match self {
+            Self::Before { keys, others, .. } => counted(keys, others),
+            _ => 0,
+        }
+    }
+
+    /// Foreign keys that going forward validates.
+    #[must_use]
+    pub fn keys_there(&self) -> usize {
+        match self {
+            Self::Validate { keys, others, .. } => counted(keys, others),
+            _ => 0,
         }
     }
 

@@ -410,6 +410,7 @@ fn chosen(
         after: last.after.clone(),
         // By the names at the start: what renames those tables later comes after the pass.
         incoming: first.incoming.clone(),
+        incoming_rows: first.incoming_rows.clone(),
         parents: parents(&steps),
         steps: gathered.steps,
     })

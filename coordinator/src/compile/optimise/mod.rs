@@ -83,6 +83,9 @@ pub struct Pass {
     /// Foreign keys of other tables that point at it.
     #[serde(skip)]
     pub incoming: Vec<(RelId, QualifiedName, Constraint)>,
+    /// Rows of those tables.
+    #[serde(skip)]
+    pub incoming_rows: Vec<f64>,
     /// Tables that its own foreign keys point at.
     #[serde(skip)]
     pub parents: Vec<(RelId, QualifiedName)>,

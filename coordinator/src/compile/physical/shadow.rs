@@ -10,7 +10,7 @@ use upshift_shared::{
     pg::ident::QualifiedName,
     plan::{
         AssignedColumn, Cut, Edge, EdgeReason, Fragment, Operator, Sequences, Shadow, ShadowStage,
-        TableUse, Task, Template, UndoKind,
+        TableKeys, TableUse, Task, Template, UndoKind,
     },
 };
 
@@ -42,8 +42,17 @@ pub(super) struct Stages {
 /// that it points at.
 const MANY: u64 = 50_000;
 
+/// Tables with fewer rows are validated several together: what a task costs is more than their scans.
+const SMALL: f64 = 10_000.0;
+
+/// So many of these at the most: their locks are held until all are validated.
+const TOGETHER: usize = 16;
+
 /// Foreign keys by the table that has them.
 type Keys = BTreeMap<(RelId, QualifiedName), Vec<String>>;
+
+/// Some of these, for one task.
+type Group = Vec<((RelId, QualifiedName), Vec<String>)>;
 
 /// Makes the tasks of a pass, numbered from `first` on.
 pub(super) fn stages(pass: &Pass, analysis: &Analysis, first: u32) -> Stages {
@@ -141,10 +150,21 @@ impl Maker<'_> {
         }
         // With statistics and visibility map, most foreign keys are validated by their indexes.
         let settled = self.push(&mut made, self.settle(), &ready);
-        for ((id, table), keys) in self.keys_before() {
-            let label = format!("for the way back: foreign keys of {}", table.plain());
-            let uses = self.validates((id, &table), &keys, &pass.before.constraints);
-            let stage = ShadowStage::Before { table, keys };
+        for group in self.grouped(self.keys_before()) {
+            let uses = self.validates(&group, &pass.before.constraints);
+            let label = match &group[..] {
+                [((_, table), _)] => format!("foreign keys of {}", table.plain()),
+                several => format!("foreign keys of {} small tables", several.len()),
+            };
+            let Some((table, keys, others)) = named(group) else {
+                continue;
+            };
+            let stage = ShadowStage::Before {
+                table,
+                keys,
+                others,
+            };
+            let label = format!("for the way back: {label}");
             let gate = self.task(stage, (label, 0.01), uses);
             let gate = self.push(&mut made, gate, &[settled]);
             made.gates.push(gate);
@@ -158,20 +178,14 @@ impl Maker<'_> {
             let own = (pass.relation, pass.table.clone());
             keys_after.entry(own).or_default();
         }
-        for ((id, table), keys) in keys_after {
-            let each = match id == pass.relation && pass.rows >= MANY {
-                true => 1,
-                false => keys.len().max(1),
-            };
-            // Of an old partition, the bound is validated even where there is no key.
-            let none: &[String] = &[];
-            let chunks = keys.chunks(each).chain(keys.is_empty().then_some(none));
-            for keys in chunks {
-                let task = self.validate((id, &table), keys);
+        for group in self.grouped(keys_after) {
+            let tables: Vec<RelId> = group.iter().map(|((id, _), _)| *id).collect();
+            for task in self.validations(group) {
                 let swap = made.swap;
                 let last = self.push(&mut made, task, &[swap]);
                 made.last.push(last);
-                made.validated.push((last, id));
+                made.validated
+                    .extend(tables.iter().map(|table| (last, *table)));
             }
         }
         made
@@ -188,39 +202,93 @@ impl Maker<'_> {
         self.task(stage, cost, uses)
     }
 
-    fn validate(&self, (id, table): (RelId, &QualifiedName), keys: &[String]) -> Task {
-        let what = match keys {
+    /// Small tables with foreign keys to this one, several together; the others by themselves.
+    fn grouped(&self, keys: Keys) -> Vec<Group> {
+        let pass = self.pass;
+        let rows: BTreeMap<RelId, f64> = pass
+            .incoming
+            .iter()
+            .map(|(id, ..)| *id)
+            .zip(pass.incoming_rows.iter().copied())
+            .collect();
+        let is_small = |id: &RelId| {
+            let rows = rows.get(id).copied();
+            *id != pass.relation && rows.is_some_and(|rows| (0.0..SMALL).contains(&rows))
+        };
+        let (small, large): (Group, Group) =
+            keys.into_iter().partition(|((id, _), _)| is_small(id));
+        let small = small.chunks(TOGETHER).map(<[_]>::to_vec);
+        large
+            .into_iter()
+            .map(|one| vec![one])
+            .chain(small)
+            .collect()
+    }
+
+    /// The tasks that validate the keys of a group.
+    fn validations(&self, group: Group) -> Vec<Task> {
+        let pass = self.pass;
+        let own = matches!(&group[..], [((id, _), _)] if *id == pass.relation);
+        let groups: Vec<Group> = match own && pass.rows >= MANY {
+            // Of an old partition, the bound is validated even where there is no key.
+            true if group.iter().any(|(_, keys)| !keys.is_empty()) => group
+                .into_iter()
+                .flat_map(|(table, keys)| {
+                    let each = keys
+                        .into_iter()
+                        .map(move |key| vec![(table.clone(), vec![key])]);
+                    each.collect::<Vec<_>>()
+                })
+                .collect(),
+            _ => vec![group],
+        };
+        let task = |group: Group| self.validate(group);
+        groups.into_iter().filter_map(task).collect()
+    }
+
+    fn validate(&self, group: Group) -> Option<Task> {
+        let uses = self.validates(&group, &self.pass.after.constraints);
+        let keys: Vec<&String> = group.iter().flat_map(|(_, keys)| keys).collect();
+        let what = match &keys[..] {
             [] => "what the way back needs".to_owned(),
             [only] => format!("foreign key {only}"),
             several => counted(several.len() as u64, "foreign key"),
         };
-        let label = format!("validate {what} of {}", table.plain());
-        let stage = ShadowStage::Validate {
-            table: table.clone(),
-            keys: keys.to_vec(),
+        let of = match &group[..] {
+            [((_, table), _)] => table.plain(),
+            several => format!("{} small tables", several.len()),
         };
+        let label = format!("validate {what} of {of}");
         let seconds = self.pass.cost.key * keys.len() as f64;
-        let uses = self.validates((id, table), keys, &self.pass.after.constraints);
-        self.task(stage, (label, seconds), uses)
+        let (table, keys, others) = named(group)?;
+        let stage = ShadowStage::Validate {
+            table,
+            keys,
+            others,
+        };
+        Some(self.task(stage, (label, seconds), uses))
     }
 
-    /// What validating foreign keys of a table locks: it, and against ACCESS EXCLUSIVE whatever they point at.
-    fn validates(
-        &self,
-        (id, table): (RelId, &QualifiedName),
-        keys: &[String],
-        own: &[Constraint],
-    ) -> Vec<TableUse> {
+    /// What validating foreign keys locks: the tables that have them, and against ACCESS EXCLUSIVE whatever they
+    /// point at.
+    fn validates(&self, group: &Group, own: &[Constraint]) -> Vec<TableUse> {
         let pass = self.pass;
-        let mut uses = BTreeMap::from([(id, used(id, table))]);
-        let own = own.iter().filter(|_| id == pass.relation);
-        let targets = own.filter(|key| keys.contains(&key.name));
-        let targets = targets.filter_map(|key| match &key.kind {
-            ConstraintKind::ForeignKey { table, .. } => Some(*table),
-            _ => None,
-        });
-        let incoming = (id != pass.relation).then_some(pass.relation);
-        for target in targets.chain(incoming) {
+        let mut uses: BTreeMap<RelId, TableUse> = group
+            .iter()
+            .map(|((id, table), _)| (*id, used(*id, table)))
+            .collect();
+        let mut targets = Vec::new();
+        for ((id, _), keys) in group {
+            let own = own
+                .iter()
+                .filter(|key| *id == pass.relation && keys.contains(&key.name));
+            targets.extend(own.filter_map(|key| match &key.kind {
+                ConstraintKind::ForeignKey { table, .. } => Some(*table),
+                _ => None,
+            }));
+            targets.extend((*id != pass.relation).then_some(pass.relation));
+        }
+        for target in targets {
             let known = pass.parents.iter().find(|(id, _)| *id == target);
             let name = match known {
                 Some((_, name)) => name,
@@ -424,6 +492,14 @@ fn unpublished(table: &Relation) -> impl Iterator<Item = String> {
         )),
         _ => None,
     })
+}
+
+/// The first table of a group with its keys, and the others.
+fn named(group: Group) -> Option<(QualifiedName, Vec<String>, Vec<TableKeys>)> {
+    let mut tables = group.into_iter().map(|((_, table), keys)| (table, keys));
+    let (table, keys) = tables.next()?;
+    let others = tables.map(|(table, keys)| TableKeys { table, keys });
+    Some((table, keys, others.collect()))
 }
 
 fn used(relation: RelId, table: &QualifiedName) -> TableUse {

@@ -11,7 +11,7 @@ use upshift_shared::{
         execute_raw,
         ident::{QualifiedName, ident},
     },
-    plan::Shadow,
+    plan::{Shadow, TableKeys},
 };
 
 use super::{
@@ -27,18 +27,31 @@ SELECT format('ALTER TABLE %s VALIDATE CONSTRAINT %I', $1::text, conname)
 FROM pg_constraint
 WHERE conrelid = to_regclass($1) AND conname = $2 AND NOT convalidated";
 
-/// Validates those of the keys that are there and not valid.
+/// Validates those of the keys that are there and not valid: of a table, and of others.
 pub(super) async fn validate(
+    tx: &mut PgConnection,
+    unit: &UnitContext<'_>,
+    (table, keys): (&QualifiedName, &[String]),
+    others: &[TableKeys],
+) -> Result<u64> {
+    // The scan may sort or hash in as much memory as an index is built with.
+    execute_raw(tx, share(unit.units_at_once))
+        .await
+        .map_err(Error::database("sharing memory out"))?;
+    of_table(tx, unit, table, keys).await?;
+    for other in others {
+        of_table(tx, unit, &other.table, &other.keys).await?;
+    }
+    Ok(0)
+}
+
+async fn of_table(
     tx: &mut PgConnection,
     unit: &UnitContext<'_>,
     table: &QualifiedName,
     keys: &[String],
-) -> Result<u64> {
+) -> Result<()> {
     let failed = || Error::database(format!("validating foreign keys of {}", table.plain()));
-    // The scan may sort or hash in as much memory as an index is built with.
-    execute_raw(tx, share(unit.units_at_once))
-        .await
-        .map_err(failed())?;
     let rows = sqlx::query(
         "-- foreign keys that are not valid
         SELECT conname::text AS name FROM pg_constraint
@@ -58,7 +71,7 @@ pub(super) async fn validate(
         let statement = format!("ALTER TABLE {table} VALIDATE CONSTRAINT {}", ident(&name));
         execute_raw(tx, statement).await.map_err(failed())?;
     }
-    Ok(0)
+    Ok(())
 }
 
 /// Validates the constraint that spares the way back of a partition a scan: that of the old table, which

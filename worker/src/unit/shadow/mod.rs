@@ -46,11 +46,15 @@ pub(super) async fn run(tx: &mut PgConnection, unit: &UnitContext<'_>, op: &Shad
             verified::swap(tx, unit, op).await?;
             swap::run(tx, unit, op).await
         }
-        ShadowStage::Validate { table, keys } => {
+        ShadowStage::Validate {
+            table,
+            keys,
+            others,
+        } => {
             if *table == op.table {
                 keys::bound(tx, unit, op).await?;
             }
-            keys::validate(tx, unit, table, keys).await
+            keys::validate(tx, unit, (table, keys), others).await
         }
         ShadowStage::Settle { .. } => Err(Error::Refused(
             "VACUUM cannot run inside a transaction: please report this".to_owned(),
@@ -71,7 +75,11 @@ pub(super) async fn undo(
             ledger::unit::undo_all(tx, unit.holder.run, unit.task.id).await?;
             Ok(0)
         }
-        ShadowStage::Before { table, keys } => keys::validate(tx, unit, table, keys).await,
+        ShadowStage::Before {
+            table,
+            keys,
+            others,
+        } => keys::validate(tx, unit, (table, keys), others).await,
         ShadowStage::Swap { .. } => swap::undo(tx, unit).await,
         ShadowStage::Index { .. } | ShadowStage::Validate { .. } | ShadowStage::Settle { .. } => {
             Ok(0)
