@@ -78,11 +78,12 @@ impl Fleet {
         !paused && !self.place.aborted && !self.is_outside_window()
     }
 
-    /// Whether a pause or failures have come between its hook and its upgrade.
+    /// Whether a pause, failures or the end of the window have come between its hook and its upgrade.
     pub(super) fn is_kept_from_beginning(&self, member: MemberId) -> bool {
         let wave = self.roster.entry(member).wave;
         let paused = self.place.paused && !self.only_orders;
-        paused || (!self.is_going(member) && self.stopped_before(wave).is_some())
+        let begins = || self.stopped_before(wave).is_none() && !self.is_outside_window();
+        paused || (!self.is_going(member) && !begins())
     }
 
     /// The wave whose failures keep a wave from going on: itself, or an earlier one.
@@ -104,6 +105,14 @@ impl Fleet {
         };
         let seconds = f64::from(self.roster.entry(member).seconds);
         window.at_end == AtEnd::Stop || self.now.as_secs_f64() + seconds <= until.as_secs_f64()
+    }
+
+    /// When an upgrade that is begun now has to be through, where it has to be.
+    #[must_use]
+    pub fn is_to_end_by(&self, member: MemberId) -> Option<Duration> {
+        let window = self.order.window.as_ref()?;
+        let is_bound = window.at_end == AtEnd::Finish && !self.is_going(member);
+        self.open_until.filter(|_| is_bound)
     }
 
     /// Whether it would not be through in any window.

@@ -59,6 +59,8 @@ pub(super) enum Turn {
 pub(super) struct Activity {
     pub(super) goal: Goal,
     pub(super) turn: Option<Turn>,
+    /// Its hook after was owed before it began.
+    pub(super) owed: bool,
 }
 
 /// A fleet under way.
@@ -391,6 +393,10 @@ impl Fleet {
         let goes_back = found == Found::RollingBack;
         let (ledger, why, failed) = match found {
             Found::Untouched => (Ledger::Untouched, None, false),
+            Found::TooLong(takes) => {
+                self.roster.entry_mut(member).seconds = takes.as_secs_f32();
+                (Ledger::Untouched, None, false)
+            }
             Found::Unknown(_) => (Ledger::Unknown, None, false),
             Found::Current => (Ledger::Current, None, false),
             Found::Refused(why) => (Ledger::Refused, Some(why), false),

@@ -18,7 +18,13 @@ impl Fleet {
             MemberState::WaitsForHook => Goal::Settle,
             _ => Goal::Upgrade,
         };
-        self.active.insert(member, Activity { goal, turn: None });
+        let owed = self.place.attended.contains_key(&self.roster.name(member));
+        let activity = Activity {
+            goal,
+            turn: None,
+            owed,
+        };
+        self.active.insert(member, activity);
         let server = self.roster.entry(member).server;
         let side = &mut self.roster.servers[server as usize];
         side.active += 1;
@@ -134,10 +140,15 @@ impl Fleet {
             (MemberState::Committing, Some(_)) => self.committed(member, found),
             (MemberState::RollingBack, Some(_)) => self.rolled_back(member, found),
             // Who looked at it before its hook has found that there is nothing to do.
-            (MemberState::HookBefore, Some(_))
-                if matches!(found, Found::Current | Found::Refused(_)) =>
+            (MemberState::HookBefore, Some(activity))
+                if matches!(
+                    found,
+                    Found::Current | Found::Refused(_) | Found::TooLong(_)
+                ) =>
             {
-                self.forget_attended(member);
+                if !activity.owed {
+                    self.forget_attended(member);
+                }
                 self.take_over(member, found);
             }
             (state, _) => return Err(self.does_not_fit(member, "it has ended", state)),
@@ -275,6 +286,10 @@ impl Fleet {
                 Ledger::RolledBack
             }
             Found::Untouched => Ledger::Untouched,
+            Found::TooLong(takes) => {
+                self.roster.entry_mut(member).seconds = takes.as_secs_f32();
+                Ledger::Untouched
+            }
             Found::Unknown(_) => Ledger::Unknown,
             Found::Running | Found::Failed(_) => Ledger::Begun,
             Found::RollingBack => Ledger::RollingBack,

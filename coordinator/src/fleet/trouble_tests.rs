@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use upshift_shared::fleet::{CommitPolicy, MemberName, Share, Wave};
+use upshift_shared::fleet::{AtEnd, CommitPolicy, MemberName, Share, Wave, Window};
 
 use super::{
     Fleet, FleetCommand, FleetEnd, FleetEvent, FleetOrder, FleetPlace, Found, Member, MemberId,
@@ -217,4 +217,72 @@ fn failures_are_forgiven_by_name() {
     assert_eq!(fleet.end, Some(FleetEnd::Stopped { wave: 0 }));
     assert_eq!(state(&fleet, "db/a"), MemberState::Waiting);
     assert!(reason(&fleet, "db/a").contains("1 of wave all failed"));
+}
+
+/// From 13:00 to 14:00; the clock of tests begins at 13:46:40.
+fn window() -> Option<Window> {
+    Some(Window {
+        from: 13 * 3_600,
+        to: 14 * 3_600,
+        days: Vec::new(),
+        utc_offset: 0,
+        at_end: AtEnd::Finish,
+    })
+}
+
+#[test]
+fn whoever_begins_one_says_that_it_would_not_be_through() {
+    let mut file = order(vec![Wave::rest("all")]);
+    (file.window, file.hooks) = (window(), hooks());
+    let mut fleet = three(file);
+    fleet.tick();
+    let members = ["a", "b", "c"].map(|name| {
+        let name = MemberName::on("db", name);
+        fleet.fleet.find(&name).unwrap()
+    });
+    let [a, b, c] = members;
+    let ends = fleet.fleet.is_to_end_by(a).unwrap();
+    assert_eq!(ends - fleet.now, Duration::from_secs(800));
+    // One is looked at before its hook, one after it, one never fits.
+    fleet.finish(0);
+    let mut too_long = |member, seconds| {
+        let found = Found::TooLong(Duration::from_secs(seconds));
+        fleet.jobs.retain(|(own, _)| *own != member);
+        fleet.row(member).found = Found::Untouched;
+        fleet.feed(FleetEvent::Ended { member, found })
+    };
+    assert_eq!(too_long(a, 1_000), ["record", "After db/a untouched"]);
+    assert_eq!(too_long(b, 1_000), ["record"]);
+    assert_eq!(too_long(c, 4_000), ["record"]);
+    assert_eq!(fleet.fleet.place().attended.len(), 1);
+    fleet.finish_all();
+    for name in ["db/a", "db/b"] {
+        assert_eq!(state(&fleet, name), MemberState::Waiting);
+        let waits = "it would not be through by the end of the window, and waits for the next";
+        assert_eq!(reason(&fleet, name), waits);
+    }
+    assert_eq!(state(&fleet, "db/c"), MemberState::Refused);
+    fleet.now = fleet.wake.unwrap();
+    fleet.tick();
+    assert_eq!(fleet.fleet.is_to_end_by(a), None);
+    fleet.now = fleet.wake.unwrap();
+    fleet.tick();
+    fleet.finish_all();
+    assert_eq!(fleet.end, Some(FleetEnd::Done));
+    assert_eq!(state(&fleet, "db/a"), MemberState::Prepared);
+}
+
+#[test]
+fn none_begins_when_its_hook_took_longer_than_the_window() {
+    let mut file = order(vec![Wave::rest("all")]);
+    (file.window, file.hooks) = (window(), hooks());
+    let mut fleet = three(file);
+    fleet.tick();
+    fleet.now = fleet.wake.unwrap();
+    fleet.tick();
+    let said = fleet.finish(0);
+    assert_eq!(said, ["record", "After db/a untouched"]);
+    fleet.finish_all();
+    assert_eq!(state(&fleet, "db/a"), MemberState::Waiting);
+    assert_eq!(reason(&fleet, "db/a"), "the window is closed");
 }

@@ -19,7 +19,7 @@ pub fn assign(waves: &[Wave], members: &[Member]) -> Vec<Option<u32>> {
     // What has begun without a wave was left alone, until an operator named it.
     let taking = |member: &Member| match member.found {
         Found::Current | Found::Refused(_) => false,
-        Found::Untouched | Found::Unknown(_) | Found::NotBegun(_) => true,
+        Found::Untouched | Found::TooLong(_) | Found::Unknown(_) | Found::NotBegun(_) => true,
         _ => member.wave.is_some(),
     };
     let last = u32::try_from(waves.len().saturating_sub(1)).unwrap_or(u32::MAX);

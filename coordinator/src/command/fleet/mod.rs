@@ -11,6 +11,7 @@ mod loads;
 mod looking;
 mod members;
 mod orders;
+mod pace;
 mod plan;
 mod remote;
 mod report;

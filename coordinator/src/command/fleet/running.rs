@@ -33,6 +33,7 @@ use super::{
     hooks::Told,
     loads::Loads,
     members::{Chosen, For, Surveyed, survey},
+    pace::Pace,
     shown::Shown,
     telling::Telling,
     variants::Variants,
@@ -291,6 +292,7 @@ fn conductor(
         patience: order.patience,
         away: Away::default(),
         variants: Variants::new(pack, compiled, remark),
+        pace: Pace::default(),
         config,
         entries,
         arguments,
@@ -514,8 +516,12 @@ impl Running {
                 }
             }
             FleetCommand::Begin { member, unasked } => {
-                let wave = self.fleet.wave(member);
-                self.work_on(member, Work::Upgrade { wave, unasked });
+                let work = Work::Upgrade {
+                    wave: self.fleet.wave(member),
+                    unasked,
+                    until: self.fleet.is_to_end_by(member),
+                };
+                self.work_on(member, work);
             }
             FleetCommand::Commit { member } => self.work_on(member, Work::Commit),
             FleetCommand::RollBack { member, force } => {
@@ -562,6 +568,7 @@ impl Running {
             kind,
             hook,
             target: self.entries.target(&told.member),
+            until: self.fleet.is_to_end_by(member),
             told,
         };
         self.work

@@ -363,7 +363,7 @@ fn variants<'a>(of: impl Iterator<Item = &'a Arc<Variant>>) -> Vec<ShownVariant>
 /// How a member stands, for programs, and why.
 fn state(found: &Found) -> (&'static str, Option<String>) {
     match found {
-        Found::Untouched => ("untouched", None),
+        Found::Untouched | Found::TooLong(_) => ("untouched", None),
         Found::Unknown(why) => ("unknown", Some(why.clone())),
         Found::Current => ("current", None),
         Found::Refused(why) => ("refused", Some(why.clone())),
