@@ -69,7 +69,10 @@ impl Fleet {
             Kind::Orders => true,
             Kind::Commits => !self.is_held(),
             Kind::Going => self.upgrades_begin(),
-            Kind::Forward => self.upgrades_begin() && self.stopped_before(wave).is_none(),
+            Kind::Forward => {
+                let begins = !self.incomplete && self.stopped_before(wave).is_none();
+                begins && self.upgrades_begin()
+            }
         }
     }
 

@@ -134,7 +134,8 @@ pub enum FleetCommand {
     Begin {
         /// Whose.
         member: MemberId,
-        /// Its ledger could not be asked before: if it has failed or is rolled back it stays so.
+        /// Its ledger could not be asked before, and nobody has named it: if it has failed or is rolled back it
+        /// stays so.
         unasked: bool,
     },
     /// Stop its run when the units in flight have ended; [`FleetEvent::Ended`] comes anyhow.
@@ -184,6 +185,8 @@ pub enum FleetEnd {
         /// Which wave.
         wave: u32,
     },
+    /// Members that were there may be missing ([`super::Fleet::miss_members`]).
+    Incomplete,
     /// By order.
     Aborted,
     /// What was ordered of a fleet that nobody drives is done ([`super::Fleet::only_orders`]).

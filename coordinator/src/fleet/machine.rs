@@ -84,6 +84,8 @@ pub struct Fleet {
     pub(super) ordered: u32,
     /// Nothing is done but what is ordered.
     pub(super) only_orders: bool,
+    /// Members may be missing that were there before.
+    pub(super) incomplete: bool,
     pub(super) limit: Option<u32>,
     pub(super) now: Duration,
     /// When the window that is open ends.
@@ -129,6 +131,7 @@ impl Fleet {
             stopped: BTreeSet::new(),
             ordered: 0,
             only_orders: false,
+            incomplete: false,
             limit: None,
             now,
             open_until: None,
@@ -181,6 +184,12 @@ impl Fleet {
         for member in self.members() {
             self.wait_for(member, self.state(member));
         }
+    }
+
+    /// Some of those that were members when its waves were opened may be missing: whoever would take their
+    /// places in a wave does not begin, and what comes after it does not come. What has begun goes on.
+    pub fn miss_members(&mut self) {
+        self.incomplete = (1..self.waves.len()).contains(&(self.place.opened as usize));
     }
 
     /// Takes an event and says what is to be done. `now` is the time since 1970.
@@ -254,7 +263,7 @@ impl Fleet {
 
     /// Opens waves, one after the other.
     fn advance(&mut self) {
-        if self.only_orders {
+        if self.only_orders || self.incomplete {
             return;
         }
         if self.place.opened == 0 {
@@ -375,8 +384,10 @@ impl Fleet {
         if self.place.aborted {
             return Some(FleetEnd::Aborted);
         }
-        let wave = *self.stopped.first()?;
-        Some(FleetEnd::Stopped { wave })
+        match self.stopped.first() {
+            Some(&wave) => Some(FleetEnd::Stopped { wave }),
+            None => self.incomplete.then_some(FleetEnd::Incomplete),
+        }
     }
 
     fn set_timer(&mut self) {
@@ -398,6 +409,7 @@ impl Fleet {
                 (Ledger::Untouched, None, false)
             }
             Found::Unknown(_) => (Ledger::Unknown, None, false),
+            Found::Lost(why) => (Ledger::Unknown, Some(why), true),
             Found::Current => (Ledger::Current, None, false),
             Found::Refused(why) => (Ledger::Refused, Some(why), false),
             Found::Running if self.place.aborted => {
@@ -437,6 +449,8 @@ impl Fleet {
                 MemberState::RolledBack
             }
             (Ledger::Untouched | Ledger::Unknown | Ledger::Begun, false) => MemberState::Waiting,
+            // Its hook after is owed until somebody knows how it stands.
+            (Ledger::Unknown, true) => MemberState::Failed,
             (Ledger::Begun, true) if then == Then::RollBack => MemberState::WaitsForRollback,
             (Ledger::RollingBack, _) if goes_back => MemberState::WaitsForRollback,
             _ if attended => MemberState::WaitsForHook,

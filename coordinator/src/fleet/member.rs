@@ -38,6 +38,8 @@ pub enum Found {
     TooLong(Duration),
     /// It could not be looked at: it is tried when its turn comes.
     Unknown(String),
+    /// The same, and that it has failed is known, and why.
+    Lost(String),
     /// It is at the target already, and not by this fleet: it is left alone.
     Current,
     /// It cannot be upgraded, and why: it is left alone.

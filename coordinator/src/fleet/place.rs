@@ -25,6 +25,9 @@ pub struct FleetPlace {
     /// Their names: whoever changes the waves of the file means others by the same numbers.
     #[serde(default)]
     pub waves: Vec<String>,
+    /// What members were taken from: what could be asked when waves were opened.
+    #[serde(default)]
+    pub sources: BTreeSet<String>,
     /// Waves that were approved.
     pub approved: BTreeSet<u32>,
     /// All were, those to come too.
@@ -59,6 +62,7 @@ impl Default for FleetPlace {
             version: VERSION,
             opened: 0,
             waves: Vec::new(),
+            sources: BTreeSet::new(),
             approved: BTreeSet::new(),
             approved_all: false,
             paused: false,

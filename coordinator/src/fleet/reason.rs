@@ -26,6 +26,8 @@ pub enum Reason {
         /// How many have failed.
         failed: u32,
     },
+    /// Members of earlier waves, or of its own, may be missing.
+    Incomplete,
     /// The fleet is paused.
     Paused,
     /// The fleet was aborted.
@@ -61,6 +63,10 @@ impl fmt::Display for Reason {
                 f,
                 "{failed} of wave {wave} failed, and its policy says stop: mend and `upshift fleet \
                  retry`, or `upshift fleet resume` in spite of it"
+            ),
+            Self::Incomplete => f.write_str(
+                "databases that the first waves were taken from cannot be listed now: mend that, then \
+                 `upshift fleet run`",
             ),
             Self::Paused => f.write_str("the fleet is paused: `upshift fleet resume`"),
             Self::Aborted => {
@@ -153,6 +159,9 @@ impl Fleet {
         }
         if self.place.paused {
             return Some(Reason::Paused);
+        }
+        if self.incomplete && !goes_on {
+            return Some(Reason::Incomplete);
         }
         let is_later = (entry.wave as usize) < self.waves.len() && entry.wave >= self.place.opened;
         if is_later && !self.only_orders {

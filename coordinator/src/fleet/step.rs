@@ -62,7 +62,8 @@ impl Fleet {
         }
         let (state, command) = match goal {
             Goal::Upgrade => {
-                let unasked = self.roster.entry(member).ledger == Ledger::Unknown;
+                let entry = self.roster.entry(member);
+                let unasked = entry.ledger == Ledger::Unknown && !entry.ordered;
                 (
                     MemberState::Running,
                     FleetCommand::Begin { member, unasked },
@@ -185,7 +186,7 @@ impl Fleet {
                     self.failed(member, why);
                 }
             }
-            Found::Unknown(why) => {
+            Found::Unknown(why) | Found::Lost(why) => {
                 if self.roster.entry(member).ledger == Ledger::Untouched {
                     self.ledger(member, Ledger::Unknown);
                 }
@@ -231,7 +232,7 @@ impl Fleet {
                 self.ledger(member, Ledger::Begun);
                 self.fail(member, why);
             }
-            Found::Failed(why) | Found::Unknown(why) | Found::NotBegun(why) => {
+            Found::Failed(why) | Found::Unknown(why) | Found::Lost(why) | Found::NotBegun(why) => {
                 self.fail(member, format!("the commit: {why}"));
             }
             Found::Prepared => {
@@ -249,7 +250,7 @@ impl Fleet {
     fn rolled_back(&mut self, member: MemberId, found: Found) {
         let why = match found {
             // Its way back has not begun: it stands as it did.
-            Found::Failed(why) | Found::Unknown(why) | Found::NotBegun(why) => {
+            Found::Failed(why) | Found::Unknown(why) | Found::Lost(why) | Found::NotBegun(why) => {
                 self.fail(member, why);
                 return self.after(member);
             }
@@ -290,7 +291,7 @@ impl Fleet {
                 self.roster.entry_mut(member).seconds = takes.as_secs_f32();
                 Ledger::Untouched
             }
-            Found::Unknown(_) => Ledger::Unknown,
+            Found::Unknown(_) | Found::Lost(_) => Ledger::Unknown,
             Found::Running | Found::Failed(_) => Ledger::Begun,
             Found::RollingBack => Ledger::RollingBack,
             Found::NotBegun(why) => {

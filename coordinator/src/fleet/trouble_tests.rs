@@ -286,3 +286,72 @@ fn none_begins_when_its_hook_took_longer_than_the_window() {
     assert_eq!(state(&fleet, "db/a"), MemberState::Waiting);
     assert_eq!(reason(&fleet, "db/a"), "the window is closed");
 }
+
+#[test]
+fn no_canary_is_filled_anew_while_its_members_may_be_missing() {
+    let place = FleetPlace {
+        opened: 1,
+        ..FleetPlace::default()
+    };
+    // Of the canary one is there; the other one, which has failed, cannot be listed.
+    let going = Member {
+        found: Found::Running,
+        wave: Some(0),
+        ..member("db", "a", 1.0)
+    };
+    let lost = Member {
+        found: Found::Lost("a check fails".to_owned()),
+        ..member("away", "x", 1.0)
+    };
+    let fresh = ["b", "c"].map(|name| member("db", name, 1.0));
+    let mut waves = canary();
+    waves[0].take = Share::Count(2);
+    let now = Duration::from_secs(1_000_000);
+    let begun = |members: Vec<Member>| {
+        let mut fleet = Fleet::new(order(waves.clone()), members, place.clone(), now);
+        fleet.miss_members();
+        let commands = fleet.handle(FleetEvent::Tick, now).unwrap();
+        let begun = commands.iter().filter_map(|command| match command {
+            FleetCommand::Begin { member, .. } => Some(fleet.name(*member).to_string()),
+            _ => None,
+        });
+        (begun.collect::<Vec<_>>(), fleet)
+    };
+    let members = [vec![going], fresh.to_vec()].concat();
+    let (names, mut fleet) = begun(members.clone());
+    assert_eq!(names, ["db/a"]);
+    let a = fleet.find(&MemberName::on("db", "a")).unwrap();
+    let found = Found::Prepared;
+    let ended = FleetEvent::Ended { member: a, found };
+    let commands = fleet.handle(ended, now).unwrap();
+    assert_eq!(commands, [FleetCommand::Ended(FleetEnd::Incomplete)]);
+    let waits = fleet.find(&MemberName::on("db", "b")).unwrap();
+    let why = fleet.reason(waits).unwrap().to_string();
+    assert!(why.contains("cannot be listed now"), "{why}");
+
+    // It still counts, and whoever wants it back asks it.
+    let (_, fleet) = begun([members, vec![lost]].concat());
+    let x = fleet.find(&MemberName::on("away", "x")).unwrap();
+    assert_eq!(fleet.state(x), MemberState::Failed);
+    assert_eq!(fleet.tally(None).failed, 1);
+    assert_eq!(fleet.missed(&FleetOrder::RollBack(Which::All)).len(), 2);
+
+    // Once all waves are open nobody can take a place.
+    let open = FleetPlace { opened: 2, ..place };
+    let mut fleet = Fleet::new(order(canary()), fresh.to_vec(), open, now);
+    fleet.miss_members();
+    let commands = fleet.handle(FleetEvent::Tick, now).unwrap();
+    assert_eq!(commands.len(), 2, "{commands:?}");
+}
+
+#[test]
+fn one_that_could_not_be_asked_is_gone_on_with_where_it_is_named() {
+    let lost = Member {
+        found: Found::Lost("a check fails".to_owned()),
+        ..member("db", "a", 1.0)
+    };
+    let mut fleet = Conductor::new(order(vec![Wave::rest("all")]), vec![lost]);
+    assert_eq!(fleet.tick(), ["record", "wave 0 ended", "Done"]);
+    let said = fleet.order(FleetOrder::Retry(these(&["db/a"]))).unwrap();
+    assert_eq!(said, ["record", "begin db/a"]);
+}

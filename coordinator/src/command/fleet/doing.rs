@@ -133,7 +133,7 @@ fn in_words(found: &Found) -> (&'static str, Option<String>) {
             return ("put_off", Some(why));
         }
         // To whoever reads it, one that cannot be reached has failed.
-        Found::Unknown(why) | Found::NotBegun(why) => ("failed", Some(why)),
+        Found::Unknown(why) | Found::Lost(why) | Found::NotBegun(why) => ("failed", Some(why)),
         Found::Current => ("current", None),
         Found::Refused(why) => ("refused", Some(why)),
         Found::Running => ("running", None),

@@ -13,11 +13,11 @@ use upshift_shared::{
 
 use super::{
     super::{Failure, database::print_line},
+    beginning::{Asked, Given, conduct},
     home::Left,
     members::{Chosen, FleetArguments, For, Surveyed, configured, survey},
     remote,
     run::{HowArguments, Next},
-    running::{Asked, Given, conduct},
     shown::{Shown, ShownMember},
 };
 use crate::fleet::{Fleet, FleetCommand, FleetEvent, FleetOrder, MemberState, Which};

@@ -6,9 +6,9 @@ use clap::Args;
 
 use super::{
     super::{Failure, database::print_line},
+    beginning::{Asked, Given, conduct},
     members::{FleetArguments, configured},
     remote::Submit,
-    running::{Asked, Given, conduct},
     shown::Shown,
     telling::Telling,
 };

@@ -3,48 +3,30 @@
 //! Order of shutdown: no member begins any more, runs end when their units have and stay as they stand,
 //! the loop that drives them ends, its workers do, the folder is given back.
 
-use std::{collections::HashMap, path::Path, sync::Arc, time::Duration};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use tokio::{
     task::JoinSet,
     time::{Interval, MissedTickBehavior, interval, sleep, timeout},
 };
 use tokio_util::sync::CancellationToken;
-use upshift_shared::{
-    Error,
-    clock::{self, Stopwatch},
-    config::Config,
-    fleet::{FleetFile, MemberName},
-    pack::Pack,
-    telemetry::trace::Parent,
-};
+use upshift_shared::clock::{self, Stopwatch};
 
 use super::{
-    super::{
-        Failure, bad_data, compiling,
-        host::{ClusterHost, Host},
-        parsed, run, signals,
-    },
-    budget,
-    conducting::{Away, Conductor, RunLimits, Work},
+    super::Failure,
+    beginning::Asked,
+    conducting::{Conductor, Work},
     doing::{self, Ended, HookCall},
-    finding::{Entries, Own, pack_in_words},
+    finding::Entries,
     home::Home,
     hooks::Told,
     loads::Loads,
-    members::{Chosen, For, Surveyed, survey},
-    pace::Pace,
     shown::Shown,
     telling::Telling,
-    variants::Variants,
 };
 use crate::{
-    coordination::Embedded,
-    driver::process::Crew,
     engine::Load,
-    fleet::{
-        Fleet, FleetCommand, FleetEvent, FleetOrder, FleetPlace, HookKind, MemberId, Standing, room,
-    },
+    fleet::{Fleet, FleetCommand, FleetEvent, FleetOrder, HookKind, MemberId, Standing, room},
 };
 
 /// How often it is looked for orders that were left.
@@ -61,58 +43,10 @@ const PER_WORKER: u32 = 2;
 /// Units of one database at once, where nobody says: others want workers too.
 pub(in crate::command) const UNITS: u32 = 4;
 
-/// What a process is to do with a fleet.
-pub(in crate::command) struct Asked {
-    /// Workers that there are.
-    pub(in crate::command) workers: u32,
-    /// What is ordered first.
-    pub(in crate::command) orders: Vec<FleetOrder>,
-    /// Whether nothing is done but that.
-    pub(in crate::command) only_orders: bool,
-}
-
-/// What is said of a fleet when it is begun, or gone on with.
-#[derive(Debug, Default)]
-pub(in crate::command) struct Given {
-    /// Options of `upshift run`; where there are none, those that the order was begun with.
-    pub(in crate::command) options: Vec<String>,
-    /// Whether it begins once more.
-    pub(in crate::command) anew: bool,
-}
-
-impl Given {
-    pub(in crate::command) fn heed(&self, place: &mut FleetPlace) {
-        if self.anew {
-            place.begin_anew();
-        }
-        if self.anew || !self.options.is_empty() {
-            place.options.clone_from(&self.options);
-        }
-    }
-}
-
-/// A fleet that is at hand: its order, and where it is at home.
-pub(in crate::command) struct AtHand {
-    pub(in crate::command) order: FleetFile,
-    pub(in crate::command) place: FleetPlace,
-    /// Whether that is not what is kept.
-    pub(in crate::command) changed: bool,
-    pub(in crate::command) home: Arc<dyn Home>,
-    pub(in crate::command) config: Arc<Config>,
-    pub(in crate::command) telling: Telling,
-}
-
-/// A fleet whose members were looked at.
-pub(in crate::command) struct LookedAt {
-    fleet: AtHand,
-    pack: Pack,
-    surveyed: Surveyed,
-}
-
 /// A fleet that this process conducts.
-struct Running {
-    fleet: Fleet,
-    home: Arc<dyn Home>,
+pub(super) struct Running {
+    pub(super) fleet: Fleet,
+    pub(super) home: Arc<dyn Home>,
     conductor: Arc<Conductor>,
     entries: Arc<Entries>,
     work: JoinSet<Ended>,
@@ -139,183 +73,8 @@ enum Happened {
     ToldToStop,
 }
 
-/// Conducts a fleet with workers of this process until there is nothing more to do, or it is told to stop.
-pub(super) async fn conduct(
-    chosen: &Chosen,
-    (asked, given): (Asked, Given),
-    (config, telling): (Arc<Config>, Telling),
-) -> Result<Shown, Failure> {
-    let _lock = chosen.folder.lock().await?;
-    let stop = CancellationToken::new();
-    let mut background = JoinSet::new();
-    signals::cancel_on_signal(&mut background, stop.clone())?;
-    let stored = chosen.folder.place()?;
-    let mut place = stored.clone();
-    given.heed(&mut place);
-    if !asked.only_orders {
-        let fits = place.fits(&chosen.order);
-        fits.map_err(|refusal| Failure::refused(refusal.to_string()))?;
-    }
-    chosen.folder.take_over()?;
-    let at_hand = AtHand {
-        order: chosen.order.clone(),
-        changed: place != stored,
-        place,
-        home: Arc::new(chosen.folder.clone()),
-        config,
-        telling,
-    };
-    let looked_at = stop.run_until_cancelled(Box::pin(at_hand.look())).await;
-    let looked_at = looked_at.unwrap_or_else(|| Err(Failure::failed("stopped")))?;
-    let resolver = Arc::clone(&looked_at.surveyed.entries);
-    let resolve = move |name: &str| {
-        let found = resolver.target(&MemberName::from(name.to_owned()));
-        found.map_err(|failure| Error::Config(failure.message().to_owned()))
-    };
-    let (crew, hub) = Crew::assemble(Arc::new(resolve), asked.workers)?;
-    let host = ClusterHost {
-        hub,
-        coordination: Arc::new(Embedded::default()),
-        servers: Arc::default(),
-        takes_over: false,
-        trace: Parent::default(),
-        units: UNITS,
-    };
-    let limits = RunLimits::default();
-    let conducted = Box::pin(looked_at.conduct((host, limits), asked, &stop)).await;
-    crew.dismiss().await;
-    background.abort_all();
-    conducted
-}
-
-impl AtHand {
-    /// Looks at its members.
-    pub(in crate::command) async fn look(mut self) -> Result<LookedAt, Failure> {
-        // What is wrong with the pack is said before anything is looked at.
-        let pack = tokio::task::block_in_place(|| compiling::load(&self.order.pack))?;
-        let named = pack_in_words(&pack);
-        let before = self.place.pack.get_or_insert_with(|| {
-            self.changed = true;
-            named.clone()
-        });
-        if *before != named {
-            return Err(Failure::refused(format!(
-                "the fleet was begun with pack {before}, and this is {named}: give the order another name, or begin \
-                 it once more with --anew"
-            )));
-        }
-        let of = (&self.order, &*self.home);
-        let why = (&self.place, For::Run);
-        let surveyed = Box::pin(survey(of, Arc::clone(&self.config), why)).await?;
-        for unasked in &surveyed.unasked {
-            self.telling.warn(&format!(
-                "{} cannot be had: {}",
-                unasked.source, unasked.why
-            ));
-        }
-        Ok(LookedAt {
-            fleet: self,
-            pack,
-            surveyed,
-        })
-    }
-}
-
-impl LookedAt {
-    /// Conducts it until there is nothing more to do, or it is told to stop; `host` drives its runs.
-    pub(in crate::command) async fn conduct(
-        self,
-        (host, limits): (ClusterHost, RunLimits),
-        asked: Asked,
-        stop: &CancellationToken,
-    ) -> Result<Shown, Failure> {
-        let Self {
-            fleet,
-            pack,
-            surveyed,
-        } = self;
-        let AtHand {
-            mut order,
-            place,
-            changed,
-            home,
-            config,
-            telling,
-        } = fleet;
-        let Surveyed {
-            members,
-            entries,
-            unasked,
-            ..
-        } = surveyed;
-        let told = budget::heed(&mut order, (&members, &entries)).await;
-        told.iter().for_each(|line| telling.say(line));
-        limits.heed(&mut order.caps);
-        let with = (config, Arc::clone(&entries));
-        let conductor = conductor(&place, (&order, pack), with, (host, limits))?;
-        if changed {
-            home.record(&place).await?;
-        }
-        let fleet = Fleet::new(order, members, place, clock::since_epoch());
-        let ordered = asked.orders.first().cloned();
-        let mut running = Running::new(fleet, home, (conductor, entries), telling);
-        let run = Box::pin(running.run(asked, stop)).await;
-        running.home.tell(running.shown(false));
-        run?;
-        match unasked.is_empty() {
-            true => Ok(Shown {
-                missed: ordered.map_or_else(Vec::new, |order| running.missed(&order)),
-                ..running.shown(false)
-            }),
-            false => Err(Failure::failed(
-                "not all that [[members]] names could be asked: what is there was not upgraded",
-            )),
-        }
-    }
-}
-
-/// What conducts its members, by options of `upshift run`.
-fn conductor(
-    place: &FleetPlace,
-    (order, pack): (&FleetFile, Pack),
-    (config, entries): (Arc<Config>, Arc<Entries>),
-    (host, limits): (ClusterHost, RunLimits),
-) -> Result<Conductor, Failure> {
-    let hub = host.hub.clone();
-    let host = Host::Cluster(Box::new(host));
-    let arguments = run_arguments(&place.options, &order.pack, host)?;
-    let options = arguments.ordering().options(&config.run);
-    let mut compiled = arguments.pack().options();
-    let remark = bad_data::heed(&options, &mut compiled)?;
-    Ok(Conductor {
-        own: Own::of(order, place),
-        patience: order.patience,
-        away: Away::default(),
-        variants: Variants::new(pack, compiled, remark),
-        pace: Pace::default(),
-        config,
-        entries,
-        arguments,
-        options,
-        hub,
-        limits,
-    })
-}
-
-/// The arguments of `upshift run` that the options of a fleet are.
-pub(in crate::command) fn run_arguments(
-    options: &[String],
-    pack: &Path,
-    host: Host,
-) -> Result<run::Arguments, Failure> {
-    let mut words = options.to_vec();
-    words.push("--".to_owned());
-    words.push(pack.display().to_string());
-    parsed::<run::Arguments>(&words)?.of_fleet(host)
-}
-
 impl Running {
-    fn new(
+    pub(super) fn new(
         fleet: Fleet,
         home: Arc<dyn Home>,
         (conductor, entries): (Conductor, Arc<Entries>),
@@ -342,18 +101,22 @@ impl Running {
     }
 
     /// Members that an order did not bring where it was to.
-    fn missed(&self, order: &FleetOrder) -> Vec<String> {
+    pub(super) fn missed(&self, order: &FleetOrder) -> Vec<String> {
         let missed = self.fleet.missed(order).into_iter();
         let names = missed.map(|member| self.fleet.name(member).to_string());
         names.collect()
     }
 
-    fn shown(&self, conducted: bool) -> Shown {
+    pub(super) fn shown(&self, conducted: bool) -> Shown {
         Shown::of(&self.fleet, clock::since_epoch(), conducted)
     }
 
     /// Until there is nothing more to do, or it is told to stop.
-    async fn run(&mut self, asked: Asked, stop: &CancellationToken) -> Result<(), Failure> {
+    pub(super) async fn run(
+        &mut self,
+        asked: Asked,
+        stop: &CancellationToken,
+    ) -> Result<(), Failure> {
         if asked.only_orders {
             self.fleet.only_orders();
         }
