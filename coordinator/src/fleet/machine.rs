@@ -147,6 +147,9 @@ impl Fleet {
             fleet.adopt(member, found);
         }
         fleet.forgive_no_more();
+        if std::mem::take(&mut fleet.place.resumed) {
+            fleet.forgive();
+        }
         for order in &wanted {
             fleet.want_again(order);
         }

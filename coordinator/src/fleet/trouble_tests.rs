@@ -355,3 +355,44 @@ fn one_that_could_not_be_asked_is_gone_on_with_where_it_is_named() {
     let said = fleet.order(FleetOrder::Retry(these(&["db/a"]))).unwrap();
     assert_eq!(said, ["record", "begin db/a"]);
 }
+
+#[test]
+fn whoever_goes_on_forgives_what_was_resumed_while_nobody_was_there() {
+    let mut place = FleetPlace {
+        opened: 1,
+        paused: true,
+        ..FleetPlace::default()
+    };
+    let failed = Member {
+        found: Found::Failed("a check fails".to_owned()),
+        wave: Some(0),
+        ..member("db", "a", 1.0)
+    };
+    let members = vec![failed, member("db", "b", 1.0)];
+    let now = Duration::from_secs(1_000_000);
+    assert_eq!(place.take_down(&FleetOrder::Resume), Ok(true));
+    assert_eq!(
+        place.take_down(&FleetOrder::Approve { wave: Some(0) }),
+        Ok(true)
+    );
+    assert_eq!(place.take_down(&FleetOrder::Retry(Which::All)), Ok(false));
+    let mut fleet = Fleet::new(order(canary()), members.clone(), place.clone(), now);
+    let commands = fleet.handle(FleetEvent::Tick, now).unwrap();
+    let b = fleet.find(&MemberName::on("db", "b")).unwrap();
+    let begins = FleetCommand::Begin {
+        member: b,
+        unasked: false,
+    };
+    assert_eq!(commands[0], FleetCommand::Record);
+    assert!(commands.contains(&begins), "{commands:?}");
+    let kept = fleet.place();
+    assert!(!kept.resumed && kept.forgiven[&0].len() == 1);
+
+    // An abort is not undone so, and a pause keeps it where it is.
+    assert_eq!(place.take_down(&FleetOrder::Pause), Ok(true));
+    let mut fleet = Fleet::new(order(canary()), members, place.clone(), now);
+    fleet.handle(FleetEvent::Tick, now).unwrap();
+    assert_eq!(fleet.standing(), Standing::Paused);
+    place.aborted = true;
+    assert!(place.take_down(&FleetOrder::Resume).is_err());
+}

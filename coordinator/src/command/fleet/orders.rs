@@ -7,7 +7,7 @@ use std::{path::Path, time::Duration};
 use clap::Args;
 use upshift_proto::v1::{FleetMembers, fleet_order_request::What};
 use upshift_shared::{
-    clock::{self, Stopwatch},
+    clock::Stopwatch,
     fleet::{FleetFile, MemberName},
 };
 
@@ -15,12 +15,12 @@ use super::{
     super::{Failure, database::print_line},
     beginning::{Asked, Given, conduct},
     home::Left,
-    members::{Chosen, FleetArguments, For, Surveyed, configured, survey},
+    members::{Chosen, FleetArguments, configured},
     remote,
     run::{HowArguments, Next},
     shown::{Shown, ShownMember},
 };
-use crate::fleet::{Fleet, FleetCommand, FleetEvent, FleetOrder, MemberState, Which};
+use crate::fleet::{FleetOrder, MemberState, Which};
 
 /// How long whoever conducts the fleet may take to take an order up: it looks twice a second.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -227,11 +227,11 @@ async fn give(
             "ordered: the process that conducts the fleet has taken it up",
         );
     };
-    if matches!(
-        order,
-        FleetOrder::Pause | FleetOrder::Resume | FleetOrder::Approve { .. }
-    ) {
-        write_down(chosen, order, config).await?;
+    // What needs no member is not worth looking at all of them.
+    let mut place = chosen.folder.place()?;
+    let taken = place.take_down(&order);
+    if taken.map_err(|refusal| Failure::refused(refusal.to_string()))? {
+        chosen.folder.keep(&place)?;
         let run = chosen.command("run");
         return ordered(
             how,
@@ -300,30 +300,5 @@ async fn taken_up(left: &Left) -> Result<(), Failure> {
             ));
         }
         tokio::time::sleep(EVERY).await;
-    }
-}
-
-/// Nobody conducts the fleet: what was ordered holds for whoever does next.
-async fn write_down(
-    chosen: &Chosen,
-    order: FleetOrder,
-    config: Option<&Path>,
-) -> Result<(), Failure> {
-    let place = chosen.folder.place()?;
-    let Surveyed { members, .. } = Box::pin(survey(
-        (&chosen.order, &chosen.folder),
-        configured(config)?,
-        (&place, For::Status),
-    ))
-    .await?;
-    let now = clock::since_epoch();
-    let mut fleet = Fleet::new(chosen.order.clone(), members, place, now);
-    fleet.only_orders();
-    let commands = fleet
-        .handle(FleetEvent::Ordered(order), now)
-        .map_err(|refusal| Failure::refused(refusal.to_string()))?;
-    match commands.contains(&FleetCommand::Record) {
-        true => chosen.folder.keep(fleet.place()),
-        false => Ok(()),
     }
 }
