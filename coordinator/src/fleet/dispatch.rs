@@ -49,6 +49,29 @@ impl Fleet {
         self.limit.map_or(own, |limit| limit.min(own)).max(1)
     }
 
+    /// So many databases at once and no more, from the next event on; nothing begins by this itself.
+    pub fn limit(&mut self, max_databases: u32) {
+        self.limit = Some(max_databases);
+    }
+
+    /// So many of a server and no more, and no more than the file says: the same.
+    pub fn limit_server(&mut self, server: &str, max_databases: u32) {
+        for (number, side) in (0..).zip(&mut self.roster.servers) {
+            if *side.name == *server {
+                side.cap = side.of_file.min(max_databases).max(1);
+                self.lines.set_room(number, side.active < side.cap);
+            }
+        }
+    }
+
+    /// To how many of a server something is being done.
+    #[must_use]
+    pub fn active_on(&self, server: &str) -> u32 {
+        let servers = self.roster.servers.iter();
+        let own = servers.filter(|side| *side.name == *server);
+        own.map(|side| side.active).sum()
+    }
+
     pub(super) fn has_room(&self) -> bool {
         number(self.active.len()) < self.cap()
     }

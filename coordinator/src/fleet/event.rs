@@ -41,6 +41,14 @@ pub enum FleetEvent {
         /// How many.
         max_databases: Option<u32>,
     },
+    /// No more databases of a server at once than this, whatever the file says: by the connections that it
+    /// has for us now.
+    ServerLimited {
+        /// As members name it.
+        server: String,
+        /// How many.
+        max_databases: u32,
+    },
     /// Time has passed.
     Tick,
 }

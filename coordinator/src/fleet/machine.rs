@@ -174,11 +174,6 @@ impl Fleet {
         }
     }
 
-    /// So many databases at once and no more, from the next event on; nothing begins by this itself.
-    pub fn limit(&mut self, max_databases: u32) {
-        self.limit = Some(max_databases);
-    }
-
     /// From now on nothing is done but what is ordered, paused or not: for a process that carries out an
     /// order while nobody drives the fleet. [`FleetEnd::Ordered`] comes when it is done.
     pub fn only_orders(&mut self) {
@@ -237,6 +232,13 @@ impl Fleet {
             FleetEvent::Ordered(order) => self.ordered(order),
             FleetEvent::Limited { max_databases } => {
                 self.limit = max_databases;
+                Ok(())
+            }
+            FleetEvent::ServerLimited {
+                server,
+                max_databases,
+            } => {
+                self.limit_server(&server, max_databases);
                 Ok(())
             }
             FleetEvent::Tick => {

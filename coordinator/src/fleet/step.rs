@@ -382,7 +382,7 @@ impl Fleet {
         let server = self.roster.entry(member).server;
         let side = &mut self.roster.servers[server as usize];
         side.active -= 1;
-        self.lines.set_room(server, true);
+        self.lines.set_room(server, side.active < side.cap);
         self.active.remove(&member)
     }
 

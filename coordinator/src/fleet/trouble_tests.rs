@@ -396,3 +396,38 @@ fn whoever_goes_on_forgives_what_was_resumed_while_nobody_was_there() {
     place.aborted = true;
     assert!(place.take_down(&FleetOrder::Resume).is_err());
 }
+
+#[test]
+fn a_server_may_have_fewer_at_once_for_a_while() {
+    let members = ["a", "b", "c", "d", "e"].map(|name| member("db", name, 1.0));
+    let mut file = order(vec![Wave::rest("all")]);
+    file.caps.per_server = Some(4);
+    let mut fleet = Conductor::new(file, members.to_vec());
+    fleet.fleet.limit_server("db", 2);
+    fleet.tick();
+    assert_eq!(fleet.jobs.len(), 2);
+    let mut limited = |max_databases| {
+        let server = "db".to_owned();
+        fleet.feed(FleetEvent::ServerLimited {
+            server,
+            max_databases,
+        })
+    };
+    // What was begun under the higher limit goes on; nothing follows it.
+    assert_eq!(limited(3), ["begin db/c"]);
+    assert_eq!(limited(1), [""; 0]);
+    assert_eq!(fleet.finish(0), [""; 0]);
+    assert!(reason(&fleet, "db/d").starts_with("1 databases of db"));
+    assert_eq!(fleet.finish(0), [""; 0]);
+    assert_eq!(fleet.finish(0), ["begin db/d"]);
+    let server = "db".to_owned();
+    // Never more than the file says.
+    let max_databases = 99;
+    let limited = FleetEvent::ServerLimited {
+        server,
+        max_databases,
+    };
+    assert_eq!(fleet.feed(limited), ["begin db/e"]);
+    fleet.finish_all();
+    assert_eq!(fleet.end, Some(FleetEnd::Done));
+}

@@ -19,7 +19,7 @@ use super::{
         host::{ClusterHost, Host},
         parsed, run, signals,
     },
-    budget,
+    budget::Budget,
     conducting::{Away, Conductor, RunLimits},
     finding::{Entries, Own, pack_in_words},
     home::Home,
@@ -198,9 +198,11 @@ impl LookedAt {
             incomplete,
             ..
         } = surveyed;
-        let told = budget::heed(&mut order, (&members, &entries)).await;
-        told.iter().for_each(|line| telling.say(line));
         limits.heed(&mut order.caps);
+        let budget = Budget::of(&members, &entries);
+        let caps = &order.caps;
+        let cap = |server: &str, entry: &str| caps.of_server(server, entry).min(caps.in_all());
+        let of_servers = budget.at_first(cap).await;
         let with = (config, Arc::clone(&entries));
         let conductor = conductor(&place, (&order, pack), with, (host, limits))?;
         if changed {
@@ -210,8 +212,12 @@ impl LookedAt {
         if incomplete {
             fleet.miss_members();
         }
+        for (server, databases, told) in of_servers {
+            fleet.limit_server(&server, databases);
+            told.iter().for_each(|line| telling.say(line));
+        }
         let ordered = asked.orders.first().cloned();
-        let mut running = Running::new(fleet, home, (conductor, entries), telling);
+        let mut running = Running::new(fleet, home, (conductor, entries, budget), telling);
         let run = Box::pin(running.run(asked, stop)).await;
         running.home.tell(running.shown(false));
         run?;

@@ -15,6 +15,7 @@ use upshift_shared::clock::{self, Stopwatch};
 use super::{
     super::Failure,
     beginning::Asked,
+    budget::{Asking, Budget, Said},
     conducting::{Conductor, Work},
     doing::{self, Ended, HookCall},
     finding::Entries,
@@ -57,6 +58,7 @@ pub(super) struct Running {
     telling: Telling,
     looks: Interval,
     loads: Loads,
+    connections: Asking,
     /// Databases at once, by what the workers had to do when that was asked last.
     limit: Option<u32>,
     /// When it was last told how the fleet stands; and whether that has changed since.
@@ -70,6 +72,7 @@ enum Happened {
     Due,
     Look,
     Load(Load),
+    Connections(Said),
     ToldToStop,
 }
 
@@ -77,7 +80,7 @@ impl Running {
     pub(super) fn new(
         fleet: Fleet,
         home: Arc<dyn Home>,
-        (conductor, entries): (Conductor, Arc<Entries>),
+        (conductor, entries, budget): (Conductor, Arc<Entries>, Budget),
         telling: Telling,
     ) -> Self {
         let mut looks = interval(LOOK);
@@ -95,6 +98,7 @@ impl Running {
             telling,
             looks,
             loads,
+            connections: budget.watch(),
             limit: None,
             told: (Stopwatch::start(), true),
         }
@@ -160,6 +164,7 @@ impl Running {
                     self.tell(false);
                 }
                 Happened::Load(load) => self.make_room(&load).await?,
+                Happened::Connections(said) => self.heed_connections(said).await?,
                 Happened::ToldToStop => {
                     self.leave().await;
                     return Err(Failure::failed("stopped"));
@@ -182,6 +187,21 @@ impl Running {
         self.feed(event).await.map(drop)
     }
 
+    /// As many databases of each server at once as its connections allow now.
+    async fn heed_connections(&mut self, said: Said) -> Result<(), Failure> {
+        for (server, connections) in said {
+            let max_databases = connections.with(self.fleet.active_on(&server));
+            tracing::debug!(%server, max_databases, "a server was asked for its connections");
+            let server = server.to_string();
+            let event = FleetEvent::ServerLimited {
+                server,
+                max_databases,
+            };
+            self.feed(event).await?;
+        }
+        Ok(())
+    }
+
     async fn next(&mut self, stop: &CancellationToken) -> Happened {
         let due = self.wake.map(|at| at.saturating_sub(clock::since_epoch()));
         tokio::select! {
@@ -192,6 +212,7 @@ impl Running {
             () = sleep(due.unwrap_or_default()), if due.is_some() => Happened::Due,
             _ = self.looks.tick() => Happened::Look,
             load = self.loads.next() => Happened::Load(load),
+            said = self.connections.next() => Happened::Connections(said),
             () = stop.cancelled() => Happened::ToldToStop,
         }
     }
