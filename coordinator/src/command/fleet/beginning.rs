@@ -25,7 +25,7 @@ use super::{
     home::Home,
     members::{Chosen, For, Surveyed, survey},
     pace::Pace,
-    running::{Running, UNITS},
+    running::{Running, STOPPED, UNITS},
     shown::Shown,
     telling::Telling,
     variants::Variants,
@@ -111,7 +111,7 @@ pub(super) async fn conduct(
         telling,
     };
     let looked_at = stop.run_until_cancelled(Box::pin(at_hand.look())).await;
-    let looked_at = looked_at.unwrap_or_else(|| Err(Failure::failed("stopped")))?;
+    let looked_at = looked_at.unwrap_or_else(|| Err(Failure::failed(STOPPED)))?;
     let resolver = Arc::clone(&looked_at.surveyed.entries);
     let resolve = move |name: &str| {
         let found = resolver.target(&MemberName::from(name.to_owned()));

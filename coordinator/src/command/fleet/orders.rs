@@ -14,16 +14,15 @@ use upshift_shared::{
 use super::{
     super::{Failure, database::print_line},
     beginning::{Asked, Given, conduct},
+    folder::ORDER_PATIENCE,
     home::Left,
     members::{Chosen, FleetArguments, configured},
     remote,
-    run::{HowArguments, Next},
+    run::{HowArguments, Next, stopped},
     shown::{Shown, ShownMember},
 };
 use crate::fleet::{FleetOrder, MemberState, Which};
 
-/// How long whoever conducts the fleet may take to take an order up: it looks twice a second.
-const PATIENCE: Duration = Duration::from_secs(30);
 /// How often it is looked whether it has.
 const EVERY: Duration = Duration::from_millis(100);
 
@@ -246,7 +245,9 @@ async fn give(
     };
     let asked = (asked, Given::default());
     let with = (configured(config)?, how.telling(chosen.command("approve")));
-    let shown = Box::pin(conduct(chosen, asked, with)).await?;
+    let conducted = Box::pin(conduct(chosen, asked, with)).await;
+    // What was ordered and is not done is kept: whoever conducts the fleet next does it.
+    let shown = conducted.map_err(|failure| stopped(failure, &chosen.command("run")))?;
     let next = Next {
         run: chosen.command("run"),
         retry: chosen.command("retry"),
@@ -293,11 +294,17 @@ async fn taken_up(left: &Left) -> Result<(), Failure> {
         if let Some(answer) = left.answered() {
             return answer;
         }
-        if watch.elapsed() > PATIENCE {
-            return Err(Failure::failed(
-                "the order is left and not taken up yet: whoever conducts the fleet takes it up when it \
-                 can, or the next one that does",
-            ));
+        if watch.elapsed() > ORDER_PATIENCE {
+            return Err(Failure::failed(match left.withdraw() {
+                true => {
+                    "nobody has taken the order up, and it is withdrawn: whoever conducts the fleet looks at its \
+                     databases still, or hangs; give it again when it is under way"
+                }
+                false => {
+                    "the order was being taken up, and nobody knows what became of it: see upshift fleet status, \
+                     and give it again where it was not done"
+                }
+            }));
         }
         tokio::time::sleep(EVERY).await;
     }

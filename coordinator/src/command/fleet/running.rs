@@ -3,14 +3,21 @@
 //! Order of shutdown: no member begins any more, runs end when their units have and stay as they stand,
 //! the loop that drives them ends, its workers do, the folder is given back.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::Arc,
+    time::Duration,
+};
 
 use tokio::{
     task::JoinSet,
     time::{Interval, MissedTickBehavior, interval, sleep, timeout},
 };
 use tokio_util::sync::CancellationToken;
-use upshift_shared::clock::{self, Stopwatch};
+use upshift_shared::{
+    clock::{self, Stopwatch},
+    fleet::MemberName,
+};
 
 use super::{
     super::Failure,
@@ -27,7 +34,10 @@ use super::{
 };
 use crate::{
     engine::Load,
-    fleet::{Fleet, FleetCommand, FleetEvent, FleetOrder, HookKind, MemberId, Standing, room},
+    fleet::{
+        Fleet, FleetCommand, FleetEvent, FleetOrder, HookKind, MemberId, MemberState, Standing,
+        room,
+    },
 };
 
 /// How often it is looked for orders that were left.
@@ -36,8 +46,11 @@ const LOOK: Duration = Duration::from_millis(500);
 const TELL: Duration = Duration::from_secs(1);
 /// So many members are written out in a second at most.
 const TOLD_IN_A_SECOND: u32 = 1000;
-/// How long units in flight, and hooks, may take when the process is to end.
-const LEAVE: Duration = Duration::from_secs(120);
+/// How long units in flight, and hooks, may take when the process is to end. What follows may take 40 seconds,
+/// and systemd kills after 90.
+const LEAVE: Duration = Duration::from_secs(45);
+/// How the message begins with which a process ends that was told to stop.
+pub(super) const STOPPED: &str = "stopped";
 /// Databases that are worked on at once at the most, for each worker, where the file does not say less:
 /// while one is begun or ends its workers are another's.
 const PER_WORKER: u32 = 2;
@@ -166,8 +179,8 @@ impl Running {
                 Happened::Load(load) => self.make_room(&load).await?,
                 Happened::Connections(said) => self.heed_connections(said).await?,
                 Happened::ToldToStop => {
-                    self.leave().await;
-                    return Err(Failure::failed("stopped"));
+                    let owed = self.leave().await;
+                    return Err(Failure::failed(format!("{STOPPED}{owed}")));
                 }
             }
         }
@@ -217,20 +230,49 @@ impl Running {
         }
     }
 
-    /// Nothing begins any more, and what is being done ends, or is left to be gone on with.
-    async fn leave(&mut self) {
+    /// Nothing begins any more, and what is being done ends, or is left to be gone on with. What is owed to
+    /// members then, in words.
+    async fn leave(&mut self) -> String {
         self.telling
             .say("stops when the units in flight have ended");
         self.leaving.cancel();
+        let mut owed: BTreeSet<MemberName> = match self.fleet.order().hooks.after {
+            Some(_) => self.fleet.place().attended.keys().cloned().collect(),
+            None => BTreeSet::new(),
+        };
         let ended = async {
             while let Some(ended) = self.work.join_next().await {
-                if let Ok(ended) = ended {
-                    self.home.note(&ended.done).await;
+                if let Ok(Ended {
+                    event,
+                    member,
+                    done,
+                }) = ended
+                {
+                    let is_first = self.fleet.state(member) == MemberState::HookBefore;
+                    let is_done = match event {
+                        // Nobody was disturbed.
+                        FleetEvent::Ended { .. } => is_first,
+                        FleetEvent::HookEnded { result, .. } => !is_first && result.is_ok(),
+                        _ => false,
+                    };
+                    if is_done {
+                        owed.remove(&done.member);
+                    }
+                    self.home.note(&done).await;
                 }
             }
         };
         // What takes longer is found in the ledgers, as all of it is: the state machine hears no more.
         let _late = timeout(LEAVE, ended).await;
+        match (owed.len(), &self.fleet.order().hooks.before) {
+            (0, _) => String::new(),
+            (1, Some(_)) => "; 1 database has had its hook before and not the one after".to_owned(),
+            (many, Some(_)) => {
+                format!("; {many} databases have had their hook before and not the one after")
+            }
+            (1, None) => "; 1 database waits for its hook after".to_owned(),
+            (many, None) => format!("; {many} databases wait for their hook after"),
+        }
     }
 
     /// Takes up what operators have left; whether there was anything.
