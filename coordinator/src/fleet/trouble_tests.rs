@@ -6,8 +6,8 @@ use std::time::Duration;
 use upshift_shared::fleet::{AtEnd, CommitPolicy, MemberName, Share, Wave, Window};
 
 use super::{
-    Fleet, FleetCommand, FleetEnd, FleetEvent, FleetOrder, FleetPlace, Found, Member, MemberId,
-    MemberState, Standing, Which,
+    Fleet, FleetCommand, FleetEnd, FleetEvent, FleetOrder, FleetPlace, Found, HookKind, Member,
+    MemberId, MemberState, Standing, Which,
     script::{Conductor, hooks, member, order},
     table_tests::{canary, reason, state, these, three, wave},
 };
@@ -430,4 +430,47 @@ fn a_server_may_have_fewer_at_once_for_a_while() {
     assert_eq!(fleet.feed(limited), ["begin db/e"]);
     fleet.finish_all();
     assert_eq!(fleet.end, Some(FleetEnd::Done));
+}
+
+#[test]
+fn who_is_owed_a_hook_says_why() {
+    let mut file = order(vec![Wave::rest("all")]);
+    file.hooks = hooks();
+    let name = |name: &str| MemberName::on("db", name);
+    let attended = ["a", "b", "c"].map(|member| (name(member), HookKind::Before));
+    let place = FleetPlace {
+        opened: 1,
+        attended: attended.into_iter().collect(),
+        ..FleetPlace::default()
+    };
+    let found = [
+        ("a", Found::Lost("no answer".to_owned())),
+        ("b", Found::NotBegun("permission denied".to_owned())),
+        ("c", Found::Prepared),
+    ];
+    let members = found.map(|(name, found)| Member {
+        found,
+        wave: Some(0),
+        ..member("db", name, 1.0)
+    });
+    let now = Duration::from_secs(1_000_000);
+    let fleet = Fleet::new(file, members.to_vec(), place, now);
+    let shown = ["a", "b", "c"].map(|member| {
+        let member = fleet.find(&name(member)).unwrap();
+        let why = fleet.reason(member).unwrap().to_string();
+        (fleet.state(member), why)
+    });
+    let waits = MemberState::WaitsForHook;
+    let expected = [
+        (
+            MemberState::Failed,
+            "no answer; its hook after is owed until it can be asked how it stands",
+        ),
+        (waits, "permission denied; its hook after is owed"),
+        (
+            waits,
+            "its hook after is owed: whoever conducts the fleet runs it",
+        ),
+    ];
+    assert_eq!(shown, expected.map(|(state, why)| (state, why.to_owned())));
 }

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use upshift_tests::{
     fleet::{Fleet, Tiny, of_member},
     harness::Server,
@@ -61,5 +61,38 @@ async fn what_failed_on_a_server_that_is_away_is_not_forgotten() -> Result<()> {
     let status = fleet.status()?;
     ensure!(status["states"]["prepared"].is_null(), "{status:#}");
     ensure!(status["states"]["failed"].is_null(), "{status:#}");
+    Ok(())
+}
+
+/// One database by two names of its server is one member; the other is left alone, and it is said why.
+#[tokio::test]
+async fn one_database_by_two_names_of_its_server_is_upgraded_once() -> Result<()> {
+    let tiny = Tiny::new()?;
+    let hook =
+        "[hooks]\nbefore = { command = [\"sh\", \"-c\", \"echo $UPSHIFT_MEMBER >> before.txt\"] }";
+    let fleet = tiny.fleet(2, "")?;
+    let url = tiny.template.url();
+    // The server, and none of its databases.
+    let (_, rest) = url.split_once("host=").context("it has a host")?;
+    let (socket, rest) = rest.split_once('&').context("and a port")?;
+    let other = fleet.folder().join("socket");
+    std::os::unix::fs::symlink(socket, &other)?;
+    let url = format!("postgresql:///?host={}&{rest}", other.display());
+    fleet.entry("again", &format!("url = \"{url}\""))?;
+    let twice = format!("again/{}", fleet.databases[0].name());
+    let members = [fleet.member(0), fleet.member(1), twice.clone()];
+    fleet.order("fleet", &tiny.order(hook), &["again".to_owned()])?;
+    let refused = fleet.say("plan").run()?.expect_code(2)?.stderr;
+    ensure!(refused.contains("names no database"), "{refused}");
+    fleet.order("fleet", &tiny.order(hook), &members)?;
+    let why = |name: &str| format!("it is the database of member {name} by another name");
+    let plan = fleet.say("plan").run()?.stdout;
+    ensure!(plan.contains(&why(&twice)), "{plan}");
+    fleet.run(2).run()?;
+    let status = fleet.expect_states(&[("prepared", 2), ("refused", 1)])?;
+    let left = of_member(&status, &fleet.member(0))?["reason"].to_string();
+    ensure!(left.contains(&why(&twice)), "{left}");
+    let hooks = fs::read_to_string(fleet.folder().join("before.txt"))?;
+    ensure!(hooks.lines().count() == 2, "{hooks}");
     Ok(())
 }

@@ -86,6 +86,8 @@ pub(in crate::command) struct Entries {
 struct Entry {
     target: Target,
     server: Arc<str>,
+    /// Else its target is what a server is asked in, and nobody's database.
+    names_database: bool,
 }
 
 impl Entries {
@@ -102,15 +104,19 @@ impl Entries {
         let found = match self.resolved.entry(entry.to_owned()) {
             Slot::Occupied(there) => there.into_mut(),
             Slot::Vacant(free) => {
-                let named = self.config.named(entry, &self.environment);
+                let named = self.config.server(entry, &self.environment);
                 free.insert(match named {
-                    Ok(found) => {
+                    Ok((found, names_database)) => {
                         for warning in &found.warnings {
                             eprintln!("upshift: warning: {entry}: {warning}");
                         }
                         let target = found.connection.target();
                         let server = Arc::from(target.server());
-                        Ok(Entry { target, server })
+                        Ok(Entry {
+                            target,
+                            server,
+                            names_database,
+                        })
                     }
                     Err(error) => Err(Failure::usage(error.to_string())),
                 })
@@ -137,8 +143,18 @@ impl Entries {
         let entry = self.of(name)?;
         Ok(match &name.database {
             Some(database) => entry.target.on_database(database),
-            None => entry.target.clone(),
+            None if entry.names_database => entry.target.clone(),
+            None => return Err(names_no_database(&name.entry)),
         })
+    }
+
+    /// What a query is asked in.
+    fn database(&mut self, entry: &str) -> Result<Target, Failure> {
+        let found = self.resolve(entry)?;
+        match found.names_database {
+            true => Ok(found.target.clone()),
+            false => Err(names_no_database(entry)),
+        }
     }
 
     /// The server of a member, `host:port`.
@@ -162,6 +178,12 @@ impl Entries {
         let database = name.database.clone().unwrap_or_else(own);
         Some((Arc::clone(&entry.server), database))
     }
+}
+
+fn names_no_database(entry: &str) -> Failure {
+    Failure::usage(format!(
+        "[databases.{entry}] of upshift.toml names no database: write {entry}/DATABASE, or give it a dbname"
+    ))
 }
 
 /// Finds the members.
@@ -303,6 +325,7 @@ async fn of_source(
         MembersSource::Listed(names) => {
             for name in names {
                 entries.resolve(&name.entry)?;
+                entries.target(name)?;
             }
             let names = names.iter().cloned();
             Ok(names.map(|name| (name, Labels::new())).collect())
@@ -327,7 +350,7 @@ async fn of_source(
             Ok(found)
         }
         MembersSource::Query { server, query } => {
-            let target = entries.resolve(server)?.target.clone();
+            let target = entries.database(server)?;
             let said = sources::query(&target, query, server).await;
             let source = format!("the query of [[members]] on server {server}");
             Ok(heard.of(source, server, said).unwrap_or_default())
@@ -336,6 +359,7 @@ async fn of_source(
             let found = listed(path, server.as_deref())?;
             for (name, _) in &found {
                 entries.resolve(&name.entry)?;
+                entries.target(name)?;
             }
             Ok(found)
         }

@@ -21,7 +21,7 @@ use super::{
     finding::{self, Entries, Own, Unasked},
     folder::Folder,
     home::Home,
-    looking,
+    looking::{self, Met, Seen},
     remote::{ClusterArguments, Remote},
 };
 use crate::fleet::{FleetPlace, Found, Member};
@@ -174,12 +174,39 @@ pub(in crate::command) async fn survey(
         incomplete,
         runs: BTreeMap::new(),
     };
-    while let Some((member, run)) = looked.next().await {
+    let mut seen = Vec::new();
+    while let Some(Seen {
+        member,
+        run,
+        identity,
+    }) = looked.next().await
+    {
         if let Some(run) = run.filter(|_| why == For::Report) {
             surveyed.runs.insert(member.name.clone(), run);
         }
-        surveyed.members.push(member);
+        seen.push((member, identity));
     }
+    // Of two names of one database that counts whose hooks were run, else the first.
+    let attended = |member: &Member| place.attended.contains_key(&member.name);
+    seen.sort_by(|(one, _), (other, _)| {
+        let attended = attended(other).cmp(&attended(one));
+        attended.then_with(|| one.name.cmp(&other.name))
+    });
+    let mut met = Met::default();
+    surveyed.members = seen
+        .into_iter()
+        .map(|(member, identity)| {
+            let again = identity.and_then(|identity| met.again(identity, &member.name));
+            match again {
+                Some(found) => Member {
+                    found,
+                    wave: None,
+                    ..member
+                },
+                None => member,
+            }
+        })
+        .collect();
     surveyed
         .members
         .sort_by(|one, other| one.name.cmp(&other.name));
