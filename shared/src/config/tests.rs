@@ -60,7 +60,7 @@ fn databases_resolve_as_libpq_would() {
 #[test]
 fn a_server_is_asked_in_a_database_that_every_server_has() {
     let config = "[databases.bare]\nhost = \"h\"\n[databases.prod]\nhost = \"h\"\ndbname = \"d\"\n";
-    let config = parse(config).expect("it is right");
+    let config = Config::parse(config, PathBuf::from("upshift.toml"), false).expect("it is right");
     let server = |name: &str, variables: &[(&str, &str)]| {
         let environment = Environment::of(None, "me", variables);
         let (resolved, names_one) = config.server(name, &environment).expect("it is there");
