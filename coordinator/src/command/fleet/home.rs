@@ -53,7 +53,7 @@ impl Home for Folder {
     }
 
     fn left(&self) -> Vec<Left> {
-        self.orders_left()
+        self.take_orders()
     }
 
     async fn taken(
