@@ -181,6 +181,53 @@ fn rolled_back(members: &[Value], place: usize) -> Result<String> {
 }
 
 #[tokio::test]
+async fn a_plan_is_what_a_process_alone_makes() -> Result<()> {
+    let rig = Rig::new(4, WAVES, "").await?;
+    let _leader = rig.cluster.leader()?;
+    rig.fleet.databases[1].psql("UPDATE installed_module SET version = '2.0'")?;
+    rig.fleet.databases[2].psql("ALTER TABLE partner ADD COLUMN tenant_note text")?;
+    for more in [
+        ["--json"].as_slice(),
+        &["--json", "--workers", "1"],
+        &["--brief"],
+        &[],
+    ] {
+        let alone = || -> Result<String> {
+            let upshift = rig.cluster.upshift(&["fleet", "plan"]);
+            let upshift = upshift.argument(rig.fleet.file("fleet")).arguments(more);
+            Ok(upshift.succeed()?.stdout)
+        };
+        // The server may look at the databases meanwhile, and know more of them then.
+        eventually("a plan like another one", DEADLINE, || {
+            let before = alone()?;
+            let planned = rig.say("plan").arguments(more).succeed()?.stdout;
+            let same = alone()? == before;
+            ensure!(!same || planned == before, "{planned}\nalone: {before}");
+            Ok(same)
+        })?;
+    }
+    // Nothing is kept of it.
+    let refused = rig.say("status").run()?.expect_code(3)?;
+    says(&refused, "knows no fleet")?;
+
+    // Where a fleet stands by its ledgers, it is planned so; what cannot be asked is said.
+    let _worker = rig.cluster.worker(2)?;
+    rig.say("run").argument("--yes").succeed()?;
+    rig.stands("prepared", |status| count(status, "prepared") == 3)?;
+    let planned = rig.say("plan").succeed()?;
+    says(&planned, "in all: 1 at the target, 3 prepared")?;
+    let order = "[[members]]\nserver = \"s0\"\nquery = \"SELECT 1/0 AS database\"";
+    rig.fleet.order("fleet", order, &["s0".to_owned()])?;
+    let planned = rig.say("plan").run()?.expect_code(1)?;
+    says(&planned, "not asked: the query of [[members]] on server s0")?;
+    says(&planned, "the plan is not whole")?;
+    rig.fleet
+        .order("fleet", "", &["s0".to_owned(), "nobody/x".to_owned()])?;
+    let refused = rig.say("plan").run()?.expect_code(2)?;
+    says(&refused, "\"nobody\" that is no [databases.NAME]")
+}
+
+#[tokio::test]
 async fn a_standby_goes_on_with_a_fleet() -> Result<()> {
     let rig = Rig::new(
         12,
@@ -339,7 +386,8 @@ async fn who_only_looks_orders_nothing() -> Result<()> {
     says(&shown, "1 prepared")?;
     say("viewer", "report", &[])?.succeed()?;
     for (verb, more) in [
-        ("pause", [].as_slice()),
+        ("plan", [].as_slice()),
+        ("pause", &[]),
         ("abort", &[]),
         ("rollback", &["--all"]),
         ("commit", &["--all"]),
@@ -347,11 +395,14 @@ async fn who_only_looks_orders_nothing() -> Result<()> {
         let refused = say("viewer", verb, more)?.run()?.expect_code(2)?;
         says(&refused, "is for operator")?;
     }
+    let planned = say("operator", "plan", &[])?.succeed()?;
+    says(&planned, "in all: 1 prepared")?;
     say("operator", "rollback", &["--all"])?.succeed()?;
     leader.signal(nix::sys::signal::Signal::SIGTERM)?;
     let said = leader.wait()?.expect_code(0)?.stderr;
     for audited in [
         "\"audit\":\"submit_fleet\"",
+        "\"audit\":\"plan_fleet\"",
         "fleet fleet: rollback all",
         "\"granted\":true",
     ] {

@@ -544,6 +544,18 @@ impl Leader for Arc<Leading> {
         self.outcome(&action, accepted.await.map_err(Failure::tamed))
     }
 
+    async fn plan_fleet(&self, by: &Identity, fleet: FleetUpload) -> Result<String, Status> {
+        let action = Action {
+            by,
+            verb: "plan_fleet",
+            run: None,
+            detail: fleet.head.file.clone(),
+        };
+        // Nothing is left where whoever asks has gone.
+        let planned = Box::pin(self.planned_fleet(fleet)).await;
+        self.outcome(&action, planned.map_err(Failure::tamed))
+    }
+
     async fn order_fleet(
         &self,
         by: &Identity,

@@ -30,6 +30,7 @@ pub(super) use conducting::RunLimits;
 pub(super) use folder::Done;
 pub(super) use home::{Home, Left};
 pub(super) use members::{For, survey};
+pub(super) use plan::ToPlan;
 pub(super) use report::Report;
 pub(super) use running::{Asked, AtHand, Given, UNITS, run_arguments};
 pub(super) use shown::{Shown, in_words};

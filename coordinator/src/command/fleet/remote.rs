@@ -26,6 +26,7 @@ use super::{
         },
         database::{print_json, print_line, shell_quoted},
     },
+    plan,
     report::Report,
     run::{HowArguments, Next},
     shown::{Shown, in_words},
@@ -115,7 +116,13 @@ impl Remote {
 
     /// Submits the fleet.
     pub(super) async fn run(&self, submit: Submit<'_>, how: &HowArguments) -> Result<(), Failure> {
-        let parts = self.parts(&submit)?;
+        let parts = self.parts(FleetHead {
+            submission: RunId::generate().to_string(),
+            options: submit.options.to_vec(),
+            yes: submit.yes,
+            anew: submit.anew,
+            ..FleetHead::default()
+        })?;
         // The same submission again is one submission.
         let answer = self
             .client
@@ -154,8 +161,25 @@ impl Remote {
         how.upgraded(&shown, &next)
     }
 
+    /// What every database would get.
+    pub(super) async fn plan(&self, workers: Option<u32>) -> Result<plan::Shown, Failure> {
+        let parts = self.parts(FleetHead {
+            workers: workers.unwrap_or_default(),
+            ..FleetHead::default()
+        })?;
+        let answer = self
+            .client
+            .ask(async |mut operator| {
+                let answer = timeout(DEADLINE, operator.plan_fleet(iter(parts.clone()))).await;
+                let late = |_| Status::unavailable("the coordinator does not answer");
+                Ok(answer.map_err(late)??.into_inner())
+            })
+            .await?;
+        understood(&answer.json)
+    }
+
     /// What travels: the order, the files that it names, the pack.
-    fn parts(&self, submit: &Submit<'_>) -> Result<Vec<FleetPart>, Failure> {
+    fn parts(&self, head: FleetHead) -> Result<Vec<FleetPart>, Failure> {
         let order = load(&self.file)?;
         // What is wrong with the pack is said before anything travels.
         upshift_shared::pack::load(&order.pack)?;
@@ -173,12 +197,9 @@ impl Remote {
             texts.insert(as_text(path)?, content);
         }
         let head = FleetHead {
-            submission: RunId::generate().to_string(),
             file: as_text(&self.file)?,
-            options: submit.options.to_vec(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            yes: submit.yes,
-            anew: submit.anew,
+            ..head
         };
         let mut parts = vec![Part::Head(head)];
         for (path, content) in &texts {

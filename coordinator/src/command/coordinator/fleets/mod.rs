@@ -5,6 +5,7 @@ mod conducting;
 mod home;
 mod known;
 mod ordering;
+mod planning;
 mod showing;
 mod submission;
 mod submitting;

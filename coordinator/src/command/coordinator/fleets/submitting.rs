@@ -136,7 +136,7 @@ impl Leading {
     }
 
     /// Databases are reached by entries of this machine's configuration.
-    fn refuse_unknown(&self, order: &FleetFile) -> Result<(), Failure> {
+    pub(super) fn refuse_unknown(&self, order: &FleetFile) -> Result<(), Failure> {
         let config = tokio::task::block_in_place(|| self.config())?;
         let mut entries = Vec::new();
         for members in &order.members {
@@ -170,7 +170,7 @@ impl Leading {
         )))
     }
 
-    fn refuse_options(self: &Arc<Self>, options: &[String]) -> Result<(), Failure> {
+    pub(super) fn refuse_options(self: &Arc<Self>, options: &[String]) -> Result<(), Failure> {
         if options.iter().any(|option| option.contains("://")) {
             return Err(Failure::usage(
                 "an option holds a URL: databases of a cluster are named by entries of the coordinator's \
