@@ -111,8 +111,12 @@ pub trait Leader: Send + Sync {
     /// Asks a worker to leave; what the operator is told.
     async fn drain(&self, by: &Identity, worker: WorkerId) -> Result<String, Status>;
 
-    /// Keeps a fleet and begins to conduct it; what the operator is told.
-    async fn submit_fleet(&self, by: &Identity, fleet: FleetUpload) -> Result<String, Status>;
+    /// Keeps a fleet and begins to conduct it, as a part of that trace; what the operator is told.
+    async fn submit_fleet(
+        &self,
+        by: &Identity,
+        fleet: (FleetUpload, Parent),
+    ) -> Result<String, Status>;
 
     /// What every database of a fleet would get, as JSON.
     async fn plan_fleet(&self, by: &Identity, fleet: FleetUpload) -> Result<String, Status>;
@@ -282,6 +286,13 @@ async fn receive(
     Ok((order, pack))
 }
 
+/// What a request belongs to.
+fn trace_of<T>(request: &Request<T>) -> Parent {
+    let trace = request.metadata().get(TRACEPARENT);
+    let trace = trace.and_then(|trace| trace.to_str().ok());
+    Parent::parse(trace.unwrap_or_default())
+}
+
 /// The run that is named, if one is.
 fn named(run: &str) -> Result<Option<RunId>, Status> {
     (!run.is_empty()).then(|| parse(run)).transpose()
@@ -306,9 +317,7 @@ impl Operator for OperatorService {
     ) -> Result<Response<SubmitAnswer>, Status> {
         let (who, leader) = self.admit(&request, Role::Operator)?;
         let _place = place(&self.packs, "packs")?;
-        let trace = request.metadata().get(TRACEPARENT);
-        let trace = trace.and_then(|trace| trace.to_str().ok());
-        let trace = Parent::parse(trace.unwrap_or_default());
+        let trace = trace_of(&request);
         let mut parts = request.into_inner();
         let received = timeout(PACK_DEADLINE, receive(&mut parts, self.max_pack_bytes)).await;
         let (order, pack) =
@@ -387,9 +396,10 @@ impl Operator for OperatorService {
     ) -> Result<Response<Accepted>, Status> {
         let (who, leader) = self.admit(&request, Role::Operator)?;
         let _place = place(&self.packs, "packs")?;
+        let trace = trace_of(&request);
         let mut parts = request.into_inner();
         let fleet = self.receive_fleet(&mut parts, true).await?;
-        let message = leader.submit_fleet(&who, fleet).await?;
+        let message = leader.submit_fleet(&who, (fleet, trace)).await?;
         Ok(Response::new(Accepted { message }))
     }
 

@@ -15,7 +15,10 @@ use tokio::{sync::Semaphore, time::timeout};
 use upshift_shared::{
     Error,
     fleet::MemberName,
-    ledger::run::RunRow,
+    ledger::{
+        run::RunRow,
+        took::{self, Took},
+    },
     pg::{self, PgConnection, Target},
 };
 
@@ -33,11 +36,16 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// would take as long.
 pub(super) const LOST: u32 = 3;
 
+/// The run of a member, and how long it was driven where that was asked for.
+pub(in crate::command) type OfMember = (RunRow, Took);
+
 /// Whose ledgers are looked at, for which fleet in which round, with so many sessions on each server.
 pub(super) struct Asked {
     pub(super) entries: Arc<Entries>,
     pub(super) own: Own,
     pub(super) sessions: usize,
+    /// Whether it is asked how long runs were driven.
+    pub(super) took: bool,
 }
 
 impl Asked {
@@ -45,7 +53,7 @@ impl Asked {
     pub(super) fn all(
         self,
         members: Vec<Named>,
-    ) -> impl Stream<Item = (Member, Option<RunRow>)> + Send + use<> {
+    ) -> impl Stream<Item = (Member, Option<OfMember>)> + Send + use<> {
         let mut queues = BTreeMap::<Arc<str>, Vec<Named>>::new();
         for named in members {
             let server = self.entries.server(&named.name);
@@ -57,6 +65,7 @@ impl Asked {
             let lane = Lane {
                 entries: Arc::clone(&self.entries),
                 own: self.own.clone(),
+                took: self.took,
                 server,
                 at_once: Arc::clone(&at_once),
                 unanswered: AtomicU32::new(0),
@@ -75,6 +84,7 @@ impl Asked {
 struct Lane {
     entries: Arc<Entries>,
     own: Own,
+    took: bool,
     server: Arc<str>,
     at_once: Arc<Semaphore>,
     /// How often in a row the server did not answer.
@@ -82,7 +92,7 @@ struct Lane {
 }
 
 impl Lane {
-    async fn look(self: Arc<Self>, named: Named) -> (Member, Option<RunRow>) {
+    async fn look(self: Arc<Self>, named: Named) -> (Member, Option<OfMember>) {
         // It is never closed.
         let _turn = self.at_once.acquire().await;
         let mut member = Member {
@@ -100,11 +110,11 @@ impl Lane {
             return (member, None);
         }
         match timeout(PATIENCE, Box::pin(self.ask(&member.name))).await {
-            Ok(Ok((looked, bytes))) => {
+            Ok(Ok((looked, took, bytes))) => {
                 member.bytes = bytes;
                 member.wave = looked.wave;
                 member.found = looked.found.unwrap_or(Found::Untouched);
-                return (member, looked.run);
+                return (member, looked.run.map(|run| (run, took)));
             }
             Ok(Err(failure)) => member.found = Found::Unknown(failure.message().to_owned()),
             Err(_) => {
@@ -117,10 +127,14 @@ impl Lane {
         (member, None)
     }
 
-    async fn ask(&self, name: &MemberName) -> Result<(Looked, u64), Failure> {
+    async fn ask(&self, name: &MemberName) -> Result<(Looked, Took, u64), Failure> {
         let target = self.entries.target(name)?;
         let mut conn = connect(&target, &self.unanswered).await?;
         let looked = finding::look(&mut conn, &self.own, &name.to_string()).await?;
+        let took = match looked.run.as_ref().filter(|_| self.took) {
+            Some(run) => took::read(&mut conn, run.run).await?,
+            None => Took::default(),
+        };
         let bytes: i64 = sqlx::query_scalar(
             "-- upshift: how large is the database
              SELECT pg_catalog.pg_database_size(pg_catalog.current_database())",
@@ -129,7 +143,7 @@ impl Lane {
         .fetch_one(&mut conn)
         .await
         .map_err(Error::database("asking how large the database is"))?;
-        Ok((looked, u64::try_from(bytes).unwrap_or_default()))
+        Ok((looked, took, u64::try_from(bytes).unwrap_or_default()))
     }
 }
 
@@ -159,5 +173,135 @@ pub(super) async fn connect(
             // That may be otherwise when its turn comes.
             Err(Failure::from(error).passing())
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fmt::Write as _, fs, path::Path};
+
+    use tokio::{net::TcpListener, task::JoinSet};
+    use tokio_util::sync::CancellationToken;
+    use upshift_shared::{
+        config::{Config, Environment},
+        fleet::FleetFile,
+    };
+
+    use super::*;
+    use crate::fleet::FleetPlace;
+
+    /// As long as what has to happen at once may take on a machine that is busy.
+    const SOON: Duration = Duration::from_secs(20);
+    const SESSIONS: usize = 2;
+
+    /// What a server does with whoever comes.
+    #[derive(Clone, Copy)]
+    enum Serves {
+        /// Says nothing.
+        Hangs,
+        /// Hangs up.
+        Closes,
+    }
+
+    /// Servers that are none.
+    #[derive(Default)]
+    struct Servers {
+        config: String,
+        order: String,
+        serving: JoinSet<()>,
+    }
+
+    impl Servers {
+        /// One with so many members; how often somebody came.
+        async fn add(&mut self, name: &str, serves: Serves, members: usize) -> Arc<AtomicU32> {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let port = listener.local_addr().unwrap().port();
+            let url = format!("postgresql://u@127.0.0.1:{port}/d?sslmode=disable");
+            writeln!(self.config, "[databases.{name}]\nurl = \"{url}\"").unwrap();
+            let names: Vec<String> = (0..members).map(|number| format!("t{number}")).collect();
+            let members = format!("[[members]]\nserver = \"{name}\"\ndatabases = {names:?}");
+            writeln!(self.order, "{members}").unwrap();
+            let came = Arc::new(AtomicU32::new(0));
+            let counted = Arc::clone(&came);
+            self.serving.spawn(async move {
+                let mut open = Vec::new();
+                while let Ok((stream, _)) = listener.accept().await {
+                    counted.fetch_add(1, Ordering::Relaxed);
+                    match serves {
+                        Serves::Hangs => open.push(stream),
+                        Serves::Closes => drop(stream),
+                    }
+                }
+            });
+            came
+        }
+
+        /// What looking at their members gives.
+        async fn looked(&self) -> impl Stream<Item = (Member, Option<OfMember>)> + Send + use<> {
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join("upshift.toml");
+            fs::write(&path, &self.config).unwrap();
+            let config = Config::load(Some(&path), &Environment::capture()).unwrap();
+            let text = format!("pack = \"p\"\n{}", self.order);
+            let order = FleetFile::parse(&text, Path::new("fleet.toml")).unwrap();
+            let found = finding::find(&order, Arc::new(config)).await.unwrap();
+            let asked = Asked {
+                own: Own::of(&order, &FleetPlace::default()),
+                entries: Arc::new(found.entries),
+                sessions: SESSIONS,
+                took: false,
+            };
+            asked.all(found.members)
+        }
+    }
+
+    fn why(member: &Member) -> &str {
+        match &member.found {
+            Found::Unknown(why) => why,
+            other => panic!("{}: {other:?}", member.name),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_dead_server_is_asked_a_few_times_and_keeps_nobody_waiting() {
+        let mut servers = Servers::default();
+        let hangs = servers.add("hangs", Serves::Hangs, 300).await;
+        let dead = servers.add("dead", Serves::Closes, 300).await;
+        let mut looked = std::pin::pin!(servers.looked().await);
+        let mut of_dead = Vec::new();
+        while of_dead.len() < 300 {
+            let (member, run) = timeout(SOON, looked.next()).await.unwrap().unwrap();
+            assert!(run.is_none());
+            assert_eq!(member.name.entry, "dead", "{}", why(&member));
+            of_dead.push(member);
+        }
+        let given_up = of_dead
+            .iter()
+            .filter(|member| why(member).contains("did not answer 3 times"));
+        // Those that were being looked at when it was given up had begun before.
+        let asked = 300 - given_up.count();
+        let most = LOST as usize + SESSIONS - 1;
+        assert!((LOST as usize..=most).contains(&asked), "{asked}");
+        // Each of them may try more than once to connect.
+        assert!(dead.load(Ordering::Relaxed) <= 4 * LOST + 8);
+        assert!(hangs.load(Ordering::Relaxed) as usize <= SESSIONS);
+    }
+
+    #[tokio::test]
+    async fn whoever_stops_does_not_wait_for_a_server_that_hangs() {
+        let mut servers = Servers::default();
+        let came = servers.add("hangs", Serves::Hangs, 10).await;
+        let looked = servers.looked().await;
+        let stop = CancellationToken::new();
+        let survey = stop.run_until_cancelled(looked.collect::<Vec<_>>());
+        let stopped = async {
+            while (came.load(Ordering::Relaxed) as usize) < SESSIONS {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+            stop.cancel();
+        };
+        let both = futures::future::join(survey, stopped);
+        let (survey, ()) = timeout(SOON / 4, both).await.unwrap();
+        assert!(survey.is_none(), "nobody has answered");
     }
 }

@@ -13,15 +13,14 @@ use futures::StreamExt;
 use upshift_shared::{
     config::{Config, Environment},
     fleet::{FleetFile, MemberName},
-    ledger::run::RunRow,
 };
 
 use super::{
     super::Failure,
     finding::{self, Entries, Own, Unasked},
-    folder::Folder,
+    folder::{Done, Folder},
     home::Home,
-    looking,
+    looking::{self, OfMember},
     remote::{ClusterArguments, Remote},
 };
 use crate::fleet::{FleetPlace, Found, Member};
@@ -92,15 +91,15 @@ pub(in crate::command) struct Surveyed {
     pub(in crate::command) entries: Arc<Entries>,
     pub(in crate::command) unasked: Vec<Unasked>,
     /// The runs of this fleet, where they were asked for.
-    pub(in crate::command) runs: BTreeMap<MemberName, RunRow>,
+    pub(in crate::command) runs: BTreeMap<MemberName, OfMember>,
 }
 
 impl Surveyed {
     /// Heeds what was noted where ledgers say nothing: what failed before there was one has failed.
     /// `shown`: it is only to be shown how they stand. Else what was at the target is looked at again.
-    pub(super) fn heed(&mut self, home: &dyn Home, shown: bool) {
+    pub(super) async fn heed(&mut self, home: &dyn Home, shown: bool) -> Result<(), Failure> {
         let mut last = HashMap::<String, Found>::new();
-        home.noted(&mut |done| {
+        let mut take = |done: Done| {
             let found = match (done.what.as_str(), done.outcome.as_str(), done.why) {
                 ("upgrade", "failed", Some(why)) => Found::NotBegun(why),
                 ("hook_before", "failed", Some(why)) => {
@@ -111,7 +110,8 @@ impl Surveyed {
                 _ => return,
             };
             last.insert(done.member.to_string(), found);
-        });
+        };
+        home.noted(&mut take).await?;
         for member in &mut self.members {
             if let Found::Untouched | Found::Unknown(_) = member.found
                 && let Some(found) = last.remove(&member.name.to_string())
@@ -120,6 +120,7 @@ impl Surveyed {
                 member.found = found;
             }
         }
+        Ok(())
     }
 }
 
@@ -146,6 +147,7 @@ pub(in crate::command) async fn survey(
         entries: Arc::clone(&entries),
         own: Own::of(order, place),
         sessions: order.caps.looking().max(1) as usize,
+        took: why == For::Report,
     };
     let mut looked = pin!(looking.all(found.members));
     let mut surveyed = Surveyed {
@@ -163,6 +165,6 @@ pub(in crate::command) async fn survey(
     surveyed
         .members
         .sort_by(|one, other| one.name.cmp(&other.name));
-    surveyed.heed(home, why != For::Run);
+    surveyed.heed(home, why != For::Run).await?;
     Ok(surveyed)
 }

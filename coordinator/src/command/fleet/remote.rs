@@ -15,7 +15,12 @@ use upshift_proto::v1::{
     FleetHead, FleetMembers, FleetOrderRequest, FleetPart, FleetReportRequest, FleetStatusRequest,
     FleetStatusResponse, fleet_order_request::What, fleet_part::Part,
 };
-use upshift_shared::{fleet::FleetFile, ids::RunId};
+use upshift_shared::{
+    config::Environment,
+    fleet::FleetFile,
+    ids::RunId,
+    telemetry::trace::{Key, Parent, Span, Stage},
+};
 
 use super::{
     super::{
@@ -124,14 +129,28 @@ impl Remote {
             ..FleetHead::default()
         })?;
         // The same submission again is one submission.
+        let mut span = Span::begin(
+            Stage::Submit,
+            &Parent::of_environment(&Environment::capture()),
+        );
         let answer = self
             .client
+            .clone()
+            .within(span.context())
             .ask(async |mut operator| {
                 let answer = timeout(DEADLINE, operator.submit_fleet(iter(parts.clone()))).await;
                 let late = |_| Status::unavailable("the coordinator does not answer");
                 Ok(answer.map_err(late)??.into_inner())
             })
-            .await?;
+            .await;
+        match &answer {
+            Ok(_) => {
+                span.text(Key::Fleet, &self.fleet);
+                span.end("accepted", false);
+            }
+            Err(_) => span.end("refused", true),
+        }
+        let answer = answer?;
         if how.json {
             let line = serde_json::json!({"event": "submitted", "fleet": self.fleet});
             print_line(&line.to_string());

@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use upshift_shared::{
     Error,
     clock::{self, Stopwatch},
-    config::Config,
+    config::{Config, Environment},
     fleet::{FleetFile, MemberName},
     pack::Pack,
     telemetry::trace::Parent,
@@ -177,7 +177,7 @@ pub(super) async fn conduct(
         coordination: Arc::new(Embedded::default()),
         servers: Arc::default(),
         takes_over: false,
-        trace: Parent::default(),
+        trace: Parent::of_environment(&Environment::capture()),
         units: UNITS,
     };
     let limits = RunLimits::default();
@@ -539,8 +539,13 @@ impl Running {
         let stop = self.leaving.child_token();
         self.stops.insert(member, stop.clone());
         let (name, conductor) = (self.fleet.name(member), Arc::clone(&self.conductor));
-        self.work
-            .spawn(doing::work((member, name), work, (conductor, stop)));
+        let ordered = self.fleet.is_ordered(member).then(|| work.verb());
+        let audit = self.home.audit(ordered, &name, self.fleet.wave(member));
+        self.work.spawn(doing::work(
+            (member, name),
+            (work, audit),
+            (conductor, stop),
+        ));
     }
 
     fn hook(&mut self, member: MemberId, kind: HookKind, outcome: &'static str) {

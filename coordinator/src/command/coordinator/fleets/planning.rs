@@ -10,7 +10,7 @@ use super::{
     },
     submission,
 };
-use crate::{fleet::FleetPlace, server::FleetUpload};
+use crate::server::FleetUpload;
 
 impl Leading {
     /// What every database of a fleet would get, as JSON; what a submission is refused for this is, too.
@@ -32,7 +32,7 @@ impl Leading {
         let to_plan = ToPlan {
             order,
             pack: loaded,
-            place: place.unwrap_or_else(FleetPlace::default),
+            place: place.unwrap_or_default(),
             workers: Some(head.workers).filter(|workers| *workers > 0),
         };
         let planned = Box::pin(to_plan.plan(config, |_, _| {}));
