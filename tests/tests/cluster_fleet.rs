@@ -297,6 +297,15 @@ async fn an_order_outlives_the_leader() -> Result<()> {
     let _worker = rig.cluster.worker(2)?;
     let ended = rig.ended("aborted")?;
     ensure!(count(&ended, "rolled_back") == 2, "{ended}");
+    // And who gave it.
+    let members = ended["members"].as_array().context("it has members")?;
+    for place in 0..2 {
+        let member = rolled_back(members, place)?;
+        let of = |database: &&Database| format!("s0/{}", database.name()) == member;
+        let database = rig.fleet.databases.iter().find(of);
+        let audited = audited(database.context("it is there")?)?;
+        ensure!(audited == "submit rollback", "{audited}");
+    }
     rig.fleet.expect_same(&start, "rolled back").await
 }
 
@@ -448,10 +457,9 @@ async fn a_fleet_waits_for_no_worker_that_is_not_there() -> Result<()> {
         .configure("s0", "labels = { region = \"eu\" }")?;
     let _leader = rig.cluster.leader()?;
     rig.say("run").succeed()?;
-    rig.stands("begun", |status| count(status, "running") == 1)?;
-    eventually("a run that says why it waits", DEADLINE, || {
-        let status = rig.cluster.upshift(&["cluster", "status"]).succeed()?;
-        Ok(status.stdout.contains("waits for a worker"))
+    rig.stands("told to wait", |status| {
+        let waits = status["standing"] == "waits for a worker: none is connected";
+        waits && count(status, "running") == 1
     })?;
     let far = rig
         .cluster

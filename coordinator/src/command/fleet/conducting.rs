@@ -5,6 +5,7 @@ use std::{
     collections::{BTreeMap, HashMap},
     convert::Infallible,
     panic::AssertUnwindSafe,
+    path::Path,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -29,7 +30,8 @@ use super::{
         Failure, commit,
         database::{Chosen, shell_quoted},
         driving::{Driving, DrivingArguments},
-        resume, rollback, run, snapshotting,
+        host::Host,
+        parsed, resume, rollback, run, snapshotting,
     },
     finding::{Entries, Looked, Own, look},
     home::Audit,
@@ -82,6 +84,18 @@ impl Work {
             Self::RollBack { .. } => "rollback",
         }
     }
+}
+
+/// The arguments of `upshift run` that the options of a fleet are.
+pub(in crate::command) fn run_arguments(
+    options: &[String],
+    pack: &Path,
+    host: Host,
+) -> Result<run::Arguments, Failure> {
+    let mut words = options.to_vec();
+    words.push("--".to_owned());
+    words.push(pack.display().to_string());
+    parsed::<run::Arguments>(&words)?.of_fleet(host)
 }
 
 /// What conducting the members of a fleet takes; all of them share it.

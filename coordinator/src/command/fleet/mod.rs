@@ -26,14 +26,14 @@ use std::path::Path;
 use clap::Subcommand;
 
 use super::Failure;
-pub(super) use conducting::RunLimits;
+pub(super) use conducting::{RunLimits, run_arguments};
 pub(super) use folder::Done;
 pub(super) use home::{Audit, Home, Left};
 pub(super) use looking::OfMember;
 pub(super) use members::{For, survey};
 pub(super) use plan::ToPlan;
 pub(super) use report::Report;
-pub(super) use running::{Asked, AtHand, Given, UNITS, run_arguments};
+pub(super) use running::{Asked, AtHand, Given, UNITS};
 pub(super) use shown::{Shown, in_words};
 pub(super) use telling::Telling;
 

@@ -3,7 +3,7 @@
 //! Order of shutdown: no member begins any more, runs end when their units have and stay as they stand,
 //! the loop that drives them ends, its workers do, the folder is given back.
 
-use std::{collections::HashMap, path::Path, sync::Arc, time::Duration};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use tokio::{
     task::JoinSet,
@@ -23,10 +23,10 @@ use super::{
     super::{
         Failure, bad_data, compiling,
         host::{ClusterHost, Host},
-        parsed, run, signals,
+        signals,
     },
     budget,
-    conducting::{Away, Conductor, RunLimits, Work},
+    conducting::{Away, Conductor, RunLimits, Work, run_arguments},
     doing::{self, Ended, HookCall},
     finding::{Entries, Own, pack_in_words},
     home::Home,
@@ -124,6 +124,8 @@ struct Running {
     loads: Loads,
     /// Databases at once, by what the workers had to do when that was asked last.
     limit: Option<u32>,
+    /// Whether there is no worker.
+    unserved: bool,
     /// When it was last told how the fleet stands; and whether that has changed since.
     told: (Stopwatch, bool),
 }
@@ -300,18 +302,6 @@ fn conductor(
     })
 }
 
-/// The arguments of `upshift run` that the options of a fleet are.
-pub(in crate::command) fn run_arguments(
-    options: &[String],
-    pack: &Path,
-    host: Host,
-) -> Result<run::Arguments, Failure> {
-    let mut words = options.to_vec();
-    words.push("--".to_owned());
-    words.push(pack.display().to_string());
-    parsed::<run::Arguments>(&words)?.of_fleet(host)
-}
-
 impl Running {
     fn new(
         fleet: Fleet,
@@ -335,6 +325,7 @@ impl Running {
             looks,
             loads,
             limit: None,
+            unserved: false,
             told: (Stopwatch::start(), true),
         }
     }
@@ -347,7 +338,11 @@ impl Running {
     }
 
     fn shown(&self, conducted: bool) -> Shown {
-        Shown::of(&self.fleet, clock::since_epoch(), conducted)
+        let shown = Shown::of(&self.fleet, clock::since_epoch(), conducted);
+        match conducted && self.unserved && self.fleet.standing() == Standing::Going {
+            true => shown.without_workers(),
+            false => shown,
+        }
     }
 
     /// Until there is nothing more to do, or it is told to stop.
@@ -405,6 +400,8 @@ impl Running {
 
     /// As many databases at once as keep the workers busy.
     async fn make_room(&mut self, load: &Load) -> Result<(), Failure> {
+        let unserved = load.capacity == 0;
+        self.told.1 |= std::mem::replace(&mut self.unserved, unserved) != unserved;
         let active = self.fleet.tally(None).active();
         let workers = u32::try_from(load.capacity).unwrap_or(u32::MAX);
         let most = workers.saturating_mul(PER_WORKER).max(2);
