@@ -49,6 +49,29 @@ impl Fleet {
         self.limit.map_or(own, |limit| limit.min(own)).max(1)
     }
 
+    /// So many databases at once and no more, from the next event on; nothing begins by this itself.
+    pub fn limit(&mut self, max_databases: u32) {
+        self.limit = Some(max_databases);
+    }
+
+    /// So many of a server and no more, and no more than the file says: the same.
+    pub fn limit_server(&mut self, server: &str, max_databases: u32) {
+        for (number, side) in (0..).zip(&mut self.roster.servers) {
+            if *side.name == *server {
+                side.cap = side.of_file.min(max_databases).max(1);
+                self.lines.set_room(number, side.active < side.cap);
+            }
+        }
+    }
+
+    /// To how many of a server something is being done.
+    #[must_use]
+    pub fn active_on(&self, server: &str) -> u32 {
+        let servers = self.roster.servers.iter();
+        let own = servers.filter(|side| *side.name == *server);
+        own.map(|side| side.active).sum()
+    }
+
     pub(super) fn has_room(&self) -> bool {
         number(self.active.len()) < self.cap()
     }
@@ -69,7 +92,10 @@ impl Fleet {
             Kind::Orders => true,
             Kind::Commits => !self.is_held(),
             Kind::Going => self.upgrades_begin(),
-            Kind::Forward => self.upgrades_begin() && self.stopped_before(wave).is_none(),
+            Kind::Forward => {
+                let begins = !self.incomplete && self.stopped_before(wave).is_none();
+                begins && self.upgrades_begin()
+            }
         }
     }
 
@@ -78,11 +104,12 @@ impl Fleet {
         !paused && !self.place.aborted && !self.is_outside_window()
     }
 
-    /// Whether a pause or failures have come between its hook and its upgrade.
+    /// Whether a pause, failures or the end of the window have come between its hook and its upgrade.
     pub(super) fn is_kept_from_beginning(&self, member: MemberId) -> bool {
         let wave = self.roster.entry(member).wave;
         let paused = self.place.paused && !self.only_orders;
-        paused || (!self.is_going(member) && self.stopped_before(wave).is_some())
+        let begins = || self.stopped_before(wave).is_none() && !self.is_outside_window();
+        paused || (!self.is_going(member) && !begins())
     }
 
     /// The wave whose failures keep a wave from going on: itself, or an earlier one.
@@ -104,6 +131,14 @@ impl Fleet {
         };
         let seconds = f64::from(self.roster.entry(member).seconds);
         window.at_end == AtEnd::Stop || self.now.as_secs_f64() + seconds <= until.as_secs_f64()
+    }
+
+    /// When an upgrade that is begun now has to be through, where it has to be.
+    #[must_use]
+    pub fn is_to_end_by(&self, member: MemberId) -> Option<Duration> {
+        let window = self.order.window.as_ref()?;
+        let is_bound = window.at_end == AtEnd::Finish && !self.is_going(member);
+        self.open_until.filter(|_| is_bound)
     }
 
     /// Whether it would not be through in any window.

@@ -41,6 +41,14 @@ pub enum FleetEvent {
         /// How many.
         max_databases: Option<u32>,
     },
+    /// No more databases of a server at once than this, whatever the file says: by the connections that it
+    /// has for us now.
+    ServerLimited {
+        /// As members name it.
+        server: String,
+        /// How many.
+        max_databases: u32,
+    },
     /// Time has passed.
     Tick,
 }
@@ -146,7 +154,8 @@ pub enum FleetCommand {
     Begin {
         /// Whose.
         member: MemberId,
-        /// Its ledger could not be asked before: if it has failed or is rolled back it stays so.
+        /// Its ledger could not be asked before, and nobody has named it: if it has failed or is rolled back it
+        /// stays so.
         unasked: bool,
     },
     /// Stop its run when the units in flight have ended; [`FleetEvent::Ended`] comes anyhow.
@@ -196,6 +205,8 @@ pub enum FleetEnd {
         /// Which wave.
         wave: u32,
     },
+    /// Members that were there may be missing ([`super::Fleet::miss_members`]).
+    Incomplete,
     /// By order.
     Aborted,
     /// What was ordered of a fleet that nobody drives is done ([`super::Fleet::only_orders`]).

@@ -59,6 +59,8 @@ pub(super) enum Turn {
 pub(super) struct Activity {
     pub(super) goal: Goal,
     pub(super) turn: Option<Turn>,
+    /// Its hook after was owed before it began.
+    pub(super) owed: bool,
 }
 
 /// A fleet under way.
@@ -82,6 +84,8 @@ pub struct Fleet {
     pub(super) ordered: u32,
     /// Nothing is done but what is ordered.
     pub(super) only_orders: bool,
+    /// Members may be missing that were there before.
+    pub(super) incomplete: bool,
     pub(super) limit: Option<u32>,
     pub(super) now: Duration,
     /// When the window that is open ends.
@@ -127,6 +131,7 @@ impl Fleet {
             stopped: BTreeSet::new(),
             ordered: 0,
             only_orders: false,
+            incomplete: false,
             limit: None,
             now,
             open_until: None,
@@ -142,6 +147,9 @@ impl Fleet {
             fleet.adopt(member, found);
         }
         fleet.forgive_no_more();
+        if std::mem::take(&mut fleet.place.resumed) {
+            fleet.forgive();
+        }
         for order in &wanted {
             fleet.want_again(order);
         }
@@ -166,11 +174,6 @@ impl Fleet {
         }
     }
 
-    /// So many databases at once and no more, from the next event on; nothing begins by this itself.
-    pub fn limit(&mut self, max_databases: u32) {
-        self.limit = Some(max_databases);
-    }
-
     /// From now on nothing is done but what is ordered, paused or not: for a process that carries out an
     /// order while nobody drives the fleet. [`FleetEnd::Ordered`] comes when it is done.
     pub fn only_orders(&mut self) {
@@ -179,6 +182,12 @@ impl Fleet {
         for member in self.members() {
             self.wait_for(member, self.state(member));
         }
+    }
+
+    /// Some of those that were members when its waves were opened may be missing: whoever would take their
+    /// places in a wave does not begin, and what comes after it does not come. What has begun goes on.
+    pub fn miss_members(&mut self) {
+        self.incomplete = (1..self.waves.len()).contains(&(self.place.opened as usize));
     }
 
     /// Takes an event and says what is to be done. `now` is the time since 1970.
@@ -225,6 +234,13 @@ impl Fleet {
                 self.limit = max_databases;
                 Ok(())
             }
+            FleetEvent::ServerLimited {
+                server,
+                max_databases,
+            } => {
+                self.limit_server(&server, max_databases);
+                Ok(())
+            }
             FleetEvent::Tick => {
                 // Too early by its clock: it is asked for again.
                 self.wake = self.wake.filter(|at| *at <= self.now);
@@ -252,7 +268,7 @@ impl Fleet {
 
     /// Opens waves, one after the other.
     fn advance(&mut self) {
-        if self.only_orders {
+        if self.only_orders || self.incomplete {
             return;
         }
         if self.place.opened == 0 {
@@ -373,8 +389,10 @@ impl Fleet {
         if self.place.aborted {
             return Some(FleetEnd::Aborted);
         }
-        let wave = *self.stopped.first()?;
-        Some(FleetEnd::Stopped { wave })
+        match self.stopped.first() {
+            Some(&wave) => Some(FleetEnd::Stopped { wave }),
+            None => self.incomplete.then_some(FleetEnd::Incomplete),
+        }
     }
 
     fn set_timer(&mut self) {
@@ -391,7 +409,12 @@ impl Fleet {
         let goes_back = found == Found::RollingBack;
         let (ledger, why, failed) = match found {
             Found::Untouched => (Ledger::Untouched, None, false),
+            Found::TooLong(takes) => {
+                self.roster.entry_mut(member).seconds = takes.as_secs_f32();
+                (Ledger::Untouched, None, false)
+            }
             Found::Unknown(_) => (Ledger::Unknown, None, false),
+            Found::Lost(why) => (Ledger::Unknown, Some(why), true),
             Found::Current => (Ledger::Current, None, false),
             Found::Refused(why) => (Ledger::Refused, Some(why), false),
             Found::Running if self.place.aborted => {
@@ -431,6 +454,8 @@ impl Fleet {
                 MemberState::RolledBack
             }
             (Ledger::Untouched | Ledger::Unknown | Ledger::Begun, false) => MemberState::Waiting,
+            // Its hook after is owed until somebody knows how it stands.
+            (Ledger::Unknown, true) => MemberState::Failed,
             (Ledger::Begun, true) if then == Then::RollBack => MemberState::WaitsForRollback,
             (Ledger::RollingBack, _) if goes_back => MemberState::WaitsForRollback,
             _ if attended => MemberState::WaitsForHook,

@@ -1,6 +1,8 @@
 //! A member: a database of a fleet, how its ledger says that it stands, and what of that the state
 //! machine keeps.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 use upshift_shared::fleet::{Labels, MemberName};
 
@@ -31,8 +33,13 @@ pub struct Member {
 pub enum Found {
     /// This fleet has no run there, and it can be upgraded.
     Untouched,
+    /// The same, and it was not begun: it is expected to take so long that it would not be through by the
+    /// end of the window.
+    TooLong(Duration),
     /// It could not be looked at: it is tried when its turn comes.
     Unknown(String),
+    /// The same, and that it has failed is known, and why.
+    Lost(String),
     /// It is at the target already, and not by this fleet: it is left alone.
     Current,
     /// It cannot be upgraded, and why: it is left alone.

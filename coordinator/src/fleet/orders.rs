@@ -12,7 +12,8 @@ use super::{
 };
 
 /// Why nothing is upgraded.
-const ABORTED: &str = "the fleet was aborted: `upshift fleet run --anew` begins it once more";
+pub(super) const ABORTED: &str =
+    "the fleet was aborted: `upshift fleet run --anew` begins it once more";
 
 impl Fleet {
     pub(super) fn ordered(&mut self, order: FleetOrder) -> Result<(), Refusal> {
@@ -43,6 +44,12 @@ impl Fleet {
             return Err(Refusal(ABORTED.to_owned()));
         }
         self.place.paused = false;
+        self.forgive();
+        Ok(())
+    }
+
+    /// Failures that have stopped waves do not any more.
+    pub(super) fn forgive(&mut self) {
         for wave in std::mem::take(&mut self.stopped) {
             let members = self.waves[wave as usize].members.clone().map(MemberId);
             let failed = members.filter(|member| self.roster.entry(*member).failed);
@@ -51,7 +58,6 @@ impl Fleet {
             self.look_at_policy(wave);
         }
         self.dirty = true;
-        Ok(())
     }
 
     fn approve(&mut self, wave: Option<u32>) -> Result<(), Refusal> {

@@ -10,6 +10,7 @@ use upshift_shared::fleet::{FleetFile, MemberName};
 use super::{
     event::{FleetOrder, HookKind},
     machine::Refusal,
+    orders::ABORTED,
 };
 
 /// The version that is written.
@@ -25,12 +26,18 @@ pub struct FleetPlace {
     /// Their names: whoever changes the waves of the file means others by the same numbers.
     #[serde(default)]
     pub waves: Vec<String>,
+    /// What members were taken from: what could be asked when waves were opened.
+    #[serde(default)]
+    pub sources: BTreeSet<String>,
     /// Waves that were approved.
     pub approved: BTreeSet<u32>,
     /// All were, those to come too.
     pub approved_all: bool,
     /// Nothing begins.
     pub paused: bool,
+    /// It was resumed while nobody conducted it: failures that there are when somebody does are forgiven.
+    #[serde(default)]
+    pub resumed: bool,
     /// Nothing is upgraded any more.
     pub aborted: bool,
     /// Failed members of waves in spite of which an operator lets them go on.
@@ -59,9 +66,11 @@ impl Default for FleetPlace {
             version: VERSION,
             opened: 0,
             waves: Vec::new(),
+            sources: BTreeSet::new(),
             approved: BTreeSet::new(),
             approved_all: false,
             paused: false,
+            resumed: false,
             aborted: false,
             forgiven: BTreeMap::new(),
             wanted: Vec::new(),
@@ -99,6 +108,28 @@ impl FleetPlace {
                 self.waves.join(", ")
             ))),
         }
+    }
+
+    /// Takes down an order that is about no member, for whoever conducts the fleet next; whether it is such a one.
+    ///
+    /// # Errors
+    /// Where it was aborted, and is to be resumed.
+    pub fn take_down(&mut self, order: &FleetOrder) -> Result<bool, Refusal> {
+        match order {
+            FleetOrder::Pause => self.paused = true,
+            FleetOrder::Resume if self.aborted => return Err(Refusal(ABORTED.to_owned())),
+            FleetOrder::Resume => (self.paused, self.resumed) = (false, true),
+            FleetOrder::Approve { wave: None } => self.approved_all = true,
+            FleetOrder::Approve { wave: Some(wave) } => {
+                self.approved.insert(*wave);
+            }
+            FleetOrder::Abort
+            | FleetOrder::Retry(_)
+            | FleetOrder::RollBack(_)
+            | FleetOrder::RollBackByForce(_)
+            | FleetOrder::Commit(_) => return Ok(false),
+        }
+        Ok(true)
     }
 
     /// Whether what comes after a wave was approved.

@@ -6,6 +6,7 @@ use super::{
     event::FleetEnd,
     machine::Fleet,
     member::{MemberId, MemberState},
+    roster::Ledger,
 };
 
 /// Why nothing is being done to a member, or what.
@@ -26,6 +27,8 @@ pub enum Reason {
         /// How many have failed.
         failed: u32,
     },
+    /// Members of earlier waves, or of its own, may be missing.
+    Incomplete,
     /// The fleet is paused.
     Paused,
     /// The fleet was aborted.
@@ -61,6 +64,10 @@ impl fmt::Display for Reason {
                 f,
                 "{failed} of wave {wave} failed, and its policy says stop: mend and `upshift fleet \
                  retry`, or `upshift fleet resume` in spite of it"
+            ),
+            Self::Incomplete => f.write_str(
+                "databases that the first waves were taken from cannot be listed now: mend that, then \
+                 `upshift fleet run`",
             ),
             Self::Paused => f.write_str("the fleet is paused: `upshift fleet resume`"),
             Self::Aborted => {
@@ -119,9 +126,15 @@ impl Fleet {
         if state.is_active() {
             return Some(Reason::UnderWay(state));
         }
+        let why = self.roster.reasons.get(&member.0);
         if state.has_ended() {
-            let why = self.roster.reasons.get(&member.0);
-            return why.map(|why| Reason::Because(why.to_string()));
+            let why = why?.to_string();
+            return Some(Reason::Because(match self.owes_hook(member) {
+                true => {
+                    format!("{why}; its hook after is owed until it can be asked how it stands")
+                }
+                false => why,
+            }));
         }
         let of_state = match state {
             MemberState::Waiting => self.why_no_upgrade(member),
@@ -132,7 +145,23 @@ impl Fleet {
             _ => None,
         };
         let reason = of_state.or_else(|| self.why_no_room(member));
-        Some(reason.unwrap_or(Reason::UnderWay(state)))
+        Some(reason.unwrap_or_else(|| match (state, why) {
+            (MemberState::WaitsForHook, Some(why)) => {
+                Reason::Because(format!("{why}; its hook after is owed"))
+            }
+            (MemberState::WaitsForHook, None) => Reason::Because(
+                "its hook after is owed: whoever conducts the fleet runs it".to_owned(),
+            ),
+            _ => Reason::UnderWay(state),
+        }))
+    }
+
+    /// Whether its hook before was run, and the one after waits until somebody knows what to tell it.
+    fn owes_hook(&self, member: MemberId) -> bool {
+        let is_unknown = self.roster.entry(member).ledger == Ledger::Unknown;
+        is_unknown
+            && self.order.hooks.after.is_some()
+            && self.place.attended.contains_key(&self.name(member))
     }
 
     /// What keeps a waiting upgrade, beside caps.
@@ -153,6 +182,9 @@ impl Fleet {
         }
         if self.place.paused {
             return Some(Reason::Paused);
+        }
+        if self.incomplete && !goes_on {
+            return Some(Reason::Incomplete);
         }
         let is_later = (entry.wave as usize) < self.waves.len() && entry.wave >= self.place.opened;
         if is_later && !self.only_orders {

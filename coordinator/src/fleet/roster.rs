@@ -70,6 +70,8 @@ impl Entry {
 pub(super) struct Server {
     pub(super) name: Box<str>,
     pub(super) cap: u32,
+    /// The same by the file alone.
+    pub(super) of_file: u32,
     pub(super) active: u32,
 }
 
@@ -111,12 +113,14 @@ impl Roster {
                 servers.push(Server {
                     name: name.as_str().into(),
                     cap,
+                    of_file: cap,
                     active: 0,
                 });
                 number(servers.len() - 1)
             });
             let server = &mut servers[number as usize];
             server.cap = server.cap.min(cap);
+            server.of_file = server.cap;
             entries.push(Entry {
                 name: member.name.to_string().into(),
                 server: number,

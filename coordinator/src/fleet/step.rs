@@ -18,7 +18,13 @@ impl Fleet {
             MemberState::WaitsForHook => Goal::Settle,
             _ => Goal::Upgrade,
         };
-        self.active.insert(member, Activity { goal, turn: None });
+        let owed = self.place.attended.contains_key(&self.roster.name(member));
+        let activity = Activity {
+            goal,
+            turn: None,
+            owed,
+        };
+        self.active.insert(member, activity);
         let server = self.roster.entry(member).server;
         let side = &mut self.roster.servers[server as usize];
         side.active += 1;
@@ -56,7 +62,8 @@ impl Fleet {
         }
         let (state, command) = match goal {
             Goal::Upgrade => {
-                let unasked = self.roster.entry(member).ledger == Ledger::Unknown;
+                let entry = self.roster.entry(member);
+                let unasked = entry.ledger == Ledger::Unknown && !entry.ordered;
                 (
                     MemberState::Running,
                     FleetCommand::Begin { member, unasked },
@@ -134,10 +141,15 @@ impl Fleet {
             (MemberState::Committing, Some(_)) => self.committed(member, found),
             (MemberState::RollingBack, Some(_)) => self.rolled_back(member, found),
             // Who looked at it before its hook has found that there is nothing to do.
-            (MemberState::HookBefore, Some(_))
-                if matches!(found, Found::Current | Found::Refused(_)) =>
+            (MemberState::HookBefore, Some(activity))
+                if matches!(
+                    found,
+                    Found::Current | Found::Refused(_) | Found::TooLong(_)
+                ) =>
             {
-                self.forget_attended(member);
+                if !activity.owed {
+                    self.forget_attended(member);
+                }
                 self.take_over(member, found);
             }
             (state, _) => return Err(self.does_not_fit(member, "it has ended", state)),
@@ -174,7 +186,7 @@ impl Fleet {
                     self.failed(member, why);
                 }
             }
-            Found::Unknown(why) => {
+            Found::Unknown(why) | Found::Lost(why) => {
                 if self.roster.entry(member).ledger == Ledger::Untouched {
                     self.ledger(member, Ledger::Unknown);
                 }
@@ -220,7 +232,7 @@ impl Fleet {
                 self.ledger(member, Ledger::Begun);
                 self.fail(member, why);
             }
-            Found::Failed(why) | Found::Unknown(why) | Found::NotBegun(why) => {
+            Found::Failed(why) | Found::Unknown(why) | Found::Lost(why) | Found::NotBegun(why) => {
                 self.fail(member, format!("the commit: {why}"));
             }
             Found::Prepared => {
@@ -238,7 +250,7 @@ impl Fleet {
     fn rolled_back(&mut self, member: MemberId, found: Found) {
         let why = match found {
             // Its way back has not begun: it stands as it did.
-            Found::Failed(why) | Found::Unknown(why) | Found::NotBegun(why) => {
+            Found::Failed(why) | Found::Unknown(why) | Found::Lost(why) | Found::NotBegun(why) => {
                 self.fail(member, why);
                 return self.after(member);
             }
@@ -275,7 +287,11 @@ impl Fleet {
                 Ledger::RolledBack
             }
             Found::Untouched => Ledger::Untouched,
-            Found::Unknown(_) => Ledger::Unknown,
+            Found::TooLong(takes) => {
+                self.roster.entry_mut(member).seconds = takes.as_secs_f32();
+                Ledger::Untouched
+            }
+            Found::Unknown(_) | Found::Lost(_) => Ledger::Unknown,
             Found::Running | Found::Failed(_) => Ledger::Begun,
             Found::RollingBack => Ledger::RollingBack,
             Found::NotBegun(why) => {
@@ -366,7 +382,7 @@ impl Fleet {
         let server = self.roster.entry(member).server;
         let side = &mut self.roster.servers[server as usize];
         side.active -= 1;
-        self.lines.set_room(server, true);
+        self.lines.set_room(server, side.active < side.cap);
         self.active.remove(&member)
     }
 

@@ -3,11 +3,11 @@
 
 use std::time::Duration;
 
-use upshift_shared::fleet::{CommitPolicy, MemberName, Share, Wave};
+use upshift_shared::fleet::{AtEnd, CommitPolicy, MemberName, Share, Wave, Window};
 
 use super::{
-    Fleet, FleetCommand, FleetEnd, FleetEvent, FleetOrder, FleetPlace, Found, Member, MemberId,
-    MemberState, Standing, Which,
+    Fleet, FleetCommand, FleetEnd, FleetEvent, FleetOrder, FleetPlace, Found, HookKind, Member,
+    MemberId, MemberState, Standing, Which,
     script::{Conductor, hooks, member, order},
     table_tests::{canary, reason, state, these, three, wave},
 };
@@ -217,4 +217,260 @@ fn failures_are_forgiven_by_name() {
     assert_eq!(fleet.end, Some(FleetEnd::Stopped { wave: 0 }));
     assert_eq!(state(&fleet, "db/a"), MemberState::Waiting);
     assert!(reason(&fleet, "db/a").contains("1 of wave all failed"));
+}
+
+/// From 13:00 to 14:00; the clock of tests begins at 13:46:40.
+fn window() -> Option<Window> {
+    Some(Window {
+        from: 13 * 3_600,
+        to: 14 * 3_600,
+        days: Vec::new(),
+        utc_offset: 0,
+        at_end: AtEnd::Finish,
+    })
+}
+
+#[test]
+fn whoever_begins_one_says_that_it_would_not_be_through() {
+    let mut file = order(vec![Wave::rest("all")]);
+    (file.window, file.hooks) = (window(), hooks());
+    let mut fleet = three(file);
+    fleet.tick();
+    let members = ["a", "b", "c"].map(|name| {
+        let name = MemberName::on("db", name);
+        fleet.fleet.find(&name).unwrap()
+    });
+    let [a, b, c] = members;
+    let ends = fleet.fleet.is_to_end_by(a).unwrap();
+    assert_eq!(ends - fleet.now, Duration::from_secs(800));
+    // One is looked at before its hook, one after it, one never fits.
+    fleet.finish(0);
+    let mut too_long = |member, seconds| {
+        let found = Found::TooLong(Duration::from_secs(seconds));
+        fleet.jobs.retain(|(own, _)| *own != member);
+        fleet.row(member).found = Found::Untouched;
+        fleet.feed(FleetEvent::Ended { member, found })
+    };
+    assert_eq!(too_long(a, 1_000), ["record", "After db/a untouched"]);
+    assert_eq!(too_long(b, 1_000), ["record"]);
+    assert_eq!(too_long(c, 4_000), ["record"]);
+    assert_eq!(fleet.fleet.place().attended.len(), 1);
+    fleet.finish_all();
+    for name in ["db/a", "db/b"] {
+        assert_eq!(state(&fleet, name), MemberState::Waiting);
+        let waits = "it would not be through by the end of the window, and waits for the next";
+        assert_eq!(reason(&fleet, name), waits);
+    }
+    assert_eq!(state(&fleet, "db/c"), MemberState::Refused);
+    fleet.now = fleet.wake.unwrap();
+    fleet.tick();
+    assert_eq!(fleet.fleet.is_to_end_by(a), None);
+    fleet.now = fleet.wake.unwrap();
+    fleet.tick();
+    fleet.finish_all();
+    assert_eq!(fleet.end, Some(FleetEnd::Done));
+    assert_eq!(state(&fleet, "db/a"), MemberState::Prepared);
+}
+
+#[test]
+fn none_begins_when_its_hook_took_longer_than_the_window() {
+    let mut file = order(vec![Wave::rest("all")]);
+    (file.window, file.hooks) = (window(), hooks());
+    let mut fleet = three(file);
+    fleet.tick();
+    fleet.now = fleet.wake.unwrap();
+    fleet.tick();
+    let said = fleet.finish(0);
+    assert_eq!(said, ["record", "After db/a untouched"]);
+    fleet.finish_all();
+    assert_eq!(state(&fleet, "db/a"), MemberState::Waiting);
+    assert_eq!(reason(&fleet, "db/a"), "the window is closed");
+}
+
+#[test]
+fn no_canary_is_filled_anew_while_its_members_may_be_missing() {
+    let place = FleetPlace {
+        opened: 1,
+        ..FleetPlace::default()
+    };
+    // Of the canary one is there; the other one, which has failed, cannot be listed.
+    let going = Member {
+        found: Found::Running,
+        wave: Some(0),
+        ..member("db", "a", 1.0)
+    };
+    let lost = Member {
+        found: Found::Lost("a check fails".to_owned()),
+        ..member("away", "x", 1.0)
+    };
+    let fresh = ["b", "c"].map(|name| member("db", name, 1.0));
+    let mut waves = canary();
+    waves[0].take = Share::Count(2);
+    let now = Duration::from_secs(1_000_000);
+    let begun = |members: Vec<Member>| {
+        let mut fleet = Fleet::new(order(waves.clone()), members, place.clone(), now);
+        fleet.miss_members();
+        let commands = fleet.handle(FleetEvent::Tick, now).unwrap();
+        let begun = commands.iter().filter_map(|command| match command {
+            FleetCommand::Begin { member, .. } => Some(fleet.name(*member).to_string()),
+            _ => None,
+        });
+        (begun.collect::<Vec<_>>(), fleet)
+    };
+    let members = [vec![going], fresh.to_vec()].concat();
+    let (names, mut fleet) = begun(members.clone());
+    assert_eq!(names, ["db/a"]);
+    let a = fleet.find(&MemberName::on("db", "a")).unwrap();
+    let found = Found::Prepared;
+    let ended = FleetEvent::Ended { member: a, found };
+    let commands = fleet.handle(ended, now).unwrap();
+    assert_eq!(commands, [FleetCommand::Ended(FleetEnd::Incomplete)]);
+    let waits = fleet.find(&MemberName::on("db", "b")).unwrap();
+    let why = fleet.reason(waits).unwrap().to_string();
+    assert!(why.contains("cannot be listed now"), "{why}");
+
+    // It still counts, and whoever wants it back asks it.
+    let (_, fleet) = begun([members, vec![lost]].concat());
+    let x = fleet.find(&MemberName::on("away", "x")).unwrap();
+    assert_eq!(fleet.state(x), MemberState::Failed);
+    assert_eq!(fleet.tally(None).failed, 1);
+    assert_eq!(fleet.missed(&FleetOrder::RollBack(Which::All)).len(), 2);
+
+    // Once all waves are open nobody can take a place.
+    let open = FleetPlace { opened: 2, ..place };
+    let mut fleet = Fleet::new(order(canary()), fresh.to_vec(), open, now);
+    fleet.miss_members();
+    let commands = fleet.handle(FleetEvent::Tick, now).unwrap();
+    assert_eq!(commands.len(), 2, "{commands:?}");
+}
+
+#[test]
+fn one_that_could_not_be_asked_is_gone_on_with_where_it_is_named() {
+    let lost = Member {
+        found: Found::Lost("a check fails".to_owned()),
+        ..member("db", "a", 1.0)
+    };
+    let mut fleet = Conductor::new(order(vec![Wave::rest("all")]), vec![lost]);
+    assert_eq!(fleet.tick(), ["record", "wave 0 ended", "Done"]);
+    let said = fleet.order(FleetOrder::Retry(these(&["db/a"]))).unwrap();
+    assert_eq!(said, ["record", "begin db/a"]);
+}
+
+#[test]
+fn whoever_goes_on_forgives_what_was_resumed_while_nobody_was_there() {
+    let mut place = FleetPlace {
+        opened: 1,
+        paused: true,
+        ..FleetPlace::default()
+    };
+    let failed = Member {
+        found: Found::Failed("a check fails".to_owned()),
+        wave: Some(0),
+        ..member("db", "a", 1.0)
+    };
+    let members = vec![failed, member("db", "b", 1.0)];
+    let now = Duration::from_secs(1_000_000);
+    assert_eq!(place.take_down(&FleetOrder::Resume), Ok(true));
+    assert_eq!(
+        place.take_down(&FleetOrder::Approve { wave: Some(0) }),
+        Ok(true)
+    );
+    assert_eq!(place.take_down(&FleetOrder::Retry(Which::All)), Ok(false));
+    let mut fleet = Fleet::new(order(canary()), members.clone(), place.clone(), now);
+    let commands = fleet.handle(FleetEvent::Tick, now).unwrap();
+    let b = fleet.find(&MemberName::on("db", "b")).unwrap();
+    let begins = FleetCommand::Begin {
+        member: b,
+        unasked: false,
+    };
+    assert_eq!(commands[0], FleetCommand::Record);
+    assert!(commands.contains(&begins), "{commands:?}");
+    let kept = fleet.place();
+    assert!(!kept.resumed && kept.forgiven[&0].len() == 1);
+
+    // An abort is not undone so, and a pause keeps it where it is.
+    assert_eq!(place.take_down(&FleetOrder::Pause), Ok(true));
+    let mut fleet = Fleet::new(order(canary()), members, place.clone(), now);
+    fleet.handle(FleetEvent::Tick, now).unwrap();
+    assert_eq!(fleet.standing(), Standing::Paused);
+    place.aborted = true;
+    assert!(place.take_down(&FleetOrder::Resume).is_err());
+}
+
+#[test]
+fn a_server_may_have_fewer_at_once_for_a_while() {
+    let members = ["a", "b", "c", "d", "e"].map(|name| member("db", name, 1.0));
+    let mut file = order(vec![Wave::rest("all")]);
+    file.caps.per_server = Some(4);
+    let mut fleet = Conductor::new(file, members.to_vec());
+    fleet.fleet.limit_server("db", 2);
+    fleet.tick();
+    assert_eq!(fleet.jobs.len(), 2);
+    let mut limited = |max_databases| {
+        let server = "db".to_owned();
+        fleet.feed(FleetEvent::ServerLimited {
+            server,
+            max_databases,
+        })
+    };
+    // What was begun under the higher limit goes on; nothing follows it.
+    assert_eq!(limited(3), ["begin db/c"]);
+    assert_eq!(limited(1), [""; 0]);
+    assert_eq!(fleet.finish(0), [""; 0]);
+    assert!(reason(&fleet, "db/d").starts_with("1 databases of db"));
+    assert_eq!(fleet.finish(0), [""; 0]);
+    assert_eq!(fleet.finish(0), ["begin db/d"]);
+    let server = "db".to_owned();
+    // Never more than the file says.
+    let max_databases = 99;
+    let limited = FleetEvent::ServerLimited {
+        server,
+        max_databases,
+    };
+    assert_eq!(fleet.feed(limited), ["begin db/e"]);
+    fleet.finish_all();
+    assert_eq!(fleet.end, Some(FleetEnd::Done));
+}
+
+#[test]
+fn who_is_owed_a_hook_says_why() {
+    let mut file = order(vec![Wave::rest("all")]);
+    file.hooks = hooks();
+    let name = |name: &str| MemberName::on("db", name);
+    let attended = ["a", "b", "c"].map(|member| (name(member), HookKind::Before));
+    let place = FleetPlace {
+        opened: 1,
+        attended: attended.into_iter().collect(),
+        ..FleetPlace::default()
+    };
+    let found = [
+        ("a", Found::Lost("no answer".to_owned())),
+        ("b", Found::NotBegun("permission denied".to_owned())),
+        ("c", Found::Prepared),
+    ];
+    let members = found.map(|(name, found)| Member {
+        found,
+        wave: Some(0),
+        ..member("db", name, 1.0)
+    });
+    let now = Duration::from_secs(1_000_000);
+    let fleet = Fleet::new(file, members.to_vec(), place, now);
+    let shown = ["a", "b", "c"].map(|member| {
+        let member = fleet.find(&name(member)).unwrap();
+        let why = fleet.reason(member).unwrap().to_string();
+        (fleet.state(member), why)
+    });
+    let waits = MemberState::WaitsForHook;
+    let expected = [
+        (
+            MemberState::Failed,
+            "no answer; its hook after is owed until it can be asked how it stands",
+        ),
+        (waits, "permission denied; its hook after is owed"),
+        (
+            waits,
+            "its hook after is owed: whoever conducts the fleet runs it",
+        ),
+    ];
+    assert_eq!(shown, expected.map(|(state, why)| (state, why.to_owned())));
 }

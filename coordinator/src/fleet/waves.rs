@@ -19,7 +19,11 @@ pub fn assign(waves: &[Wave], members: &[Member]) -> Vec<Option<u32>> {
     // What has begun without a wave was left alone, until an operator named it.
     let taking = |member: &Member| match member.found {
         Found::Current | Found::Refused(_) => false,
-        Found::Untouched | Found::Unknown(_) | Found::NotBegun(_) => true,
+        Found::Untouched
+        | Found::TooLong(_)
+        | Found::Unknown(_)
+        | Found::Lost(_)
+        | Found::NotBegun(_) => true,
         _ => member.wave.is_some(),
     };
     let last = u32::try_from(waves.len().saturating_sub(1)).unwrap_or(u32::MAX);
@@ -48,7 +52,7 @@ pub fn assign(waves: &[Wave], members: &[Member]) -> Vec<Option<u32>> {
         let share = wave.take.of(all).saturating_sub(there) as usize;
         // How large one is that could not be looked at nobody knows.
         let fits = |place: usize| {
-            let is_known = !matches!(members[place].found, Found::Unknown(_));
+            let is_known = !matches!(members[place].found, Found::Unknown(_) | Found::Lost(_));
             (is_known || !wave.goes_by_size())
                 && wave.fits(&members[place].labels, members[place].bytes)
         };

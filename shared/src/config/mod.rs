@@ -45,6 +45,9 @@ pub struct ResolvedDatabase {
     pub warnings: Vec<String>,
 }
 
+/// The database that every server has, unless somebody has dropped it.
+const MAINTENANCE: &str = "postgres";
+
 impl Config {
     /// Resolves the value of `--database`: a libpq URL, a keyword/value string, or the name of an
     /// entry of `upshift.toml`, or `ENTRY/DATABASE` for another database that its settings reach. Without one, PGSERVICE or PGDATABASE must say which database.
@@ -104,6 +107,30 @@ impl Config {
             )));
         }
         self.database(Some(name), environment)
+    }
+
+    /// The same of an entry that may be a server and nothing else: where neither it nor PGDATABASE names a
+    /// database, sessions that ask the server have `postgres`. Whether one is named.
+    ///
+    /// # Errors
+    /// As [`Self::named`].
+    pub fn server(
+        &self,
+        name: &str,
+        environment: &Environment,
+    ) -> Result<(ResolvedDatabase, bool)> {
+        let (of, database) = self.parted(name);
+        let entry = self.entry(of)?;
+        let names_one = database.is_some()
+            || entry.settings.contains_key("dbname")
+            || environment.variable("PGDATABASE").is_some();
+        let there = format!("{name}/{MAINTENANCE}");
+        // A name with a slash would be taken apart, or be another entry's.
+        let resolved = match names_one || of.contains('/') || self.has_entry(&there) {
+            true => self.named(name, environment),
+            false => self.named(&there, environment),
+        };
+        Ok((resolved?, names_one))
     }
 
     /// What a cluster heeds of the entry of that name, and the entry is there.

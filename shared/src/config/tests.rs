@@ -58,6 +58,28 @@ fn databases_resolve_as_libpq_would() {
 }
 
 #[test]
+fn a_server_is_asked_in_a_database_that_every_server_has() {
+    let config = "[databases.bare]\nhost = \"h\"\n[databases.prod]\nhost = \"h\"\ndbname = \"d\"\n";
+    let config = parse(config).expect("it is right");
+    let server = |name: &str, variables: &[(&str, &str)]| {
+        let environment = Environment::of(None, "me", variables);
+        let (resolved, names_one) = config.server(name, &environment).expect("it is there");
+        (resolved.connection.to_string(), names_one)
+    };
+    let shown = |connection: &str, names_one| (connection.to_owned(), names_one);
+    assert_eq!(
+        server("bare", &[]),
+        shown("postgres on h:5432 as me", false)
+    );
+    assert_eq!(
+        server("bare", &[("PGDATABASE", "x")]),
+        shown("x on h:5432 as me", true)
+    );
+    assert_eq!(server("bare/x", &[]), shown("x on h:5432 as me", true));
+    assert_eq!(server("prod", &[]), shown("d on h:5432 as me", true));
+}
+
+#[test]
 fn what_cannot_be_resolved_is_said_without_secrets() {
     let config = "[databases.prod]\nhost = \"h\"\ndbname = \"d\"\npassword_env = \"SECRET\"\n";
     for (argument, variables, expected) in [

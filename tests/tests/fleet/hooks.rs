@@ -249,3 +249,50 @@ async fn they_are_run_again_after_a_crash() -> Result<()> {
     fleet.say("commit").argument("--all").succeed()?;
     fleet.expect_each(&[0, 1, 2], &expected).await
 }
+
+/// Told to stop it waits for hooks, and says whose tenants are stopped; told twice it ends them, and what they have
+/// started; and who closes the terminal tells it once.
+#[tokio::test]
+async fn who_stops_it_hears_what_is_owed_and_leaves_nothing_running() -> Result<()> {
+    let tiny = Tiny::new()?;
+    tiny.template.psql("UPDATE pace SET seconds = 2")?;
+    let slow = HOOKS.replace("\"5s\"", "\"120s\"");
+    let order = format!("caps = {{ max_databases = 1 }}\n{slow}");
+    let fleet = tiny.fleet(2, &order)?;
+    fs::write(fleet.folder().join("hook.sh"), SCRIPT)?;
+    let mut running = fleet.run(2).start()?;
+    ensure!(running.read_until(|line| line.contains("hook_before"))?);
+    running.signal(Signal::SIGHUP)?;
+    let ended = running.wait()?.expect_code(1)?;
+    let owed = "stopped; 1 database has had its hook before and not the one after; go on with:";
+    ensure!(ended.stderr.contains(owed), "{}", ended.stderr);
+
+    for place in 0..2 {
+        mark(&fleet, "hangs-before", place)?;
+    }
+    let running = fleet.run(2).start()?;
+    let hanging = await_process(&fleet, "hanging")?;
+    // Two of a kind may come as one.
+    let watch = Stopwatch::start();
+    running.signal(Signal::SIGTERM)?;
+    running.signal(Signal::SIGINT)?;
+    running.wait()?.expect_code(1)?;
+    ensure!(
+        watch.elapsed() < Duration::from_secs(10),
+        "{:?}",
+        watch.elapsed()
+    );
+    ensure!(!lives(hanging), "what the hook has started goes on");
+    Ok(())
+}
+
+fn await_process(fleet: &Fleet, file: &str) -> Result<Pid> {
+    let watch = Stopwatch::start();
+    loop {
+        if let Ok(process) = process(fleet, file) {
+            return Ok(process);
+        }
+        ensure!(watch.elapsed() < Duration::from_secs(60), "no {file}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}

@@ -6,6 +6,7 @@ mod hooks;
 mod names;
 mod orders;
 mod policies;
+mod sources;
 mod trouble;
 mod waves;
 mod whole;

@@ -106,3 +106,38 @@ async fn what_has_begun_is_finished() -> Result<()> {
     ensure!(Duration::from_secs(status["at"].as_u64().unwrap_or(0)) <= since_epoch());
     Ok(())
 }
+
+/// With `finish` none is begun that would not be through by the end, by its plan and its rows.
+#[tokio::test]
+async fn one_that_would_not_be_through_is_not_begun() -> Result<()> {
+    let tiny = Tiny::new()?;
+    let fleet = tiny.fleet(3, &window(-7_200, 90, "finish"))?;
+    let rows = |place: usize, rows: &str| {
+        let sql = format!("UPDATE pg_class SET reltuples = {rows} WHERE oid = 't'::regclass");
+        fleet.databases[place].psql_as_superuser(&sql)
+    };
+    rows(1, "2e7")?;
+    rows(2, "2e9")?;
+    let running = fleet.run(2).start()?;
+    let status = fleet.await_status(|status| {
+        let count = |state: &str| status["states"][state].as_u64().unwrap_or_default();
+        (count("prepared"), count("waiting"), count("refused")) == (1, 1, 1)
+    })?;
+    let reason = |place: usize| {
+        let member = of_member(&status, &fleet.member(place))?;
+        anyhow::Ok(member["reason"].as_str().unwrap_or_default().to_owned())
+    };
+    let waits = "it would not be through by the end of the window, and waits for the next";
+    ensure!(reason(1)? == waits, "{status:#}");
+    ensure!(
+        reason(2)?.contains("longer than the window is open"),
+        "{status:#}"
+    );
+    for place in [1, 2] {
+        let ledger = "SELECT to_regnamespace('upshift') IS NOT NULL";
+        ensure!(fleet.databases[place].psql(ledger)?.trim() == "f");
+    }
+    running.signal(Signal::SIGTERM)?;
+    running.wait()?.expect_code(1)?;
+    Ok(())
+}

@@ -5,7 +5,6 @@ use std::{
     collections::{BTreeMap, HashMap},
     convert::Infallible,
     panic::AssertUnwindSafe,
-    path::Path,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -30,11 +29,11 @@ use super::{
         Failure, commit,
         database::{Chosen, shell_quoted},
         driving::{Driving, DrivingArguments},
-        host::Host,
-        parsed, resume, rollback, run, snapshotting,
+        resume, rollback, run, snapshotting,
     },
     finding::{Entries, Looked, Own, look},
     home::Audit,
+    pace::Pace,
     variants::Variants,
 };
 use crate::{driver::hub::Hub, fleet::Found};
@@ -57,6 +56,8 @@ pub(super) enum Work {
         wave: Option<u32>,
         /// Its ledger could not be asked before: if it has failed or is rolled back it stays so.
         unasked: bool,
+        /// When it has to be through, where it has to be and has not begun.
+        until: Option<Duration>,
     },
     /// Close its way back.
     Commit,
@@ -86,18 +87,6 @@ impl Work {
     }
 }
 
-/// The arguments of `upshift run` that the options of a fleet are.
-pub(in crate::command) fn run_arguments(
-    options: &[String],
-    pack: &Path,
-    host: Host,
-) -> Result<run::Arguments, Failure> {
-    let mut words = options.to_vec();
-    words.push("--".to_owned());
-    words.push(pack.display().to_string());
-    parsed::<run::Arguments>(&words)?.of_fleet(host)
-}
-
 /// What conducting the members of a fleet takes; all of them share it.
 pub(super) struct Conductor {
     pub(super) own: Own,
@@ -107,6 +96,7 @@ pub(super) struct Conductor {
     pub(super) config: Arc<Config>,
     pub(super) entries: Arc<Entries>,
     pub(super) variants: Variants,
+    pub(super) pace: Pace,
     /// How runs are driven.
     pub(super) arguments: run::Arguments,
     /// What runs keep.
@@ -293,8 +283,13 @@ impl Conductor {
     }
 
     /// Looks whether there is anything to do: at the target already, or with something in its way, it is left
-    /// alone, and its hooks with it. `None`: it is to be upgraded, or that nobody knows.
-    pub(super) async fn is_left_alone(&self, name: &MemberName) -> Option<Found> {
+    /// alone, and its hooks with it, as where it would not be through by `until`. `None`: it is to be upgraded, or
+    /// that nobody knows.
+    pub(super) async fn is_left_alone(
+        &self,
+        name: &MemberName,
+        until: Option<Duration>,
+    ) -> Option<Found> {
         let target = self.entries.target(name).ok()?;
         let mut conn = pg::connect(&target, "upshift fleet").await.ok()?;
         let looked = look(&mut conn, &self.own, &name.to_string()).await;
@@ -305,8 +300,9 @@ impl Conductor {
         let read = self.variants.read(&mut conn).await.ok()?;
         match self.variants.compiled(read).await {
             Ok(None) => Some(Found::Current),
+            Ok(Some(compiled)) => self.pace.is_too_long(compiled.weight.seconds, until),
             // What is wrong is said by whoever tries it.
-            Ok(Some(_)) | Err(_) => None,
+            Err(_) => None,
         }
     }
 
@@ -354,10 +350,10 @@ impl Conductor {
                 Ok(found)
             }
             (
-                Work::Upgrade { wave, .. },
+                Work::Upgrade { wave, until, .. },
                 None | Some(Found::Untouched | Found::RolledBack(_)),
                 _,
-            ) => Box::pin(self.begin(driving, &arguments, (wave, at, audit))).await,
+            ) => Box::pin(self.begin(driving, &arguments, (wave, until, at, audit))).await,
             (Work::Upgrade { .. }, Some(Found::Running | Found::Failed(_)), Some(run)) => {
                 // Whoever began it may have died before it was written who had wanted it.
                 let wanted = [&audit.submitted, &audit.ordered];
@@ -407,7 +403,7 @@ impl Conductor {
         &self,
         mut driving: Driving,
         arguments: &DrivingArguments,
-        (wave, at, audit): (Option<u32>, &AtWork, &Audit),
+        (wave, until, at, audit): (Option<u32>, Option<Duration>, &AtWork, &Audit),
     ) -> Result<Found, Failure> {
         let hint = driving.chosen.hint.clone();
         run::refuse_unfinished(&mut driving.conn, &hint).await?;
@@ -416,8 +412,14 @@ impl Conductor {
             driving.close().await;
             return Ok(Found::Current);
         };
+        let expected = compiled.weight.seconds;
+        if let Some(found) = self.pace.is_too_long(expected, until) {
+            driving.close().await;
+            return Ok(found);
+        }
+        let watch = Stopwatch::start();
         let limits = &mut driving.limits;
-        limits.workers = limits.workers.min(units(compiled.weight.seconds));
+        limits.workers = limits.workers.min(units(expected));
         let wanted = self.arguments.pack().snapshot;
         let settings = &self.config.snapshot;
         let snapshot = snapshotting::request(&mut driving.conn, wanted, settings).await?;
@@ -443,6 +445,7 @@ impl Conductor {
         record(begun.conn(), (run, true), wanted).await?;
         let ended = Box::pin(begun.drive((arguments, None))).await?;
         after.outcome(&ended)?;
+        self.pace.learn(expected, watch.elapsed());
         Ok(Found::Prepared)
     }
 }

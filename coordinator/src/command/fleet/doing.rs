@@ -1,7 +1,7 @@
 //! What is done to one member while others are at work: its upgrade, its commit, its way back, its hooks; and what
 //! came of that, in words.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use tokio_util::sync::CancellationToken;
 use upshift_shared::{
@@ -17,7 +17,10 @@ use super::{
     home::Audit,
     hooks::{self, Told},
 };
-use crate::fleet::{FleetEvent, Found, HookKind, MemberId};
+use crate::{
+    figures,
+    fleet::{FleetEvent, Found, HookKind, MemberId},
+};
 
 /// Something that was done to a member has ended.
 pub(super) struct Ended {
@@ -34,6 +37,8 @@ pub(super) struct HookCall {
     pub(super) hook: Option<Hook>,
     pub(super) told: Told,
     pub(super) target: Result<Target, Failure>,
+    /// When what follows it has to be through.
+    pub(super) until: Option<Duration>,
 }
 
 /// Does something to a member's database.
@@ -75,10 +80,11 @@ pub(super) async fn hook(call: HookCall, conductor: Arc<Conductor>) -> Ended {
         hook,
         told,
         target,
+        until,
     } = call;
     let watch = Stopwatch::start();
     let begins = kind == HookKind::Before && told.outcome == "upgrade" && hook.is_some();
-    if begins && let Some(found) = Box::pin(conductor.is_left_alone(&told.member)).await {
+    if begins && let Some(found) = Box::pin(conductor.is_left_alone(&told.member, until)).await {
         return worked(member, told.member, ("upgrade", found), &watch);
     }
     let (result, output) = match (hook, target) {
@@ -120,8 +126,15 @@ fn done(member: MemberName, what: &str, outcome: &str, watch: &Stopwatch) -> Don
 fn in_words(found: &Found) -> (&'static str, Option<String>) {
     let (word, why) = match found {
         Found::Untouched => ("untouched", None),
+        Found::TooLong(takes) => {
+            let why = format!(
+                "it is expected to take {}, and would not be through by the end of the window",
+                figures::seconds(takes.as_secs_f64())
+            );
+            return ("put_off", Some(why));
+        }
         // To whoever reads it, one that cannot be reached has failed.
-        Found::Unknown(why) | Found::NotBegun(why) => ("failed", Some(why)),
+        Found::Unknown(why) | Found::Lost(why) | Found::NotBegun(why) => ("failed", Some(why)),
         Found::Current => ("current", None),
         Found::Refused(why) => ("refused", Some(why)),
         Found::Running => ("running", None),

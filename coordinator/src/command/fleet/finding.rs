@@ -5,7 +5,7 @@ mod look;
 mod sources;
 
 use std::{
-    collections::{BTreeMap, HashMap, btree_map::Entry as Slot},
+    collections::{BTreeMap, BTreeSet, HashMap, btree_map::Entry as Slot},
     fs,
     path::Path,
     sync::Arc,
@@ -33,6 +33,8 @@ pub(in crate::command) struct Found {
     pub(in crate::command) entries: Entries,
     /// Sources that could not be asked: what would be there nobody knows.
     pub(in crate::command) unasked: Vec<Unasked>,
+    /// Those that were asked, in the same words.
+    pub(in crate::command) asked: BTreeSet<String>,
 }
 
 /// A database that was found, and not yet looked at.
@@ -49,6 +51,27 @@ pub(in crate::command) struct Unasked {
     pub(in crate::command) source: String,
     /// Why it was not to be had.
     pub(in crate::command) why: String,
+    /// Its place among the `[[members]]`.
+    #[serde(skip)]
+    number: usize,
+    /// The server that was to be asked.
+    #[serde(skip)]
+    server: String,
+}
+
+impl Unasked {
+    /// Whether that member may be from there.
+    fn may_have(&self, name: &MemberName, file: &FleetFile) -> bool {
+        let source = file.members.get(self.number).map(|members| &members.source);
+        match (source, &name.database) {
+            (Some(MembersSource::Like { like, .. }), Some(database)) => {
+                name.entry == self.server && like.iter().any(|pattern| pattern.fits(database))
+            }
+            // What a query would say nobody knows.
+            (Some(MembersSource::Query { .. }), _) => true,
+            _ => false,
+        }
+    }
 }
 
 /// The entries of `upshift.toml` that members are reached by, each resolved once: a password may come from
@@ -63,6 +86,8 @@ pub(in crate::command) struct Entries {
 struct Entry {
     target: Target,
     server: Arc<str>,
+    /// Else its target is what a server is asked in, and nobody's database.
+    names_database: bool,
 }
 
 impl Entries {
@@ -79,15 +104,19 @@ impl Entries {
         let found = match self.resolved.entry(entry.to_owned()) {
             Slot::Occupied(there) => there.into_mut(),
             Slot::Vacant(free) => {
-                let named = self.config.named(entry, &self.environment);
+                let named = self.config.server(entry, &self.environment);
                 free.insert(match named {
-                    Ok(found) => {
+                    Ok((found, names_database)) => {
                         for warning in &found.warnings {
                             eprintln!("upshift: warning: {entry}: {warning}");
                         }
                         let target = found.connection.target();
                         let server = Arc::from(target.server());
-                        Ok(Entry { target, server })
+                        Ok(Entry {
+                            target,
+                            server,
+                            names_database,
+                        })
                     }
                     Err(error) => Err(Failure::usage(error.to_string())),
                 })
@@ -114,8 +143,18 @@ impl Entries {
         let entry = self.of(name)?;
         Ok(match &name.database {
             Some(database) => entry.target.on_database(database),
-            None => entry.target.clone(),
+            None if entry.names_database => entry.target.clone(),
+            None => return Err(names_no_database(&name.entry)),
         })
+    }
+
+    /// What a query is asked in.
+    fn database(&mut self, entry: &str) -> Result<Target, Failure> {
+        let found = self.resolve(entry)?;
+        match found.names_database {
+            true => Ok(found.target.clone()),
+            false => Err(names_no_database(entry)),
+        }
     }
 
     /// The server of a member, `host:port`.
@@ -141,6 +180,12 @@ impl Entries {
     }
 }
 
+fn names_no_database(entry: &str) -> Failure {
+    Failure::usage(format!(
+        "[databases.{entry}] of upshift.toml names no database: write {entry}/DATABASE, or give it a dbname"
+    ))
+}
+
 /// Finds the members.
 ///
 /// # Errors
@@ -151,15 +196,12 @@ pub(in crate::command) async fn find(
 ) -> Result<Found, Failure> {
     let mut entries = Entries::new(config);
     let mut collected = BTreeMap::<MemberName, Labels>::new();
-    let mut unasked = Vec::new();
-    for members in &file.members {
-        let found = of_source(&members.source, &mut entries, &mut unasked).await?;
+    let mut heard = Heard::default();
+    for (number, members) in file.members.iter().enumerate() {
+        heard.number = number;
+        let found = of_source(&members.source, &mut entries, &mut heard).await?;
         for (name, own) in found {
-            if file
-                .exclude
-                .iter()
-                .any(|pattern| pattern.fits_member(&name))
-            {
+            if is_excluded(file, &name) {
                 continue;
             }
             // A name that comes out of a query need not be an entry: that is said of this member.
@@ -193,35 +235,97 @@ pub(in crate::command) async fn find(
             )));
         }
     }
-    let members = collected.into_iter().map(|(name, mut labels)| {
-        for rule in &file.labels {
-            if rule
-                .patterns
-                .iter()
-                .any(|pattern| pattern.fits_member(&name))
-            {
-                labels.extend(rule.set.clone());
+    let members = collected.into_iter();
+    Ok(Found {
+        members: members
+            .map(|(name, labels)| labelled(file, name, labels))
+            .collect(),
+        entries,
+        unasked: heard.unasked,
+        asked: heard.asked,
+    })
+}
+
+fn is_excluded(file: &FleetFile, name: &MemberName) -> bool {
+    file.exclude.iter().any(|pattern| pattern.fits_member(name))
+}
+
+/// A member with the labels that the rules of the file give it too.
+fn labelled(file: &FleetFile, name: MemberName, mut labels: Labels) -> Named {
+    for rule in &file.labels {
+        if rule
+            .patterns
+            .iter()
+            .any(|pattern| pattern.fits_member(&name))
+        {
+            labels.extend(rule.set.clone());
+        }
+    }
+    Named { name, labels }
+}
+
+impl Found {
+    /// Those of `known` that may be of a source that could not be asked are members.
+    pub(super) fn add(&mut self, known: BTreeSet<MemberName>, file: &FleetFile) {
+        let there: BTreeSet<&MemberName> = self.members.iter().map(|named| &named.name).collect();
+        let missing: Vec<MemberName> = known
+            .into_iter()
+            .filter(|name| !there.contains(name) && !is_excluded(file, name))
+            .collect();
+        for name in missing {
+            let source = self.unasked.iter().find(|it| it.may_have(&name, file));
+            let Some(members) = source.and_then(|it| file.members.get(it.number)) else {
+                continue;
+            };
+            let _resolved = self.entries.resolve(&name.entry);
+            let mut labels = self.entries.labels(&name.entry);
+            labels.extend(members.labels.clone());
+            self.members.push(labelled(file, name, labels));
+        }
+    }
+}
+
+/// What became of sources that were asked.
+#[derive(Default)]
+struct Heard {
+    /// The place of the source among the `[[members]]`.
+    number: usize,
+    unasked: Vec<Unasked>,
+    asked: BTreeSet<String>,
+}
+
+impl Heard {
+    /// What a source said, where it said something.
+    fn of<T>(&mut self, source: String, server: &str, said: Result<T, Failure>) -> Option<T> {
+        match said {
+            Ok(found) => {
+                self.asked.insert(source);
+                Some(found)
+            }
+            Err(failure) => {
+                self.unasked.push(Unasked {
+                    source,
+                    why: failure.message().to_owned(),
+                    number: self.number,
+                    server: server.to_owned(),
+                });
+                None
             }
         }
-        Named { name, labels }
-    });
-    Ok(Found {
-        members: members.collect(),
-        entries,
-        unasked,
-    })
+    }
 }
 
 /// What one source has.
 async fn of_source(
     source: &MembersSource,
     entries: &mut Entries,
-    unasked: &mut Vec<Unasked>,
+    heard: &mut Heard,
 ) -> Result<Vec<(MemberName, Labels)>, Failure> {
     match source {
         MembersSource::Listed(names) => {
             for name in names {
                 entries.resolve(&name.entry)?;
+                entries.target(name)?;
             }
             let names = names.iter().cloned();
             Ok(names.map(|name| (name, Labels::new())).collect())
@@ -235,40 +339,27 @@ async fn of_source(
             let asked: Vec<_> = stream::iter(asked).buffered(ASKED_AT_ONCE).collect().await;
             let mut found = Vec::new();
             for (server, databases) in asked {
-                match databases {
-                    Ok(databases) => {
-                        let fit = databases
-                            .into_iter()
-                            .filter(|name| like.iter().any(|pattern| pattern.fits(name)));
-                        found.extend(
-                            fit.map(|database| (MemberName::on(server, &database), Labels::new())),
-                        );
-                    }
-                    Err(failure) => unasked.push(Unasked {
-                        source: format!("the databases of server {server}"),
-                        why: failure.message().to_owned(),
-                    }),
-                }
+                let source = format!("the databases of server {server}");
+                let databases = heard.of(source, server, databases).unwrap_or_default();
+                let fit = databases
+                    .into_iter()
+                    .filter(|name| like.iter().any(|pattern| pattern.fits(name)));
+                found
+                    .extend(fit.map(|database| (MemberName::on(server, &database), Labels::new())));
             }
             Ok(found)
         }
         MembersSource::Query { server, query } => {
-            let target = entries.resolve(server)?.target.clone();
-            match sources::query(&target, query, server).await {
-                Ok(found) => Ok(found),
-                Err(failure) => {
-                    unasked.push(Unasked {
-                        source: format!("the query of [[members]] on server {server}"),
-                        why: failure.message().to_owned(),
-                    });
-                    Ok(Vec::new())
-                }
-            }
+            let target = entries.database(server)?;
+            let said = sources::query(&target, query, server).await;
+            let source = format!("the query of [[members]] on server {server}");
+            Ok(heard.of(source, server, said).unwrap_or_default())
         }
         MembersSource::File { path, server } => {
             let found = listed(path, server.as_deref())?;
             for (name, _) in &found {
                 entries.resolve(&name.entry)?;
+                entries.target(name)?;
             }
             Ok(found)
         }

@@ -25,6 +25,16 @@ const DONE: &str = "done.jsonl";
 /// The format of the place that this program knows.
 const PLACE_VERSION: u32 = 1;
 
+/// What an order is called while it is taken up, and one that cannot be read from then on.
+const TAKEN: &str = "taken";
+const BAD: &str = "bad";
+
+/// How long whoever gives an order waits for somebody to take it up: whoever conducts the fleet looks twice a
+/// second.
+pub(super) const ORDER_PATIENCE: Duration = Duration::from_secs(30);
+/// One that is older was given up, or whoever gave it has died: nobody knows that it would be done.
+const ORDER_AGE: Duration = ORDER_PATIENCE.saturating_mul(2);
+
 /// Whoever asks how the fleet stands has the lock for a glance: so often is it tried.
 const LOOKS: u32 = 20;
 const GLANCE: Duration = Duration::from_millis(50);
@@ -223,29 +233,47 @@ impl Folder {
         })
     }
 
-    /// Orders that were left and not taken up, the oldest first.
-    pub(super) fn orders_left(&self) -> Vec<Left> {
+    /// Orders that were left, the oldest first: whoever left them takes none of these back any more. Those that
+    /// nobody waits for are dropped, and those that cannot be read put aside.
+    pub(super) fn take_orders(&self) -> Vec<Left> {
         let mut found = Vec::new();
-        let Ok(entries) = fs::read_dir(self.orders()) else {
-            return found;
-        };
-        for entry in entries.filter_map(Result::ok) {
-            let path = entry.path();
-            if path.extension().is_none_or(|extension| extension != "json") {
+        let oldest = clock::since_epoch().saturating_sub(ORDER_AGE);
+        for path in self.orders_called("json") {
+            let taken = path.with_extension(TAKEN);
+            if fs::rename(&path, &taken).is_err() {
+                // It was withdrawn.
                 continue;
             }
-            match read::<FleetOrder>(&path) {
-                Some(order) => found.push(Left {
-                    order,
-                    id: path.display().to_string(),
-                }),
-                None => {
-                    tracing::warn!(path = %path.display(), "an order that cannot be read is left");
+            let Some(order) = read::<FleetOrder>(&taken) else {
+                put_aside(&taken);
+                continue;
+            };
+            let left = Left {
+                order,
+                id: path.display().to_string(),
+            };
+            match left_at(&path) {
+                Some(at) if at >= oldest => found.push(left),
+                _ => {
+                    tracing::warn!(order = ?left.order, "an order that was left long ago is not carried out");
+                    let why = "it was left so long ago that whoever gave it does not wait for it any more: give it \
+                               again";
+                    left.answer(Some(why.to_owned()));
                 }
             }
         }
-        found.sort_by(|one, other| one.id.cmp(&other.id));
         found
+    }
+
+    /// Orders of that ending, the oldest first.
+    fn orders_called(&self, ending: &str) -> Vec<PathBuf> {
+        let entries = fs::read_dir(self.orders()).into_iter().flatten();
+        let paths = entries.filter_map(Result::ok).map(|entry| entry.path());
+        let mut paths: Vec<PathBuf> = paths
+            .filter(|path| path.extension().is_some_and(|own| own == ending))
+            .collect();
+        paths.sort();
+        paths
     }
 
     /// Says of a member what was done to it. Of one that failed before its ledger could say so nobody
@@ -285,6 +313,11 @@ impl Folder {
     /// For whoever conducts the fleet from now on: what an earlier one has told does not hold any more, and
     /// a line that a crash has cut off ends there.
     pub(super) fn take_over(&self) -> Result<(), Failure> {
+        // Whoever was to do them has died, and whoever gave them is told by the lack of an answer.
+        for path in self.orders_called(TAKEN) {
+            tracing::warn!(path = %path.display(), "an order was being taken up when a process ended");
+            let _gone = fs::remove_file(path);
+        }
         let told = self.path.join(STATUS);
         match fs::remove_file(told) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
@@ -335,26 +368,43 @@ impl Left {
     pub(super) fn answer(&self, refused: Option<String>) {
         let answer = serde_json::to_string(&Answer { refused }).expect("it is plain data");
         let answered = self.path().with_extension("answer");
-        let written = fs::write(&answered, answer).and_then(|()| fs::remove_file(self.path()));
+        let taken = self.path().with_extension(TAKEN);
+        let written = fs::write(&answered, answer).and_then(|()| fs::remove_file(taken));
         if let Err(error) = written {
             tracing::warn!(%error, "an order cannot be answered");
         }
     }
 
-    /// What became of it, once somebody has taken it up.
+    /// What became of it, once somebody has taken it up and answered.
     pub(super) fn answered(&self) -> Option<Result<(), Failure>> {
-        if self.path().exists() {
-            return None;
-        }
         let path = self.path().with_extension("answer");
-        let answer: Option<Answer> = read(&path);
+        let answer: Answer = read(&path)?;
         // Nobody else reads it.
         let _left = fs::remove_file(&path);
-        Some(match answer.and_then(|answer| answer.refused) {
+        Some(match answer.refused {
             Some(why) => Err(Failure::refused(why)),
             None => Ok(()),
         })
     }
+
+    /// Takes it back; whether nobody has taken it up, and nobody will.
+    pub(super) fn withdraw(&self) -> bool {
+        fs::remove_file(self.path()).is_ok()
+    }
+}
+
+/// When an order was left, by its name.
+fn left_at(path: &Path) -> Option<Duration> {
+    let name = path.file_stem()?.to_str()?;
+    let nanoseconds = name.split_once('-')?.0.parse().ok()?;
+    Some(Duration::from_nanos(nanoseconds))
+}
+
+/// What is no order is not looked at again.
+fn put_aside(path: &Path) {
+    let aside = path.with_extension(BAD);
+    let done = fs::rename(path, &aside);
+    tracing::warn!(path = %aside.display(), ?done, "an order that cannot be read is put aside");
 }
 
 fn read<T: DeserializeOwned>(path: &Path) -> Option<T> {
@@ -370,10 +420,10 @@ mod tests {
     fn orders_are_taken_up_in_turn_and_answered() {
         let folder = tempfile::tempdir().unwrap();
         let folder = Folder::of(&folder.path().join("fleet.toml"), "night", None);
-        assert!(folder.orders_left().is_empty());
+        assert!(folder.take_orders().is_empty());
         let pause = folder.leave(&FleetOrder::Pause).unwrap();
         let retry = folder.leave(&FleetOrder::Retry(Which::All)).unwrap();
-        let left = folder.orders_left();
+        let left = folder.take_orders();
         assert_eq!(left.len(), 2);
         assert_eq!(left[0].order, FleetOrder::Pause);
         assert!(pause.answered().is_none());
@@ -384,7 +434,41 @@ mod tests {
             retry.answered(),
             Some(Err(Failure::refused("nothing has failed")))
         );
-        assert!(folder.orders_left().is_empty());
+        assert!(folder.take_orders().is_empty());
+    }
+
+    #[test]
+    fn nobody_does_an_order_for_whom_nobody_waits() {
+        let base = tempfile::tempdir().unwrap();
+        let folder = Folder::of(Path::new("fleet.toml"), "night", Some(base.path()));
+        // Whoever gave up has taken it back; not one that somebody has.
+        let first = folder.leave(&FleetOrder::Abort).unwrap();
+        assert!(first.withdraw());
+        let second = folder.leave(&FleetOrder::Pause).unwrap();
+        assert_eq!(folder.take_orders(), std::slice::from_ref(&second));
+        assert!(!second.withdraw() && second.answered().is_none());
+        // Its process died before it was done: the next one does not do it.
+        folder.take_over().unwrap();
+        assert!(folder.take_orders().is_empty() && second.answered().is_none());
+        // One whose giver has died.
+        let third = folder.leave(&FleetOrder::RollBack(Which::All)).unwrap();
+        let long_ago = clock::since_epoch() - ORDER_AGE * 2;
+        let name = format!("{:020}-1.json", long_ago.as_nanos());
+        fs::rename(third.path(), folder.orders().join(name)).unwrap();
+        assert!(folder.take_orders().is_empty());
+        assert!(folder.orders_called("json").is_empty());
+    }
+
+    #[test]
+    fn what_is_no_order_is_put_aside() {
+        let base = tempfile::tempdir().unwrap();
+        let folder = Folder::of(Path::new("fleet.toml"), "night", Some(base.path()));
+        let left = folder.leave(&FleetOrder::Pause).unwrap();
+        fs::write(left.path(), "{\"pau").unwrap();
+        assert!(folder.take_orders().is_empty());
+        let aside = left.path().with_extension(BAD);
+        assert!(aside.exists() && !left.path().exists());
+        assert!(folder.take_orders().is_empty());
     }
 
     #[tokio::test]

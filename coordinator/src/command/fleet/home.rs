@@ -68,7 +68,7 @@ impl Home for Folder {
     }
 
     fn left(&self) -> Vec<Left> {
-        self.orders_left()
+        self.take_orders()
     }
 
     async fn taken(

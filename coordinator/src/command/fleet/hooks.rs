@@ -1,7 +1,6 @@
 //! Hooks: programs that run on this machine before and after what is done to a member: stop the tenant,
 //! switch its proxy, start it again.
 
-use tokio_util::sync::CancellationToken;
 use upshift_shared::{
     Error,
     fleet::{Hook, MemberName},
@@ -9,6 +8,7 @@ use upshift_shared::{
 };
 use upshift_worker::program::Program;
 
+use super::super::signals;
 use crate::placeholders::filled;
 
 /// So many lines of the end of a hook's output are kept.
@@ -61,7 +61,8 @@ pub(super) async fn run(
         // What it has started is to go on: a tenant.
         leaves_others: true,
     };
-    match program.output(&CancellationToken::new()).await {
+    let (_running, ends) = signals::of_program();
+    match program.output(&ends).await {
         Ok(output) => (Ok(()), last_lines(&output)),
         Err(error) => {
             let (what, output) = match &error {

@@ -2,7 +2,7 @@
 //! server that is away, or hangs, costs no other one's members anything, and its own little.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashMap, hash_map::Entry as Slot},
     sync::{
         Arc,
         atomic::{AtomicU32, Ordering},
@@ -48,12 +48,27 @@ pub(super) struct Asked {
     pub(super) took: bool,
 }
 
+/// A member that was looked at.
+pub(super) struct Seen {
+    pub(super) member: Member,
+    pub(super) run: Option<OfMember>,
+    /// Which database it is, where that is known.
+    pub(super) identity: Option<Box<str>>,
+}
+
+impl Seen {
+    fn unknown(member: Member) -> Self {
+        Self {
+            member,
+            run: None,
+            identity: None,
+        }
+    }
+}
+
 impl Asked {
     /// All of them, as they are done.
-    pub(super) fn all(
-        self,
-        members: Vec<Named>,
-    ) -> impl Stream<Item = (Member, Option<OfMember>)> + Send + use<> {
+    pub(super) fn all(self, members: Vec<Named>) -> impl Stream<Item = Seen> + Send + use<> {
         let mut queues = BTreeMap::<Arc<str>, Vec<Named>>::new();
         for named in members {
             let server = self.entries.server(&named.name);
@@ -92,7 +107,7 @@ struct Lane {
 }
 
 impl Lane {
-    async fn look(self: Arc<Self>, named: Named) -> (Member, Option<OfMember>) {
+    async fn look(self: Arc<Self>, named: Named) -> Seen {
         // It is never closed.
         let _turn = self.at_once.acquire().await;
         let mut member = Member {
@@ -107,14 +122,18 @@ impl Lane {
         if self.unanswered.load(Ordering::Relaxed) >= LOST {
             let why = format!("its server {} did not answer {LOST} times", self.server);
             member.found = Found::Unknown(why);
-            return (member, None);
+            return Seen::unknown(member);
         }
         match timeout(PATIENCE, Box::pin(self.ask(&member.name))).await {
-            Ok(Ok((looked, took, bytes))) => {
-                member.bytes = bytes;
+            Ok(Ok((looked, took, stands))) => {
+                member.bytes = stands.bytes;
                 member.wave = looked.wave;
                 member.found = looked.found.unwrap_or(Found::Untouched);
-                return (member, looked.run.map(|run| (run, took)));
+                return Seen {
+                    member,
+                    run: looked.run.map(|run| (run, took)),
+                    identity: Some(stands.identity),
+                };
             }
             Ok(Err(failure)) => member.found = Found::Unknown(failure.message().to_owned()),
             Err(_) => {
@@ -124,10 +143,10 @@ impl Lane {
                 member.found = Found::Unknown(why);
             }
         }
-        (member, None)
+        Seen::unknown(member)
     }
 
-    async fn ask(&self, name: &MemberName) -> Result<(Looked, Took, u64), Failure> {
+    async fn ask(&self, name: &MemberName) -> Result<(Looked, Took, Stands), Failure> {
         let target = self.entries.target(name)?;
         let mut conn = connect(&target, &self.unanswered).await?;
         let looked = finding::look(&mut conn, &self.own, &name.to_string()).await?;
@@ -135,15 +154,56 @@ impl Lane {
             Some(run) => took::read(&mut conn, run.run).await?,
             None => Took::default(),
         };
-        let bytes: i64 = sqlx::query_scalar(
-            "-- upshift: how large is the database
-             SELECT pg_catalog.pg_database_size(pg_catalog.current_database())",
-        )
-        .persistent(false)
-        .fetch_one(&mut conn)
-        .await
-        .map_err(Error::database("asking how large the database is"))?;
-        Ok((looked, took, u64::try_from(bytes).unwrap_or_default()))
+        let stands = stands(&mut conn).await?;
+        Ok((looked, took, stands))
+    }
+}
+
+/// A database, whatever it is called.
+pub(super) struct Stands {
+    pub(super) bytes: u64,
+    /// The same for no two databases.
+    pub(super) identity: Box<str>,
+}
+
+/// How large a database is, and which one. An ordinary role may ask for all of it; servers that are copies of one
+/// another have the same identifier, but did not begin in the same microsecond.
+pub(super) async fn stands(conn: &mut PgConnection) -> Result<Stands, Failure> {
+    let (bytes, identity): (i64, String) = sqlx::query_as(
+        "-- upshift: how large is the database, and which one
+         SELECT pg_catalog.pg_database_size(oid),
+                pg_catalog.concat_ws(' ',
+                  (pg_catalog.date_part('epoch', pg_catalog.pg_postmaster_start_time()) * 1000000)::bigint,
+                  pg_catalog.current_setting('port'), oid, datname)
+         FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database()",
+    )
+    .persistent(false)
+    .fetch_one(conn)
+    .await
+    .map_err(Error::database("asking how large the database is"))?;
+    Ok(Stands {
+        bytes: bytes.unsigned_abs(),
+        identity: identity.into(),
+    })
+}
+
+/// Databases that were met, by what they are.
+#[derive(Default)]
+pub(super) struct Met(HashMap<Box<str>, MemberName>);
+
+impl Met {
+    /// How one is found that is a member by another name already.
+    pub(super) fn again(&mut self, identity: Box<str>, name: &MemberName) -> Option<Found> {
+        match self.0.entry(identity) {
+            Slot::Vacant(free) => {
+                free.insert(name.clone());
+                None
+            }
+            Slot::Occupied(there) => Some(Found::Refused(format!(
+                "it is the database of member {} by another name: exclude one of them",
+                there.get()
+            ))),
+        }
     }
 }
 
@@ -237,7 +297,7 @@ mod tests {
         }
 
         /// What looking at their members gives.
-        async fn looked(&self) -> impl Stream<Item = (Member, Option<OfMember>)> + Send + use<> {
+        async fn looked(&self) -> impl Stream<Item = Seen> + Send + use<> {
             let folder = tempfile::tempdir().unwrap();
             let path = folder.path().join("upshift.toml");
             fs::write(&path, &self.config).unwrap();
@@ -270,8 +330,9 @@ mod tests {
         let mut looked = std::pin::pin!(servers.looked().await);
         let mut of_dead = Vec::new();
         while of_dead.len() < 300 {
-            let (member, run) = timeout(SOON, looked.next()).await.unwrap().unwrap();
-            assert!(run.is_none());
+            let seen = timeout(SOON, looked.next()).await.unwrap().unwrap();
+            assert!(seen.run.is_none());
+            let member = seen.member;
             assert_eq!(member.name.entry, "dead", "{}", why(&member));
             of_dead.push(member);
         }

@@ -2,7 +2,7 @@
 //! where no process conducts the fleet. Nothing is compiled for it.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     path::{Path, PathBuf},
     pin::pin,
     sync::Arc,
@@ -20,7 +20,7 @@ use super::{
     finding::{self, Entries, Own, Unasked},
     folder::{Done, Folder},
     home::Home,
-    looking::{self, OfMember},
+    looking::{self, Met, OfMember, Seen},
     remote::{ClusterArguments, Remote},
 };
 use crate::fleet::{FleetPlace, Found, Member};
@@ -90,6 +90,10 @@ pub(in crate::command) struct Surveyed {
     pub(in crate::command) members: Vec<Member>,
     pub(in crate::command) entries: Arc<Entries>,
     pub(in crate::command) unasked: Vec<Unasked>,
+    /// Sources that were asked.
+    pub(in crate::command) asked: BTreeSet<String>,
+    /// Whether members may be missing that waves were taken from.
+    pub(in crate::command) incomplete: bool,
     /// The runs of this fleet, where they were asked for.
     pub(in crate::command) runs: BTreeMap<MemberName, OfMember>,
 }
@@ -117,7 +121,11 @@ impl Surveyed {
                 && let Some(found) = last.remove(&member.name.to_string())
                 && found != Found::Untouched
             {
-                member.found = found;
+                member.found = match (found, &member.found) {
+                    // Its ledger may say more.
+                    (Found::NotBegun(why), Found::Unknown(_)) => Found::Lost(why),
+                    (found, _) => found,
+                };
             }
         }
         Ok(())
@@ -141,7 +149,18 @@ pub(in crate::command) async fn survey(
     config: Arc<Config>,
     (place, why): (&FleetPlace, For),
 ) -> Result<Surveyed, Failure> {
-    let found = finding::find(order, config).await?;
+    let mut found = finding::find(order, config).await?;
+    if !found.unasked.is_empty() {
+        // To whom something was done, they are still members.
+        let mut known: BTreeSet<MemberName> = place.attended.keys().cloned().collect();
+        let mut take = |done: Done| {
+            known.insert(done.member);
+        };
+        home.noted(&mut take).await?;
+        found.add(known, order);
+    }
+    let is_missed = |unasked: &Unasked| place.sources.contains(&unasked.source);
+    let incomplete = found.unasked.iter().any(is_missed);
     let entries = Arc::new(found.entries);
     let looking = looking::Asked {
         entries: Arc::clone(&entries),
@@ -154,14 +173,43 @@ pub(in crate::command) async fn survey(
         members: Vec::new(),
         entries,
         unasked: found.unasked,
+        asked: found.asked,
+        incomplete,
         runs: BTreeMap::new(),
     };
-    while let Some((member, run)) = looked.next().await {
+    let mut seen = Vec::new();
+    while let Some(Seen {
+        member,
+        run,
+        identity,
+    }) = looked.next().await
+    {
         if let Some(run) = run.filter(|_| why == For::Report) {
             surveyed.runs.insert(member.name.clone(), run);
         }
-        surveyed.members.push(member);
+        seen.push((member, identity));
     }
+    // Of two names of one database that counts whose hooks were run, else the first.
+    let attended = |member: &Member| place.attended.contains_key(&member.name);
+    seen.sort_by(|(one, _), (other, _)| {
+        let attended = attended(other).cmp(&attended(one));
+        attended.then_with(|| one.name.cmp(&other.name))
+    });
+    let mut met = Met::default();
+    surveyed.members = seen
+        .into_iter()
+        .map(|(member, identity)| {
+            let again = identity.and_then(|identity| met.again(identity, &member.name));
+            match again {
+                Some(found) => Member {
+                    found,
+                    wave: None,
+                    ..member
+                },
+                None => member,
+            }
+        })
+        .collect();
     surveyed
         .members
         .sort_by(|one, other| one.name.cmp(&other.name));

@@ -1,5 +1,6 @@
 //! `upshift fleet …`: many databases upgraded by one order, in waves. One file per subcommand.
 
+mod beginning;
 mod budget;
 mod conducting;
 mod doing;
@@ -11,6 +12,7 @@ mod loads;
 mod looking;
 mod members;
 mod orders;
+mod pace;
 mod plan;
 mod remote;
 mod report;
@@ -26,14 +28,15 @@ use std::path::Path;
 use clap::Subcommand;
 
 use super::Failure;
-pub(super) use conducting::{RunLimits, run_arguments};
+pub(super) use beginning::{Asked, AtHand, Given, run_arguments};
+pub(super) use conducting::RunLimits;
 pub(super) use folder::Done;
 pub(super) use home::{Audit, Home, Left};
 pub(super) use looking::OfMember;
 pub(super) use members::{For, survey};
 pub(super) use plan::ToPlan;
 pub(super) use report::Report;
-pub(super) use running::{Asked, AtHand, Given, UNITS};
+pub(super) use running::UNITS;
 pub(super) use shown::{Shown, in_words};
 pub(super) use telling::Telling;
 

@@ -7,23 +7,22 @@ use std::{path::Path, time::Duration};
 use clap::Args;
 use upshift_proto::v1::{FleetMembers, fleet_order_request::What};
 use upshift_shared::{
-    clock::{self, Stopwatch},
+    clock::Stopwatch,
     fleet::{FleetFile, MemberName},
 };
 
 use super::{
     super::{Failure, database::print_line},
+    beginning::{Asked, Given, conduct},
+    folder::ORDER_PATIENCE,
     home::Left,
-    members::{Chosen, FleetArguments, For, Surveyed, configured, survey},
+    members::{Chosen, FleetArguments, configured},
     remote,
-    run::{HowArguments, Next},
-    running::{Asked, Given, conduct},
+    run::{HowArguments, Next, stopped},
     shown::{Shown, ShownMember},
 };
-use crate::fleet::{Fleet, FleetCommand, FleetEvent, FleetOrder, MemberState, Which};
+use crate::fleet::{FleetOrder, MemberState, Which};
 
-/// How long whoever conducts the fleet may take to take an order up: it looks twice a second.
-const PATIENCE: Duration = Duration::from_secs(30);
 /// How often it is looked whether it has.
 const EVERY: Duration = Duration::from_millis(100);
 
@@ -227,11 +226,11 @@ async fn give(
             "ordered: the process that conducts the fleet has taken it up",
         );
     };
-    if matches!(
-        order,
-        FleetOrder::Pause | FleetOrder::Resume | FleetOrder::Approve { .. }
-    ) {
-        write_down(chosen, order, config).await?;
+    // What needs no member is not worth looking at all of them.
+    let mut place = chosen.folder.place()?;
+    let taken = place.take_down(&order);
+    if taken.map_err(|refusal| Failure::refused(refusal.to_string()))? {
+        chosen.folder.keep(&place)?;
         let run = chosen.command("run");
         return ordered(
             how,
@@ -246,7 +245,9 @@ async fn give(
     };
     let asked = (asked, Given::default());
     let with = (configured(config)?, how.telling(chosen.command("approve")));
-    let shown = Box::pin(conduct(chosen, asked, with)).await?;
+    let conducted = Box::pin(conduct(chosen, asked, with)).await;
+    // What was ordered and is not done is kept: whoever conducts the fleet next does it.
+    let shown = conducted.map_err(|failure| stopped(failure, &chosen.command("run")))?;
     let next = Next {
         run: chosen.command("run"),
         retry: chosen.command("retry"),
@@ -293,37 +294,18 @@ async fn taken_up(left: &Left) -> Result<(), Failure> {
         if let Some(answer) = left.answered() {
             return answer;
         }
-        if watch.elapsed() > PATIENCE {
-            return Err(Failure::failed(
-                "the order is left and not taken up yet: whoever conducts the fleet takes it up when it \
-                 can, or the next one that does",
-            ));
+        if watch.elapsed() > ORDER_PATIENCE {
+            return Err(Failure::failed(match left.withdraw() {
+                true => {
+                    "nobody has taken the order up, and it is withdrawn: whoever conducts the fleet looks at its \
+                     databases still, or hangs; give it again when it is under way"
+                }
+                false => {
+                    "the order was being taken up, and nobody knows what became of it: see upshift fleet status, \
+                     and give it again where it was not done"
+                }
+            }));
         }
         tokio::time::sleep(EVERY).await;
-    }
-}
-
-/// Nobody conducts the fleet: what was ordered holds for whoever does next.
-async fn write_down(
-    chosen: &Chosen,
-    order: FleetOrder,
-    config: Option<&Path>,
-) -> Result<(), Failure> {
-    let place = chosen.folder.place()?;
-    let Surveyed { members, .. } = Box::pin(survey(
-        (&chosen.order, &chosen.folder),
-        configured(config)?,
-        (&place, For::Status),
-    ))
-    .await?;
-    let now = clock::since_epoch();
-    let mut fleet = Fleet::new(chosen.order.clone(), members, place, now);
-    fleet.only_orders();
-    let commands = fleet
-        .handle(FleetEvent::Ordered(order), now)
-        .map_err(|refusal| Failure::refused(refusal.to_string()))?;
-    match commands.contains(&FleetCommand::Record) {
-        true => chosen.folder.keep(fleet.place()),
-        false => Ok(()),
     }
 }

@@ -111,11 +111,15 @@ pub(in crate::command) async fn run(
         members,
         runs,
         unasked,
+        incomplete,
         ..
     } = surveyed;
     let now = clock::since_epoch();
     let conducted = !chosen.folder.is_free().await?;
-    let fleet = Fleet::new(chosen.order.clone(), members, place, now);
+    let mut fleet = Fleet::new(chosen.order.clone(), members, place, now);
+    if incomplete {
+        fleet.miss_members();
+    }
     let shown = match conducted {
         true => Shown::of(&fleet, now, true),
         false => Shown::at_rest(fleet, now),

@@ -6,9 +6,10 @@ use clap::Args;
 
 use super::{
     super::{Failure, database::print_line},
+    beginning::{Asked, Given, conduct},
     members::{FleetArguments, configured},
     remote::Submit,
-    running::{Asked, Given, conduct},
+    running::STOPPED,
     shown::Shown,
     telling::Telling,
 };
@@ -131,6 +132,14 @@ pub(super) struct Next {
     pub(super) status: String,
 }
 
+/// What whoever was told to stop says, and how to go on.
+pub(super) fn stopped(failure: Failure, go_on: &str) -> Failure {
+    match failure.message().strip_prefix(STOPPED) {
+        Some(owed) => Failure::failed(format!("{STOPPED}{owed}; go on with: {go_on}")),
+        None => failure,
+    }
+}
+
 pub(in crate::command) async fn run(
     arguments: Arguments,
     config: Option<&Path>,
@@ -164,10 +173,7 @@ pub(in crate::command) async fn run(
     let asked = (asked, given);
     let telling = arguments.how.telling(chosen.command("approve"));
     let conducted = Box::pin(conduct(&chosen, asked, (config, telling))).await;
-    let shown = conducted.map_err(|failure| match failure.message() {
-        "stopped" => Failure::failed(format!("stopped; go on with: {}", chosen.command("run"))),
-        _ => failure,
-    })?;
+    let shown = conducted.map_err(|failure| stopped(failure, &chosen.command("run")))?;
     let next = Next {
         run: chosen.command("run"),
         retry: chosen.command("retry"),

@@ -3,7 +3,11 @@
 //! Order of shutdown: no member begins any more, runs end when their units have and stay as they stand,
 //! the loop that drives them ends, its workers do, the folder is given back.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::Arc,
+    time::Duration,
+};
 
 use tokio::{
     task::JoinSet,
@@ -11,38 +15,28 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 use upshift_shared::{
-    Error,
     clock::{self, Stopwatch},
-    config::{Config, Environment},
-    fleet::{FleetFile, MemberName},
-    pack::Pack,
-    telemetry::trace::Parent,
+    fleet::MemberName,
 };
 
 use super::{
-    super::{
-        Failure, bad_data, compiling,
-        host::{ClusterHost, Host},
-        signals,
-    },
-    budget,
-    conducting::{Away, Conductor, RunLimits, Work, run_arguments},
+    super::Failure,
+    beginning::Asked,
+    budget::{Asking, Budget, Said},
+    conducting::{Conductor, Work},
     doing::{self, Ended, HookCall},
-    finding::{Entries, Own, pack_in_words},
+    finding::Entries,
     home::Home,
     hooks::Told,
     loads::Loads,
-    members::{Chosen, For, Surveyed, survey},
     shown::Shown,
     telling::Telling,
-    variants::Variants,
 };
 use crate::{
-    coordination::Embedded,
-    driver::process::Crew,
     engine::Load,
     fleet::{
-        Fleet, FleetCommand, FleetEvent, FleetOrder, FleetPlace, HookKind, MemberId, Standing, room,
+        Fleet, FleetCommand, FleetEvent, FleetOrder, HookKind, MemberId, MemberState, Standing,
+        room,
     },
 };
 
@@ -52,66 +46,21 @@ const LOOK: Duration = Duration::from_millis(500);
 const TELL: Duration = Duration::from_secs(1);
 /// So many members are written out in a second at most.
 const TOLD_IN_A_SECOND: u32 = 1000;
-/// How long units in flight, and hooks, may take when the process is to end.
-const LEAVE: Duration = Duration::from_secs(120);
+/// How long units in flight, and hooks, may take when the process is to end. What follows may take 40 seconds,
+/// and systemd kills after 90.
+const LEAVE: Duration = Duration::from_secs(45);
+/// How the message begins with which a process ends that was told to stop.
+pub(super) const STOPPED: &str = "stopped";
 /// Databases that are worked on at once at the most, for each worker, where the file does not say less:
 /// while one is begun or ends its workers are another's.
 const PER_WORKER: u32 = 2;
 /// Units of one database at once, where nobody says: others want workers too.
 pub(in crate::command) const UNITS: u32 = 4;
 
-/// What a process is to do with a fleet.
-pub(in crate::command) struct Asked {
-    /// Workers that there are.
-    pub(in crate::command) workers: u32,
-    /// What is ordered first.
-    pub(in crate::command) orders: Vec<FleetOrder>,
-    /// Whether nothing is done but that.
-    pub(in crate::command) only_orders: bool,
-}
-
-/// What is said of a fleet when it is begun, or gone on with.
-#[derive(Debug, Default)]
-pub(in crate::command) struct Given {
-    /// Options of `upshift run`; where there are none, those that the order was begun with.
-    pub(in crate::command) options: Vec<String>,
-    /// Whether it begins once more.
-    pub(in crate::command) anew: bool,
-}
-
-impl Given {
-    pub(in crate::command) fn heed(&self, place: &mut FleetPlace) {
-        if self.anew {
-            place.begin_anew();
-        }
-        if self.anew || !self.options.is_empty() {
-            place.options.clone_from(&self.options);
-        }
-    }
-}
-
-/// A fleet that is at hand: its order, and where it is at home.
-pub(in crate::command) struct AtHand {
-    pub(in crate::command) order: FleetFile,
-    pub(in crate::command) place: FleetPlace,
-    /// Whether that is not what is kept.
-    pub(in crate::command) changed: bool,
-    pub(in crate::command) home: Arc<dyn Home>,
-    pub(in crate::command) config: Arc<Config>,
-    pub(in crate::command) telling: Telling,
-}
-
-/// A fleet whose members were looked at.
-pub(in crate::command) struct LookedAt {
-    fleet: AtHand,
-    pack: Pack,
-    surveyed: Surveyed,
-}
-
 /// A fleet that this process conducts.
-struct Running {
-    fleet: Fleet,
-    home: Arc<dyn Home>,
+pub(super) struct Running {
+    pub(super) fleet: Fleet,
+    pub(super) home: Arc<dyn Home>,
     conductor: Arc<Conductor>,
     entries: Arc<Entries>,
     work: JoinSet<Ended>,
@@ -122,6 +71,7 @@ struct Running {
     telling: Telling,
     looks: Interval,
     loads: Loads,
+    connections: Asking,
     /// Databases at once, by what the workers had to do when that was asked last.
     limit: Option<u32>,
     /// Whether there is no worker.
@@ -137,176 +87,15 @@ enum Happened {
     Due,
     Look,
     Load(Load),
+    Connections(Said),
     ToldToStop,
 }
 
-/// Conducts a fleet with workers of this process until there is nothing more to do, or it is told to stop.
-pub(super) async fn conduct(
-    chosen: &Chosen,
-    (asked, given): (Asked, Given),
-    (config, telling): (Arc<Config>, Telling),
-) -> Result<Shown, Failure> {
-    let _lock = chosen.folder.lock().await?;
-    let stop = CancellationToken::new();
-    let mut background = JoinSet::new();
-    signals::cancel_on_signal(&mut background, stop.clone())?;
-    let stored = chosen.folder.place()?;
-    let mut place = stored.clone();
-    given.heed(&mut place);
-    if !asked.only_orders {
-        let fits = place.fits(&chosen.order);
-        fits.map_err(|refusal| Failure::refused(refusal.to_string()))?;
-    }
-    chosen.folder.take_over()?;
-    let at_hand = AtHand {
-        order: chosen.order.clone(),
-        changed: place != stored,
-        place,
-        home: Arc::new(chosen.folder.clone()),
-        config,
-        telling,
-    };
-    let looked_at = stop.run_until_cancelled(Box::pin(at_hand.look())).await;
-    let looked_at = looked_at.unwrap_or_else(|| Err(Failure::failed("stopped")))?;
-    let resolver = Arc::clone(&looked_at.surveyed.entries);
-    let resolve = move |name: &str| {
-        let found = resolver.target(&MemberName::from(name.to_owned()));
-        found.map_err(|failure| Error::Config(failure.message().to_owned()))
-    };
-    let (crew, hub) = Crew::assemble(Arc::new(resolve), asked.workers)?;
-    let host = ClusterHost {
-        hub,
-        coordination: Arc::new(Embedded::default()),
-        servers: Arc::default(),
-        takes_over: false,
-        trace: Parent::of_environment(&Environment::capture()),
-        units: UNITS,
-    };
-    let limits = RunLimits::default();
-    let conducted = Box::pin(looked_at.conduct((host, limits), asked, &stop)).await;
-    crew.dismiss().await;
-    background.abort_all();
-    conducted
-}
-
-impl AtHand {
-    /// Looks at its members.
-    pub(in crate::command) async fn look(mut self) -> Result<LookedAt, Failure> {
-        // What is wrong with the pack is said before anything is looked at.
-        let pack = tokio::task::block_in_place(|| compiling::load(&self.order.pack))?;
-        let named = pack_in_words(&pack);
-        let before = self.place.pack.get_or_insert_with(|| {
-            self.changed = true;
-            named.clone()
-        });
-        if *before != named {
-            return Err(Failure::refused(format!(
-                "the fleet was begun with pack {before}, and this is {named}: give the order another name, or begin \
-                 it once more with --anew"
-            )));
-        }
-        let of = (&self.order, &*self.home);
-        let why = (&self.place, For::Run);
-        let surveyed = Box::pin(survey(of, Arc::clone(&self.config), why)).await?;
-        for unasked in &surveyed.unasked {
-            self.telling.warn(&format!(
-                "{} cannot be had: {}",
-                unasked.source, unasked.why
-            ));
-        }
-        Ok(LookedAt {
-            fleet: self,
-            pack,
-            surveyed,
-        })
-    }
-}
-
-impl LookedAt {
-    /// Conducts it until there is nothing more to do, or it is told to stop; `host` drives its runs.
-    pub(in crate::command) async fn conduct(
-        self,
-        (host, limits): (ClusterHost, RunLimits),
-        asked: Asked,
-        stop: &CancellationToken,
-    ) -> Result<Shown, Failure> {
-        let Self {
-            fleet,
-            pack,
-            surveyed,
-        } = self;
-        let AtHand {
-            mut order,
-            place,
-            changed,
-            home,
-            config,
-            telling,
-        } = fleet;
-        let Surveyed {
-            members,
-            entries,
-            unasked,
-            ..
-        } = surveyed;
-        let told = budget::heed(&mut order, (&members, &entries)).await;
-        told.iter().for_each(|line| telling.say(line));
-        limits.heed(&mut order.caps);
-        let with = (config, Arc::clone(&entries));
-        let conductor = conductor(&place, (&order, pack), with, (host, limits))?;
-        if changed {
-            home.record(&place).await?;
-        }
-        let fleet = Fleet::new(order, members, place, clock::since_epoch());
-        let ordered = asked.orders.first().cloned();
-        let mut running = Running::new(fleet, home, (conductor, entries), telling);
-        let run = Box::pin(running.run(asked, stop)).await;
-        running.home.tell(running.shown(false));
-        run?;
-        match unasked.is_empty() {
-            true => Ok(Shown {
-                missed: ordered.map_or_else(Vec::new, |order| running.missed(&order)),
-                ..running.shown(false)
-            }),
-            false => Err(Failure::failed(
-                "not all that [[members]] names could be asked: what is there was not upgraded",
-            )),
-        }
-    }
-}
-
-/// What conducts its members, by options of `upshift run`.
-fn conductor(
-    place: &FleetPlace,
-    (order, pack): (&FleetFile, Pack),
-    (config, entries): (Arc<Config>, Arc<Entries>),
-    (host, limits): (ClusterHost, RunLimits),
-) -> Result<Conductor, Failure> {
-    let hub = host.hub.clone();
-    let host = Host::Cluster(Box::new(host));
-    let arguments = run_arguments(&place.options, &order.pack, host)?;
-    let options = arguments.ordering().options(&config.run);
-    let mut compiled = arguments.pack().options();
-    let remark = bad_data::heed(&options, &mut compiled)?;
-    Ok(Conductor {
-        own: Own::of(order, place),
-        patience: order.patience,
-        away: Away::default(),
-        variants: Variants::new(pack, compiled, remark),
-        config,
-        entries,
-        arguments,
-        options,
-        hub,
-        limits,
-    })
-}
-
 impl Running {
-    fn new(
+    pub(super) fn new(
         fleet: Fleet,
         home: Arc<dyn Home>,
-        (conductor, entries): (Conductor, Arc<Entries>),
+        (conductor, entries, budget): (Conductor, Arc<Entries>, Budget),
         telling: Telling,
     ) -> Self {
         let mut looks = interval(LOOK);
@@ -324,6 +113,7 @@ impl Running {
             telling,
             looks,
             loads,
+            connections: budget.watch(),
             limit: None,
             unserved: false,
             told: (Stopwatch::start(), true),
@@ -331,13 +121,13 @@ impl Running {
     }
 
     /// Members that an order did not bring where it was to.
-    fn missed(&self, order: &FleetOrder) -> Vec<String> {
+    pub(super) fn missed(&self, order: &FleetOrder) -> Vec<String> {
         let missed = self.fleet.missed(order).into_iter();
         let names = missed.map(|member| self.fleet.name(member).to_string());
         names.collect()
     }
 
-    fn shown(&self, conducted: bool) -> Shown {
+    pub(super) fn shown(&self, conducted: bool) -> Shown {
         let shown = Shown::of(&self.fleet, clock::since_epoch(), conducted);
         match conducted && self.unserved && self.fleet.standing() == Standing::Going {
             true => shown.without_workers(),
@@ -346,7 +136,11 @@ impl Running {
     }
 
     /// Until there is nothing more to do, or it is told to stop.
-    async fn run(&mut self, asked: Asked, stop: &CancellationToken) -> Result<(), Failure> {
+    pub(super) async fn run(
+        &mut self,
+        asked: Asked,
+        stop: &CancellationToken,
+    ) -> Result<(), Failure> {
         if asked.only_orders {
             self.fleet.only_orders();
         }
@@ -390,9 +184,10 @@ impl Running {
                     self.tell(false);
                 }
                 Happened::Load(load) => self.make_room(&load).await?,
+                Happened::Connections(said) => self.heed_connections(said).await?,
                 Happened::ToldToStop => {
-                    self.leave().await;
-                    return Err(Failure::failed("stopped"));
+                    let owed = self.leave().await;
+                    return Err(Failure::failed(format!("{STOPPED}{owed}")));
                 }
             }
         }
@@ -414,6 +209,21 @@ impl Running {
         self.feed(event).await.map(drop)
     }
 
+    /// As many databases of each server at once as its connections allow now.
+    async fn heed_connections(&mut self, said: Said) -> Result<(), Failure> {
+        for (server, connections) in said {
+            let max_databases = connections.with(self.fleet.active_on(&server));
+            tracing::debug!(%server, max_databases, "a server was asked for its connections");
+            let server = server.to_string();
+            let event = FleetEvent::ServerLimited {
+                server,
+                max_databases,
+            };
+            self.feed(event).await?;
+        }
+        Ok(())
+    }
+
     async fn next(&mut self, stop: &CancellationToken) -> Happened {
         let due = self.wake.map(|at| at.saturating_sub(clock::since_epoch()));
         tokio::select! {
@@ -424,24 +234,54 @@ impl Running {
             () = sleep(due.unwrap_or_default()), if due.is_some() => Happened::Due,
             _ = self.looks.tick() => Happened::Look,
             load = self.loads.next() => Happened::Load(load),
+            said = self.connections.next() => Happened::Connections(said),
             () = stop.cancelled() => Happened::ToldToStop,
         }
     }
 
-    /// Nothing begins any more, and what is being done ends, or is left to be gone on with.
-    async fn leave(&mut self) {
+    /// Nothing begins any more, and what is being done ends, or is left to be gone on with. What is owed to
+    /// members then, in words.
+    async fn leave(&mut self) -> String {
         self.telling
             .say("stops when the units in flight have ended");
         self.leaving.cancel();
+        let mut owed: BTreeSet<MemberName> = match self.fleet.order().hooks.after {
+            Some(_) => self.fleet.place().attended.keys().cloned().collect(),
+            None => BTreeSet::new(),
+        };
         let ended = async {
             while let Some(ended) = self.work.join_next().await {
-                if let Ok(ended) = ended {
-                    self.home.note(&ended.done).await;
+                if let Ok(Ended {
+                    event,
+                    member,
+                    done,
+                }) = ended
+                {
+                    let is_first = self.fleet.state(member) == MemberState::HookBefore;
+                    let is_done = match event {
+                        // Nobody was disturbed.
+                        FleetEvent::Ended { .. } => is_first,
+                        FleetEvent::HookEnded { result, .. } => !is_first && result.is_ok(),
+                        _ => false,
+                    };
+                    if is_done {
+                        owed.remove(&done.member);
+                    }
+                    self.home.note(&done).await;
                 }
             }
         };
         // What takes longer is found in the ledgers, as all of it is: the state machine hears no more.
         let _late = timeout(LEAVE, ended).await;
+        match (owed.len(), &self.fleet.order().hooks.before) {
+            (0, _) => String::new(),
+            (1, Some(_)) => "; 1 database has had its hook before and not the one after".to_owned(),
+            (many, Some(_)) => {
+                format!("; {many} databases have had their hook before and not the one after")
+            }
+            (1, None) => "; 1 database waits for its hook after".to_owned(),
+            (many, None) => format!("; {many} databases wait for their hook after"),
+        }
     }
 
     /// Takes up what operators have left; whether there was anything.
@@ -511,8 +351,12 @@ impl Running {
                 }
             }
             FleetCommand::Begin { member, unasked } => {
-                let wave = self.fleet.wave(member);
-                self.work_on(member, Work::Upgrade { wave, unasked });
+                let work = Work::Upgrade {
+                    wave: self.fleet.wave(member),
+                    unasked,
+                    until: self.fleet.is_to_end_by(member),
+                };
+                self.work_on(member, work);
             }
             FleetCommand::Commit { member } => self.work_on(member, Work::Commit),
             FleetCommand::RollBack { member, force } => {
@@ -564,6 +408,7 @@ impl Running {
             kind,
             hook,
             target: self.entries.target(&told.member),
+            until: self.fleet.is_to_end_by(member),
             told,
         };
         self.work

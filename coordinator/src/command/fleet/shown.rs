@@ -228,6 +228,9 @@ pub(super) fn ended(end: FleetEnd, name: impl Fn(u32) -> String) -> String {
         FleetEnd::Stopped { wave } => {
             format!("stopped by the failures of wave {}", name(wave))
         }
+        FleetEnd::Incomplete => {
+            "held until all that its waves were taken from can be asked".to_owned()
+        }
         FleetEnd::Aborted => "aborted".to_owned(),
         FleetEnd::Ordered => "what was ordered is done".to_owned(),
     }

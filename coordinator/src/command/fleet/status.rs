@@ -108,7 +108,10 @@ async fn by_ledgers(
 ) -> Result<Shown, Failure> {
     let place = chosen.folder.place()?;
     let Surveyed {
-        members, unasked, ..
+        members,
+        unasked,
+        incomplete,
+        ..
     } = Box::pin(survey(
         (&chosen.order, &chosen.folder),
         configured(config)?,
@@ -122,7 +125,10 @@ async fn by_ledgers(
         );
     }
     let now = clock::since_epoch();
-    let fleet = Fleet::new(chosen.order.clone(), members, place, now);
+    let mut fleet = Fleet::new(chosen.order.clone(), members, place, now);
+    if incomplete {
+        fleet.miss_members();
+    }
     Ok(match conducted {
         true => Shown::of(&fleet, now, true),
         false => Shown::at_rest(fleet, now),

@@ -73,7 +73,10 @@ impl Leading {
         let why = (&place, why);
         let surveyed = Box::pin(survey((&order, &home), config, why)).await?;
         let now = clock::since_epoch();
-        let fleet = Fleet::new(order, surveyed.members, place, now);
+        let mut fleet = Fleet::new(order, surveyed.members, place, now);
+        if surveyed.incomplete {
+            fleet.miss_members();
+        }
         let under_way = known.look(|entry| entry.under_way);
         let shown = match under_way {
             true => Shown::of(&fleet, now, true),

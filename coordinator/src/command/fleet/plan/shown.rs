@@ -188,7 +188,7 @@ impl Shown {
         self.databases(&mut text, brief);
         self.plans(&mut text);
         self.waves_and_sum(&mut text);
-        for Unasked { source, why } in &self.unasked {
+        for Unasked { source, why, .. } in &self.unasked {
             text.push_str(&format!(
                 "not asked: {}: {}\n",
                 visible(source),
@@ -373,8 +373,8 @@ fn variants<'a>(of: impl Iterator<Item = &'a Arc<Variant>>) -> Vec<ShownVariant>
 /// How a member stands, for programs, and why.
 fn state(found: &Found) -> (&'static str, Option<String>) {
     match found {
-        Found::Untouched => ("untouched", None),
-        Found::Unknown(why) => ("unknown", Some(why.clone())),
+        Found::Untouched | Found::TooLong(_) => ("untouched", None),
+        Found::Unknown(why) | Found::Lost(why) => ("unknown", Some(why.clone())),
         Found::Current => ("current", None),
         Found::Refused(why) => ("refused", Some(why.clone())),
         Found::Running => ("running", None),

@@ -15,12 +15,12 @@ use tokio::{
     sync::{Semaphore, mpsc},
     task::JoinSet,
 };
-use upshift_shared::{Error, config::SnapshotSettings, pack::Version, pg::PgConnection};
+use upshift_shared::{config::SnapshotSettings, pack::Version};
 
 use super::super::{
     super::Failure,
     finding::{self, Named},
-    looking::{LOST, connect},
+    looking::{LOST, Met, connect, stands},
     variants::{Variant, Variants},
 };
 use crate::{
@@ -45,6 +45,8 @@ pub(super) struct Surveyed {
     pub(super) variant: Option<Arc<Variant>>,
     /// Rows that its tasks are expected to touch.
     pub(super) rows: u64,
+    /// Which database it is, where that is known.
+    identity: Option<Box<str>>,
 }
 
 /// What looking at any member takes.
@@ -110,10 +112,16 @@ impl Survey {
         }
         while lanes.join_next().await.is_some() {}
         let members = self.found.members.iter().zip(surveyed);
+        let mut met = Met::default();
         let all = members.map(|(named, one)| {
             // Its lane has panicked.
             let lost = || Found::Unknown("looking at it ended: please report this".to_owned());
-            one.unwrap_or_else(|| self.without_plan(named, "", lost()))
+            let mut one = one.unwrap_or_else(|| self.without_plan(named, "", lost()));
+            let identity = one.identity.take();
+            match identity.and_then(|identity| met.again(identity, &named.name)) {
+                Some(found) => self.without_plan(named, &one.member.server, found),
+                None => one,
+            }
         });
         all.collect()
     }
@@ -133,6 +141,7 @@ impl Survey {
             modules: None,
             variant: None,
             rows: 0,
+            identity: None,
         }
     }
 
@@ -163,7 +172,9 @@ impl Survey {
     async fn look(&self, one: &mut Surveyed, unanswered: &AtomicU32) -> Result<(), Failure> {
         let target = self.found.entries.target(&one.member.name)?;
         let mut conn = connect(&target, unanswered).await?;
-        one.member.bytes = size(&mut conn).await?;
+        let stands = stands(&mut conn).await?;
+        one.member.bytes = stands.bytes;
+        one.identity = Some(stands.identity);
         let name = one.member.name.to_string();
         let looked = finding::look(&mut conn, &self.own, &name).await?;
         one.member.wave = looked.wave;
@@ -251,16 +262,4 @@ impl Lane {
             }
         }
     }
-}
-
-async fn size(conn: &mut PgConnection) -> Result<u64, Failure> {
-    let bytes: i64 = sqlx::query_scalar(
-        "-- upshift: how large is the database
-         SELECT pg_catalog.pg_database_size(pg_catalog.current_database())",
-    )
-    .persistent(false)
-    .fetch_one(conn)
-    .await
-    .map_err(Error::database("asking how large the database is"))?;
-    Ok(bytes.unsigned_abs())
 }
