@@ -168,7 +168,21 @@ async fn a_fleet_goes_through_the_cluster_and_back() -> Result<()> {
     rig.say("commit").argument("--all").succeed()?;
     rig.stands("committed", |status| count(status, "committed") == 12)?;
     rig.ended("what was ordered is done")?;
+    let back = [rolled_back(members, 0)?, rolled_back(members, 1)?];
+    for (place, database) in rig.fleet.databases.iter().enumerate() {
+        let expected = match back.contains(&name(place)) {
+            true => "submit rollback submit retry commit",
+            false => "submit commit",
+        };
+        ensure!(audited(database)? == expected, "{}", audited(database)?);
+    }
     rig.expect_all(&expected, "committed").await
+}
+
+/// What operators have ordered of a database, by its ledger.
+fn audited(database: &Database) -> Result<String> {
+    let verbs = database.psql("SELECT string_agg(verb, ' ' ORDER BY at) FROM upshift.audit")?;
+    Ok(verbs.trim().to_owned())
 }
 
 /// The name of one that is rolled back.
@@ -178,6 +192,53 @@ fn rolled_back(members: &[Value], place: usize) -> Result<String> {
         .filter(|member| member["state"] == "rolled_back");
     let member = all.nth(place).context("it is there")?;
     Ok(member["name"].as_str().context("it has a name")?.to_owned())
+}
+
+#[tokio::test]
+async fn a_plan_is_what_a_process_alone_makes() -> Result<()> {
+    let rig = Rig::new(4, WAVES, "").await?;
+    let _leader = rig.cluster.leader()?;
+    rig.fleet.databases[1].psql("UPDATE installed_module SET version = '2.0'")?;
+    rig.fleet.databases[2].psql("ALTER TABLE partner ADD COLUMN tenant_note text")?;
+    for more in [
+        ["--json"].as_slice(),
+        &["--json", "--workers", "1"],
+        &["--brief"],
+        &[],
+    ] {
+        let alone = || -> Result<String> {
+            let upshift = rig.cluster.upshift(&["fleet", "plan"]);
+            let upshift = upshift.argument(rig.fleet.file("fleet")).arguments(more);
+            Ok(upshift.succeed()?.stdout)
+        };
+        // The server may look at the databases meanwhile, and know more of them then.
+        eventually("a plan like another one", DEADLINE, || {
+            let before = alone()?;
+            let planned = rig.say("plan").arguments(more).succeed()?.stdout;
+            let same = alone()? == before;
+            ensure!(!same || planned == before, "{planned}\nalone: {before}");
+            Ok(same)
+        })?;
+    }
+    // Nothing is kept of it.
+    let refused = rig.say("status").run()?.expect_code(3)?;
+    says(&refused, "knows no fleet")?;
+
+    // Where a fleet stands by its ledgers, it is planned so; what cannot be asked is said.
+    let _worker = rig.cluster.worker(2)?;
+    rig.say("run").argument("--yes").succeed()?;
+    rig.stands("prepared", |status| count(status, "prepared") == 3)?;
+    let planned = rig.say("plan").succeed()?;
+    says(&planned, "in all: 1 at the target, 3 prepared")?;
+    let order = "[[members]]\nserver = \"s0\"\nquery = \"SELECT 1/0 AS database\"";
+    rig.fleet.order("fleet", order, &["s0".to_owned()])?;
+    let planned = rig.say("plan").run()?.expect_code(1)?;
+    says(&planned, "not asked: the query of [[members]] on server s0")?;
+    says(&planned, "the plan is not whole")?;
+    rig.fleet
+        .order("fleet", "", &["s0".to_owned(), "nobody/x".to_owned()])?;
+    let refused = rig.say("plan").run()?.expect_code(2)?;
+    says(&refused, "\"nobody\" that is no [databases.NAME]")
 }
 
 #[tokio::test]
@@ -205,6 +266,10 @@ async fn a_standby_goes_on_with_a_fleet() -> Result<()> {
     );
     let ended = rig.ended("done")?;
     ensure!(count(&ended, "committed") == 12, "{ended}");
+    for database in &rig.fleet.databases {
+        // Nobody has ordered that they are committed but the file.
+        ensure!(audited(database)? == "submit", "{}", audited(database)?);
+    }
     rig.expect_all(&expected, "taken over").await?;
     // A third one, which knows nothing but the store and the ledgers, says the same.
     second.kill()?;
@@ -232,6 +297,15 @@ async fn an_order_outlives_the_leader() -> Result<()> {
     let _worker = rig.cluster.worker(2)?;
     let ended = rig.ended("aborted")?;
     ensure!(count(&ended, "rolled_back") == 2, "{ended}");
+    // And who gave it.
+    let members = ended["members"].as_array().context("it has members")?;
+    for place in 0..2 {
+        let member = rolled_back(members, place)?;
+        let of = |database: &&Database| format!("s0/{}", database.name()) == member;
+        let database = rig.fleet.databases.iter().find(of);
+        let audited = audited(database.context("it is there")?)?;
+        ensure!(audited == "submit rollback", "{audited}");
+    }
     rig.fleet.expect_same(&start, "rolled back").await
 }
 
@@ -285,7 +359,9 @@ async fn what_must_not_be_is_refused() -> Result<()> {
 #[tokio::test]
 async fn hooks_run_where_the_configuration_says_so() -> Result<()> {
     let hooks = "[hooks]\nbefore = { command = [\"sh\", \"-c\", \"echo stopped $0; echo $0 >> HOOKED\", \"{member}\"] }";
-    let rig = Rig::new(2, hooks, "hooks = true").await?;
+    let rig = Rig::new(3, hooks, "hooks = true").await?;
+    let current = &rig.fleet.databases[2];
+    current.psql("UPDATE installed_module SET version = '2.0'")?;
     let hooked = rig.cluster.folder().join("hooked.txt");
     let order = hooks.replace("HOOKED", &hooked.display().to_string());
     let members = rig.fleet.databases.iter();
@@ -293,7 +369,7 @@ async fn hooks_run_where_the_configuration_says_so() -> Result<()> {
         .map(|database| format!("s0/{}", database.name()))
         .collect();
     rig.fleet.order("fleet", &order, &members)?;
-    let _leader = rig.cluster.leader()?;
+    let leader = rig.cluster.leader()?;
     let _worker = rig.cluster.worker(2)?;
     let watched = rig.say("run").argument("--watch").succeed()?;
     says(&watched, "2 prepared")?;
@@ -303,12 +379,95 @@ async fn hooks_run_where_the_configuration_says_so() -> Result<()> {
         .collect();
     ran.sort();
     let mut expected = members;
+    expected.pop();
     expected.sort();
     ensure!(ran == expected, "{ran:?}");
+    let before = reported(&rig)?;
+    // Whoever leads next tells the same, of a fleet that it has not conducted.
+    leader.kill()?;
+    let _second = rig.cluster.leader()?;
+    let after = reported(&rig)?;
+    ensure!(before == after, "{before:?}\n{after:?}");
+    let status = rig.ended("done")?;
+    ensure!(count(&status, "current") == 1, "{status}");
+    Ok(())
+}
+
+/// What the report says of each member: its state; what its hook has said, and seconds.
+fn reported(rig: &Rig) -> Result<Vec<(String, String)>> {
+    let said = rig.say("report").argument("--json").succeed()?;
+    let report: Value = serde_json::from_str(&said.stdout)?;
+    let members = report["members"].as_array().context("it has members")?;
+    let mut rows = Vec::new();
+    for member in members {
+        let name = member["name"].as_str().context("it has a name")?;
+        let hooks = member["hooks"].as_array().context("it has hooks")?;
+        let is_upgraded = member["state"] == "prepared";
+        ensure!(hooks.len() == usize::from(is_upgraded), "{member}");
+        for hook in hooks {
+            ensure!(hook["output"][0] == format!("stopped {name}"), "{member}");
+        }
+        let seconds = member["seconds"].as_f64().context("it has seconds")?;
+        ensure!(seconds > 0.0, "{member}");
+        // Who was there knows how long it waited for its database, too.
+        rows.push((name.to_owned(), member["state"].to_string()));
+    }
+    Ok(rows)
+}
+
+/// What was opened and approved of other waves would be taken for these.
+#[tokio::test]
+async fn waves_that_were_opened_stay_the_first() -> Result<()> {
+    let rig = Rig::new(3, WAVES, "").await?;
+    let _leader = rig.cluster.leader()?;
+    let _worker = rig.cluster.worker(2)?;
+    rig.say("run").succeed()?;
+    rig.stands("waiting for approval", |status| {
+        count(status, "prepared") == 2 && count(status, "running") == 0
+    })?;
+    rig.say("rollback").argument("--all").succeed()?;
+    rig.ended("aborted")?;
+    let members: Vec<String> = (0..3).map(|place| rig.fleet.member(place)).collect();
+    let waves = format!("[[waves]]\nname = \"first\"\ntake = 1\n{WAVES}");
+    rig.fleet.order("fleet", &waves, &members)?;
+    let refused = rig.say("run").run()?.expect_code(3)?;
     says(
-        &rig.say("report").argument("--json").succeed()?,
-        "stopped s0/",
-    )
+        &refused,
+        "the waves of the file are no longer those that were opened (canary)",
+    )?;
+    says(&refused, "--anew")?;
+    // Nothing of it was kept: it stands as before.
+    rig.ended("aborted")?;
+    rig.say("run")
+        .arguments(&["--anew", "--yes", "--watch"])
+        .succeed()?;
+    let ended = rig.ended("done")?;
+    ensure!(count(&ended, "prepared") == 3, "{ended}");
+    ensure!(ended["waves"][0]["name"] == "first", "{ended}");
+    Ok(())
+}
+
+/// Databases want workers near them while there are any: without, they are told to wait, and with others they
+/// do not.
+#[tokio::test]
+async fn a_fleet_waits_for_no_worker_that_is_not_there() -> Result<()> {
+    let template = small_erp::database().await?;
+    let mut rig = Rig::of(template, 2, ("", ""))?;
+    rig.cluster
+        .configure("s0", "labels = { region = \"eu\" }")?;
+    let _leader = rig.cluster.leader()?;
+    rig.say("run").succeed()?;
+    rig.stands("told to wait", |status| {
+        let waits = status["standing"] == "waits for a worker: none is connected";
+        waits && count(status, "running") == 1
+    })?;
+    let far = rig
+        .cluster
+        .upshift(&["worker", "--slots", "2", "--label", "region=us"]);
+    let _far = far.start()?;
+    let ended = rig.ended("done")?;
+    ensure!(count(&ended, "prepared") == 2, "{ended}");
+    Ok(())
 }
 
 #[tokio::test]
@@ -339,7 +498,8 @@ async fn who_only_looks_orders_nothing() -> Result<()> {
     says(&shown, "1 prepared")?;
     say("viewer", "report", &[])?.succeed()?;
     for (verb, more) in [
-        ("pause", [].as_slice()),
+        ("plan", [].as_slice()),
+        ("pause", &[]),
         ("abort", &[]),
         ("rollback", &["--all"]),
         ("commit", &["--all"]),
@@ -347,11 +507,16 @@ async fn who_only_looks_orders_nothing() -> Result<()> {
         let refused = say("viewer", verb, more)?.run()?.expect_code(2)?;
         says(&refused, "is for operator")?;
     }
+    let by = fleet.databases[0].psql("SELECT by || ' ' || detail FROM upshift.audit")?;
+    ensure!(by.trim() == "operator fleet fleet", "{by}");
+    let planned = say("operator", "plan", &[])?.succeed()?;
+    says(&planned, "in all: 1 prepared")?;
     say("operator", "rollback", &["--all"])?.succeed()?;
     leader.signal(nix::sys::signal::Signal::SIGTERM)?;
     let said = leader.wait()?.expect_code(0)?.stderr;
     for audited in [
         "\"audit\":\"submit_fleet\"",
+        "\"audit\":\"plan_fleet\"",
         "fleet fleet: rollback all",
         "\"granted\":true",
     ] {

@@ -142,6 +142,7 @@ impl Command {
             | Self::Rollback(_)
             | Self::Commit(_)
             | Self::Cluster(cluster::ClusterCommand::Submit(_)) => Some("upshift"),
+            Self::Fleet(command) if command.has_runs() => Some("upshift"),
             _ => None,
         }
     }

@@ -136,6 +136,11 @@ pub(super) struct Begun {
 }
 
 impl Begun {
+    /// The session that holds its database.
+    pub(super) fn conn(&mut self) -> &mut PgConnection {
+        &mut self.driving.conn
+    }
+
     /// Drives it to `prepared`.
     pub(super) async fn drive(self, called: snapshotting::Called<'_>) -> Result<Ended, Failure> {
         let job = (self.holder, self.plan);

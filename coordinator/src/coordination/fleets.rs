@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use upshift_shared::{Error, Result, ids::RunId};
 
-use crate::fleet::{FleetOrder, FleetPlace};
+use crate::fleet::{FleetOrder, FleetPlace, Which};
 
 /// A part of a submission is so large at most: etcd takes requests of 1.5 MiB.
 pub const PART_BYTES: usize = 512 * 1024;
@@ -57,6 +57,15 @@ pub struct FleetEntry {
     /// What it failed for as a whole; empty for nothing.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub message: String,
+    /// The trace that its runs belong to (W3C Trace Context), which whoever leads next goes on with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub traceparent: Option<String>,
+    /// Orders of members that were taken up and are not done yet, for the audit of their ledgers.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub carried: Vec<CarriedOrder>,
+    /// Under which number, as submissions have them, it is kept what hooks have said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub notes: Option<RunId>,
     /// Whether nothing can be ordered any more.
     #[serde(default)]
     pub closed: bool,
@@ -80,6 +89,19 @@ pub struct GivenOrder {
     pub order: FleetOrder,
     /// By whom.
     pub by: String,
+}
+
+/// An order of members that is being carried out.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CarriedOrder {
+    /// Which.
+    pub id: RunId,
+    /// By whom.
+    pub by: String,
+    /// What: `retry`, `rollback`, `commit`.
+    pub verb: String,
+    /// Of which members; `None` where too many are named for them to be kept once more.
+    pub which: Option<Which>,
 }
 
 /// An order that was taken up.

@@ -19,7 +19,9 @@ use upshift_shared::{Result, ids::RunId};
 
 pub use embedded::{DATABASE_LOCK, Embedded, database_lock_holder};
 pub use etcd::{Etcd, EtcdOptions, EtcdTls};
-pub use fleets::{ENTRY_BYTES, FleetEntry, FleetFailure, GivenOrder, PART_BYTES, TakenOrder};
+pub use fleets::{
+    CarriedOrder, ENTRY_BYTES, FleetEntry, FleetFailure, GivenOrder, PART_BYTES, TakenOrder,
+};
 pub use of_cluster::OfCluster;
 
 /// A process that takes part.

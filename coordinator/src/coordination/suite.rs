@@ -168,6 +168,9 @@ pub fn fleet(name: &str) -> FleetEntry {
         failed: 0,
         failures: [].into(),
         message: String::new(),
+        traceparent: None,
+        carried: Vec::new(),
+        notes: None,
         closed: false,
     }
 }

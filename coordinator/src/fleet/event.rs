@@ -112,6 +112,18 @@ pub enum Which {
     These(Vec<MemberName>),
 }
 
+impl Which {
+    /// Whether a member of that name, in that wave, is meant.
+    #[must_use]
+    pub fn means(&self, member: &MemberName, wave: Option<u32>) -> bool {
+        match self {
+            Self::All => true,
+            Self::Wave(meant) => wave == Some(*meant),
+            Self::These(names) => names.contains(member),
+        }
+    }
+}
+
 /// A hook, of which of the two kinds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -52,6 +52,12 @@ impl Fleet {
         self.roster.entry(member).failed
     }
 
+    /// Whether what is done to it now an operator has ordered, and not the file.
+    #[must_use]
+    pub fn is_ordered(&self, member: MemberId) -> bool {
+        self.roster.entry(member).ordered
+    }
+
     /// Its wave, from 0; none where it is left alone.
     #[must_use]
     pub fn wave(&self, member: MemberId) -> Option<u32> {

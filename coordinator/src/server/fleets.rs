@@ -35,17 +35,20 @@ pub struct FleetUpload {
     pub pack: Upload,
 }
 
-/// Receives a fleet.
+/// Receives a fleet. `kept`: it is submitted, and not only looked at.
 pub(super) async fn receive(
     parts: &mut Streaming<FleetPart>,
     max_pack_bytes: u64,
+    kept: bool,
 ) -> Result<FleetUpload, Status> {
     let Some(Part::Head(head)) = next_part(parts).await? else {
         return Err(Status::invalid_argument(
             "the first part has to be the head",
         ));
     };
-    parse(&head.submission)?;
+    if kept {
+        parse(&head.submission)?;
+    }
     of_our_version(&head.version)?;
     fits(&head.file)?;
     if head.options.len() > OPTIONS {

@@ -10,11 +10,11 @@ use tokio::{
 };
 use tonic::{Request, Response, Status, Streaming};
 use upshift_proto::v1::{
-    Accepted, CommitRequest, DrainRequest, FleetOrderRequest, FleetPart, FleetReportRequest,
-    FleetReportResponse, FleetStatusRequest, FleetStatusResponse, ListFleetsRequest,
-    ListFleetsResponse, PauseRequest, ResumeRequest, RollbackRequest, RunEvent, StatusRequest,
-    StatusResponse, SubmitAnswer, SubmitOrder, SubmitPart, WatchRequest, WorkersRequest,
-    WorkersResponse, operator_server::Operator, submit_part::Part,
+    Accepted, CommitRequest, DrainRequest, FleetOrderRequest, FleetPart, FleetPlanResponse,
+    FleetReportRequest, FleetReportResponse, FleetStatusRequest, FleetStatusResponse,
+    ListFleetsRequest, ListFleetsResponse, PauseRequest, ResumeRequest, RollbackRequest, RunEvent,
+    StatusRequest, StatusResponse, SubmitAnswer, SubmitOrder, SubmitPart, WatchRequest,
+    WorkersRequest, WorkersResponse, operator_server::Operator, submit_part::Part,
 };
 use upshift_shared::{
     config::Role,
@@ -36,6 +36,8 @@ const PART_DEADLINE: Duration = Duration::from_secs(30);
 const PACK_DEADLINE: Duration = Duration::from_secs(15 * 60);
 /// Packs that may be on their way at once: each takes disk.
 const PACKS: usize = 16;
+/// Fleets that are planned at once: each is as many databases as its order names, and their catalogs.
+const PLANS: usize = 2;
 /// Streams of events at once: each event is made for each of them.
 const WATCHERS: usize = 256;
 /// Bytes of a name, a reason or an option that an operator may send.
@@ -109,8 +111,15 @@ pub trait Leader: Send + Sync {
     /// Asks a worker to leave; what the operator is told.
     async fn drain(&self, by: &Identity, worker: WorkerId) -> Result<String, Status>;
 
-    /// Keeps a fleet and begins to conduct it; what the operator is told.
-    async fn submit_fleet(&self, by: &Identity, fleet: FleetUpload) -> Result<String, Status>;
+    /// Keeps a fleet and begins to conduct it, as a part of that trace; what the operator is told.
+    async fn submit_fleet(
+        &self,
+        by: &Identity,
+        fleet: (FleetUpload, Parent),
+    ) -> Result<String, Status>;
+
+    /// What every database of a fleet would get, as JSON.
+    async fn plan_fleet(&self, by: &Identity, fleet: FleetUpload) -> Result<String, Status>;
 
     /// Sees to what an operator wants of a fleet; what he is told.
     async fn order_fleet(
@@ -135,6 +144,7 @@ pub struct OperatorService {
     rates: Rates,
     log: Log,
     packs: Arc<Semaphore>,
+    plans: Arc<Semaphore>,
     watchers: Arc<Semaphore>,
     max_pack_bytes: u64,
 }
@@ -148,6 +158,7 @@ impl OperatorService {
             rates: Rates::default(),
             log: Log::default(),
             packs: Arc::new(Semaphore::new(PACKS)),
+            plans: Arc::new(Semaphore::new(PLANS)),
             watchers: Arc::new(Semaphore::new(WATCHERS)),
             max_pack_bytes,
         }
@@ -168,6 +179,16 @@ impl OperatorService {
             }
         })?;
         Ok((who, self.leader.enter()?))
+    }
+
+    async fn receive_fleet(
+        &self,
+        parts: &mut Streaming<FleetPart>,
+        kept: bool,
+    ) -> Result<FleetUpload, Status> {
+        let received = fleets::receive(parts, self.max_pack_bytes, kept);
+        let received = timeout(PACK_DEADLINE, received).await;
+        received.map_err(|_| Status::deadline_exceeded("the pack takes too long"))?
     }
 
     async fn wish<T>(
@@ -265,6 +286,13 @@ async fn receive(
     Ok((order, pack))
 }
 
+/// What a request belongs to.
+fn trace_of<T>(request: &Request<T>) -> Parent {
+    let trace = request.metadata().get(TRACEPARENT);
+    let trace = trace.and_then(|trace| trace.to_str().ok());
+    Parent::parse(trace.unwrap_or_default())
+}
+
 /// The run that is named, if one is.
 fn named(run: &str) -> Result<Option<RunId>, Status> {
     (!run.is_empty()).then(|| parse(run)).transpose()
@@ -289,9 +317,7 @@ impl Operator for OperatorService {
     ) -> Result<Response<SubmitAnswer>, Status> {
         let (who, leader) = self.admit(&request, Role::Operator)?;
         let _place = place(&self.packs, "packs")?;
-        let trace = request.metadata().get(TRACEPARENT);
-        let trace = trace.and_then(|trace| trace.to_str().ok());
-        let trace = Parent::parse(trace.unwrap_or_default());
+        let trace = trace_of(&request);
         let mut parts = request.into_inner();
         let received = timeout(PACK_DEADLINE, receive(&mut parts, self.max_pack_bytes)).await;
         let (order, pack) =
@@ -370,13 +396,25 @@ impl Operator for OperatorService {
     ) -> Result<Response<Accepted>, Status> {
         let (who, leader) = self.admit(&request, Role::Operator)?;
         let _place = place(&self.packs, "packs")?;
+        let trace = trace_of(&request);
         let mut parts = request.into_inner();
-        let received = fleets::receive(&mut parts, self.max_pack_bytes);
-        let received = timeout(PACK_DEADLINE, received).await;
-        let fleet =
-            received.map_err(|_| Status::deadline_exceeded("the pack takes too long"))??;
-        let message = leader.submit_fleet(&who, fleet).await?;
+        let fleet = self.receive_fleet(&mut parts, true).await?;
+        let message = leader.submit_fleet(&who, (fleet, trace)).await?;
         Ok(Response::new(Accepted { message }))
+    }
+
+    /// It has the coordinator ask databases what the order says, so it is not for whoever only looks.
+    async fn plan_fleet(
+        &self,
+        request: Request<Streaming<FleetPart>>,
+    ) -> Result<Response<FleetPlanResponse>, Status> {
+        let (who, leader) = self.admit(&request, Role::Operator)?;
+        let _planned = place(&self.plans, "plans of fleets")?;
+        let _place = place(&self.packs, "packs")?;
+        let mut parts = request.into_inner();
+        let fleet = self.receive_fleet(&mut parts, false).await?;
+        let json = leader.plan_fleet(&who, fleet).await?;
+        Ok(Response::new(FleetPlanResponse { json }))
     }
 
     async fn order_fleet(

@@ -25,6 +25,7 @@ pub mod shadow;
 pub mod snapshot;
 pub mod source;
 pub mod task;
+pub mod took;
 pub mod undo;
 pub mod unit;
 pub mod verification;

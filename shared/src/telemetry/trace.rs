@@ -75,6 +75,8 @@ impl Stage {
 pub enum Key {
     /// The run's id.
     Run,
+    /// A fleet's name.
+    Fleet,
     /// The database's name, as configuration knows it.
     Database,
     /// The run's fencing number.
@@ -111,6 +113,7 @@ impl Key {
     pub fn name(self) -> &'static str {
         match self {
             Self::Run => "upshift.run",
+            Self::Fleet => "upshift.fleet",
             Self::Database => "upshift.database",
             Self::Epoch => "upshift.epoch",
             Self::Direction => "upshift.direction",

@@ -12,6 +12,8 @@ use upshift_proto::v1::{
 use crate::rig::{FORGED, Rig, refused};
 
 const ID: &str = "01900000-0000-7000-8000-000000000000";
+/// A pack that there is nothing wrong with.
+const PACK: &[u8] = b"name = \"x\"\n[installed]\nquery = \"SELECT 'm', '1.0'\"\n";
 /// Refusals of what is asked for, whichever way.
 const REFUSED: &[Code] = &[
     Code::InvalidArgument,
@@ -28,6 +30,7 @@ fn head() -> FleetHead {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         yes: false,
         anew: false,
+        workers: 0,
     }
 }
 
@@ -43,7 +46,8 @@ fn ordered(order: &str) -> Vec<Part> {
     vec![
         Part::Head(head()),
         Part::Order(piece("fleet.toml", order.as_bytes())),
-        Part::Pack(piece("pack.toml", b"name = \"x\"\nversion = \"1.0\"\n")),
+        Part::Pack(piece("pack.toml", PACK)),
+        Part::Pack(piece("m/module.toml", b"name = \"m\"\nversion = \"2.0\"\n")),
     ]
 }
 
@@ -52,11 +56,20 @@ fn members(members: &str) -> Vec<Part> {
     ordered(&format!("pack = \"p\"\n[[members]]\n{members}\n"))
 }
 
-async fn submit(rig: &Rig, from: u8, parts: Vec<Part>) -> Result<(), tonic::Status> {
+/// `planned`: what it would do is asked only.
+async fn submit(
+    rig: &Rig,
+    from: u8,
+    (parts, planned): (Vec<Part>, bool),
+) -> Result<(), tonic::Status> {
     let operator = rig.operator(from).await;
     let mut operator = operator.map_err(|error| tonic::Status::unknown(error.to_string()))?;
     let part = |part| FleetPart { part: Some(part) };
     let parts: Vec<FleetPart> = parts.into_iter().map(part).collect();
+    if planned {
+        let planned = operator.plan_fleet(tokio_stream::iter(parts)).await;
+        return planned.map(|_| ());
+    }
     let submitted = operator.submit_fleet(tokio_stream::iter(parts)).await;
     submitted.map(|_| ())
 }
@@ -170,12 +183,19 @@ fn wrong_fleets() -> Vec<(&'static str, Vec<Part>)> {
 async fn fleets_that_are_none_are_refused() -> Result<()> {
     let mut rig = Rig::new("").await?;
     for (what, parts) in wrong_fleets().into_iter().chain(wrong_orders()) {
-        let status = refused(submit(&rig, 2, parts).await, REFUSED, what)?;
-        let message = status.message();
-        ensure!(
-            !message.contains("root:") && !message.contains("s3cret"),
-            "{what}: {status:?}"
-        );
+        for planned in [false, true] {
+            // Nothing is kept of a plan, so it needs none.
+            if planned && what == "no number" {
+                continue;
+            }
+            let submitted = submit(&rig, 2, (parts.clone(), planned)).await;
+            let status = refused(submitted, REFUSED, what)?;
+            let message = status.message();
+            ensure!(
+                !message.contains("root:") && !message.contains("s3cret"),
+                "{what}: {status:?}"
+            );
+        }
     }
     ensure!(!fs::exists("/tmp/upshift-hostile-hook")?, "a hook has run");
     let listed = rig

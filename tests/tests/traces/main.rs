@@ -18,6 +18,7 @@ use tempfile::TempDir;
 use upshift_tests::{
     cluster::{Cluster, leads},
     compare, eventually,
+    fleet::Fleet,
     harness::{Authority, Database, Upshift},
     small_erp,
 };
@@ -27,8 +28,9 @@ const SMALL: &[&str] = &["--unit-rows", "100", "--passes", "in-place"];
 const DEADLINE: Duration = Duration::from_secs(60);
 
 /// All that a span may say.
-const KEYS: [&str; 15] = [
+const KEYS: [&str; 16] = [
     "upshift.run",
+    "upshift.fleet",
     "upshift.database",
     "upshift.epoch",
     "upshift.direction",
@@ -210,6 +212,63 @@ async fn a_run_is_one_trace_from_its_order_to_its_units() -> Result<()> {
             .count();
     ensure!(all == spans.len(), "other spans");
     expect_nothing_of_rows(&spans, &database)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_fleet_is_one_trace_from_its_order_to_the_units_of_its_runs() -> Result<()> {
+    let database = small_erp::database().await?;
+    let collector = Collector::start().await?;
+    let more = format!("[telemetry]\notlp = \"{}\"", collector.url());
+    let cluster = cluster_of(&database, &more)?;
+    let order = cluster.folder().join("night.toml");
+    let pack = small_erp::pack();
+    let text = format!(
+        "pack = \"{}\"\n[[members]]\ndatabases = [\"erp\"]",
+        pack.display()
+    );
+    std::fs::write(&order, text)?;
+    let leader = cluster.leader()?;
+    let worker = cluster.worker(2)?;
+    let run = cluster.upshift(&["fleet", "run", "--cluster", "--watch"]);
+    let run = run.argument(&order).argument("--").arguments(SMALL);
+    run.succeed()?;
+    for process in [worker, leader] {
+        process.signal(Signal::SIGTERM)?;
+        process.wait()?.expect_code(0)?;
+    }
+    let spans = collector.spans();
+    let submit = one(&spans, "submit")?;
+    ensure!(submit.parent.is_empty() && says(submit, "upshift.fleet")? == "night");
+    let strangers = spans.iter().find(|span| span.trace != submit.trace);
+    ensure!(strangers.is_none(), "{strangers:?}");
+    let accept = one(&spans, "accept")?;
+    ensure!(accept.parent == submit.id && says(accept, "upshift.fleet")? == "night");
+    let drive = one(&spans, "run")?;
+    ensure!(drive.parent == accept.id && says(drive, "upshift.database")? == "erp");
+    ensure!(says(drive, "upshift.outcome")? == "prepared");
+    ensure!(!units_of(&spans, drive)?.is_empty());
+    expect_nothing_of_rows(&spans, &database)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_fleet_alone_is_part_of_what_started_it() -> Result<()> {
+    let collector = Collector::start().await?;
+    let template = small_erp::database().await?;
+    let fleet = Fleet::of(&[&template], 2, "")?;
+    fleet
+        .say("run")
+        .variable("OTEL_EXPORTER_OTLP_ENDPOINT", &collector.url())
+        .variable(
+            "TRACEPARENT",
+            "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
+        )
+        .succeed()?;
+    let runs = collector.named("run");
+    ensure!(runs.len() == 2, "{runs:?}");
+    for run in &runs {
+        ensure!(run.parent == "00f067aa0ba902b7" && says(run, "upshift.outcome")? == "prepared");
+    }
+    expect_nothing_of_rows(&collector.spans(), &template)
 }
 
 #[tokio::test(flavor = "multi_thread")]

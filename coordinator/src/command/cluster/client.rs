@@ -32,6 +32,7 @@ const ANSWER: Duration = Duration::from_secs(60);
 pub(in crate::command) type Operator = OperatorClient<Line>;
 
 /// Coordinators, as an operator reaches them.
+#[derive(Clone)]
 pub(in crate::command) struct Client {
     link: Link,
     urls: Vec<String>,
@@ -79,7 +80,7 @@ impl Client {
     }
 
     /// Says with every request what it belongs to.
-    pub(super) fn within(mut self, parent: &Parent) -> Self {
+    pub(in crate::command) fn within(mut self, parent: &Parent) -> Self {
         self.link = self.link.within(parent);
         self
     }

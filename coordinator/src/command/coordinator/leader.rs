@@ -531,7 +531,11 @@ impl Leader for Arc<Leading> {
         Ok(self.metrics.text(load, workers.len()))
     }
 
-    async fn submit_fleet(&self, by: &Identity, fleet: FleetUpload) -> Result<String, Status> {
+    async fn submit_fleet(
+        &self,
+        by: &Identity,
+        (fleet, trace): (FleetUpload, Parent),
+    ) -> Result<String, Status> {
         let action = Action {
             by,
             verb: "submit_fleet",
@@ -539,9 +543,21 @@ impl Leader for Arc<Leading> {
             detail: fleet.head.file.clone(),
         };
         let (leading, who) = (Arc::clone(self), by.clone());
-        let accepted =
-            self.seen_to(async move { Box::pin(leading.accept_fleet(&who, fleet)).await });
+        let accepted = self
+            .seen_to(async move { Box::pin(leading.submitted_fleet(&who, fleet, &trace)).await });
         self.outcome(&action, accepted.await.map_err(Failure::tamed))
+    }
+
+    async fn plan_fleet(&self, by: &Identity, fleet: FleetUpload) -> Result<String, Status> {
+        let action = Action {
+            by,
+            verb: "plan_fleet",
+            run: None,
+            detail: fleet.head.file.clone(),
+        };
+        // Nothing is left where whoever asks has gone.
+        let planned = Box::pin(self.planned_fleet(fleet)).await;
+        self.outcome(&action, planned.map_err(Failure::tamed))
     }
 
     async fn order_fleet(

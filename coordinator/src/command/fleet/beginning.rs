@@ -7,7 +7,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use upshift_shared::{
     Error, clock,
-    config::Config,
+    config::{Config, Environment},
     fleet::{FleetFile, MemberName},
     pack::Pack,
     telemetry::trace::Parent,
@@ -123,7 +123,7 @@ pub(super) async fn conduct(
         coordination: Arc::new(Embedded::default()),
         servers: Arc::default(),
         takes_over: false,
-        trace: Parent::default(),
+        trace: Parent::of_environment(&Environment::capture()),
         units: UNITS,
     };
     let limits = RunLimits::default();

@@ -17,8 +17,11 @@ use upshift_shared::{
     config::Config,
     fleet::{Caps, MemberName},
     ids::RunId,
-    ledger::options::{OfFleet, RunOptions},
-    pg,
+    ledger::{
+        self, audit,
+        options::{OfFleet, RunOptions},
+    },
+    pg::{self, PgConnection},
 };
 
 use super::{
@@ -29,6 +32,7 @@ use super::{
         resume, rollback, run, snapshotting,
     },
     finding::{Entries, Looked, Own, look},
+    home::Audit,
     pace::Pace,
     variants::Variants,
 };
@@ -70,6 +74,15 @@ impl Work {
             Self::Upgrade { .. } => "upgrade",
             Self::Commit => "commit",
             Self::RollBack { .. } => "roll_back",
+        }
+    }
+
+    /// By what order of an operator it is done, where it is by one.
+    pub(super) fn verb(self) -> &'static str {
+        match self {
+            Self::Upgrade { .. } => "retry",
+            Self::Commit => "commit",
+            Self::RollBack { .. } => "rollback",
         }
     }
 }
@@ -169,7 +182,7 @@ impl Conductor {
     pub(super) async fn conduct(
         &self,
         name: &MemberName,
-        work: Work,
+        work: (Work, &Audit),
         stop: &CancellationToken,
     ) -> Found {
         let at = AtWork::default();
@@ -202,7 +215,7 @@ impl Conductor {
     async fn patiently(
         &self,
         name: &MemberName,
-        work: Work,
+        (work, audit): (Work, &Audit),
         (stop, at): (&CancellationToken, &AtWork),
     ) -> Found {
         let server = self.entries.server(name).unwrap_or_default();
@@ -214,7 +227,7 @@ impl Conductor {
         let watch = Stopwatch::start();
         let mut pause = FIRST_PAUSE;
         loop {
-            let failure = match self.attempt(name, work, at).await {
+            let failure = match self.attempt(name, (work, audit), at).await {
                 Ok(found) => return found,
                 Err(failure) => failure,
             };
@@ -307,7 +320,12 @@ impl Conductor {
     }
 
     /// Does it once.
-    async fn attempt(&self, name: &MemberName, work: Work, at: &AtWork) -> Result<Found, Failure> {
+    async fn attempt(
+        &self,
+        name: &MemberName,
+        (work, audit): (Work, &Audit),
+        at: &AtWork,
+    ) -> Result<Found, Failure> {
         let arguments = self.driving(name)?;
         let opened = Driving::open(&arguments, None).await;
         let is_away = opened.as_ref().is_err_and(Failure::is_passing);
@@ -335,14 +353,18 @@ impl Conductor {
                 Work::Upgrade { wave, until, .. },
                 None | Some(Found::Untouched | Found::RolledBack(_)),
                 _,
-            ) => Box::pin(self.begin(driving, &arguments, (wave, until, at))).await,
+            ) => Box::pin(self.begin(driving, &arguments, (wave, until, at, audit))).await,
             (Work::Upgrade { .. }, Some(Found::Running | Found::Failed(_)), Some(run)) => {
+                // Whoever began it may have died before it was written who had wanted it.
+                let wanted = [&audit.submitted, &audit.ordered];
+                record(&mut driving.conn, (run, false), wanted).await?;
                 driving.close().await;
                 let resume = resume::Arguments::of(run, arguments);
                 Box::pin(resume::run(resume, None)).await?;
                 Ok(Found::Prepared)
             }
             (Work::Commit, Some(Found::Prepared), Some(run)) => {
+                record(&mut driving.conn, (run, false), [&audit.ordered]).await?;
                 let wanted = run.to_string();
                 Box::pin(commit::commit_of(driving, &arguments, Some(&wanted))).await?;
                 Ok(Found::Committed)
@@ -358,6 +380,7 @@ impl Conductor {
                 ),
                 Some(run),
             ) => {
+                record(&mut driving.conn, (run, false), [&audit.ordered]).await?;
                 driving.close().await;
                 let back = rollback::Arguments::of(run, (None, force), arguments);
                 Box::pin(rollback::run(back, None)).await?;
@@ -380,7 +403,7 @@ impl Conductor {
         &self,
         mut driving: Driving,
         arguments: &DrivingArguments,
-        (wave, until, at): (Option<u32>, Option<Duration>, &AtWork),
+        (wave, until, at, audit): (Option<u32>, Option<Duration>, &AtWork, &Audit),
     ) -> Result<Found, Failure> {
         let hint = driving.chosen.hint.clone();
         run::refuse_unfinished(&mut driving.conn, &hint).await?;
@@ -416,13 +439,31 @@ impl Conductor {
         let run = RunId::generate();
         let after = driving.after(run);
         let kept = (&options, begun.stored.as_str(), false);
-        let begun = run::begin_with(driving, begun.plan, run, kept).await?;
+        let mut begun = run::begin_with(driving, begun.plan, run, kept).await?;
         at.set(run);
+        let wanted = [&audit.submitted, &audit.ordered];
+        record(begun.conn(), (run, true), wanted).await?;
         let ended = Box::pin(begun.drive((arguments, None))).await?;
         after.outcome(&ended)?;
         self.pace.learn(expected, watch.elapsed());
         Ok(Found::Prepared)
     }
+}
+
+/// Writes into a member's ledger who wanted what is done to it.
+async fn record<const N: usize>(
+    conn: &mut PgConnection,
+    (run, is_new): (RunId, bool),
+    entries: [&Option<audit::Entry>; N],
+) -> Result<(), Failure> {
+    if !is_new && entries.iter().any(|entry| entry.is_some()) {
+        // An older program may have begun the run: its ledger gets what it lacks.
+        ledger::create(conn).await?;
+    }
+    for entry in entries.into_iter().flatten() {
+        audit::insert_once(conn, run, entry).await?;
+    }
+    Ok(())
 }
 
 /// Units at once of a database whose tasks are expected to take so many seconds of one worker: of a small one

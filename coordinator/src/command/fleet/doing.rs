@@ -14,6 +14,7 @@ use super::{
     super::Failure,
     conducting::{Conductor, Work},
     folder::Done,
+    home::Audit,
     hooks::{self, Told},
 };
 use crate::{
@@ -43,11 +44,11 @@ pub(super) struct HookCall {
 /// Does something to a member's database.
 pub(super) async fn work(
     (member, name): (MemberId, MemberName),
-    work: Work,
+    (work, audit): (Work, Audit),
     (conductor, stop): (Arc<Conductor>, CancellationToken),
 ) -> Ended {
     let watch = Stopwatch::start();
-    let found = Box::pin(conductor.conduct(&name, work, &stop)).await;
+    let found = Box::pin(conductor.conduct(&name, (work, &audit), &stop)).await;
     worked(member, name, (work.name(), found), &watch)
 }
 

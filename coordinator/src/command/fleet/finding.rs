@@ -45,7 +45,7 @@ pub(in crate::command) struct Named {
 }
 
 /// A source of members that could not be asked.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub(in crate::command) struct Unasked {
     /// What was to be asked.
     pub(in crate::command) source: String,
@@ -371,4 +371,45 @@ fn listed(path: &Path, server: Option<&str>) -> Result<Vec<(MemberName, Labels)>
         .map_err(|error| Failure::usage(format!("cannot read {}: {error}", path.display())))?;
     fleet::parse_members_file(&text, path, server)
         .map_err(|error| Failure::usage(error.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The members of this `[[members]]`, where the configuration has these entries.
+    async fn found(entries: &[&str], members: &str) -> Result<Vec<String>, String> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("upshift.toml");
+        let entry = |name: &&str| format!("[databases.\"{name}\"]\nurl = \"postgresql://h/a\"\n");
+        fs::write(&path, entries.iter().map(entry).collect::<String>()).unwrap();
+        let config = Config::load(Some(&path), &Environment::capture()).unwrap();
+        let text = format!("pack = \"p\"\n[[members]]\n{members}\n");
+        let file = FleetFile::parse(&text, Path::new("fleet.toml")).unwrap();
+        let found = find(&file, Arc::new(config)).await;
+        let found = found.map_err(|failure| failure.message().to_owned())?;
+        let names = found.members.iter().map(|named| named.name.to_string());
+        Ok(names.collect())
+    }
+
+    #[tokio::test]
+    async fn a_name_that_is_two_databases_is_refused() {
+        let listed = "databases = [\"db1/x\"]";
+        assert_eq!(
+            found(&["db1"], listed).await,
+            Ok(vec!["db1/x".to_owned()]),
+            "a database of an entry"
+        );
+        // Elsewhere that is the entry of that name.
+        let why = found(&["db1", "db1/x"], listed).await.unwrap_err();
+        assert!(why.contains("without a slash"), "{why}");
+        let why = found(&["db1/x"], listed).await.unwrap_err();
+        assert!(why.contains("no [databases.db1]"), "{why}");
+        // Nobody who does not name it is in its way.
+        let other = "server = \"db1\"\ndatabases = [\"y\"]";
+        let names = found(&["db1", "db1/x"], other).await;
+        assert_eq!(names, Ok(vec!["db1/y".to_owned()]));
+        let why = found(&["db1"], "databases = [\"db1\", \"db1/a\"]").await;
+        assert!(why.unwrap_err().contains("the same database"));
+    }
 }

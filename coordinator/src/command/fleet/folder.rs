@@ -299,7 +299,7 @@ impl Folder {
     }
 
     /// All that was noted, in order. A line that was cut off by a crash is left out.
-    pub(super) fn written_down(&self, take: &mut dyn FnMut(Done)) {
+    pub(super) fn written_down(&self, take: &mut (dyn FnMut(Done) + Send)) {
         let Ok(file) = File::open(self.path.join(DONE)) else {
             return;
         };

@@ -2,6 +2,7 @@
 //! store of a cluster.
 
 use async_trait::async_trait;
+use upshift_shared::{fleet::MemberName, ledger::audit::Entry};
 
 use super::{
     super::Failure,
@@ -16,6 +17,15 @@ pub(in crate::command) struct Left {
     pub(in crate::command) order: FleetOrder,
     /// By what it is known where it was left.
     pub(in crate::command) id: String,
+}
+
+/// For the audit of a member's ledger: who wanted what is done to it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(in crate::command) struct Audit {
+    /// The order that its run is begun by.
+    pub(in crate::command) submitted: Option<Entry>,
+    /// What an operator has ordered of it since.
+    pub(in crate::command) ordered: Option<Entry>,
 }
 
 /// Where a fleet is at home.
@@ -36,11 +46,16 @@ pub(in crate::command) trait Home: Send + Sync {
         place: Option<&FleetPlace>,
     ) -> Result<(), Failure>;
 
+    /// Who wanted what is being done to a member, where operators are known. `verb`: what was ordered of it.
+    fn audit(&self, _verb: Option<&str>, _member: &MemberName, _wave: Option<u32>) -> Audit {
+        Audit::default()
+    }
+
     /// Says of a member what was done to it.
     async fn note(&self, done: &Done);
 
     /// What was noted, in order, as far as it is kept.
-    fn noted(&self, take: &mut dyn FnMut(Done));
+    async fn noted(&self, take: &mut (dyn FnMut(Done) + Send)) -> Result<(), Failure>;
 
     /// Tells how the fleet stands, as far as whoever conducts it knows.
     fn tell(&self, shown: Shown);
@@ -73,8 +88,9 @@ impl Home for Folder {
         self.write_down(done);
     }
 
-    fn noted(&self, take: &mut dyn FnMut(Done)) {
+    async fn noted(&self, take: &mut (dyn FnMut(Done) + Send)) -> Result<(), Failure> {
         self.written_down(take);
+        Ok(())
     }
 
     fn tell(&self, shown: Shown) {

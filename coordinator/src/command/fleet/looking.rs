@@ -15,7 +15,10 @@ use tokio::{sync::Semaphore, time::timeout};
 use upshift_shared::{
     Error,
     fleet::MemberName,
-    ledger::run::RunRow,
+    ledger::{
+        run::RunRow,
+        took::{self, Took},
+    },
     pg::{self, PgConnection, Target},
 };
 
@@ -33,17 +36,22 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// would take as long.
 pub(super) const LOST: u32 = 3;
 
+/// The run of a member, and how long it was driven where that was asked for.
+pub(in crate::command) type OfMember = (RunRow, Took);
+
 /// Whose ledgers are looked at, for which fleet in which round, with so many sessions on each server.
 pub(super) struct Asked {
     pub(super) entries: Arc<Entries>,
     pub(super) own: Own,
     pub(super) sessions: usize,
+    /// Whether it is asked how long runs were driven.
+    pub(super) took: bool,
 }
 
 /// A member that was looked at.
 pub(super) struct Seen {
     pub(super) member: Member,
-    pub(super) run: Option<RunRow>,
+    pub(super) run: Option<OfMember>,
     /// Which database it is, where that is known.
     pub(super) identity: Option<Box<str>>,
 }
@@ -72,6 +80,7 @@ impl Asked {
             let lane = Lane {
                 entries: Arc::clone(&self.entries),
                 own: self.own.clone(),
+                took: self.took,
                 server,
                 at_once: Arc::clone(&at_once),
                 unanswered: AtomicU32::new(0),
@@ -90,6 +99,7 @@ impl Asked {
 struct Lane {
     entries: Arc<Entries>,
     own: Own,
+    took: bool,
     server: Arc<str>,
     at_once: Arc<Semaphore>,
     /// How often in a row the server did not answer.
@@ -115,13 +125,13 @@ impl Lane {
             return Seen::unknown(member);
         }
         match timeout(PATIENCE, Box::pin(self.ask(&member.name))).await {
-            Ok(Ok((looked, stands))) => {
+            Ok(Ok((looked, took, stands))) => {
                 member.bytes = stands.bytes;
                 member.wave = looked.wave;
                 member.found = looked.found.unwrap_or(Found::Untouched);
                 return Seen {
                     member,
-                    run: looked.run,
+                    run: looked.run.map(|run| (run, took)),
                     identity: Some(stands.identity),
                 };
             }
@@ -136,12 +146,16 @@ impl Lane {
         Seen::unknown(member)
     }
 
-    async fn ask(&self, name: &MemberName) -> Result<(Looked, Stands), Failure> {
+    async fn ask(&self, name: &MemberName) -> Result<(Looked, Took, Stands), Failure> {
         let target = self.entries.target(name)?;
         let mut conn = connect(&target, &self.unanswered).await?;
         let looked = finding::look(&mut conn, &self.own, &name.to_string()).await?;
+        let took = match looked.run.as_ref().filter(|_| self.took) {
+            Some(run) => took::read(&mut conn, run.run).await?,
+            None => Took::default(),
+        };
         let stands = stands(&mut conn).await?;
-        Ok((looked, stands))
+        Ok((looked, took, stands))
     }
 }
 
@@ -219,5 +233,136 @@ pub(super) async fn connect(
             // That may be otherwise when its turn comes.
             Err(Failure::from(error).passing())
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fmt::Write as _, fs, path::Path};
+
+    use tokio::{net::TcpListener, task::JoinSet};
+    use tokio_util::sync::CancellationToken;
+    use upshift_shared::{
+        config::{Config, Environment},
+        fleet::FleetFile,
+    };
+
+    use super::*;
+    use crate::fleet::FleetPlace;
+
+    /// As long as what has to happen at once may take on a machine that is busy.
+    const SOON: Duration = Duration::from_secs(20);
+    const SESSIONS: usize = 2;
+
+    /// What a server does with whoever comes.
+    #[derive(Clone, Copy)]
+    enum Serves {
+        /// Says nothing.
+        Hangs,
+        /// Hangs up.
+        Closes,
+    }
+
+    /// Servers that are none.
+    #[derive(Default)]
+    struct Servers {
+        config: String,
+        order: String,
+        serving: JoinSet<()>,
+    }
+
+    impl Servers {
+        /// One with so many members; how often somebody came.
+        async fn add(&mut self, name: &str, serves: Serves, members: usize) -> Arc<AtomicU32> {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let port = listener.local_addr().unwrap().port();
+            let url = format!("postgresql://u@127.0.0.1:{port}/d?sslmode=disable");
+            writeln!(self.config, "[databases.{name}]\nurl = \"{url}\"").unwrap();
+            let names: Vec<String> = (0..members).map(|number| format!("t{number}")).collect();
+            let members = format!("[[members]]\nserver = \"{name}\"\ndatabases = {names:?}");
+            writeln!(self.order, "{members}").unwrap();
+            let came = Arc::new(AtomicU32::new(0));
+            let counted = Arc::clone(&came);
+            self.serving.spawn(async move {
+                let mut open = Vec::new();
+                while let Ok((stream, _)) = listener.accept().await {
+                    counted.fetch_add(1, Ordering::Relaxed);
+                    match serves {
+                        Serves::Hangs => open.push(stream),
+                        Serves::Closes => drop(stream),
+                    }
+                }
+            });
+            came
+        }
+
+        /// What looking at their members gives.
+        async fn looked(&self) -> impl Stream<Item = Seen> + Send + use<> {
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join("upshift.toml");
+            fs::write(&path, &self.config).unwrap();
+            let config = Config::load(Some(&path), &Environment::capture()).unwrap();
+            let text = format!("pack = \"p\"\n{}", self.order);
+            let order = FleetFile::parse(&text, Path::new("fleet.toml")).unwrap();
+            let found = finding::find(&order, Arc::new(config)).await.unwrap();
+            let asked = Asked {
+                own: Own::of(&order, &FleetPlace::default()),
+                entries: Arc::new(found.entries),
+                sessions: SESSIONS,
+                took: false,
+            };
+            asked.all(found.members)
+        }
+    }
+
+    fn why(member: &Member) -> &str {
+        match &member.found {
+            Found::Unknown(why) => why,
+            other => panic!("{}: {other:?}", member.name),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_dead_server_is_asked_a_few_times_and_keeps_nobody_waiting() {
+        let mut servers = Servers::default();
+        let hangs = servers.add("hangs", Serves::Hangs, 300).await;
+        let dead = servers.add("dead", Serves::Closes, 300).await;
+        let mut looked = std::pin::pin!(servers.looked().await);
+        let mut of_dead = Vec::new();
+        while of_dead.len() < 300 {
+            let seen = timeout(SOON, looked.next()).await.unwrap().unwrap();
+            assert!(seen.run.is_none());
+            let member = seen.member;
+            assert_eq!(member.name.entry, "dead", "{}", why(&member));
+            of_dead.push(member);
+        }
+        let given_up = of_dead
+            .iter()
+            .filter(|member| why(member).contains("did not answer 3 times"));
+        // Those that were being looked at when it was given up had begun before.
+        let asked = 300 - given_up.count();
+        let most = LOST as usize + SESSIONS - 1;
+        assert!((LOST as usize..=most).contains(&asked), "{asked}");
+        // Each of them may try more than once to connect.
+        assert!(dead.load(Ordering::Relaxed) <= 4 * LOST + 8);
+        assert!(hangs.load(Ordering::Relaxed) as usize <= SESSIONS);
+    }
+
+    #[tokio::test]
+    async fn whoever_stops_does_not_wait_for_a_server_that_hangs() {
+        let mut servers = Servers::default();
+        let came = servers.add("hangs", Serves::Hangs, 10).await;
+        let looked = servers.looked().await;
+        let stop = CancellationToken::new();
+        let survey = stop.run_until_cancelled(looked.collect::<Vec<_>>());
+        let stopped = async {
+            while (came.load(Ordering::Relaxed) as usize) < SESSIONS {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+            stop.cancel();
+        };
+        let both = futures::future::join(survey, stopped);
+        let (survey, ()) = timeout(SOON / 4, both).await.unwrap();
+        assert!(survey.is_none(), "nobody has answered");
     }
 }

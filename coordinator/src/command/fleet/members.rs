@@ -13,15 +13,14 @@ use futures::StreamExt;
 use upshift_shared::{
     config::{Config, Environment},
     fleet::{FleetFile, MemberName},
-    ledger::run::RunRow,
 };
 
 use super::{
     super::Failure,
     finding::{self, Entries, Own, Unasked},
-    folder::Folder,
+    folder::{Done, Folder},
     home::Home,
-    looking::{self, Met, Seen},
+    looking::{self, Met, OfMember, Seen},
     remote::{ClusterArguments, Remote},
 };
 use crate::fleet::{FleetPlace, Found, Member};
@@ -96,15 +95,15 @@ pub(in crate::command) struct Surveyed {
     /// Whether members may be missing that waves were taken from.
     pub(in crate::command) incomplete: bool,
     /// The runs of this fleet, where they were asked for.
-    pub(in crate::command) runs: BTreeMap<MemberName, RunRow>,
+    pub(in crate::command) runs: BTreeMap<MemberName, OfMember>,
 }
 
 impl Surveyed {
     /// Heeds what was noted where ledgers say nothing: what failed before there was one has failed.
     /// `shown`: it is only to be shown how they stand. Else what was at the target is looked at again.
-    pub(super) fn heed(&mut self, home: &dyn Home, shown: bool) {
+    pub(super) async fn heed(&mut self, home: &dyn Home, shown: bool) -> Result<(), Failure> {
         let mut last = HashMap::<String, Found>::new();
-        home.noted(&mut |done| {
+        let mut take = |done: Done| {
             let found = match (done.what.as_str(), done.outcome.as_str(), done.why) {
                 ("upgrade", "failed", Some(why)) => Found::NotBegun(why),
                 ("hook_before", "failed", Some(why)) => {
@@ -115,7 +114,8 @@ impl Surveyed {
                 _ => return,
             };
             last.insert(done.member.to_string(), found);
-        });
+        };
+        home.noted(&mut take).await?;
         for member in &mut self.members {
             if let Found::Untouched | Found::Unknown(_) = member.found
                 && let Some(found) = last.remove(&member.name.to_string())
@@ -128,6 +128,7 @@ impl Surveyed {
                 };
             }
         }
+        Ok(())
     }
 }
 
@@ -152,9 +153,10 @@ pub(in crate::command) async fn survey(
     if !found.unasked.is_empty() {
         // To whom something was done, they are still members.
         let mut known: BTreeSet<MemberName> = place.attended.keys().cloned().collect();
-        home.noted(&mut |done| {
+        let mut take = |done: Done| {
             known.insert(done.member);
-        });
+        };
+        home.noted(&mut take).await?;
         found.add(known, order);
     }
     let is_missed = |unasked: &Unasked| place.sources.contains(&unasked.source);
@@ -164,6 +166,7 @@ pub(in crate::command) async fn survey(
         entries: Arc::clone(&entries),
         own: Own::of(order, place),
         sessions: order.caps.looking().max(1) as usize,
+        took: why == For::Report,
     };
     let mut looked = pin!(looking.all(found.members));
     let mut surveyed = Surveyed {
@@ -210,6 +213,6 @@ pub(in crate::command) async fn survey(
     surveyed
         .members
         .sort_by(|one, other| one.name.cmp(&other.name));
-    surveyed.heed(home, why != For::Run);
+    surveyed.heed(home, why != For::Run).await?;
     Ok(surveyed)
 }

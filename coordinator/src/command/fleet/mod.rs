@@ -31,8 +31,10 @@ use super::Failure;
 pub(super) use beginning::{Asked, AtHand, Given, run_arguments};
 pub(super) use conducting::RunLimits;
 pub(super) use folder::Done;
-pub(super) use home::{Home, Left};
+pub(super) use home::{Audit, Home, Left};
+pub(super) use looking::OfMember;
 pub(super) use members::{For, survey};
+pub(super) use plan::ToPlan;
 pub(super) use report::Report;
 pub(super) use running::UNITS;
 pub(super) use shown::{Shown, in_words};
@@ -67,6 +69,14 @@ pub(super) enum FleetCommand {
 }
 
 impl FleetCommand {
+    /// Whether it may drive runs, or has them driven.
+    pub(super) fn has_runs(&self) -> bool {
+        matches!(
+            self,
+            Self::Run(_) | Self::Retry(_) | Self::Rollback(_) | Self::Commit(_)
+        )
+    }
+
     pub(super) fn json(&self) -> bool {
         match self {
             Self::Plan(arguments) => arguments.json,

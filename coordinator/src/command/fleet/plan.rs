@@ -5,31 +5,29 @@ mod shown;
 mod survey;
 
 use std::{
-    path::{Path, PathBuf},
+    path::Path,
     sync::{Arc, Mutex},
     time::Duration,
 };
 
 use clap::Args;
 use upshift_shared::{
-    clock::Stopwatch,
-    config::{Config, Environment},
-    fleet::FleetFile,
-    ledger::options::RunOptions,
+    clock::Stopwatch, config::Config, fleet::FleetFile, ledger::options::RunOptions, pack::Pack,
     plan::Warning,
 };
 
-use self::{shown::Shown, survey::Survey};
+pub(in crate::command) use self::shown::Shown;
+use self::survey::Survey;
 use super::{
     super::{
         Failure, bad_data, compiling,
         database::{print_json, print_line},
     },
     finding,
-    folder::Folder,
+    members::{FleetArguments, configured},
     variants::Variants,
 };
-use crate::{compile::Options, figures};
+use crate::{compile::Options, figures, fleet::FleetPlace};
 
 /// How often it is told how far planning is.
 const TOLD_EVERY: Duration = Duration::from_secs(5);
@@ -37,12 +35,8 @@ const TOLD_EVERY: Duration = Duration::from_secs(5);
 /// `upshift fleet plan FILE`
 #[derive(Debug, Args)]
 pub(in crate::command) struct Arguments {
-    /// The order: fleet.toml
-    #[arg(value_name = "FILE")]
-    file: PathBuf,
-    /// The folder in which the fleet keeps its place [default: .upshift/fleets/NAME beside the file]
-    #[arg(long, value_name = "DIR")]
-    state: Option<PathBuf>,
+    #[command(flatten)]
+    fleet: FleetArguments,
     /// How long it takes with so many workers [default: with one for each database that the caps let be
     /// worked on at once]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
@@ -59,51 +53,87 @@ pub(in crate::command) async fn run(
     arguments: Arguments,
     config: Option<&Path>,
 ) -> Result<(), Failure> {
-    let wrong = |error: upshift_shared::Error| Failure::usage(error.to_string());
-    let file = FleetFile::load(&arguments.file).map_err(wrong)?;
-    let config = Config::load(config, &Environment::capture()).map_err(wrong)?;
-    let config = Arc::new(config);
-    let pack = compiling::load(&file.pack)?;
-    let (options, remark) = options(&config)?;
-    let place = Folder::of(&arguments.file, &file.name, arguments.state.as_deref()).place()?;
-    let found = finding::find(&file, Arc::clone(&config)).await?;
-    let all = found.members.len();
-    let survey = Arc::new(Survey {
-        own: finding::Own {
-            pack: Some(Arc::from(finding::pack_in_words(&pack))),
-            ..finding::Own::of(&file, &place)
-        },
-        found,
-        variants: Variants::for_planning(pack, options, remark),
-        snapshot: config.snapshot.clone(),
-        sessions: file.caps.looking().max(1),
-        modules: Mutex::default(),
-    });
-    let mut told = Stopwatch::start();
-    let surveyed = survey.all(|done| {
-        if !arguments.json && told.elapsed() > TOLD_EVERY {
-            told = Stopwatch::start();
-            let of = figures::count(all as u64);
-            eprintln!(
-                "looked at {} of {of} databases",
-                figures::count(done as u64)
-            );
-        }
-    });
-    let surveyed = surveyed.await;
-    let shown = Shown::new((&file, arguments.workers), surveyed, &survey);
+    let shown = match arguments.fleet.remote(config)? {
+        Some(remote) => remote.plan(arguments.workers).await?,
+        None => Box::pin(own(&arguments, config)).await?,
+    };
     if arguments.json {
         print_json(&shown)?;
     } else {
         print_line(shown.text(arguments.brief).trim_end());
     }
-    match survey.found.unasked.len() {
-        0 => Ok(()),
+    match shown.is_whole() {
+        true => Ok(()),
         // It says which.
-        _ if arguments.json => Err(Failure::silent_failure()),
-        _ => Err(Failure::failed(
+        false if arguments.json => Err(Failure::silent_failure()),
+        false => Err(Failure::failed(
             "not all that [[members]] names could be asked: the plan is not whole",
         )),
+    }
+}
+
+/// Plans it in this process.
+async fn own(arguments: &Arguments, config: Option<&Path>) -> Result<Shown, Failure> {
+    let chosen = arguments.fleet.open()?;
+    let config = configured(config)?;
+    let to_plan = ToPlan {
+        pack: compiling::load(&chosen.order.pack)?,
+        place: chosen.folder.place()?,
+        order: chosen.order,
+        workers: arguments.workers,
+    };
+    let mut told = Stopwatch::start();
+    let planned = to_plan.plan(config, |done, all| {
+        if !arguments.json && told.elapsed() > TOLD_EVERY {
+            told = Stopwatch::start();
+            eprintln!(
+                "looked at {} of {} databases",
+                figures::count(done as u64),
+                figures::count(all as u64)
+            );
+        }
+    });
+    planned.await
+}
+
+/// A fleet that is to be planned, wherever it is at home.
+pub(in crate::command) struct ToPlan {
+    pub(in crate::command) order: FleetFile,
+    pub(in crate::command) pack: Pack,
+    pub(in crate::command) place: FleetPlace,
+    /// How long it takes with so many.
+    pub(in crate::command) workers: Option<u32>,
+}
+
+impl ToPlan {
+    /// Looks at all its databases. `told` gets the number of those that are done, of all.
+    pub(in crate::command) async fn plan(
+        self,
+        config: Arc<Config>,
+        mut told: impl FnMut(usize, usize),
+    ) -> Result<Shown, Failure> {
+        let Self {
+            order,
+            pack,
+            place,
+            workers,
+        } = self;
+        let (options, remark) = options(&config)?;
+        let found = finding::find(&order, Arc::clone(&config)).await?;
+        let all = found.members.len();
+        let survey = Arc::new(Survey {
+            own: finding::Own {
+                pack: Some(Arc::from(finding::pack_in_words(&pack))),
+                ..finding::Own::of(&order, &place)
+            },
+            found,
+            variants: Variants::for_planning(pack, options, remark),
+            snapshot: config.snapshot.clone(),
+            sessions: order.caps.looking().max(1),
+            modules: Mutex::default(),
+        });
+        let surveyed = survey.all(|done| told(done, all)).await;
+        Ok(Shown::new((&order, workers), surveyed, &survey))
     }
 }
 

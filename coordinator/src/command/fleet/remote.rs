@@ -15,7 +15,12 @@ use upshift_proto::v1::{
     FleetHead, FleetMembers, FleetOrderRequest, FleetPart, FleetReportRequest, FleetStatusRequest,
     FleetStatusResponse, fleet_order_request::What, fleet_part::Part,
 };
-use upshift_shared::{fleet::FleetFile, ids::RunId};
+use upshift_shared::{
+    config::Environment,
+    fleet::FleetFile,
+    ids::RunId,
+    telemetry::trace::{Key, Parent, Span, Stage},
+};
 
 use super::{
     super::{
@@ -26,6 +31,7 @@ use super::{
         },
         database::{print_json, print_line, shell_quoted},
     },
+    plan,
     report::Report,
     run::{HowArguments, Next},
     shown::{Shown, in_words},
@@ -115,16 +121,36 @@ impl Remote {
 
     /// Submits the fleet.
     pub(super) async fn run(&self, submit: Submit<'_>, how: &HowArguments) -> Result<(), Failure> {
-        let parts = self.parts(&submit)?;
+        let parts = self.parts(FleetHead {
+            submission: RunId::generate().to_string(),
+            options: submit.options.to_vec(),
+            yes: submit.yes,
+            anew: submit.anew,
+            ..FleetHead::default()
+        })?;
         // The same submission again is one submission.
+        let mut span = Span::begin(
+            Stage::Submit,
+            &Parent::of_environment(&Environment::capture()),
+        );
         let answer = self
             .client
+            .clone()
+            .within(span.context())
             .ask(async |mut operator| {
                 let answer = timeout(DEADLINE, operator.submit_fleet(iter(parts.clone()))).await;
                 let late = |_| Status::unavailable("the coordinator does not answer");
                 Ok(answer.map_err(late)??.into_inner())
             })
-            .await?;
+            .await;
+        match &answer {
+            Ok(_) => {
+                span.text(Key::Fleet, &self.fleet);
+                span.end("accepted", false);
+            }
+            Err(_) => span.end("refused", true),
+        }
+        let answer = answer?;
         if how.json {
             let line = serde_json::json!({"event": "submitted", "fleet": self.fleet});
             print_line(&line.to_string());
@@ -154,8 +180,25 @@ impl Remote {
         how.upgraded(&shown, &next)
     }
 
+    /// What every database would get.
+    pub(super) async fn plan(&self, workers: Option<u32>) -> Result<plan::Shown, Failure> {
+        let parts = self.parts(FleetHead {
+            workers: workers.unwrap_or_default(),
+            ..FleetHead::default()
+        })?;
+        let answer = self
+            .client
+            .ask(async |mut operator| {
+                let answer = timeout(DEADLINE, operator.plan_fleet(iter(parts.clone()))).await;
+                let late = |_| Status::unavailable("the coordinator does not answer");
+                Ok(answer.map_err(late)??.into_inner())
+            })
+            .await?;
+        understood(&answer.json)
+    }
+
     /// What travels: the order, the files that it names, the pack.
-    fn parts(&self, submit: &Submit<'_>) -> Result<Vec<FleetPart>, Failure> {
+    fn parts(&self, head: FleetHead) -> Result<Vec<FleetPart>, Failure> {
         let order = load(&self.file)?;
         // What is wrong with the pack is said before anything travels.
         upshift_shared::pack::load(&order.pack)?;
@@ -173,12 +216,9 @@ impl Remote {
             texts.insert(as_text(path)?, content);
         }
         let head = FleetHead {
-            submission: RunId::generate().to_string(),
             file: as_text(&self.file)?,
-            options: submit.options.to_vec(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            yes: submit.yes,
-            anew: submit.anew,
+            ..head
         };
         let mut parts = vec![Part::Head(head)];
         for (path, content) in &texts {

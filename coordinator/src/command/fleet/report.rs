@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fmt::Write as _, path::Path};
 
 use clap::Args;
 use serde::{Deserialize, Serialize};
-use upshift_shared::{clock, fleet::MemberName, ids::RunId, ledger::run::RunRow};
+use upshift_shared::{clock, fleet::MemberName, ids::RunId};
 
 use super::{
     super::{
@@ -13,7 +13,7 @@ use super::{
         database::{print_json, print_line},
     },
     folder::Done,
-    home::Home,
+    looking::OfMember,
     members::{FleetArguments, For, Surveyed, configured, survey},
     shown::{Shown, ShownMember, in_words, one_line, printable},
 };
@@ -124,7 +124,7 @@ pub(in crate::command) async fn run(
         true => Shown::of(&fleet, now, true),
         false => Shown::at_rest(fleet, now),
     };
-    let report = Report::of(shown, runs, |take| chosen.folder.noted(take));
+    let report = Report::of(shown, runs, |take| chosen.folder.written_down(take));
     for unasked in &unasked {
         eprintln!(
             "upshift: warning: {} cannot be had: {}",
@@ -151,8 +151,8 @@ impl Report {
     /// Of how a fleet stands, the runs of its members, and what `each` gives of what was noted.
     pub(in crate::command) fn of(
         shown: Shown,
-        mut runs: BTreeMap<MemberName, RunRow>,
-        each: impl FnOnce(&mut dyn FnMut(Done)),
+        mut runs: BTreeMap<MemberName, OfMember>,
+        each: impl FnOnce(&mut (dyn FnMut(Done) + Send)),
     ) -> Self {
         let mut noted = BTreeMap::<String, Noted>::new();
         each(&mut |done| {
@@ -175,7 +175,9 @@ impl Report {
     }
 }
 
-fn row(mut member: ShownMember, run: Option<RunRow>, noted: Noted) -> Row {
+fn row(mut member: ShownMember, of: Option<OfMember>, noted: Noted) -> Row {
+    let (run, took) = of.unzip();
+    let took = took.unwrap_or_default();
     // What failed before there was a ledger is only noted.
     if let Some(why) = noted.why
         && member.reason.is_none()
@@ -190,8 +192,10 @@ fn row(mut member: ShownMember, run: Option<RunRow>, noted: Noted) -> Row {
         pack: run.as_ref().map(|run| run.pack.clone()),
         began: run.as_ref().map(|run| run.created_at.clone()),
         changed: run.map(|run| run.changed_at),
-        seconds: noted.seconds,
-        other_seconds: noted.other_seconds,
+        // What was noted is more than the run: it has waited for its database. But it may have been noted
+        // elsewhere, or not at all.
+        seconds: noted.seconds.max(took.forward),
+        other_seconds: noted.other_seconds.max(took.other),
         hooks: noted.hooks.into_values().collect(),
         member,
     }

@@ -74,6 +74,8 @@ pub(super) struct Running {
     connections: Asking,
     /// Databases at once, by what the workers had to do when that was asked last.
     limit: Option<u32>,
+    /// Whether there is no worker.
+    unserved: bool,
     /// When it was last told how the fleet stands; and whether that has changed since.
     told: (Stopwatch, bool),
 }
@@ -113,6 +115,7 @@ impl Running {
             loads,
             connections: budget.watch(),
             limit: None,
+            unserved: false,
             told: (Stopwatch::start(), true),
         }
     }
@@ -125,7 +128,11 @@ impl Running {
     }
 
     pub(super) fn shown(&self, conducted: bool) -> Shown {
-        Shown::of(&self.fleet, clock::since_epoch(), conducted)
+        let shown = Shown::of(&self.fleet, clock::since_epoch(), conducted);
+        match conducted && self.unserved && self.fleet.standing() == Standing::Going {
+            true => shown.without_workers(),
+            false => shown,
+        }
     }
 
     /// Until there is nothing more to do, or it is told to stop.
@@ -188,6 +195,8 @@ impl Running {
 
     /// As many databases at once as keep the workers busy.
     async fn make_room(&mut self, load: &Load) -> Result<(), Failure> {
+        let unserved = load.capacity == 0;
+        self.told.1 |= std::mem::replace(&mut self.unserved, unserved) != unserved;
         let active = self.fleet.tally(None).active();
         let workers = u32::try_from(load.capacity).unwrap_or(u32::MAX);
         let most = workers.saturating_mul(PER_WORKER).max(2);
@@ -371,8 +380,13 @@ impl Running {
         let stop = self.leaving.child_token();
         self.stops.insert(member, stop.clone());
         let (name, conductor) = (self.fleet.name(member), Arc::clone(&self.conductor));
-        self.work
-            .spawn(doing::work((member, name), work, (conductor, stop)));
+        let ordered = self.fleet.is_ordered(member).then(|| work.verb());
+        let audit = self.home.audit(ordered, &name, self.fleet.wave(member));
+        self.work.spawn(doing::work(
+            (member, name),
+            (work, audit),
+            (conductor, stop),
+        ));
     }
 
     fn hook(&mut self, member: MemberId, kind: HookKind, outcome: &'static str) {

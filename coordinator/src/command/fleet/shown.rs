@@ -190,6 +190,16 @@ pub(in crate::command) fn in_words(states: &BTreeMap<String, u32>) -> String {
     in_order.collect::<Vec<_>>().join(", ")
 }
 
+impl Shown {
+    /// The same where nobody works for those that are worked on.
+    pub(super) fn without_workers(self) -> Self {
+        Self {
+            standing: "waits for a worker: none is connected".to_owned(),
+            ..self
+        }
+    }
+}
+
 fn standing(fleet: &Fleet, now: Duration, conducted: bool) -> String {
     let name = |wave: u32| {
         let wave = fleet.order().waves.get(wave as usize);

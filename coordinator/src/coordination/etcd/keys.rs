@@ -11,7 +11,7 @@
 //! | `decisions/QUESTION` | the answer | for ever |
 //! | `runs/RUN` | [`crate::coordination::RunEntry`] | for ever |
 //! | `fleets/FLEET` | [`crate::coordination::FleetEntry`] | for ever |
-//! | `submissions/NUMBER/PART` | bytes: a part of what a fleet was submitted with | as long as its fleet |
+//! | `submissions/NUMBER/PART` | bytes: a part of what a fleet was submitted with, or of what was noted of it | as long as its fleet |
 //!
 //! Those of fleets came later: a program that does not know them leaves them alone, so the version is the
 //! same. Values are JSON where nothing else is said; names of databases and questions are percent-encoded.

@@ -4,7 +4,7 @@
 use std::{collections::BTreeMap, panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 use futures::FutureExt;
-use upshift_shared::fleet::FleetFile;
+use upshift_shared::{fleet::FleetFile, telemetry::trace::Parent};
 
 use super::{
     super::{
@@ -129,12 +129,16 @@ impl Leading {
             orders: Vec::new(),
             only_orders,
         };
+        let traceparent = known.look(|entry| entry.traceparent.clone());
         let host = ClusterHost {
             units: UNITS,
+            trace: Parent::parse(traceparent.as_deref().unwrap_or_default()),
             ..self.host(false)
         };
         let limits = self.run_limits();
-        Box::pin(looked_at.conduct((host, limits), asked, self.leaving())).await
+        let notes = known.notes().await?;
+        let conducted = looked_at.conduct((host, limits), asked, self.leaving());
+        Box::pin(known.noting(notes, conducted)).await
     }
 }
 

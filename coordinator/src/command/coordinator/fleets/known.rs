@@ -2,20 +2,20 @@
 //! meanwhile, which goes with the leader.
 
 use std::{
-    collections::VecDeque,
+    collections::HashMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use tokio::sync::{Mutex as Pen, watch};
+use upshift_shared::ids::RunId;
 
 use super::super::super::{
     Failure,
     fleet::{Done, Shown},
 };
+use super::notes::Notes;
 use crate::coordination::{Coordination, FleetEntry, FleetFailure};
 
-/// So much of what was done to members is kept, the newest.
-const NOTED: usize = 10_000;
 /// Members of which the store keeps that they failed before their ledgers could say so.
 const FAILURES: usize = 1_000;
 /// Characters of the reason.
@@ -29,19 +29,20 @@ pub(super) struct Known {
     pen: Pen<()>,
     changes: watch::Sender<()>,
     live: Mutex<Live>,
+    notes: Notes,
 }
 
 /// What is told of it.
 #[derive(Default)]
 struct Live {
     shown: Option<Arc<Shown>>,
-    noted: VecDeque<Done>,
     conducted: bool,
 }
 
 impl Known {
     pub(super) fn new(coordination: Arc<dyn Coordination>, entry: FleetEntry) -> Arc<Self> {
         Arc::new(Self {
+            notes: Notes::new(Arc::clone(&coordination)),
             coordination,
             entry: Mutex::new(entry),
             pen: Pen::default(),
@@ -116,34 +117,68 @@ impl Known {
         lock(&self.live).shown = shown.map(Arc::new);
     }
 
-    /// What was noted: what the store has of earlier times, then what this leader has seen.
-    pub(super) fn noted(&self, take: &mut dyn FnMut(Done)) {
-        let (at, failures) = self.look(|entry| (entry.at, entry.failures.clone()));
-        for (member, failure) in failures {
-            take(Done {
+    /// Under which number it is kept what is noted; it gets one where it has none.
+    pub(super) async fn notes(&self) -> Result<RunId, Failure> {
+        if let Some(notes) = self.look(|entry| entry.notes) {
+            return Ok(notes);
+        }
+        self.change(|entry| Ok(*entry.notes.get_or_insert_with(RunId::generate)))
+            .await
+    }
+
+    /// Does something; meanwhile, and at its end, it is kept what is noted.
+    pub(super) async fn noting<T>(&self, notes: RunId, work: impl Future<Output = T>) -> T {
+        let done = tokio::select! {
+            done = work => done,
+            never = self.notes.keep(notes) => match never {},
+        };
+        self.notes.write(notes).await;
+        done
+    }
+
+    /// What was noted, in order, and of each member that failed before its ledger could say so, that.
+    pub(super) async fn noted(&self) -> Result<Vec<Done>, Failure> {
+        let (at, notes, failures) =
+            self.look(|entry| (entry.at, entry.notes, entry.failures.clone()));
+        let mut noted = match notes {
+            Some(notes) => self.notes.all(notes).await?,
+            None => Vec::new(),
+        };
+        // The last of what says how it stands before there is a ledger.
+        let mut last = HashMap::new();
+        for done in &noted {
+            if is_of_beginning(done) {
+                last.insert(
+                    done.member.to_string(),
+                    (done.what.clone(), done.outcome == "failed"),
+                );
+            }
+        }
+        for (member, FleetFailure { what, why }) in failures {
+            if last
+                .get(&member)
+                .is_some_and(|(noted, failed)| *failed && *noted == what)
+            {
+                continue;
+            }
+            noted.push(Done {
                 member: member.into(),
-                what: failure.what,
+                what,
                 outcome: "failed".to_owned(),
-                why: Some(failure.why),
+                why: Some(why),
                 seconds: 0.0,
                 at,
                 output: Vec::new(),
             });
         }
-        lock(&self.live).noted.iter().cloned().for_each(take);
+        Ok(noted)
     }
 
     /// Notes what was done to a member. Of one that failed before its ledger could say so nobody else
     /// knows: that goes to the store, as far as there is room.
     pub(super) async fn note(&self, done: &Done) -> Result<(), Failure> {
-        {
-            let mut live = lock(&self.live);
-            if live.noted.len() == NOTED {
-                live.noted.pop_front();
-            }
-            live.noted.push_back(done.clone());
-        }
-        if !matches!(done.what.as_str(), "upgrade" | "hook_before") {
+        self.notes.take(done);
+        if !is_of_beginning(done) {
             return Ok(());
         }
         let member = done.member.to_string();
@@ -173,6 +208,11 @@ impl Known {
         });
         noted.await
     }
+}
+
+/// Whether a member may have failed by it of which its ledger says nothing yet.
+fn is_of_beginning(done: &Done) -> bool {
+    matches!(done.what.as_str(), "upgrade" | "hook_before")
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

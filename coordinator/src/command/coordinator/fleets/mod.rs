@@ -4,7 +4,9 @@
 mod conducting;
 mod home;
 mod known;
+mod notes;
 mod ordering;
+mod planning;
 mod showing;
 mod submission;
 mod submitting;
@@ -18,7 +20,7 @@ use tokio::sync::Mutex as Turn;
 use upshift_shared::Result;
 
 use super::{super::Failure, leader::Leading};
-use crate::coordination::Coordination;
+use crate::coordination::{Coordination, FleetEntry};
 use known::Known;
 pub(super) use ordering::in_words;
 
@@ -63,7 +65,11 @@ impl Fleets {
     async fn load(&self) -> Result<()> {
         let all = self.coordination.fleets().await?;
         let mut orphans = self.coordination.submissions().await?;
-        orphans.retain(|submission| all.iter().all(|entry| entry.submission != *submission));
+        orphans.retain(|orphan| {
+            let is_of =
+                |entry: &FleetEntry| entry.submission == *orphan || entry.notes == Some(*orphan);
+            !all.iter().any(is_of)
+        });
         let known = all.into_iter().map(|entry| {
             let fleet = entry.fleet.clone();
             (fleet, Known::new(Arc::clone(&self.coordination), entry))

@@ -4,13 +4,13 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use upshift_proto::v1::{FleetStatusResponse, FleetSummary};
-use upshift_shared::{clock, fleet::MemberName, ledger::run::RunRow};
+use upshift_shared::{clock, fleet::MemberName};
 
 use super::{
     super::{
         super::{
             Failure,
-            fleet::{For, Report, Shown, survey},
+            fleet::{For, OfMember, Report, Shown, survey},
         },
         leader::Leading,
     },
@@ -62,7 +62,7 @@ impl Leading {
         self: &Arc<Self>,
         known: &Arc<Known>,
         why: For,
-    ) -> Result<(Shown, BTreeMap<MemberName, RunRow>), Failure> {
+    ) -> Result<(Shown, BTreeMap<MemberName, OfMember>), Failure> {
         let (order, _) = self.order_of(known).await?;
         let config = Arc::new(tokio::task::block_in_place(|| self.config())?);
         let home = InStore {
@@ -97,7 +97,8 @@ impl Leading {
         if let Some(live) = known.shown().filter(|_| shown.conducted) {
             shown = (*live).clone();
         }
-        let report = Report::of(shown, runs, |take| known.noted(take));
+        let noted = known.noted().await?;
+        let report = Report::of(shown, runs, |take| noted.into_iter().for_each(take));
         Ok(serde_json::to_string(&report).expect("it is plain data"))
     }
 

@@ -39,6 +39,30 @@ struct Head {
     pack: Vec<(String, u64)>,
 }
 
+/// The order that is in that file, with all that it names in it.
+pub(super) fn order(texts: &BTreeMap<String, String>, file: &str) -> Result<FleetFile, Failure> {
+    let text = texts.get(file);
+    let text = text.ok_or_else(|| Failure::usage(format!("{file} has not come with the fleet")))?;
+    let order = FleetFile::parse(text, Path::new(file));
+    let order = order.and_then(|order| {
+        order.with_files(|path| {
+            let text = texts.get(path.to_str()?)?;
+            Some(text.as_str())
+        })
+    });
+    order.map_err(|error| Failure::from(without_line(error)))
+}
+
+/// A complaint without the line that it is about: that may hold a password, and goes into the log.
+fn without_line(error: Error) -> Error {
+    let Error::Config(complaint) = error else {
+        return error;
+    };
+    let place = complaint.find("\n  --> ").map(|start| start + 1);
+    let end = place.and_then(|place| complaint[place..].find('\n').map(|length| place + length));
+    Error::Config(complaint[..end.unwrap_or(complaint.len())].to_owned())
+}
+
 impl Submission {
     /// Of what an operator has sent.
     pub(super) fn of(upload: FleetUpload) -> Result<Self, Failure> {
@@ -53,15 +77,7 @@ impl Submission {
 
     /// The order, with all that it names in it. Its pack is still to be put somewhere.
     pub(super) fn order(&self) -> Result<FleetFile, Failure> {
-        let text = self.texts.get(&self.file);
-        let text = text
-            .ok_or_else(|| Failure::usage(format!("{} has not come with the fleet", self.file)))?;
-        let order = FleetFile::parse(text, Path::new(&self.file))?;
-        let order = order.with_files(|path| {
-            let text = self.texts.get(path.to_str()?)?;
-            Some(text.as_str())
-        });
-        Ok(order?)
+        order(&self.texts, &self.file)
     }
 
     /// Puts the pack into a folder that goes with what is returned.
@@ -214,6 +230,20 @@ mod tests {
         // One that was cut off is no submission.
         assert!(Submission::decoded(&bytes[..bytes.len() - 1]).is_err());
         assert!(Submission::decoded(b"{}").is_err());
+    }
+
+    #[test]
+    fn what_is_wrong_is_said_without_the_line() {
+        let said = |member: &str| {
+            let text = format!("pack = \"p\"\n[[members]]\n{member}\n");
+            let texts = [("fleet.toml".to_owned(), text)].into();
+            order(&texts, "fleet.toml").unwrap_err()
+        };
+        assert_eq!(
+            said("server = \"host=x password=secret\"").message(),
+            "a server is the NAME of an entry [databases.NAME] of upshift.toml\n  --> fleet.toml:3:10"
+        );
+        assert!(!said("server = \"secret").message().contains("secret"));
     }
 
     #[test]

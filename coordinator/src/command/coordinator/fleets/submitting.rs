@@ -6,6 +6,7 @@ use upshift_shared::{
     clock,
     fleet::{FleetFile, MembersSource},
     ids::RunId,
+    telemetry::trace::{Key, Parent, Span, Stage},
 };
 
 use super::{
@@ -33,12 +34,34 @@ const FLEETS: usize = 64;
 const BYTES: u64 = 256 * 1024 * 1024;
 
 impl Leading {
-    /// Keeps a fleet and begins to conduct it; what the operator is told.
-    pub(in super::super) async fn accept_fleet(
+    /// Keeps a fleet and begins to conduct it, as a part of the trace that the order is part of; what the
+    /// operator is told.
+    pub(in super::super) async fn submitted_fleet(
         self: &Arc<Self>,
         by: &Identity,
         upload: FleetUpload,
+        trace: &Parent,
     ) -> Result<String, Failure> {
+        let mut span = Span::begin(Stage::Accept, trace);
+        let trace = span.context().traceparent();
+        let accepted = Box::pin(self.accept_fleet(by, upload, trace)).await;
+        match &accepted {
+            Ok((fleet, _)) => {
+                span.text(Key::Fleet, fleet);
+                span.end("accepted", false);
+            }
+            Err(_) => span.end("refused", true),
+        }
+        accepted.map(|(_, told)| told)
+    }
+
+    /// The fleet's name, and what the operator is told.
+    async fn accept_fleet(
+        self: &Arc<Self>,
+        by: &Identity,
+        upload: FleetUpload,
+        traceparent: Option<String>,
+    ) -> Result<(String, String), Failure> {
         let head = upload.head.clone();
         let id: RunId = head
             .submission
@@ -53,7 +76,7 @@ impl Leading {
             order.name, head.file
         );
         match &stands {
-            Some(stands) if stands.submission == id => return Ok(under_way),
+            Some(stands) if stands.submission == id => return Ok((order.name, under_way)),
             Some(stands) if stands.under_way => {
                 return Err(Failure::refused(format!(
                     "fleet {} is under way already: wait until it has ended, or abort it",
@@ -65,7 +88,10 @@ impl Leading {
         self.fleets
             .make_room(&order.name, bytes.len() as u64)
             .await?;
-        let entry = entry((id, bytes.len() as u64), (by, &order), stands.as_ref());
+        let entry = FleetEntry {
+            traceparent,
+            ..entry((id, bytes.len() as u64), (by, &order), stands.as_ref())
+        };
         let given = Given {
             options: head.options,
             anew: head.anew,
@@ -96,15 +122,15 @@ impl Leading {
         self.conduct_fleet(&known);
         if let Some(before) = stands {
             // Where that fails the next leader does it.
-            let gone = self
-                .fleets
-                .coordination
-                .forget_submission(before.submission);
-            if let Err(error) = gone.await {
-                tracing::warn!(%error, "an old submission of a fleet is still kept");
+            let stands = known.look(|entry| entry.notes);
+            let notes = before.notes.filter(|notes| stands != Some(*notes));
+            for gone in [Some(before.submission), notes].into_iter().flatten() {
+                if let Err(error) = self.fleets.coordination.forget_submission(gone).await {
+                    tracing::warn!(%error, "an old submission of a fleet is still kept");
+                }
             }
         }
-        Ok(under_way)
+        Ok((order.name, under_way))
     }
 
     /// The order, and all of it as it is kept, where it may be carried out.
@@ -136,7 +162,7 @@ impl Leading {
     }
 
     /// Databases are reached by entries of this machine's configuration.
-    fn refuse_unknown(&self, order: &FleetFile) -> Result<(), Failure> {
+    pub(super) fn refuse_unknown(&self, order: &FleetFile) -> Result<(), Failure> {
         let config = tokio::task::block_in_place(|| self.config())?;
         let mut entries = Vec::new();
         for members in &order.members {
@@ -170,7 +196,7 @@ impl Leading {
         )))
     }
 
-    fn refuse_options(self: &Arc<Self>, options: &[String]) -> Result<(), Failure> {
+    pub(super) fn refuse_options(self: &Arc<Self>, options: &[String]) -> Result<(), Failure> {
         if options.iter().any(|option| option.contains("://")) {
             return Err(Failure::usage(
                 "an option holds a URL: databases of a cluster are named by entries of the coordinator's \
@@ -209,6 +235,11 @@ fn entry(
             .map(|before| before.failures.clone())
             .unwrap_or_default(),
         message: String::new(),
+        traceparent: None,
+        carried: before
+            .map(|before| before.carried.clone())
+            .unwrap_or_default(),
+        notes: before.and_then(|before| before.notes),
         closed: false,
     }
 }
@@ -218,6 +249,9 @@ fn begun(mut entry: FleetEntry, given: &Given, approved: Option<&Identity>) -> F
     given.heed(&mut entry.place);
     if given.anew {
         entry.failures.clear();
+        entry.carried.clear();
+        // What hooks said before is gone with them.
+        entry.notes = None;
     }
     if let Some(by) = approved {
         entry.orders.push(GivenOrder {
@@ -252,9 +286,12 @@ impl Fleets {
                 )));
             };
             self.coordination.forget_fleet(&oldest.fleet).await?;
-            self.coordination
-                .forget_submission(oldest.submission)
-                .await?;
+            for gone in [Some(oldest.submission), oldest.notes]
+                .into_iter()
+                .flatten()
+            {
+                self.coordination.forget_submission(gone).await?;
+            }
             self.known().remove(&oldest.fleet);
         }
     }

@@ -3,7 +3,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use upshift_shared::{
     fleet::{FleetFile, Labels, MemberName},
     pack::Version,
@@ -24,8 +24,8 @@ const NAMED: usize = 3;
 const GAP: usize = 2;
 
 /// The plan of a fleet.
-#[derive(Serialize)]
-pub(super) struct Shown {
+#[derive(Serialize, Deserialize)]
+pub(in crate::command) struct Shown {
     fleet: String,
     pack: String,
     target_version: Option<Version>,
@@ -34,7 +34,7 @@ pub(super) struct Shown {
     variants: Vec<ShownVariant>,
     waves: Vec<ShownWave>,
     /// How many members are in each state.
-    summary: BTreeMap<&'static str, usize>,
+    summary: BTreeMap<String, usize>,
     /// Seconds of one worker for all that is to be upgraded.
     seconds: f64,
     estimate: ShownEstimate,
@@ -45,7 +45,7 @@ pub(super) struct Shown {
 }
 
 /// Seconds for the whole, pauses for approval and outside of the window apart.
-#[derive(Serialize)]
+#[derive(Serialize, Deserialize)]
 struct ShownEstimate {
     /// With the caps and in the order of the file.
     seconds: f64,
@@ -53,16 +53,16 @@ struct ShownEstimate {
     lower_bound: f64,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, Deserialize)]
 struct ShownMember {
     name: MemberName,
     server: String,
     labels: Labels,
-    state: &'static str,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    state: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     why: Option<String>,
     /// Installed modules that the pack has, and their versions.
-    #[serde(serialize_with = "plain")]
+    #[serde(serialize_with = "plain", deserialize_with = "of_plain")]
     modules: Option<Modules>,
     /// Fingerprint of its plan.
     variant: Option<String>,
@@ -76,7 +76,12 @@ fn plain<S: Serializer>(modules: &Option<Modules>, serializer: S) -> Result<S::O
     modules.as_deref().serialize(serializer)
 }
 
-#[derive(Serialize)]
+fn of_plain<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Modules>, D::Error> {
+    let modules = Option::<BTreeMap<String, Version>>::deserialize(deserializer)?;
+    Ok(modules.map(Arc::new))
+}
+
+#[derive(Serialize, Deserialize)]
 struct ShownVariant {
     fingerprint: String,
     databases: usize,
@@ -86,14 +91,14 @@ struct ShownVariant {
     warnings: Vec<String>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, Deserialize)]
 struct ShownUpgrade {
     name: String,
     from: Version,
     to: Version,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, Deserialize)]
 struct ShownWave {
     name: String,
     databases: usize,
@@ -136,7 +141,7 @@ impl Shown {
         for ((member, (modules, variant, rows)), wave) in members.into_iter().zip(others).zip(waves)
         {
             let (state, why) = state(&member.found);
-            *shown.summary.entry(state).or_default() += 1;
+            *shown.summary.entry(state.to_owned()).or_default() += 1;
             let wave = wave.and_then(|wave| shown.waves.get_mut(wave as usize));
             let wave = wave.map(|wave| wave.take(&member, rows));
             let Member {
@@ -151,7 +156,7 @@ impl Shown {
                 name,
                 server,
                 labels,
-                state,
+                state: state.to_owned(),
                 why,
                 modules,
                 variant: variant.map(|variant| variant.fingerprint()),
@@ -162,6 +167,11 @@ impl Shown {
             });
         }
         shown
+    }
+
+    /// Whether all that the file names could be asked.
+    pub(super) fn is_whole(&self) -> bool {
+        self.unasked.is_empty()
     }
 
     /// For people. `brief`: of databases only those that cannot be upgraded.
@@ -210,7 +220,7 @@ impl Shown {
             let known = |known: bool, text: String| if known { text } else { String::new() };
             let line = [
                 visible(&member.name.to_string()),
-                words(member.state).to_owned(),
+                words(&member.state).to_owned(),
                 member.wave.clone().unwrap_or_default(),
                 plan.map(|plan| format!("#{plan}")).unwrap_or_default(),
                 member
@@ -378,7 +388,7 @@ fn state(found: &Found) -> (&'static str, Option<String>) {
 }
 
 /// The same for people.
-fn words(state: &'static str) -> &'static str {
+fn words(state: &str) -> &str {
     match state {
         "untouched" => "to be upgraded",
         "unknown" => "not reached",
