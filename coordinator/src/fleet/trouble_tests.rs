@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use upshift_shared::fleet::{CommitPolicy, MemberName, Share, Wave};
+use upshift_shared::fleet::{CommitPolicy, MemberName, Share, Then, Wave};
 
 use super::{
     Fleet, FleetCommand, FleetEnd, FleetEvent, FleetOrder, FleetPlace, Found, Member, MemberId,
@@ -70,6 +70,59 @@ fn a_database_that_stays_away_has_not_come_back() {
     fleet.finish_all();
     assert_eq!(fleet.fleet.missed(&back), [b]);
     assert_eq!(state(&fleet, "db/b"), MemberState::Failed);
+}
+
+/// `a` has failed, one at a time, and cannot be asked after a crash.
+fn failed_and_lost(then: Then, jobs: usize) -> Conductor {
+    let mut all = Wave::rest("all");
+    all.on_failure.then = then;
+    let mut file = order(vec![all]);
+    file.caps.max_databases = Some(1);
+    let mut fleet = three(file);
+    fleet
+        .fates
+        .get_mut(&MemberName::on("db", "a"))
+        .unwrap()
+        .failures = 1;
+    fleet.tick();
+    for _ in 0..jobs {
+        fleet.finish(0);
+    }
+    fleet.restart(false, &is("db/a"));
+    fleet
+}
+
+/// Its failure stops the wave again as soon as it is known.
+fn is_stopped(mut fleet: Conductor) {
+    fleet.finish_all();
+    assert_eq!(fleet.end, Some(FleetEnd::Stopped { wave: 0 }));
+    assert_eq!(state(&fleet, "db/a"), MemberState::RolledBack);
+    assert_eq!(state(&fleet, "db/b"), MemberState::Waiting);
+    assert!(!fleet.said.contains(&"begin db/b".to_owned()));
+}
+
+#[test]
+fn one_that_is_brought_back_and_turns_out_to_have_failed_stops_its_wave() {
+    let mut fleet = failed_and_lost(Then::RollBack, 2);
+    let back = FleetOrder::RollBack(these(&["db/a"]));
+    fleet.order(back).unwrap();
+    is_stopped(fleet);
+}
+
+#[test]
+fn one_that_turns_out_to_go_back_by_policy_stops_its_wave() {
+    let mut fleet = failed_and_lost(Then::RollBack, 1);
+    fleet.tick();
+    is_stopped(fleet);
+}
+
+#[test]
+fn one_that_is_wanted_back_while_it_is_asked_stops_its_wave_if_it_had_failed() {
+    let mut fleet = failed_and_lost(Then::Leave, 1);
+    fleet.tick();
+    let back = FleetOrder::RollBack(these(&["db/a"]));
+    fleet.order(back).unwrap();
+    is_stopped(fleet);
 }
 
 #[test]
