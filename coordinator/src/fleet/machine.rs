@@ -24,6 +24,7 @@ use super::{
     member::{Found, Member, MemberId, MemberState},
     place::FleetPlace,
     roster::{Ledger, NO_WAVE, Roster, number},
+    step::HAD_FAILED,
     tally::{Tally, WaveSide},
 };
 
@@ -376,14 +377,16 @@ impl Fleet {
         }
         // Those that an operator wants again, and commits, go on after the window opens, or a pause.
         let stands = |kind: Kind| !self.lines.is_empty(kind);
-        let goes_on = !self.place.aborted && (stands(Kind::Going) || stands(Kind::Commits));
+        let left = stands(Kind::Going) || stands(Kind::Commits);
+        let goes_on = left && !self.place.aborted;
         if self.only_orders {
             return (!goes_on).then_some(FleetEnd::Ordered);
         }
         if goes_on {
             return None;
         }
-        if self.passed as usize == self.waves.len() && self.waves.iter().all(WaveSide::has_ended) {
+        let passed = self.passed as usize == self.waves.len();
+        if passed && !left && self.waves.iter().all(WaveSide::has_ended) {
             return Some(FleetEnd::Done);
         }
         if self.place.aborted {
@@ -426,10 +429,8 @@ impl Fleet {
             Found::Failed(why) => (Ledger::Begun, Some(why), true),
             Found::Prepared => (Ledger::Prepared, None, false),
             Found::Committed => (Ledger::Committed, None, false),
-            // Nobody has ordered that: it had failed.
-            Found::RollingBack if then == Then::RollBack && !self.is_wanted_back(member) => {
-                let why = "its upgrade had failed".to_owned();
-                (Ledger::RollingBack, Some(why), true)
+            Found::RollingBack if self.goes_back_unordered(member) => {
+                (Ledger::RollingBack, Some(HAD_FAILED.to_owned()), true)
             }
             Found::RollingBack => (Ledger::RollingBack, None, false),
             Found::RolledBack(why) => {
@@ -475,7 +476,7 @@ impl Fleet {
     }
 
     /// Whether an order that is not done yet wants it back.
-    fn is_wanted_back(&self, member: MemberId) -> bool {
+    pub(super) fn is_wanted_back(&self, member: MemberId) -> bool {
         let wave = self.roster.entry(member).wave;
         self.place.wanted.iter().any(|order| match order {
             order if !order.goes_back() => false,

@@ -275,17 +275,19 @@ impl Conductor {
                 None => Found::Prepared,
             },
             Job::Commit => Found::Committed,
-            Job::Look => {
-                self.unknown.remove(&member);
-                let found = self.row(member).found.clone();
-                return self.feed(FleetEvent::Ended { member, found });
-            }
+            Job::Look => return self.looked(member),
             Job::RollBack if fate.stuck => {
                 fate.stuck = false;
                 self.invariants.failed(member);
                 Found::Stuck("an undo fails".to_owned())
             }
-            Job::RollBack => Found::RolledBack(self.row(member).failure.clone()),
+            Job::RollBack => {
+                let why = self.row(member).failure.clone();
+                if why.is_some() && self.unknown.contains(&member) {
+                    self.invariants.failed(member);
+                }
+                Found::RolledBack(why)
+            }
         };
         self.unknown.remove(&member);
         let row = self.row(member);
@@ -297,6 +299,24 @@ impl Conductor {
             found => found.clone(),
         };
         self.feed(FleetEvent::Ended { member, found })
+    }
+
+    /// A ledger that could not be asked has been.
+    fn looked(&mut self, member: MemberId) -> Vec<String> {
+        self.unknown.remove(&member);
+        let found = self.row(member).found.clone();
+        // Nobody knew that any more.
+        if matches!(
+            found,
+            Found::Failed(_) | Found::RolledBack(Some(_)) | Found::Stuck(_)
+        ) {
+            self.invariants.failed(member);
+        }
+        let said = self.feed(FleetEvent::Ended { member, found });
+        if self.fleet.has_failed(member) {
+            self.invariants.failed(member);
+        }
+        said
     }
 
     /// All jobs end, one after the other, until there are none.

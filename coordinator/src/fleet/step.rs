@@ -9,6 +9,9 @@ use super::{
     roster::Ledger,
 };
 
+/// Why one is on its way back that nobody has ordered back.
+pub(super) const HAD_FAILED: &str = "its upgrade had failed";
+
 impl Fleet {
     /// Its turn has come.
     pub(super) fn start(&mut self, member: MemberId) {
@@ -181,6 +184,7 @@ impl Fleet {
             Found::Failed(why) => {
                 self.ledger(member, Ledger::Begun);
                 if wants_back {
+                    self.fail(member, why);
                     self.act(member, Goal::RollBack);
                 } else {
                     self.failed(member, why);
@@ -201,10 +205,7 @@ impl Fleet {
             Found::NotBegun(_) | Found::Untouched if turn.is_some() => self.after(member),
             Found::NotBegun(why) => self.failed(member, why),
             Found::Untouched => self.failed(member, "its run has not begun".to_owned()),
-            Found::RollingBack => {
-                self.ledger(member, Ledger::RollingBack);
-                self.act(member, Goal::RollBack);
-            }
+            Found::RollingBack => self.goes_back(member),
             settled => self.take_over(member, settled),
         }
     }
@@ -219,6 +220,20 @@ impl Fleet {
         } else {
             self.after(member);
         }
+    }
+
+    /// Whether one that is on its way back is so by its wave's policy, and not by order: it had failed.
+    pub(super) fn goes_back_unordered(&self, member: MemberId) -> bool {
+        self.policy_of(member).then == Then::RollBack && !self.is_wanted_back(member)
+    }
+
+    /// It turns out to be on its way back.
+    fn goes_back(&mut self, member: MemberId) {
+        self.ledger(member, Ledger::RollingBack);
+        if !self.roster.entry(member).failed && self.goes_back_unordered(member) {
+            self.fail(member, HAD_FAILED.to_owned());
+        }
+        self.act(member, Goal::RollBack);
     }
 
     fn aborted(&mut self, member: MemberId) {
@@ -238,10 +253,7 @@ impl Fleet {
             Found::Prepared => {
                 self.fail(member, "the commit has stopped before its end".to_owned());
             }
-            Found::RollingBack => {
-                self.ledger(member, Ledger::RollingBack);
-                return self.act(member, Goal::RollBack);
-            }
+            Found::RollingBack => return self.goes_back(member),
             settled => return self.take_over(member, settled),
         }
         self.after(member);
@@ -258,8 +270,13 @@ impl Fleet {
             Found::RollingBack | Found::Running | Found::Prepared => {
                 "the way back has stopped before its end".to_owned()
             }
-            // Why it failed is known here, and stays.
-            Found::RolledBack(_) => {
+            // Of one that could not be asked that it had failed is news; of others it is known here, and stays.
+            Found::RolledBack(why) => {
+                let entry = self.roster.entry(member);
+                let is_news = entry.ledger == Ledger::Unknown && !entry.failed;
+                if let Some(why) = why.filter(|_| is_news) {
+                    self.fail(member, why);
+                }
                 self.ledger(member, Ledger::RolledBack);
                 return self.after(member);
             }

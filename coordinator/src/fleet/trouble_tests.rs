@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use upshift_shared::fleet::{AtEnd, CommitPolicy, MemberName, Share, Wave, Window};
+use upshift_shared::fleet::{AtEnd, CommitPolicy, MemberName, Share, Then, Wave, Window};
 
 use super::{
     Fleet, FleetCommand, FleetEnd, FleetEvent, FleetOrder, FleetPlace, Found, HookKind, Member,
@@ -70,6 +70,59 @@ fn a_database_that_stays_away_has_not_come_back() {
     fleet.finish_all();
     assert_eq!(fleet.fleet.missed(&back), [b]);
     assert_eq!(state(&fleet, "db/b"), MemberState::Failed);
+}
+
+/// `a` has failed, one at a time, and cannot be asked after a crash.
+fn failed_and_lost(then: Then, jobs: usize) -> Conductor {
+    let mut all = Wave::rest("all");
+    all.on_failure.then = then;
+    let mut file = order(vec![all]);
+    file.caps.max_databases = Some(1);
+    let mut fleet = three(file);
+    fleet
+        .fates
+        .get_mut(&MemberName::on("db", "a"))
+        .unwrap()
+        .failures = 1;
+    fleet.tick();
+    for _ in 0..jobs {
+        fleet.finish(0);
+    }
+    fleet.restart(false, &is("db/a"));
+    fleet
+}
+
+/// Its failure stops the wave again as soon as it is known.
+fn is_stopped(mut fleet: Conductor) {
+    fleet.finish_all();
+    assert_eq!(fleet.end, Some(FleetEnd::Stopped { wave: 0 }));
+    assert_eq!(state(&fleet, "db/a"), MemberState::RolledBack);
+    assert_eq!(state(&fleet, "db/b"), MemberState::Waiting);
+    assert!(!fleet.said.contains(&"begin db/b".to_owned()));
+}
+
+#[test]
+fn one_that_is_brought_back_and_turns_out_to_have_failed_stops_its_wave() {
+    let mut fleet = failed_and_lost(Then::RollBack, 2);
+    let back = FleetOrder::RollBack(these(&["db/a"]));
+    fleet.order(back).unwrap();
+    is_stopped(fleet);
+}
+
+#[test]
+fn one_that_turns_out_to_go_back_by_policy_stops_its_wave() {
+    let mut fleet = failed_and_lost(Then::RollBack, 1);
+    fleet.tick();
+    is_stopped(fleet);
+}
+
+#[test]
+fn one_that_is_wanted_back_while_it_is_asked_stops_its_wave_if_it_had_failed() {
+    let mut fleet = failed_and_lost(Then::Leave, 1);
+    fleet.tick();
+    let back = FleetOrder::RollBack(these(&["db/a"]));
+    fleet.order(back).unwrap();
+    is_stopped(fleet);
 }
 
 #[test]
@@ -473,4 +526,22 @@ fn who_is_owed_a_hook_says_why() {
         ),
     ];
     assert_eq!(shown, expected.map(|(state, why)| (state, why.to_owned())));
+}
+
+#[test]
+fn a_fleet_that_is_aborted_is_not_done_while_a_commit_of_one_outside_the_waves_waits() {
+    let mut file = order(vec![Wave::rest("all")]);
+    file.commit = CommitPolicy::AfterRun;
+    // What cannot be upgraded is in no wave.
+    let refused = ["a", "b"].map(|name| Member {
+        found: Found::Refused("too old".to_owned()),
+        ..member("db", name, 10.0)
+    });
+    let mut fleet = Conductor::new(file, refused.to_vec());
+    fleet.order(FleetOrder::Retry(these(&["db/a"]))).unwrap();
+    fleet.order(FleetOrder::Pause).unwrap();
+    fleet.finish(0);
+    assert_eq!(state(&fleet, "db/a"), MemberState::WaitsForCommit);
+    fleet.order(FleetOrder::Abort).unwrap();
+    assert_eq!(fleet.end, Some(FleetEnd::Aborted));
 }

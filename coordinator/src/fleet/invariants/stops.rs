@@ -110,8 +110,10 @@ impl Stops {
         // One that is being brought back had failed, whoever has lost what ordered that.
         let failed = fleet.members().filter(|member| fleet.has_failed(*member));
         self.failed.extend(failed);
-        let forgiven = &self.forgiven;
-        self.failed
-            .retain(|member| forgiven.contains(member) || fleet.has_failed(*member));
+        self.failed.retain(|member| fleet.has_failed(*member));
+        // What nobody knows any more is not forgiven if it comes again.
+        let failed = &self.failed;
+        self.forgiven
+            .retain(|member| !lost && failed.contains(member));
     }
 }
