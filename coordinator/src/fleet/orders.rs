@@ -417,6 +417,15 @@ impl Fleet {
                 self.order_is_done(member);
                 self.wait_for(member, MemberState::Waiting);
             }
+            // It waits to be upgraded again, which nobody wants any more.
+            Ledger::RolledBack | Ledger::Refused | Ledger::Current
+                if state == MemberState::Waiting =>
+            {
+                self.take_out_of_line(member);
+                self.order_is_done(member);
+                let state = self.roster.entry(member).at_rest();
+                self.wait_for(member, state);
+            }
             _ => {}
         }
     }

@@ -336,3 +336,33 @@ proptest! {
         prop_assert!(lost || owed.is_empty(), "{:?}", owed);
     }
 }
+
+/// Found after 52,149 others: one in no wave is wanted again, and then back, before it could begin.
+#[test]
+fn who_is_wanted_back_before_it_begins_again_is_accounted_for() {
+    let mut file = order(vec![Wave::rest("rest")]);
+    file.waves[0].on_failure.stop_after = StopAfter::Failed(1);
+    file.caps.per_server = Some(1);
+    file.hooks = hooks();
+    let calm = Fate::default();
+    let stuck = Fate {
+        stuck: true,
+        ..calm
+    };
+    let mut conductor = conductor(file, &[(0.0, 2, stuck, 2), (0.0, 2, calm, 1)]);
+    let finish = |times| std::iter::repeat_n(Accident::Finish(0), times);
+    let accidents = std::iter::once(Accident::Retry(Some(1)))
+        .chain(finish(4))
+        .chain([Accident::PassTime(1), Accident::RollBackAll])
+        .chain(finish(1))
+        .chain([Accident::CrashAndLosePlace, Accident::RollBackWave(0)])
+        .chain(finish(6))
+        .chain([Accident::Retry(None)])
+        .chain(finish(1))
+        .chain([Accident::Retry(Some(1)), Accident::RollBackAll]);
+    for accident in accidents {
+        happens(&mut conductor, &accident);
+    }
+    let end = settle(&mut conductor);
+    all_are_accounted_for(&conductor, end);
+}

@@ -15,23 +15,21 @@ pub struct Entry {
     pub detail: String,
 }
 
+const INSERT: &str = "-- what an operator has done
+INSERT INTO upshift.audit (run, by, verb, detail) VALUES ($1::uuid, $2, $3, $4)";
+
+const INSERT_ONCE: &str = "-- what an operator has done, once
+INSERT INTO upshift.audit (run, by, verb, detail)
+SELECT $1::uuid, $2, $3, $4
+WHERE NOT EXISTS (
+    SELECT FROM upshift.audit WHERE run = $1::uuid AND by = $2 AND verb = $3 AND detail = $4)";
+
 /// Writes an action.
 ///
 /// # Errors
 /// When the ledger cannot be written.
 pub async fn insert(conn: &mut PgConnection, run: RunId, entry: &Entry) -> Result<()> {
-    sqlx::query(
-        "-- what an operator has done
-        INSERT INTO upshift.audit (run, by, verb, detail) VALUES ($1::uuid, $2, $3, $4)",
-    )
-    .bind(run.to_string())
-    .bind(&entry.by)
-    .bind(&entry.verb)
-    .bind(&entry.detail)
-    .execute(conn)
-    .await
-    .map_err(Error::database("recording what an operator has done"))?;
-    Ok(())
+    write(conn, INSERT, run, entry).await
 }
 
 /// Writes an action, unless it is there: whoever goes on after a crash does not know.
@@ -39,20 +37,22 @@ pub async fn insert(conn: &mut PgConnection, run: RunId, entry: &Entry) -> Resul
 /// # Errors
 /// When the ledger cannot be written.
 pub async fn insert_once(conn: &mut PgConnection, run: RunId, entry: &Entry) -> Result<()> {
-    sqlx::query(
-        "-- what an operator has done, once
-        INSERT INTO upshift.audit (run, by, verb, detail)
-        SELECT $1::uuid, $2, $3, $4
-        WHERE NOT EXISTS (
-            SELECT FROM upshift.audit
-            WHERE run = $1::uuid AND by = $2 AND verb = $3 AND detail = $4)",
-    )
-    .bind(run.to_string())
-    .bind(&entry.by)
-    .bind(&entry.verb)
-    .bind(&entry.detail)
-    .execute(conn)
-    .await
-    .map_err(Error::database("recording what an operator has done"))?;
+    write(conn, INSERT_ONCE, run, entry).await
+}
+
+async fn write(
+    conn: &mut PgConnection,
+    statement: &'static str,
+    run: RunId,
+    entry: &Entry,
+) -> Result<()> {
+    sqlx::query(statement)
+        .bind(run.to_string())
+        .bind(&entry.by)
+        .bind(&entry.verb)
+        .bind(&entry.detail)
+        .execute(conn)
+        .await
+        .map_err(Error::database("recording what an operator has done"))?;
     Ok(())
 }
