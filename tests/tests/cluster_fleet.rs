@@ -412,6 +412,8 @@ fn reported(rig: &Rig) -> Result<Vec<(String, String)>> {
         // Who was there knows how long it waited for its database, too.
         rows.push((name.to_owned(), member["state"].to_string()));
     }
+    // They come in the order of their sizes, which may have changed a little.
+    rows.sort();
     Ok(rows)
 }
 
