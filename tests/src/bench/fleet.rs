@@ -4,6 +4,7 @@
 
 use std::{
     fmt::Write as _,
+    fs,
     path::{Path, PathBuf},
     process::Command,
     sync::{
@@ -191,8 +192,12 @@ fn loop_of_psql(
             script.push_str("END\n");
         }
     }
+    // As a file: as an argument it would be too long.
+    let folder = tempfile::tempdir()?;
+    let file = folder.path().join("upgrade.sh");
+    fs::write(&file, script)?;
     let watch = Stopwatch::start();
-    let status = Command::new("sh").arg("-c").arg(script).status()?;
+    let status = Command::new("sh").arg(file).status()?;
     let took = watch.elapsed();
     ensure!(status.success(), "psql failed: {status}");
     Ok(took)
