@@ -78,6 +78,11 @@ struct Users {
 }
 
 impl Users {
+    fn all(&self) -> impl Iterator<Item = u32> {
+        let writer = self.writer.map(|(writer, _)| writer);
+        writer.into_iter().chain(self.readers.iter().copied())
+    }
+
     fn allow(&self, access: Access) -> bool {
         match access {
             Access::Read => self.writer.is_none_or(|(_, alone)| !alone),
@@ -105,15 +110,8 @@ impl Schedule {
             };
             let parked = self.parked.entry(*obstacle).or_default();
             parked.push((place, *how));
-            let of = |(relation, _): &(u32, Access)| self.users.get(relation);
-            let users = uses.iter().filter_map(of);
-            let users = users.flat_map(|u| {
-                u.writer
-                    .map(|(w, _)| w)
-                    .into_iter()
-                    .chain(u.readers.clone())
-            });
-            let longest = users.map(|user| wants(user).micros).max();
+            let users = uses.iter().filter_map(|(r, _)| self.users.get(r));
+            let longest = users.flat_map(Users::all).map(|t| wants(t).micros).max();
             let soon = longest.is_some_and(|longest| longest <= place.path / WORTH_A_CLAIM);
             let starves = uses.len() > 1 || uses[0].1 == Access::Alone;
             self.claim(place, uses, soon && starves);

@@ -6,6 +6,7 @@ use super::{
     event::FleetEnd,
     machine::Fleet,
     member::{MemberId, MemberState},
+    orders::ABORTED,
     roster::Ledger,
 };
 
@@ -70,9 +71,7 @@ impl fmt::Display for Reason {
                  `upshift fleet run`",
             ),
             Self::Paused => f.write_str("the fleet is paused: `upshift fleet resume`"),
-            Self::Aborted => {
-                f.write_str("the fleet was aborted: `upshift fleet run --anew` begins it once more")
-            }
+            Self::Aborted => f.write_str(ABORTED),
             Self::OutsideWindow(Some(_)) => f.write_str("the window is closed"),
             Self::OutsideWindow(None) => f.write_str("the window is closed, and never opens"),
             Self::TooLongForWindow => f.write_str(

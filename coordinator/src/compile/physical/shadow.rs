@@ -51,7 +51,7 @@ const TOGETHER: usize = 16;
 /// Foreign keys by the table that has them.
 type Keys = BTreeMap<(RelId, QualifiedName), Vec<String>>;
 
-/// Some of these, for one task.
+/// Some of these, for one task: one table at least.
 type Group = Vec<((RelId, QualifiedName), Vec<String>)>;
 
 /// Makes the tasks of a pass, numbered from `first` on.
@@ -150,21 +150,15 @@ impl Maker<'_> {
         }
         // With statistics and visibility map, most foreign keys are validated by their indexes.
         let settled = self.push(&mut made, self.settle(), &ready);
-        for group in self.grouped(self.keys_before()) {
+        for group in self.grouped(self.keys_before(), false) {
             let uses = self.validates(&group, &pass.before.constraints);
-            let label = match &group[..] {
-                [((_, table), _)] => format!("foreign keys of {}", table.plain()),
-                several => format!("foreign keys of {} small tables", several.len()),
-            };
-            let Some((table, keys, others)) = named(group) else {
-                continue;
-            };
+            let label = format!("for the way back: foreign keys of {}", tables_of(&group));
+            let (table, keys, others) = named(group);
             let stage = ShadowStage::Before {
                 table,
                 keys,
                 others,
             };
-            let label = format!("for the way back: {label}");
             let gate = self.task(stage, (label, 0.01), uses);
             let gate = self.push(&mut made, gate, &[settled]);
             made.gates.push(gate);
@@ -178,15 +172,14 @@ impl Maker<'_> {
             let own = (pass.relation, pass.table.clone());
             keys_after.entry(own).or_default();
         }
-        for group in self.grouped(keys_after) {
+        for group in self.grouped(keys_after, true) {
             let tables: Vec<RelId> = group.iter().map(|((id, _), _)| *id).collect();
-            for task in self.validations(group) {
-                let swap = made.swap;
-                let last = self.push(&mut made, task, &[swap]);
-                made.last.push(last);
-                made.validated
-                    .extend(tables.iter().map(|table| (last, *table)));
-            }
+            let swap = made.swap;
+            let task = self.validate(group);
+            let last = self.push(&mut made, task, &[swap]);
+            made.last.push(last);
+            let validated = tables.into_iter().map(|table| (last, table));
+            made.validated.extend(validated);
         }
         made
     }
@@ -202,51 +195,31 @@ impl Maker<'_> {
         self.task(stage, cost, uses)
     }
 
-    /// Small tables with foreign keys to this one, several together; the others by themselves.
-    fn grouped(&self, keys: Keys) -> Vec<Group> {
+    /// Small tables with foreign keys to this one, several together; the others by themselves, and with `each` the
+    /// keys of this one too, if it is large.
+    fn grouped(&self, keys: Keys, each: bool) -> Vec<Group> {
         let pass = self.pass;
-        let rows: BTreeMap<RelId, f64> = pass
-            .incoming
-            .iter()
-            .map(|(id, ..)| *id)
-            .zip(pass.incoming_rows.iter().copied())
-            .collect();
+        let incoming = pass.incoming.iter().map(|(id, ..)| *id);
+        let rows: BTreeMap<RelId, f64> = incoming.zip(pass.incoming_rows.iter().copied()).collect();
         let is_small = |id: &RelId| {
-            let rows = rows.get(id).copied();
-            *id != pass.relation && rows.is_some_and(|rows| (0.0..SMALL).contains(&rows))
+            let rows = rows.get(id);
+            *id != pass.relation && rows.is_some_and(|rows| (0.0..SMALL).contains(rows))
         };
         let (small, large): (Group, Group) =
             keys.into_iter().partition(|((id, _), _)| is_small(id));
-        let small = small.chunks(TOGETHER).map(<[_]>::to_vec);
-        large
-            .into_iter()
-            .map(|one| vec![one])
-            .chain(small)
-            .collect()
-    }
-
-    /// The tasks that validate the keys of a group.
-    fn validations(&self, group: Group) -> Vec<Task> {
-        let pass = self.pass;
-        let own = matches!(&group[..], [((id, _), _)] if *id == pass.relation);
-        let groups: Vec<Group> = match own && pass.rows >= MANY {
+        let mut groups: Vec<Group> = Vec::new();
+        for (table, keys) in large {
             // Of an old partition, the bound is validated even where there is no key.
-            true if group.iter().any(|(_, keys)| !keys.is_empty()) => group
-                .into_iter()
-                .flat_map(|(table, keys)| {
-                    let each = keys
-                        .into_iter()
-                        .map(move |key| vec![(table.clone(), vec![key])]);
-                    each.collect::<Vec<_>>()
-                })
-                .collect(),
-            _ => vec![group],
-        };
-        let task = |group: Group| self.validate(group);
-        groups.into_iter().filter_map(task).collect()
+            match each && table.0 == pass.relation && pass.rows >= MANY && !keys.is_empty() {
+                true => groups.extend(keys.into_iter().map(|key| vec![(table.clone(), vec![key])])),
+                false => groups.push(vec![(table, keys)]),
+            }
+        }
+        groups.extend(small.chunks(TOGETHER).map(<[_]>::to_vec));
+        groups
     }
 
-    fn validate(&self, group: Group) -> Option<Task> {
+    fn validate(&self, group: Group) -> Task {
         let uses = self.validates(&group, &self.pass.after.constraints);
         let keys: Vec<&String> = group.iter().flat_map(|(_, keys)| keys).collect();
         let what = match &keys[..] {
@@ -254,19 +227,15 @@ impl Maker<'_> {
             [only] => format!("foreign key {only}"),
             several => counted(several.len() as u64, "foreign key"),
         };
-        let of = match &group[..] {
-            [((_, table), _)] => table.plain(),
-            several => format!("{} small tables", several.len()),
-        };
-        let label = format!("validate {what} of {of}");
+        let label = format!("validate {what} of {}", tables_of(&group));
         let seconds = self.pass.cost.key * keys.len() as f64;
-        let (table, keys, others) = named(group)?;
+        let (table, keys, others) = named(group);
         let stage = ShadowStage::Validate {
             table,
             keys,
             others,
         };
-        Some(self.task(stage, (label, seconds), uses))
+        self.task(stage, (label, seconds), uses)
     }
 
     /// What validating foreign keys locks: the tables that have them, and against ACCESS EXCLUSIVE whatever they
@@ -494,12 +463,20 @@ fn unpublished(table: &Relation) -> impl Iterator<Item = String> {
     })
 }
 
+/// The tables of a group, for people.
+fn tables_of(group: &Group) -> String {
+    match &group[..] {
+        [((_, table), _)] => table.plain(),
+        several => format!("{} small tables", several.len()),
+    }
+}
+
 /// The first table of a group with its keys, and the others.
-fn named(group: Group) -> Option<(QualifiedName, Vec<String>, Vec<TableKeys>)> {
-    let mut tables = group.into_iter().map(|((_, table), keys)| (table, keys));
-    let (table, keys) = tables.next()?;
-    let others = tables.map(|(table, keys)| TableKeys { table, keys });
-    Some((table, keys, others.collect()))
+fn named(mut group: Group) -> (QualifiedName, Vec<String>, Vec<TableKeys>) {
+    let others = group.split_off(1).into_iter();
+    let others = others.map(|((_, table), keys)| TableKeys { table, keys });
+    let ((_, table), keys) = group.remove(0);
+    (table, keys, others.collect())
 }
 
 fn used(relation: RelId, table: &QualifiedName) -> TableUse {
